@@ -1,0 +1,4 @@
+//! Taffrail on the command line, and the whole of it on a laptop.
+#![forbid(unsafe_code)]
+
+fn main() {}

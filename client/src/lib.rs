@@ -1,0 +1,2 @@
+//! Producer and Consumer for Rust services.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The metadata engine: placement, topics, broker registry, on a store.
+#![forbid(unsafe_code)]

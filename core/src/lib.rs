@@ -1,0 +1,26 @@
+//! Taffrail's decisions: types, rules and state machines. No I/O, no clock, no async.
+//!
+//! ```text
+//! ids          who is who: topics, partitions, brokers, epochs, offsets
+//! error        every error's stable code, and whether to retry
+//! quantity     sizes (50Gi) and durations (168h) as Kubernetes writes them
+//! rules        every validation rule, once, with its message
+//! topic        what a user wants of a topic, and what is in force
+//! assignment   who holds a partition, who leads it
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod assignment;
+pub mod error;
+pub mod ids;
+pub mod quantity;
+pub mod rules;
+pub mod topic;
+
+pub use assignment::{Assignment, PartitionFault};
+pub use error::ErrorCode;
+pub use ids::{
+    BrokerNumber, BrokerUuid, ClusterId, ControllerStamp, Incarnation, LeaderEpoch, Offset,
+    PartitionEpoch, PartitionIndex, TopicId, TopicPartition,
+};
+pub use topic::{Adoption, DeletionPolicy, Durability, TopicConfig, TopicDefaults, TopicSpec};

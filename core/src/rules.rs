@@ -1,0 +1,206 @@
+//! Every validation rule of the custom resources, once, with its message. The CRDs carry the same messages in CEL; a table test runs both.
+
+use std::fmt;
+
+use crate::topic::TopicSpec;
+
+/// One rule: where it applies and what a user who broke it should do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Field of the resource, as `spec.partitions`.
+    pub field: &'static str,
+    /// What is wrong and what to do.
+    pub message: &'static str,
+    /// The same rule in CEL over `self` (the spec) and, where it compares with the past, `oldSelf`.
+    pub cel: &'static str,
+}
+
+/// A rule that was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule's field.
+    pub field: &'static str,
+    /// The rule's message.
+    pub message: &'static str,
+}
+
+impl Violation {
+    /// A violation of `rule`.
+    pub const fn of(rule: &Rule) -> Self {
+        Self {
+            field: rule.field,
+            message: rule.message,
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// Most partitions of one topic.
+pub const PARTITIONS_MAX: u32 = 10_000;
+/// Longest topic name, in bytes, as in Kafka.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident = $field:literal, $message:literal, $cel:literal;)*) => {
+        $($(#[$doc])* pub const $name: Rule = Rule { field: $field, message: $message, cel: $cel };)*
+    };
+}
+
+rules! {
+    /// Between 1 and `PARTITIONS_MAX`.
+    PARTITIONS_IN_RANGE = "spec.partitions", "partitions must be between 1 and 10000",
+        "!has(self.partitions) || (self.partitions >= 1 && self.partitions <= 10000)";
+    /// Against the stored spec.
+    PARTITIONS_GROW_ONLY = "spec.partitions", "partitions cannot shrink (keys would move and records be lost); create a new Topic and copy",
+        "!has(oldSelf.partitions) || (has(self.partitions) && self.partitions >= oldSelf.partitions)";
+    /// Between 1 and 5.
+    REPLICAS_IN_RANGE = "spec.replicas", "replicas must be between 1 and 5",
+        "!has(self.replicas) || (self.replicas >= 1 && self.replicas <= 5)";
+    /// At least 1.
+    MIN_IN_SYNC_POSITIVE = "spec.minInSync", "minInSync must be at least 1",
+        "!has(self.minInSync) || self.minInSync >= 1";
+    /// No more than there are replicas.
+    MIN_IN_SYNC_WITHIN_REPLICAS = "spec.minInSync", "minInSync is larger than replicas; lower minInSync or raise replicas",
+        "!has(self.minInSync) || !has(self.replicas) || self.minInSync <= self.replicas";
+    /// A segment smaller than this would be all headers.
+    SEGMENT_BYTES_IN_RANGE = "spec.segment.bytes", "segment.bytes must be between 1Mi and 2Gi",
+        "!has(self.segment) || !has(self.segment.bytes) || (quantity(self.segment.bytes).compareTo(quantity('1Mi')) >= 0 && quantity(self.segment.bytes).compareTo(quantity('2Gi')) <= 0)";
+    /// Rolling more often than every second helps nobody.
+    SEGMENT_AGE_IN_RANGE = "spec.segment.maxAge", "segment.maxAge must be at least 1s",
+        "!has(self.segment) || !has(self.segment.maxAge) || duration(self.segment.maxAge) >= duration('1s')";
+    /// A retention of nothing would delete at once.
+    RETENTION_TIME_POSITIVE = "spec.retention.time", "retention.time must be at least 1s; leave it out for the cluster's default",
+        "!has(self.retention) || !has(self.retention.time) || duration(self.retention.time) >= duration('1s')";
+    /// Below a segment's smallest size nothing could be kept.
+    RETENTION_BYTES_IN_RANGE = "spec.retention.bytesPerPartition", "retention.bytesPerPartition must be at least 1Mi",
+        "!has(self.retention) || !has(self.retention.bytesPerPartition) || quantity(self.retention.bytesPerPartition).compareTo(quantity('1Mi')) >= 0";
+    /// What a gRPC message and a segment can hold.
+    MAX_BATCH_BYTES_IN_RANGE = "spec.limits.maxBatchBytes", "limits.maxBatchBytes must be between 1Ki and 16Mi",
+        "!has(self.limits) || !has(self.limits.maxBatchBytes) || (quantity(self.limits.maxBatchBytes).compareTo(quantity('1Ki')) >= 0 && quantity(self.limits.maxBatchBytes).compareTo(quantity('16Mi')) <= 0)";
+    /// Kafka's alphabet.
+    TOPIC_NAME_VALID = "spec.topicName", "a topic name has 1 to 249 letters, digits, dots, dashes and underscores, and is not . or ..",
+        "!has(self.topicName) || (self.topicName.matches('^[a-zA-Z0-9._-]{1,249}$') && self.topicName != '.' && self.topicName != '..')";
+    /// Internal topics.
+    TOPIC_NAME_NOT_INTERNAL = "spec.topicName", "names that start with __ are internal; choose another",
+        "!has(self.topicName) || !self.topicName.startsWith('__')";
+    /// Renaming would need a copy.
+    TOPIC_NAME_IMMUTABLE = "spec.topicName", "topicName cannot change; create a new Topic and copy",
+        "has(self.topicName) == has(oldSelf.topicName) && (!has(self.topicName) || self.topicName == oldSelf.topicName)";
+    /// A topic does not move between clusters.
+    CLUSTER_REF_IMMUTABLE = "spec.clusterRef", "clusterRef cannot change; create a Topic in the other cluster and copy",
+        "has(self.clusterRef) == has(oldSelf.clusterRef) && (!has(self.clusterRef) || self.clusterRef == oldSelf.clusterRef)";
+}
+
+/// The rules of a topic's spec by itself.
+pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
+    let within = |value: Option<u64>, range: std::ops::RangeInclusive<u64>| {
+        value.is_none_or(|v| range.contains(&v))
+    };
+    let at_least_1s = |value: Option<std::time::Duration>| value.is_none_or(|v| v.as_secs() >= 1);
+    let checks = [
+        (
+            &PARTITIONS_IN_RANGE,
+            within(
+                spec.partitions.map(u64::from),
+                1..=u64::from(PARTITIONS_MAX),
+            ),
+        ),
+        (
+            &REPLICAS_IN_RANGE,
+            within(spec.replicas.map(u64::from), 1..=5),
+        ),
+        (
+            &MIN_IN_SYNC_POSITIVE,
+            spec.min_in_sync.is_none_or(|m| m >= 1),
+        ),
+        (
+            &MIN_IN_SYNC_WITHIN_REPLICAS,
+            spec.min_in_sync
+                .zip(spec.replicas)
+                .is_none_or(|(m, r)| m <= r),
+        ),
+        (
+            &SEGMENT_BYTES_IN_RANGE,
+            within(spec.segment_bytes, 1 << 20..=2 << 30),
+        ),
+        (&SEGMENT_AGE_IN_RANGE, at_least_1s(spec.segment_max_age)),
+        (&RETENTION_TIME_POSITIVE, at_least_1s(spec.retention)),
+        (
+            &RETENTION_BYTES_IN_RANGE,
+            within(spec.retention_bytes_per_partition, 1 << 20..=u64::MAX),
+        ),
+        (
+            &MAX_BATCH_BYTES_IN_RANGE,
+            within(spec.max_batch_bytes, 1 << 10..=16 << 20),
+        ),
+    ];
+    broken(&checks)
+}
+
+/// The rules of a topic's name.
+pub fn check_topic_name(name: &str) -> Vec<Violation> {
+    let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let valid = (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(alphabet)
+        && !matches!(name, "." | "..");
+    broken(&[
+        (&TOPIC_NAME_VALID, valid),
+        (&TOPIC_NAME_NOT_INTERNAL, !name.starts_with("__")),
+    ])
+}
+
+/// The rules that compare a topic's spec with the one in force before. The current partition count decides, also where `old` left it to a default.
+pub fn check_topic_change(partitions_now: u32, new_partitions: u32) -> Vec<Violation> {
+    broken(&[(&PARTITIONS_GROW_ONLY, new_partitions >= partitions_now)])
+}
+
+fn broken(checks: &[(&'static Rule, bool)]) -> Vec<Violation> {
+    checks
+        .iter()
+        .filter(|(_, holds)| !holds)
+        .map(|(rule, _)| Violation::of(rule))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_kafkas_alphabet_is_valid() {
+        for name in ["flights", "shop.orders", "a-b_c.9", &"x".repeat(249)] {
+            assert_eq!(check_topic_name(name), [], "{name}");
+        }
+    }
+
+    #[test]
+    fn odd_and_internal_names_are_refused() {
+        for name in ["", ".", "..", "a/b", "a b", "é", &"x".repeat(250)] {
+            assert_eq!(
+                check_topic_name(name),
+                [Violation::of(&TOPIC_NAME_VALID)],
+                "{name}"
+            );
+        }
+        assert_eq!(
+            check_topic_name("__offsets"),
+            [Violation::of(&TOPIC_NAME_NOT_INTERNAL)]
+        );
+    }
+
+    #[test]
+    fn a_shrinking_topic_is_told_what_to_do() {
+        let violations = check_topic_change(12, 6);
+        assert!(
+            violations[0]
+                .to_string()
+                .contains("create a new Topic and copy")
+        );
+        assert_eq!(check_topic_change(6, 12), []);
+    }
+}

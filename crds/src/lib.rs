@@ -1,0 +1,2 @@
+//! The custom resources as Rust types, and the YAML generated from them.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! One partition's segmented log on one disk.

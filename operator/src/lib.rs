@@ -1,0 +1,2 @@
+//! The control plane on Kubernetes.
+#![forbid(unsafe_code)]

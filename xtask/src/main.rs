@@ -1,0 +1,4 @@
+//! Everything CI does, callable by hand.
+#![forbid(unsafe_code)]
+
+fn main() {}
