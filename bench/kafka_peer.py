@@ -1,0 +1,125 @@
+"""Apache Kafka, pinned in kafka/pom.xml, with the best settings found for this work."""
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import time
+
+from measure import Sample, settle, sh, spawn, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CACHE = os.path.join(os.environ.get("TAFFRAIL_CACHE", os.path.expanduser("~/.cache/taffrail")), "bench")
+LIB = os.path.join(CACHE, "kafka")
+# The flags of Kafka's own kafka-run-class.sh and kafka-server-start.sh.
+GC = ("-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
+      "-XX:+ExplicitGCInvokesConcurrent -Djava.awt.headless=true").split()
+LOG = f"-Dlog4j2.configurationFile={HERE}/kafka/log4j2.properties"
+CLASSPATH = f"{LIB}/tools:{LIB}/lib/*"
+BROKER = ["java", "-Xms1G", "-Xmx1G", *GC, LOG, "-cp", CLASSPATH, "kafka.Kafka"]
+TOOL = ["java", "-Xmx1G", *GC, LOG, "-cp", CLASSPATH]
+CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
+TUNED = ["acks=all", "batch.size=262144", "linger.ms=5", "buffer.memory=134217728", "max.request.size=2097152"]
+TUNED_PARTS = ["acks=all", "linger.ms=5", "batch.size=16384", "buffer.memory=134217728"]
+
+
+def prepare():
+    """Fetches the jars and compiles the latency tool, once."""
+    os.makedirs(f"{LIB}/tools", exist_ok=True)
+    if not os.path.isdir(f"{LIB}/lib"):
+        sh(["mvn", "-B", "-q", "-f", f"{HERE}/kafka/pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={LIB}/lib.new", "-DincludeScope=runtime"])
+        os.rename(f"{LIB}/lib.new", f"{LIB}/lib")
+    if not os.path.exists(f"{LIB}/tools/E2E.class"):
+        sh(["javac", "-cp", f"{LIB}/lib/*", "-d", f"{LIB}/tools", f"{HERE}/kafka/E2E.java"])
+
+
+def payload(size):
+    """A file of 1,000 distinct records: with --record-size the tool draws every byte at random and measures mostly that."""
+    path = f"{CACHE}/payload{size}.txt"
+    if not os.path.exists(path):
+        import random
+        r = random.Random(1)
+        with open(path, "w") as f:
+            f.writelines("".join(chr(r.randrange(65, 91)) for _ in range(size)) + "\n" for _ in range(1000))
+    return path
+
+
+class Kafka:
+    name = "kafka"
+
+    def __init__(self, work, port, **config):
+        self.dir, self.port, self.process, self.topics = f"{work}/kafka-{port}", port, None, 0
+        shutil.rmtree(self.dir, ignore_errors=True)
+        os.makedirs(self.dir)
+        settings = {
+            "process.roles": "broker,controller", "node.id": 1, "controller.quorum.voters": f"1@127.0.0.1:{port + 1}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
+            "controller.listener.names": "CONTROLLER", "inter.broker.listener.name": "PLAINTEXT", "log.dirs": f"{self.dir}/data",
+            "offsets.topic.replication.factor": 1, "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
+            "min.insync.replicas": 1, "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "false", **config,
+        }
+        self.config = f"{self.dir}/server.properties"
+        with open(self.config, "w") as f:
+            f.writelines(f"{k}={v}\n" for k, v in settings.items())
+        sh([*TOOL, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self.config])
+        self.boot = f"127.0.0.1:{port}"
+
+    def start(self):
+        t0 = time.time()
+        self.process = spawn([*BROKER, self.config], f"{self.dir}/log")
+        wait_for(lambda: live_brokers(self.port) >= 1)
+        return time.time() - t0
+
+    def stop(self, sig=signal.SIGTERM):
+        self.process.send_signal(sig)
+        self.process.wait(120)
+
+    @property
+    def pids(self):
+        return [self.process.pid]
+
+    def topic(self, partitions=1):
+        self.topics += 1
+        name = f"t{self.topics}"
+        sh([*TOOL, "E2E", "topic", self.boot, name, str(partitions), "1"])
+        return name
+
+    def produce(self, topic, records, size, partitions=1):
+        settle()
+        with Sample(self.pids) as s:
+            out = sh([*TOOL, "org.apache.kafka.tools.ProducerPerformance", "--bootstrap-server", self.boot, "--topic", topic, "--num-records", str(records),
+                      "--payload-file", payload(size), "--throughput", "-1", "--command-property", *(TUNED if partitions == 1 else TUNED_PARTS)])
+        last = [line for line in out.splitlines() if "99.9th" in line][-1]
+        rate = float(re.search(r"([\d.]+) records/sec", last)[1])
+        return {"mb_s": rate * size / 1e6, "records_s": rate, "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
+
+    def consume(self, topic, records, size):
+        settle()
+        with Sample(self.pids) as s:
+            out = sh([*TOOL, "org.apache.kafka.tools.ConsumerPerformance", "--bootstrap-server", self.boot, "--topic", topic, "--num-records", str(records),
+                      "--hide-header", "--fetch-size", "10485760", "--command-property", "max.poll.records=5000"])
+        fields = [line for line in out.splitlines() if line.count(",") >= 9][-1].split(",")
+        ms, got = float(fields[7]), int(fields[4])  # fetch time: without the group join
+        assert got >= records, out
+        return {"mb_s": got * size / 1e6 / (ms / 1e3), "cpu_gb": s.broker / (got * size / 1e9), "other": s.other}
+
+    def latency(self, topic, rate, records):
+        settle()
+        m = re.search(r"e2e (\d+) (\d+) (\d+) (\d+) (\d+)", sh([*TOOL, "E2E", "e2e", self.boot, topic, str(rate), "5000", str(records), "1000"]))
+        return dict(zip(("p50", "p99", "p999", "max"), (int(x) / 1000 for x in m.groups()[1:])))
+
+
+def live_brokers(port):
+    """Live brokers in a Metadata v4 answer: the node takes client traffic and is unfenced."""
+    with socket.create_connection(("127.0.0.1", port), 2) as s:
+        s.settimeout(2)
+        m = struct.pack(">hhih", 3, 4, 1, 1) + b"x" + struct.pack(">ib", 0, 0)
+        s.sendall(struct.pack(">i", len(m)) + m)
+        data = b""
+        while len(data) < 16:
+            more = s.recv(4096)
+            if not more:
+                return 0
+            data += more
+        return struct.unpack(">i", data[12:16])[0]

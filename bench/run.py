@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Measures Taffrail and Apache Kafka on the same work, in turn (A B A B ...), and prints the ratios with their spread.
+
+  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory (default: all)
+
+Needs java 17 or newer with javac, mvn, a Rust toolchain, about 60 GB of disk; sends traffic to 127.0.0.1 only. One run says little on a shared
+machine: compare the ratios, which are taken pair by pair, and look at their spread. MB = 10^6 bytes of payload; broker CPU is user + system of
+the broker process over one whole client run."""
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+import kafka_peer
+import taffrail_peer
+from kafka_peer import Kafka
+from measure import Sample, Table, memory_mb, settle
+from taffrail_peer import Taffrail
+
+MILLION = 1_000_000
+WORK = os.path.join(kafka_peer.CACHE, "run")
+
+
+def pairs(n, ours, theirs):
+    """Runs ours and theirs in turn, after one of each that does not count."""
+    ours(), theirs()
+    a, b = [], []
+    for _ in range(n):
+        a.append(ours())
+        b.append(theirs())
+    return a, b
+
+
+def column(rows, key):
+    return [r[key] for r in rows]
+
+
+class Suites:
+    def __init__(self, n):
+        self.n, self.table = n, Table()
+        self.taffrail, self.kafka = Taffrail(WORK, 19640), Kafka(WORK, 19092)
+        self.taffrail.start()
+        self.kafka.start()
+        for _ in range(3):  # a just started JVM costs twice the CPU of a warm one
+            self.kafka.produce(self.kafka.topic(), MILLION, 1000)
+
+    def produce(self):
+        t, k = self.taffrail, self.kafka
+        a, b = pairs(self.n, lambda: t.produce(t.topic(), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
+        self.table.add("produce 1 KB, background fsync", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 3, True)
+        self.table.add("produce 1 KB, background fsync: broker CPU", "s/GB", column(a, "cpu_gb"), column(b, "cpu_gb"), 0.33, False)
+        a, b = pairs(self.n, lambda: t.produce(t.topic(durability="Fsync"), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
+        self.table.add("produce 1 KB with fsync, Kafka without", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 1.5, True)
+
+    def fsync(self):
+        t, k = self.taffrail, Kafka(WORK, 19192, **{"log.flush.interval.messages": 1})
+        k.start()
+        k.produce(k.topic(), MILLION, 1000)
+        a, b = pairs(self.n, lambda: t.produce(t.topic(durability="Fsync"), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
+        k.stop()
+        shutil.rmtree(k.dir, ignore_errors=True)
+        self.table.add("produce 1 KB, fsync before acknowledging", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 3, True)
+
+    def small(self):
+        t, k = self.taffrail, self.kafka
+        a, b = pairs(self.n, lambda: t.produce(t.topic(), 5 * MILLION, 100), lambda: k.produce(k.topic(), 5 * MILLION, 100))
+        self.table.add("produce 100 B, background fsync", "records/s", column(a, "records_s"), column(b, "records_s"), 3, True)
+
+    def consume(self):
+        t, k = self.taffrail, self.kafka
+        for gb, speed in ((1, 2), (8, 1.2)):
+            tt, kt = t.topic(), k.topic()
+            for _ in range(gb):
+                t.produce(tt, MILLION, 1000), k.produce(kt, MILLION, 1000)
+            a, b = pairs(self.n, lambda: t.consume(tt, gb * MILLION, 1000), lambda: k.consume(kt, gb * MILLION, 1000))
+            self.table.add(f"consume 1 KB, {gb} GB from the start", "MB/s", column(a, "mb_s"), column(b, "mb_s"), speed, True)
+            self.table.add(f"consume 1 KB, {gb} GB: broker CPU", "s/GB", column(a, "cpu_gb"), column(b, "cpu_gb"), 0.8, False)
+
+    def latency(self):
+        t, k = self.taffrail, self.kafka
+        raw = [raw_fdatasync_ms() for _ in range(self.n)]
+        a, b = pairs(self.n, lambda: t.latency(t.topic(durability="Fsync"), 1000, 20000), lambda: k.latency(k.topic(), 1000, 20000))
+        self.table.add("end to end 1,000/s with fsync, Kafka without: p50", "ms", column(a, "p50"), column(b, "p50"), 1.5, False)
+        self.table.add("the same: p99", "ms", column(a, "p99"), column(b, "p99"), 0.3, False)
+        self.table.add("the same: p99.9", "ms", column(a, "p999"), column(b, "p999"), 0.3, False)
+        self.table.note("raw fdatasync after a 4 KiB append: p99.9", "ms", [r["p999"] for r in raw], "ours at most 1.5x")
+        one = [t.latency(t.topic(), 0, 10000) for _ in range(self.n)]
+        self.table.note("one at a time, background fsync: p50", "ms", column(one, "p50"), "<= 0.125")
+
+    def partitions(self):
+        t = self.taffrail
+        many = t.topic(1000)
+        a, b = pairs(self.n, lambda: t.produce(many, MILLION, 1000), lambda: t.produce(t.topic(), MILLION, 1000))
+        self.table.add("1,000 partitions against one (both Taffrail)", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 0.8, True)
+
+    def retained(self):
+        t = self.taffrail
+        old = t.topic()
+        for _ in range(5):
+            t.produce(old, MILLION, 1000)
+        a, b = pairs(self.n, lambda: t.produce(old, MILLION, 1000), lambda: t.produce(t.topic(), MILLION, 1000))
+        self.table.add("into 5 GB retained against an empty log (both Taffrail)", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 0.97, True)
+
+    def cold(self):
+        t = self.taffrail
+        old = t.topic()
+        for _ in range(5):
+            t.produce(old, MILLION, 1000)
+
+        def beside():
+            drop_page_cache()
+            reader = subprocess.Popen([taffrail_peer.BINARY, "bench", "consume", old, "--records", str(5 * MILLION), "--size", "1000", "--json"],
+                                      env=t.env, stdout=subprocess.DEVNULL)
+            try:
+                return t.latency(t.topic(durability="Fsync"), 1000, 10000)
+            finally:
+                reader.wait()
+
+        a, b = pairs(self.n, beside, lambda: t.latency(t.topic(durability="Fsync"), 1000, 10000))
+        self.table.add("producers' p99 beside a reader of cold data (both Taffrail)", "ms", column(a, "p99"), column(b, "p99"), 1.5, False)
+
+    def restart(self):
+        """Until a first record is acknowledged, with 15 GB of log."""
+        t, k = Taffrail(WORK, 19740), Kafka(WORK, 19292)
+        t.start(), k.start()
+        tt, kt = t.topic(durability="Fsync"), k.topic()
+        for _ in range(15):
+            t.produce(tt, MILLION, 1000), k.produce(kt, MILLION, 1000)
+        for how, sig in (("a clean stop", signal.SIGTERM), ("kill -9", signal.SIGKILL)):
+            ours, theirs = [], []
+            for _ in range(self.n):
+                t.stop(sig), settle()
+                ours.append(t.start(topic=tt))
+                k.stop(sig), settle()
+                theirs.append(k.start())
+            self.table.add(f"start with 15 GB after {how}", "s", ours, theirs, 0.1, False)
+        for peer in (t, k):
+            peer.stop()
+            shutil.rmtree(peer.dir, ignore_errors=True)
+
+    def memory(self):
+        """Peak since start: run it after the others."""
+        t, k = self.taffrail.pids, self.kafka.pids
+        self.table.add("memory: peak RssAnon + RssShmem in all of the above", "MB", [Sample.PEAKS[tuple(t)]], [Sample.PEAKS[tuple(k)]], 0.1, False)
+        self.table.note("memory: VmHWM of Taffrail (counts mapped files)", "MB", [memory_mb(t, "VmHWM")])
+        self.table.note("memory: VmHWM of Kafka", "MB", [memory_mb(k, "VmHWM")])
+
+    def close(self):
+        for peer in (self.taffrail, self.kafka):
+            peer.stop()
+
+
+def drop_page_cache():
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("1")
+
+
+def raw_fdatasync_ms(count=3000):
+    """What the disk itself takes."""
+    import time
+    path = f"{WORK}/fdatasync"
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    block, times = os.urandom(4096), []
+    for _ in range(count):
+        t0 = time.perf_counter()
+        os.write(fd, block)
+        os.fdatasync(fd)
+        times.append((time.perf_counter() - t0) * 1e3)
+    os.close(fd)
+    os.remove(path)
+    times.sort()
+    return {"p50": times[count // 2], "p99": times[int(count * 0.99)], "p999": times[int(count * 0.999)]}
+
+
+def main():
+    all_suites = ["produce", "fsync", "small", "consume", "latency", "partitions", "retained", "cold", "restart", "memory"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5, help="counted runs of each side")
+    parser.add_argument("suites", nargs="*", metavar="SUITE")
+    args = parser.parse_args()
+    unknown = set(args.suites) - set(all_suites)
+    if unknown:
+        parser.error(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(all_suites)}")
+    shutil.rmtree(WORK, ignore_errors=True)
+    os.makedirs(WORK)
+    kafka_peer.prepare()
+    taffrail_peer.prepare()
+    suites = Suites(args.pairs)
+    try:
+        for name in args.suites or all_suites:
+            print(f"== {name}", flush=True)
+            getattr(suites, name)()
+    finally:
+        suites.close()
+        shutil.rmtree(WORK, ignore_errors=True)
+    print("\n" + suites.table.markdown())
+
+
+if __name__ == "__main__":
+    main()

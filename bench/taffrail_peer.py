@@ -1,0 +1,76 @@
+"""Taffrail: `taffrail dev`, which is the controller and the broker in one process, and `taffrail bench` as the client."""
+import json
+import os
+import shutil
+import signal
+import time
+
+from measure import Sample, settle, sh, spawn, wait_for
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BINARY = f"{ROOT}/target/release/taffrail"
+
+
+def prepare():
+    sh(["cargo", "build", "--release", "--bin", "taffrail"], cwd=ROOT)
+
+
+class Taffrail:
+    name = "taffrail"
+
+    def __init__(self, work, port):
+        self.dir, self.port, self.process, self.topics = f"{work}/taffrail-{port}", port, None, 0
+        shutil.rmtree(self.dir, ignore_errors=True)
+        os.makedirs(self.dir)
+        self.env = {**os.environ, "TAFFRAIL_SERVER": f"127.0.0.1:{port}"}
+
+    def start(self, topic=None):
+        """Seconds from spawn until a client can work: with `topic`, until a first record is acknowledged."""
+        t0 = time.time()
+        self.process = spawn([BINARY, "dev", "--data-dir", f"{self.dir}/data", "--listen", f"127.0.0.1:{self.port}"], f"{self.dir}/log")
+        wait_for(lambda: self.run_ok(["get", "brokers"]) if topic is None else self.produced_one(topic))
+        return time.time() - t0
+
+    def run_ok(self, args):
+        import subprocess
+        return subprocess.run([BINARY, *args], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+    def produced_one(self, topic):
+        import subprocess
+        return subprocess.run([BINARY, "produce", topic, "-"], env=self.env, input=b"x\n", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+    def stop(self, sig=signal.SIGTERM):
+        self.process.send_signal(sig)
+        self.process.wait(120)
+
+    @property
+    def pids(self):
+        return [self.process.pid]
+
+    def topic(self, partitions=1, durability="PageCache"):
+        self.topics += 1
+        name = f"t{self.topics}-{durability.lower()}"
+        manifest = f"{self.dir}/{name}.yaml"
+        with open(manifest, "w") as f:
+            f.write(f"apiVersion: taffrail.dev/v1alpha1\nkind: Topic\nmetadata: {{ name: {name} }}\n"
+                    f"spec: {{ partitions: {partitions}, replicas: 1, durability: {durability} }}\n")
+        sh([BINARY, "apply", "-f", manifest], env=self.env)
+        return name
+
+    def bench(self, what, topic, records, size, *more):
+        settle()
+        with Sample(self.pids) as s:
+            out = sh([BINARY, "bench", what, topic, "--records", str(records), "--size", str(size), "--json", *more], env=self.env)
+        return json.loads(out), s
+
+    def produce(self, topic, records, size, partitions=1):
+        r, s = self.bench("produce", topic, records, size)
+        return {"mb_s": r["mb_per_s"], "records_s": r["records_per_s"], "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
+
+    def consume(self, topic, records, size):
+        r, s = self.bench("consume", topic, records, size)
+        return {"mb_s": r["mb_per_s"], "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
+
+    def latency(self, topic, rate, records):
+        r, _ = self.bench("latency", topic, records, 1000, *(["--rate", str(rate)] if rate else []), "--linger", "0ms")
+        return {k: r["latency_ms"][k] for k in ("p50", "p99", "p999", "max")}
