@@ -4,18 +4,16 @@ use std::{fmt::Write as _, time::Duration};
 
 use thiserror::Error;
 
+use crate::rules::{DURATION_READABLE, SIZE_READABLE};
+
 /// A text that is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "{0:?} is not a size; write a number with an optional unit, such as 512Mi, 50Gi or 1500000"
-)]
+#[error("{0:?} {message}", message = SIZE_READABLE.message)]
 pub struct ParseSizeError(pub String);
 
 /// A text that is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "{0:?} is not a duration; write numbers with units h, m, s or ms, such as 168h, 1h30m or 500ms"
-)]
+#[error("{0:?} {message}", message = DURATION_READABLE.message)]
 pub struct ParseDurationError(pub String);
 
 const SIZE_UNITS: &[(&str, u64)] = &[

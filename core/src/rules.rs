@@ -42,6 +42,8 @@ impl fmt::Display for Violation {
 
 /// Most partitions of one topic.
 pub const PARTITIONS_MAX: u32 = 10_000;
+/// Most brokers of one cluster.
+pub const BROKERS_MAX: u32 = 256;
 /// Longest topic name, in bytes, as in Kafka.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
@@ -52,6 +54,21 @@ macro_rules! rules {
 }
 
 rules! {
+    /// Of every size, wherever it stands.
+    SIZE_READABLE = "size", "is not a size; write a number with an optional unit, such as 512Mi, 50Gi or 1500000",
+        "self.matches('^[0-9]+([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?$')";
+    /// Of every duration, wherever it stands. The digits are bounded, for CEL counts in 64 bits of nanoseconds.
+    DURATION_READABLE = "duration", "is not a duration; write numbers with units h, m, s or ms, such as 168h, 1h30m or 500ms",
+        "self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?$')";
+    /// What one operator places and watches without effort.
+    BROKERS_IN_RANGE = "spec.brokers", "brokers must be between 1 and 256",
+        "self.brokers >= 1 && self.brokers <= 256";
+    /// Nothing moves partitions away from a broker before it goes.
+    BROKERS_GROW_ONLY = "spec.brokers", "brokers cannot shrink (a broker that goes takes the only copy of its partitions along)",
+        "self.brokers >= oldSelf.brokers";
+    /// Volumes are made once, by the StatefulSet.
+    STORAGE_IMMUTABLE = "spec.storage", "storage cannot change (volumes are neither resized nor moved); create a new BrokerCluster and copy",
+        "self.storage == oldSelf.storage";
     /// Between 1 and `PARTITIONS_MAX`.
     PARTITIONS_IN_RANGE = "spec.partitions", "partitions must be between 1 and 10000",
         "!has(self.partitions) || (self.partitions >= 1 && self.partitions <= 10000)";
@@ -69,19 +86,19 @@ rules! {
         "!has(self.minInSync) || !has(self.replicas) || self.minInSync <= self.replicas";
     /// A segment smaller than this would be all headers.
     SEGMENT_BYTES_IN_RANGE = "spec.segment.bytes", "segment.bytes must be between 1Mi and 2Gi",
-        "!has(self.segment) || !has(self.segment.bytes) || (quantity(self.segment.bytes).compareTo(quantity('1Mi')) >= 0 && quantity(self.segment.bytes).compareTo(quantity('2Gi')) <= 0)";
+        "!has(self.segment) || !has(self.segment.bytes) || !isQuantity(self.segment.bytes) || (quantity(self.segment.bytes).compareTo(quantity('1Mi')) >= 0 && quantity(self.segment.bytes).compareTo(quantity('2Gi')) <= 0)";
     /// Rolling more often than every second helps nobody.
     SEGMENT_AGE_IN_RANGE = "spec.segment.maxAge", "segment.maxAge must be at least 1s",
-        "!has(self.segment) || !has(self.segment.maxAge) || duration(self.segment.maxAge) >= duration('1s')";
+        "!has(self.segment) || !has(self.segment.maxAge) || !self.segment.maxAge.matches('^([0-9]{1,9}(h|m|s|ms))+$') || duration(self.segment.maxAge) >= duration('1s')";
     /// A retention of nothing would delete at once.
     RETENTION_TIME_POSITIVE = "spec.retention.time", "retention.time must be at least 1s; leave it out for the cluster's default",
-        "!has(self.retention) || !has(self.retention.time) || duration(self.retention.time) >= duration('1s')";
+        "!has(self.retention) || !has(self.retention.time) || !self.retention.time.matches('^([0-9]{1,9}(h|m|s|ms))+$') || duration(self.retention.time) >= duration('1s')";
     /// Below a segment's smallest size nothing could be kept.
     RETENTION_BYTES_IN_RANGE = "spec.retention.bytesPerPartition", "retention.bytesPerPartition must be at least 1Mi",
-        "!has(self.retention) || !has(self.retention.bytesPerPartition) || quantity(self.retention.bytesPerPartition).compareTo(quantity('1Mi')) >= 0";
+        "!has(self.retention) || !has(self.retention.bytesPerPartition) || !isQuantity(self.retention.bytesPerPartition) || quantity(self.retention.bytesPerPartition).compareTo(quantity('1Mi')) >= 0";
     /// What a gRPC message and a segment can hold.
     MAX_BATCH_BYTES_IN_RANGE = "spec.limits.maxBatchBytes", "limits.maxBatchBytes must be between 1Ki and 16Mi",
-        "!has(self.limits) || !has(self.limits.maxBatchBytes) || (quantity(self.limits.maxBatchBytes).compareTo(quantity('1Ki')) >= 0 && quantity(self.limits.maxBatchBytes).compareTo(quantity('16Mi')) <= 0)";
+        "!has(self.limits) || !has(self.limits.maxBatchBytes) || !isQuantity(self.limits.maxBatchBytes) || (quantity(self.limits.maxBatchBytes).compareTo(quantity('1Ki')) >= 0 && quantity(self.limits.maxBatchBytes).compareTo(quantity('16Mi')) <= 0)";
     /// Kafka's alphabet.
     TOPIC_NAME_VALID = "spec.topicName", "a topic name has 1 to 249 letters, digits, dots, dashes and underscores, and is not . or ..",
         "!has(self.topicName) || (self.topicName.matches('^[a-zA-Z0-9._-]{1,249}$') && self.topicName != '.' && self.topicName != '..')";
@@ -157,6 +174,17 @@ pub fn check_topic_name(name: &str) -> Vec<Violation> {
 /// The rules that compare a topic's spec with the one in force before. The current partition count decides, also where `old` left it to a default.
 pub fn check_topic_change(partitions_now: u32, new_partitions: u32) -> Vec<Violation> {
     broken(&[(&PARTITIONS_GROW_ONLY, new_partitions >= partitions_now)])
+}
+
+/// The rules of a cluster's number of brokers, by itself and against the one before.
+pub fn check_brokers(before: Option<u32>, brokers: u32) -> Vec<Violation> {
+    broken(&[
+        (&BROKERS_IN_RANGE, (1..=BROKERS_MAX).contains(&brokers)),
+        (
+            &BROKERS_GROW_ONLY,
+            before.is_none_or(|before| brokers >= before),
+        ),
+    ])
 }
 
 fn broken(checks: &[(&'static Rule, bool)]) -> Vec<Violation> {
