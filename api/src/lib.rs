@@ -1,5 +1,20 @@
-//! taffrail.v1: protos, generated code, validation, error table.
+//! taffrail.v1: protos, generated code, validation, one error table, and streams that do not copy batches.
+//!
+//! ```text
+//! v1          generated from proto/taffrail/v1
+//! convert     wire <-> core: everything is validated here, once
+//! status      ErrorCode <-> gRPC status, with the stable code in the trailer `taffrail-error-code`
+//! transport   HTTP/2 settings of clients and servers, and limits on messages
+//! stream      Produce and Fetch: the same wire format as any gRPC stream, but batches are handed through as `Bytes`
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod convert;
+pub mod status;
+pub mod stream;
+pub mod transport;
+
+pub use status::WireError;
 
 /// The generated messages, clients and servers of package `taffrail.v1`.
 pub mod v1 {

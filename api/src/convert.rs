@@ -1,0 +1,9 @@
+//! Wire <-> core. Whatever comes from the wire is validated here, once; what leaves is infallible.
+
+mod assignment;
+mod ids;
+mod topic;
+
+pub use ids::{
+    acks, cluster_id, epoch_to_wire, known_epoch, offset_from_wire, offset_to_wire, topic_partition,
+};
