@@ -1,2 +1,30 @@
 //! The metadata engine: placement, topics, broker registry, on a store.
+//!
+//! ```text
+//!   brokers ──Session──▶ rpc ──commands──▶ driver ──events──▶ state (pure: decides)
+//!   brokers ──Admin────▶ rpc                 │  ◀──effects──    │
+//!   operator ──────────▶ handle              ▼                  └─ invariants, placement
+//!                                          store: FileStore, MemoryStore, or Kubernetes (in the operator)
+//! ```
+//! Nothing is said to a broker before it is persisted; every write is a compare-and-swap; what went wrong is read again first.
 #![forbid(unsafe_code)]
+
+mod config;
+mod driver;
+mod error;
+mod handle;
+mod request;
+mod rpc;
+pub mod store;
+mod view;
+mod writes;
+
+pub use config::{ControllerConfig, Environment, Mode};
+pub use driver::start;
+pub use error::ControllerError;
+pub use handle::ControllerHandle;
+pub use request::{Applied, ApplyError, ApplyOutcome, Deleted};
+pub use rpc::{AdminService, SessionService, StandbyService, serve, standby};
+pub use store::{FileStore, MemoryStore, Snapshot, Store, StoreError, Version, Versioned};
+pub use view::View;
+pub use writes::{WriteCount, WriteReason};

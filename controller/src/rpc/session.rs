@@ -1,0 +1,123 @@
+//! One session for each broker: the first message registers, the rest are heartbeats up and metadata down.
+
+use std::time::Duration;
+
+use taffrail_api::{
+    status::to_status,
+    v1::{
+        BrokerMessage, ControllerMessage, Register, broker_message::Message,
+        controller_server::Controller,
+    },
+};
+use taffrail_core::ErrorCode;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_stream::{StreamExt as _, adapters::Map, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use crate::handle::{Command, ControllerHandle};
+
+/// How long a new session may take to register.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Updates waiting for one broker. A broker that lags further is told to start again with a full update.
+pub(crate) const OUTBOX_MESSAGES_MAX: usize = 64;
+
+/// Serves the Controller service.
+#[derive(Debug, Clone)]
+pub struct SessionService {
+    handle: ControllerHandle,
+}
+
+impl SessionService {
+    pub(crate) const fn new(handle: ControllerHandle) -> Self {
+        Self { handle }
+    }
+}
+
+type Outgoing = fn(ControllerMessage) -> Result<ControllerMessage, Status>;
+
+#[async_trait]
+impl Controller for SessionService {
+    type SessionStream = Map<ReceiverStream<ControllerMessage>, Outgoing>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<BrokerMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (outbox, outgoing) = mpsc::channel(OUTBOX_MESSAGES_MAX);
+        // Its owner is the call: the task ends with the stream of either side, or with the controller.
+        tokio::spawn(receive(
+            self.handle.commands.clone(),
+            request.into_inner(),
+            outbox,
+        ));
+        Ok(Response::new(ReceiverStream::new(outgoing).map(Ok)))
+    }
+}
+
+/// Passes on what one broker says, until it says no more.
+async fn receive(
+    commands: mpsc::Sender<Command>,
+    mut incoming: Streaming<BrokerMessage>,
+    outbox: mpsc::Sender<ControllerMessage>,
+) {
+    let register = match timeout(REGISTER_TIMEOUT, first(&mut incoming)).await {
+        Ok(Ok(register)) => register,
+        Ok(Err(status)) => {
+            tracing::debug!(%status, "a session ended before it registered");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!("a session did not register in time");
+            return;
+        }
+    };
+    let (session, number) = oneshot::channel();
+    let opened = Command::SessionOpened {
+        register: Box::new(register),
+        outbox: outbox.clone(),
+        session,
+    };
+    if commands.send(opened).await.is_err() {
+        return;
+    }
+    let Ok(session) = number.await else { return };
+    loop {
+        let message = tokio::select! {
+            message = incoming.message() => message,
+            () = outbox.closed() => break,
+        };
+        let Ok(Some(BrokerMessage {
+            message: Some(message),
+        })) = message
+        else {
+            break;
+        };
+        let command = match message {
+            Message::Heartbeat(heartbeat) => Command::Heartbeat {
+                session,
+                heartbeat: Box::new(heartbeat),
+            },
+            Message::DeleteDone(done) => Command::DeleteDone { session, done },
+            // A session registers once. Another registration is another session.
+            Message::Register(_) => break,
+        };
+        if commands.send(command).await.is_err() {
+            return;
+        }
+    }
+    // An error means that the controller is gone, and the session with it.
+    let _ = commands.send(Command::SessionClosed { session }).await;
+}
+
+async fn first(incoming: &mut Streaming<BrokerMessage>) -> Result<Register, Status> {
+    match incoming.message().await?.and_then(|m| m.message) {
+        Some(Message::Register(register)) => Ok(register),
+        _ => Err(to_status(
+            ErrorCode::InvalidRequest,
+            "the first message of a session must be Register",
+        )),
+    }
+}
