@@ -1,0 +1,7 @@
+//! Batches as their users see them: built, read, damaged, compared with others' and with those of earlier releases.
+
+mod differential;
+mod garbage;
+mod golden;
+mod made_up;
+mod roundtrip;
