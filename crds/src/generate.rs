@@ -152,6 +152,9 @@ fn adapt(schema: &mut Value) {
 fn adapt_fields(fields: &mut Map<String, Value>) {
     if fields.get("nullable") == Some(&json!(true)) {
         fields.remove("nullable");
+        if let Some(values) = fields.get_mut("enum").and_then(Value::as_array_mut) {
+            values.retain(|value| !value.is_null());
+        }
     }
     if fields.get("additionalProperties") == Some(&json!(false)) {
         fields.remove("additionalProperties");

@@ -5,7 +5,7 @@ mod broker;
 mod cluster_metadata;
 mod partition_map;
 
-pub use broker::{Broker, BrokerEndpoint, BrokerSpec, BrokerStatus, IncarnationText};
+pub use broker::{Broker, BrokerEndpoint, BrokerSpec, BrokerStatus, IncarnationText, VersionRange};
 pub use cluster_metadata::{
     ClusterMetadata, ClusterMetadataSpec, PendingDelete, StoredTopic, StoredTopicConfig,
     StoredTopicSpec, TopicState,

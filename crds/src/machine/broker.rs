@@ -43,6 +43,23 @@ pub struct BrokerSpec {
     /// Where other brokers reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<BrokerEndpoint>,
+    /// The protocol versions that it speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<VersionRange>,
+    /// What it runs.
+    pub software_version: String,
+    /// The controller that claimed or wrote this last.
+    pub controller_epoch: i64,
+}
+
+/// Protocol versions, both ends inclusive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionRange {
+    /// The lowest.
+    pub min: u32,
+    /// The highest.
+    pub max: u32,
 }
 
 /// One run of a broker process.

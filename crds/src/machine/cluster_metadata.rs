@@ -47,8 +47,9 @@ pub struct StoredTopic {
     pub name: String,
     /// The topic's identity.
     pub topic_id: String,
-    /// The map that holds its partitions.
-    pub partition_map: String,
+    /// The maps that hold its partitions.
+    #[serde(default)]
+    pub partition_maps: Vec<String>,
     /// Active; Retained: its data is kept without it; Deleting: until every replica confirmed.
     pub state: TopicState,
     /// What the user wanted.
@@ -59,6 +60,11 @@ pub struct StoredTopic {
     pub config: Option<StoredTopicConfig>,
     /// Raised by every change of config.
     pub generation: i64,
+    /// Partitions from 0 up to this one, exclusive, stand in a map. The rest waits for brokers.
+    pub placed: u32,
+    /// Of retained topics: the order in which they ended. Of several with one name, the last is adopted.
+    #[serde(default)]
+    pub ended: i64,
     /// Replicas that have not confirmed their deletion yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<PendingDelete>,
