@@ -1,0 +1,219 @@
+//! A real API server without nodes: etcd and kube-apiserver on 127.0.0.1, with throw-away keys.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use taffrail_xtask::kube::pki::Pki;
+
+use crate::{
+    ports,
+    process::Process,
+    programs::{self, Answer},
+    scratch::Scratch,
+    wait,
+};
+
+/// Where the programs are: `KUBEBUILDER_ASSETS` if that is set, otherwise what `cargo xtask ci` built.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    assets: Option<PathBuf>,
+    tools: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Looks at the environment.
+    pub fn find() -> Self {
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        Self {
+            assets: variable("KUBEBUILDER_ASSETS"),
+            tools: variable("TAFFRAIL_KUBE_TOOLS"),
+        }
+    }
+
+    /// `etcd`, `kube-apiserver`, `kubectl` ...
+    ///
+    /// # Panics
+    /// If neither variable is set.
+    pub fn kubernetes(&self, name: &str) -> Command {
+        if let Some(program) = self.assets.as_ref().map(|dir| dir.join(name))
+            && program.is_file()
+        {
+            return Command::new(program);
+        }
+        let mut program = Command::new(self.tools().join("kubernetes"));
+        program.arg(name);
+        program
+    }
+
+    /// Helm.
+    pub fn helm(&self) -> Command {
+        Command::new(self.tools().join("helm"))
+    }
+
+    fn tools(&self) -> &Path {
+        self.tools
+            .as_deref()
+            .expect("TAFFRAIL_KUBE_TOOLS is not set; run this test by `cargo xtask ci`")
+    }
+}
+
+/// A running API server. Objects are real, pods do not run.
+#[derive(Debug)]
+pub struct KubeApi {
+    programs: Programs,
+    kubeconfig: PathBuf,
+    server: String,
+    // In the order in which they are to end.
+    _controllers: Process,
+    _api_server: Process,
+    _etcd: Process,
+    dir: Scratch,
+}
+
+impl KubeApi {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn start() -> Self {
+        let programs = Programs::find();
+        let dir = Scratch::new("kube-api");
+        let [client, peer, api] = [ports::free(), ports::free(), ports::free()];
+        let etcd = start_etcd(
+            &programs,
+            dir.path(),
+            &client.to_string(),
+            &peer.to_string(),
+        );
+        let pki = Pki::create(&dir.path().join("pki"), &["127.0.0.1", "10.96.0.1"])
+            .expect("openssl makes keys");
+        let server = format!("https://{api}");
+        let kubeconfig = dir.path().join("kubeconfig");
+        pki.write_kubeconfig(&kubeconfig, &server)
+            .expect("the folder can be written");
+        let api_server = Process::start(
+            programs
+                .kubernetes("kube-apiserver")
+                .args(pki.api_server_flags())
+                .arg(format!("--etcd-servers=http://{client}"))
+                .arg(format!("--secure-port={}", api.port()))
+                .arg("--bind-address=127.0.0.1")
+                .arg("--service-account-issuer=https://kubernetes.default.svc")
+                .arg("--authorization-mode=Node,RBAC")
+                .arg("--service-cluster-ip-range=10.96.0.0/24"),
+            &dir.path().join("apiserver.log"),
+        );
+        let ready = || {
+            let mut kubectl = programs.kubernetes("kubectl");
+            kubectl
+                .arg("--kubeconfig")
+                .arg(&kubeconfig)
+                .args(["get", "--raw", "/readyz"]);
+            (programs::answer(&mut kubectl).code == Some(0)).then_some(())
+        };
+        wait::until("the API server's readiness", wait::PATIENCE, ready);
+        let controllers = start_controllers(&programs, dir.path(), &kubeconfig, &pki);
+        Self {
+            programs,
+            kubeconfig,
+            server,
+            _controllers: controllers,
+            _api_server: api_server,
+            _etcd: etcd,
+            dir,
+        }
+    }
+
+    /// The administrator's way in.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Its address.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// A folder of its own, for what else a test writes.
+    pub fn dir(&self) -> &Scratch {
+        &self.dir
+    }
+
+    /// kubectl with these arguments.
+    pub fn kubectl(&self, args: &[&str]) -> Answer {
+        programs::answer(self.kubectl_command().args(args))
+    }
+
+    /// `kubectl apply -f -` of this text, with more arguments.
+    ///
+    /// # Panics
+    /// If kubectl cannot be started.
+    pub fn apply(&self, manifest: &str, args: &[&str]) -> Answer {
+        let mut child = self
+            .kubectl_command()
+            .args(["apply", "-f", "-"])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl starts");
+        let mut input = child.stdin.take().expect("it is piped");
+        input.write_all(manifest.as_bytes()).expect("kubectl reads");
+        drop(input);
+        child.wait_with_output().expect("kubectl ends").into()
+    }
+
+    /// Helm with these arguments.
+    pub fn helm(&self, args: &[&str]) -> Answer {
+        programs::answer(
+            self.programs
+                .helm()
+                .env("KUBECONFIG", &self.kubeconfig)
+                .env("HELM_CACHE_HOME", self.dir.path().join("helm"))
+                .args(args),
+        )
+    }
+
+    fn kubectl_command(&self) -> Command {
+        let mut kubectl = self.programs.kubernetes("kubectl");
+        kubectl.env("KUBECONFIG", &self.kubeconfig);
+        kubectl
+    }
+}
+
+fn start_etcd(programs: &Programs, dir: &Path, client: &str, peer: &str) -> Process {
+    Process::start(
+        programs
+            .kubernetes("etcd")
+            .arg("--unsafe-no-fsync")
+            .arg(format!("--data-dir={}", dir.join("etcd").display()))
+            .arg(format!("--listen-client-urls=http://{client}"))
+            .arg(format!("--advertise-client-urls=http://{client}"))
+            .arg(format!("--listen-peer-urls=http://{peer}"))
+            .arg(format!("--initial-advertise-peer-urls=http://{peer}"))
+            .arg(format!("--initial-cluster=default=http://{peer}")),
+        &dir.join("etcd.log"),
+    )
+}
+
+/// They make garbage collection, StatefulSets' pods and the end of namespaces real.
+fn start_controllers(programs: &Programs, dir: &Path, kubeconfig: &Path, pki: &Pki) -> Process {
+    Process::start(
+        programs
+            .kubernetes("kube-controller-manager")
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!(
+                "--service-account-private-key-file={}",
+                pki.file("sa.key").display()
+            ))
+            .arg(format!("--root-ca-file={}", pki.file("ca.crt").display()))
+            .arg("--use-service-account-credentials=true")
+            .arg("--leader-elect=false")
+            .arg("--secure-port=0"),
+        &dir.join("controllers.log"),
+    )
+}

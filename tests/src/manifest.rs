@@ -1,0 +1,18 @@
+//! The YAML of a Topic.
+
+/// A manifest of the topic `name` with these fields of its spec, such as `partitions: 3`.
+pub fn topic(name: &str, spec: &[&str]) -> String {
+    let mut text = format!(
+        "apiVersion: taffrail.dev/v1alpha1\nkind: Topic\nmetadata:\n  name: {name}\nspec:\n"
+    );
+    for field in spec {
+        text.push_str("  ");
+        text.push_str(field);
+        text.push('\n');
+    }
+    if spec.is_empty() {
+        text.truncate(text.len() - 1);
+        text.push_str(" {}\n");
+    }
+    text
+}

@@ -1,0 +1,47 @@
+//! A folder of a test's own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+/// Removed at the end, unless the test failed: then its files, logs among them, stay and their place is printed.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: Option<TempDir>,
+}
+
+impl Scratch {
+    /// An empty folder, named after the test.
+    pub fn new(name: &str) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("taffrail-{name}-"))
+            .tempdir()
+            .expect("a temporary folder can be made");
+        Self { dir: Some(dir) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.as_ref().expect("kept until dropped").path()
+    }
+
+    /// Writes a file into it.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, content).expect("the folder can be written");
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(dir) = self.dir.take()
+            && std::thread::panicking()
+        {
+            eprintln!("the test's files are kept in {}", dir.keep().display());
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Documents are short and true: what can be checked of the second.
+
+use taffrail_xtask::workspace_root;
+
+use crate::tree::{Text, assert_none, texts_ending};
+
+/// The lines outside fenced code.
+fn prose(text: &Text) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    text.content.lines().enumerate().filter(move |(_, line)| {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+            return false;
+        }
+        !fenced
+    })
+}
+
+/// What stands between single backticks.
+fn code_spans(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// A path from the root of the tree, as documents name it: it begins with a folder of sources and holds nothing to be filled in.
+fn as_path(span: &str) -> Option<&str> {
+    let (first, _) = span.split_once('/')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let is_folder = first != "target" && !first.is_empty() && workspace_root().join(first).is_dir();
+    (is_folder && span.chars().all(plain)).then_some(span)
+}
+
+#[test]
+fn every_document_has_one_title() {
+    let mut findings = Vec::new();
+    for text in texts_ending(".md") {
+        let titles = prose(&text)
+            .filter(|(_, line)| line.starts_with("# "))
+            .count();
+        if titles != 1 {
+            findings.push(format!("{}: {titles} titles", text.path));
+        }
+    }
+    assert_none(&findings);
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let mut findings = Vec::new();
+    for text in texts_ending(".md") {
+        for (index, line) in prose(&text) {
+            for path in code_spans(line).filter_map(as_path) {
+                if !workspace_root().join(path).exists() {
+                    findings.push(text.at(index, &format!("{path} does not exist")));
+                }
+            }
+        }
+    }
+    assert_none(&findings);
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut findings = Vec::new();
+    for text in texts_ending(".md") {
+        let path = workspace_root().join(&text.path);
+        let folder = path.parent().expect("a file has a folder");
+        for (index, line) in prose(&text) {
+            for link in line
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split(')').next())
+            {
+                let file = link.split('#').next().unwrap_or_default();
+                let is_external = link.contains("://") || file.is_empty();
+                if !is_external && !folder.join(file).exists() {
+                    findings.push(text.at(index, &format!("{link} leads nowhere")));
+                }
+            }
+        }
+    }
+    assert_none(&findings);
+}

@@ -1,0 +1,160 @@
+//! What some tests need beside Rust: found, installed, or the reason why not.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{cache, kube::tools::Tools, shell, workspace_root};
+
+/// Program that shows a package is there, and the Debian package that brings it.
+const PACKAGES: [(&str, &str); 10] = [
+    ("cc", "gcc"),
+    ("openssl", "openssl"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("nft", "nftables"),
+    ("conntrack", "conntrack"),
+    ("socat", "socat"),
+    ("pkg-config", "pkg-config"),
+    ("buildah", "buildah"),
+    ("python3", "python3-venv"),
+];
+
+/// Packages without a program: a file that shows they are there.
+const FILES: [(&str, &str); 2] = [
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("/usr/include/seccomp.h", "libseccomp-dev"),
+];
+
+/// What a test binary needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A mount namespace, for a small file system of its own.
+    MountNamespace,
+    /// Python with stock grpcio.
+    Python,
+    /// etcd and kube-apiserver.
+    ApiServer,
+    /// A cluster that runs pods.
+    Node,
+}
+
+/// What is there. A reason where it is not.
+pub(super) struct Needs {
+    python: Result<PathBuf, String>,
+    api_server: Result<PathBuf, String>,
+    node: Result<PathBuf, String>,
+}
+
+/// Installs the Debian packages that are missing, where that is possible.
+pub(super) fn install_packages() -> Result<()> {
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(program, _)| shell::find(program).is_none())
+        .chain(FILES.iter().filter(|(file, _)| !Path::new(file).exists()))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !shell::is_root() || shell::find("apt-get").is_none() {
+        println!(
+            "not installed, for that takes root and apt-get: {}",
+            missing.join(" ")
+        );
+        return Ok(());
+    }
+    println!("installing {}", missing.join(" "));
+    shell::run(Command::new("apt-get").args(["update", "--quiet", "--quiet"]))?;
+    shell::run(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args([
+                "install",
+                "--yes",
+                "--quiet",
+                "--quiet",
+                "--no-install-recommends",
+            ])
+            .args(missing),
+    )
+}
+
+impl Needs {
+    /// Looks for everything once.
+    pub(super) fn find(tools: Option<&Tools>) -> Self {
+        Self {
+            python: python().map_err(|error| format!("{error:#}")),
+            api_server: api_server(tools),
+            node: node(tools),
+        }
+    }
+
+    /// What to tell the test binary, or why it cannot run.
+    pub(super) fn environment(&self, need: Need) -> Result<Vec<(&'static str, PathBuf)>, String> {
+        match need {
+            Need::MountNamespace => {
+                let unshare = ["--user", "--map-root-user", "--mount", "true"];
+                if shell::succeeds(Command::new("unshare").args(unshare)) {
+                    Ok(Vec::new())
+                } else {
+                    Err("this machine allows no mount namespaces".to_owned())
+                }
+            }
+            Need::Python => Ok(vec![("TAFFRAIL_PYTHON", self.python.clone()?)]),
+            Need::ApiServer => Ok(vec![("TAFFRAIL_KUBE_TOOLS", self.api_server.clone()?)]),
+            Need::Node => Ok(vec![("TAFFRAIL_KUBE_TOOLS", self.node.clone()?)]),
+        }
+    }
+}
+
+/// An interpreter with the packages of the thin client's test.
+fn python() -> Result<PathBuf> {
+    let requirements = workspace_root().join("tests/thin_client/requirements.txt");
+    let dir = cache::keyed("python", std::slice::from_ref(&requirements), "")?;
+    let python = dir.join("bin/python");
+    let complete = dir.join("complete");
+    if complete.exists() {
+        return Ok(python);
+    }
+    shell::find("python3").context("there is no python3")?;
+    shell::run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+    shell::run(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--requirement"])
+            .arg(&requirements),
+    )?;
+    fs::write(complete, "")?;
+    Ok(python)
+}
+
+fn api_server(tools: Option<&Tools>) -> Result<PathBuf, String> {
+    match tools {
+        Some(tools) if tools.has_api_server() => Ok(tools.dir().to_owned()),
+        _ => Err("etcd, kube-apiserver and helm take a Go toolchain to build".to_owned()),
+    }
+}
+
+fn node(tools: Option<&Tools>) -> Result<PathBuf, String> {
+    let dir = api_server(tools)?;
+    if std::env::var_os("KUBECONFIG").is_some() {
+        return Ok(dir);
+    }
+    if !shell::is_root() {
+        return Err("a node takes root; or set KUBECONFIG to any cluster".to_owned());
+    }
+    if !tools.is_some_and(Tools::has_node) {
+        return Err("containerd, runc or the pause image could not be built".to_owned());
+    }
+    PACKAGES
+        .iter()
+        .filter(|(program, _)| shell::find(program).is_none())
+        .chain(FILES.iter().filter(|(file, _)| !Path::new(file).exists()))
+        .map(|(_, package)| format!("package {package} is missing"))
+        .next()
+        .map_or(Ok(dir), Err)
+}
