@@ -1,0 +1,223 @@
+//! What a broker is told: a TOML file, flags and environment variables all end here.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::BrokerError;
+
+/// The client port.
+pub const CLIENT_PORT: u16 = 9640;
+/// The port of /metrics, /livez and /readyz.
+pub const HTTP_PORT: u16 = 9644;
+
+/// A broker's settings. As TOML the fields have these names; an unknown one is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerConfig {
+    /// Everything this broker keeps.
+    pub data_dir: PathBuf,
+    /// What people call it: the pod's name.
+    pub name: String,
+    /// Where it stands, for placement over racks.
+    pub rack: Option<String>,
+    /// Where clients are served.
+    pub client_listen: SocketAddr,
+    /// `HOST:PORT` as clients should dial it. Absent: the address listened on.
+    pub client_advertised: Option<String>,
+    /// Where /metrics, /livez and /readyz are served. Absent: nowhere.
+    pub http_listen: Option<SocketAddr>,
+    /// `HOST:PORT` of every controller; a DNS name may stand for several.
+    pub controllers: Vec<String>,
+    /// How long a stop may take before what is left is cut off, in milliseconds.
+    pub shutdown_timeout_ms: u64,
+    /// What a stranger may ask for.
+    pub limits: Limits,
+    /// How the disk is used.
+    pub disk: DiskSettings,
+}
+
+/// Limits on everything that can be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections on the client port.
+    pub connections_max: usize,
+    /// Bytes of batches between the network and the disk, over all streams.
+    pub queue_bytes_max: usize,
+    /// The same for one stream.
+    pub stream_queue_bytes_max: usize,
+    /// Produce requests of one stream that wait for their answer.
+    pub produce_requests_max: usize,
+    /// Fetch requests of one stream that wait for their answer.
+    pub fetch_requests_max: usize,
+    /// Partitions named by one request.
+    pub partitions_per_request_max: usize,
+    /// Records of one Publish.
+    pub publish_records_max: usize,
+    /// Bytes a batch may have once it is decompressed, where the broker decodes it.
+    pub decompressed_bytes_max: usize,
+    /// Longest wait a request may ask for, in milliseconds.
+    pub request_timeout_ms_max: u32,
+}
+
+/// How the disk is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiskSettings {
+    /// Threads that sync, so that many files can be synced at a time.
+    pub sync_threads: usize,
+    /// Produce is refused with `DISK_FULL` below this much free space.
+    pub free_bytes_min: u64,
+    /// Size of the file that is given up to keep deletes and metadata possible on a full disk.
+    pub ballast_bytes: u64,
+    /// How often free space is looked at, in milliseconds.
+    pub space_interval_ms: u64,
+    /// How often old segments are looked for, in milliseconds.
+    pub expire_interval_ms: u64,
+    /// How often recovery points are written, in milliseconds.
+    pub checkpoint_interval_ms: u64,
+    /// How often `pageCache` topics are synced, in milliseconds.
+    pub background_sync_interval_ms: u64,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            data_dir: PathBuf::from("taffrail-data/broker-0"),
+            name: "broker-0".into(),
+            rack: None,
+            client_listen: SocketAddr::new(local, CLIENT_PORT),
+            client_advertised: None,
+            http_listen: Some(SocketAddr::new(local, HTTP_PORT)),
+            controllers: vec!["127.0.0.1:9642".into()],
+            shutdown_timeout_ms: 20_000,
+            limits: Limits::default(),
+            disk: DiskSettings::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 2_000,
+            // Bandwidth times latency: 700 MB/s for the 20 ms that a large sync takes, twice.
+            queue_bytes_max: 32 << 20,
+            stream_queue_bytes_max: 16 << 20,
+            produce_requests_max: 1_024,
+            fetch_requests_max: 16,
+            partitions_per_request_max: 10_000,
+            publish_records_max: 10_000,
+            decompressed_bytes_max: 64 << 20,
+            request_timeout_ms_max: 300_000,
+        }
+    }
+}
+
+impl Default for DiskSettings {
+    fn default() -> Self {
+        Self {
+            sync_threads: 8,
+            free_bytes_min: 256 << 20,
+            ballast_bytes: 16 << 20,
+            space_interval_ms: 1_000,
+            expire_interval_ms: 5_000,
+            checkpoint_interval_ms: 30_000,
+            background_sync_interval_ms: 1_000,
+        }
+    }
+}
+
+impl BrokerConfig {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no such TOML; the message names the line.
+    pub fn from_file(path: &Path) -> Result<Self, BrokerError> {
+        let text = std::fs::read_to_string(path).map_err(|source| BrokerError::Io {
+            op: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|e| BrokerError::Config {
+            reason: format!("{}: {e}", path.display()),
+        })
+    }
+
+    /// Checks what no type can say.
+    ///
+    /// # Errors
+    /// The first setting that makes no sense.
+    pub fn check(&self) -> Result<(), BrokerError> {
+        let limits = &self.limits;
+        let positive = [
+            ("limits.connections_max", limits.connections_max),
+            ("limits.queue_bytes_max", limits.queue_bytes_max),
+            ("limits.stream_queue_bytes_max", limits.stream_queue_bytes_max),
+            ("limits.produce_requests_max", limits.produce_requests_max),
+            ("limits.fetch_requests_max", limits.fetch_requests_max),
+            ("disk.sync_threads", self.disk.sync_threads),
+        ];
+        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(BrokerError::config(format!("{field} must be at least 1")));
+        }
+        if limits.queue_bytes_max > u32::MAX as usize || limits.stream_queue_bytes_max > u32::MAX as usize {
+            return Err(BrokerError::config("queues must be smaller than 4 GiB".to_owned()));
+        }
+        if self.name.is_empty() {
+            return Err(BrokerError::config("name must not be empty".to_owned()));
+        }
+        if self.controllers.is_empty() {
+            return Err(BrokerError::config(
+                "controllers is empty; name at least one as HOST:PORT".to_owned(),
+            ));
+        }
+        if let Some(address) = &self.client_advertised {
+            taffrail_api::v1::Endpoint::parse(address)
+                .map_err(|e| BrokerError::config(format!("client_advertised: {}", e.message)))?;
+        }
+        Ok(())
+    }
+}
+
+impl DiskSettings {
+    pub(crate) fn interval(ms: u64) -> Duration {
+        Duration::from_millis(ms.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_survives_toml() {
+        let config = BrokerConfig {
+            rack: Some("a".into()),
+            ..BrokerConfig::default()
+        };
+        let text = toml::to_string(&config).expect("serializes");
+        assert_eq!(toml::from_str::<BrokerConfig>(&text).expect("parses"), config);
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_by_its_name() {
+        let error = toml::from_str::<BrokerConfig>("retention = 5").expect_err("unknown");
+        assert!(error.to_string().contains("retention"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_that_makes_no_sense_is_refused() {
+        let mut config = BrokerConfig::default();
+        config.check().expect("the defaults are fine");
+        config.controllers.clear();
+        let error = config.check().expect_err("nobody to register with");
+        assert!(error.to_string().contains("HOST:PORT"), "{error}");
+    }
+}
