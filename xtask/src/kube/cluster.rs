@@ -19,6 +19,9 @@ metadata: {name: standard, annotations: {storageclass.kubernetes.io/is-default-c
 provisioner: kubernetes.io/host-path
 ";
 
+/// The pods' network namespaces that were there before.
+const NAMESPACES_BEFORE: &str = "namespaces-before";
+
 /// A cluster: one that `up` started, or any that KUBECONFIG names.
 #[derive(Debug)]
 pub struct Cluster {
@@ -66,6 +69,10 @@ impl Cluster {
         }
         fs::create_dir_all(&home)?;
         fs::write(home.join("nodes"), nodes.to_string())?;
+        fs::write(
+            home.join(NAMESPACES_BEFORE),
+            network::pod_namespaces().join("\n"),
+        )?;
         let cluster = Self {
             tools,
             home,
@@ -89,13 +96,19 @@ impl Cluster {
             bail!("the cluster of {} is not ours to end", kubeconfig.display());
         }
         let nodes = self.nodes()?;
+        let volumes = self.volumes();
         for number in 1..=nodes {
             self.node(number).stop()?;
         }
         for name in ["coredns", "scheduler", "controllers", "apiserver", "etcd"] {
             daemon::stop(&self.home, name, Duration::from_secs(5))?;
         }
-        network::remove(nodes);
+        let not_ours = fs::read_to_string(self.home.join(NAMESPACES_BEFORE))?;
+        network::remove(nodes, &not_ours);
+        for volume in volumes {
+            fs::remove_dir_all(&volume)
+                .with_context(|| format!("cannot remove the volume {}", volume.display()))?;
+        }
         fs::remove_dir_all(&self.home)
             .with_context(|| format!("cannot remove {}", self.home.display()))
     }
@@ -140,6 +153,18 @@ impl Cluster {
             bail!("images of a cluster named by KUBECONFIG come from its registry");
         }
         (1..=self.nodes()?).try_for_each(|number| self.node(number).import(archive))
+    }
+
+    /// Where the provisioner made the volumes that are still there. It knows no folder of ours.
+    fn volumes(&self) -> Vec<PathBuf> {
+        let paths = "jsonpath={range .items[*]}{.spec.hostPath.path}{\"\\n\"}{end}";
+        let paths = shell::output(self.kubectl().args(["get", "pv", "--output", paths]));
+        paths
+            .unwrap_or_default()
+            .lines()
+            .map(PathBuf::from)
+            .filter(|path| path.starts_with("/tmp/hostpath_pv") && path.is_dir())
+            .collect()
     }
 
     fn start(&self, nodes: u8) -> Result<()> {

@@ -68,8 +68,24 @@ pub fn create(nodes: u8) -> Result<()> {
     Ok(())
 }
 
-/// Takes the namespaces away, and with them all that is in them. Not there is fine.
-pub fn remove(nodes: u8) {
+/// The namespaces that the CNI plugins made for pods, of this cluster or of another.
+pub fn pod_namespaces() -> Vec<String> {
+    shell::output(Command::new("ip").args(["netns", "list"]))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| name.starts_with("cni-"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Takes the namespaces away, and with them all that is in them. Not there is fine. Pods' namespaces in `not_ours` were there before.
+pub fn remove(nodes: u8, not_ours: &str) {
+    for namespace in pod_namespaces() {
+        if !not_ours.lines().any(|other| other == namespace) {
+            shell::succeeds(Command::new("ip").args(["netns", "del", &namespace]));
+        }
+    }
     for node in 1..=nodes {
         shell::succeeds(Command::new("ip").args(["netns", "del", &node_namespace(node)]));
     }

@@ -1,0 +1,4 @@
+//! The control plane against a real API server: etcd and kube-apiserver in processes of their own. Nothing runs pods here.
+#![forbid(unsafe_code)]
+
+mod rules;

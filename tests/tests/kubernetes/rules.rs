@@ -1,0 +1,225 @@
+//! Every validation rule exists once, in core, with its message. Here each is broken twice: in Rust, as `taffrail apply` would, and through the API server.
+
+use taffrail_core::{
+    TopicSpec,
+    rules::{self, Rule, Violation},
+};
+use taffrail_crds::{
+    generate::{CLUSTER_RULES, TOPIC_RULES},
+    manifest::{self, Manifest},
+};
+use taffrail_tests::kube_api::KubeApi;
+use taffrail_xtask::workspace_root;
+
+/// One way to break a rule. `before` is applied first, where the rule compares with the past.
+struct Case {
+    rule: &'static Rule,
+    before: Option<&'static str>,
+    spec: &'static str,
+}
+
+const fn breaks(rule: &'static Rule, spec: &'static str) -> Case {
+    Case {
+        rule,
+        before: None,
+        spec,
+    }
+}
+
+const fn changes(rule: &'static Rule, before: &'static str, spec: &'static str) -> Case {
+    Case {
+        rule,
+        before: Some(before),
+        spec,
+    }
+}
+
+const TOPIC_CASES: &[Case] = &[
+    breaks(&rules::PARTITIONS_IN_RANGE, "{partitions: 0}"),
+    breaks(&rules::PARTITIONS_IN_RANGE, "{partitions: 10001}"),
+    changes(
+        &rules::PARTITIONS_GROW_ONLY,
+        "{partitions: 12}",
+        "{partitions: 6}",
+    ),
+    changes(&rules::PARTITIONS_GROW_ONLY, "{partitions: 12}", "{}"),
+    breaks(&rules::REPLICAS_IN_RANGE, "{replicas: 0}"),
+    breaks(&rules::REPLICAS_IN_RANGE, "{replicas: 6}"),
+    breaks(&rules::MIN_IN_SYNC_POSITIVE, "{minInSync: 0}"),
+    breaks(
+        &rules::MIN_IN_SYNC_WITHIN_REPLICAS,
+        "{replicas: 2, minInSync: 3}",
+    ),
+    breaks(&rules::SEGMENT_BYTES_IN_RANGE, "{segment: {bytes: 1Ki}}"),
+    breaks(&rules::SEGMENT_BYTES_IN_RANGE, "{segment: {bytes: 3Gi}}"),
+    breaks(&rules::SEGMENT_AGE_IN_RANGE, "{segment: {maxAge: 10ms}}"),
+    breaks(&rules::RETENTION_TIME_POSITIVE, "{retention: {time: 0s}}"),
+    breaks(
+        &rules::RETENTION_BYTES_IN_RANGE,
+        "{retention: {bytesPerPartition: 1Ki}}",
+    ),
+    breaks(
+        &rules::MAX_BATCH_BYTES_IN_RANGE,
+        "{limits: {maxBatchBytes: '100'}}",
+    ),
+    breaks(
+        &rules::MAX_BATCH_BYTES_IN_RANGE,
+        "{limits: {maxBatchBytes: 1Gi}}",
+    ),
+    breaks(&rules::TOPIC_NAME_VALID, "{topicName: a/b}"),
+    breaks(&rules::TOPIC_NAME_VALID, "{topicName: ..}"),
+    breaks(&rules::TOPIC_NAME_NOT_INTERNAL, "{topicName: __offsets}"),
+    changes(
+        &rules::TOPIC_NAME_IMMUTABLE,
+        "{topicName: a}",
+        "{topicName: b}",
+    ),
+    changes(&rules::TOPIC_NAME_IMMUTABLE, "{topicName: a}", "{}"),
+    changes(
+        &rules::CLUSTER_REF_IMMUTABLE,
+        "{clusterRef: {name: a}}",
+        "{clusterRef: {name: b}}",
+    ),
+    breaks(&rules::SIZE_READABLE, "{segment: {bytes: 12 parsecs}}"),
+    breaks(&rules::DURATION_READABLE, "{retention: {time: 2 weeks}}"),
+];
+
+const CLUSTER_CASES: &[Case] = &[
+    breaks(
+        &rules::BROKERS_IN_RANGE,
+        "{brokers: 0, storage: {size: 1Gi}}",
+    ),
+    breaks(
+        &rules::BROKERS_IN_RANGE,
+        "{brokers: 257, storage: {size: 1Gi}}",
+    ),
+    changes(
+        &rules::BROKERS_GROW_ONLY,
+        "{brokers: 3, storage: {size: 1Gi}}",
+        "{brokers: 1, storage: {size: 1Gi}}",
+    ),
+    changes(
+        &rules::STORAGE_IMMUTABLE,
+        "{brokers: 1, storage: {size: 1Gi}}",
+        "{brokers: 1, storage: {size: 2Gi}}",
+    ),
+];
+
+/// Rules over two versions that only the API server sees: elsewhere the name is the identity, and a cluster is a process.
+const KUBERNETES_ONLY: [&Rule; 3] = [
+    &rules::TOPIC_NAME_IMMUTABLE,
+    &rules::CLUSTER_REF_IMMUTABLE,
+    &rules::STORAGE_IMMUTABLE,
+];
+
+fn text(kind: &str, name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: taffrail.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+    )
+}
+
+/// What Rust says of the case.
+fn said_in_rust(kind: &str, case: &Case) -> String {
+    let lines = |violations: Vec<Violation>| {
+        let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    };
+    let manifests = match manifest::parse(&text(kind, "t", case.spec)) {
+        Ok(manifests) => manifests,
+        Err(error) => return error.to_string(),
+    };
+    match &manifests[0] {
+        Manifest::Topic(topic) => match TopicSpec::try_from(&topic.spec) {
+            Err(violations) => lines(violations),
+            Ok(spec) => lines(rules::check_topic_change(12, spec.partitions.unwrap_or(1))),
+        },
+        Manifest::BrokerCluster(cluster) => {
+            let before = case.before.map(|_| 3);
+            lines(rules::check_brokers(before, cluster.spec.brokers))
+        }
+    }
+}
+
+fn check(api: &KubeApi, kind: &str, cases: &[Case]) {
+    let mut findings = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        let name = format!("case-{index}");
+        if let Some(before) = case.before {
+            api.apply(&text(kind, &name, before), &[]).expect_success();
+        }
+        let said = api.apply(&text(kind, &name, case.spec), &[]).stderr;
+        if !said.contains(case.rule.message) {
+            findings.push(format!("the API server, of {}: {said:?}", case.spec));
+        }
+        let said = said_in_rust(kind, case);
+        if !said.contains(case.rule.message) && !KUBERNETES_ONLY.contains(&case.rule) {
+            findings.push(format!("Rust, of {}: {said:?}", case.spec));
+        }
+    }
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+fn api_with_crds() -> KubeApi {
+    let api = KubeApi::start();
+    let crds = workspace_root().join("crds/yaml");
+    api.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()])
+        .expect_success();
+    api.kubectl(&[
+        "wait",
+        "--for=condition=Established",
+        "--all",
+        "crd",
+        "--timeout=30s",
+    ])
+    .expect_success();
+    api
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn each_rule_is_broken_with_the_same_message_in_rust_and_by_the_api_server() {
+    let api = api_with_crds();
+    check(&api, "Topic", TOPIC_CASES);
+    check(&api, "BrokerCluster", CLUSTER_CASES);
+}
+
+#[test]
+fn each_rule_of_the_crds_is_in_the_table() {
+    for rule in TOPIC_RULES {
+        assert!(
+            TOPIC_CASES.iter().any(|case| case.rule == *rule),
+            "{rule:?}"
+        );
+    }
+    for rule in CLUSTER_RULES {
+        assert!(
+            CLUSTER_CASES.iter().any(|case| case.rule == *rule),
+            "{rule:?}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn an_unknown_field_is_named_by_the_api_server() {
+    let api = api_with_crds();
+    let said = api
+        .apply(
+            &text("Topic", "t", "{partition: 3}"),
+            &["--validate=strict"],
+        )
+        .expect_failure();
+    assert!(said.contains("unknown field \"spec.partition\""), "{said}");
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn the_api_server_writes_no_defaults_into_a_spec() {
+    let api = api_with_crds();
+    api.apply(&text("Topic", "plain", "{}"), &[])
+        .expect_success();
+    let spec = api
+        .kubectl(&["get", "topic", "plain", "--output", "jsonpath={.spec}"])
+        .expect_success();
+    assert_eq!(spec, "{}");
+}
