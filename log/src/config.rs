@@ -1,0 +1,32 @@
+//! What the owner of a log decides.
+
+use std::time::Duration;
+
+/// How a log rolls, indexes and forgets. Takes effect with the next append or expiry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A segment is sealed before an append that would make it larger. One append always fits into one segment, so a segment can be
+    /// larger than this by one append.
+    pub segment_bytes: u64,
+    /// A segment is sealed before an append that comes this long after its first.
+    pub segment_max_age: Duration,
+    /// A segment goes when its last append is older than this; `None`: kept for ever.
+    pub retention: Option<Duration>,
+    /// The oldest segments go as long as at least this much stays; `None`: no limit.
+    pub retention_bytes: Option<u64>,
+    /// One index entry for at least this many bytes.
+    pub index_interval_bytes: u32,
+}
+
+impl Default for LogConfig {
+    /// 256 MiB segments of at most a day, kept for ever.
+    fn default() -> Self {
+        Self {
+            segment_bytes: 256 << 20,
+            segment_max_age: Duration::from_hours(24),
+            retention: None,
+            retention_bytes: None,
+            index_interval_bytes: 4096,
+        }
+    }
+}

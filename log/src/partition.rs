@@ -1,0 +1,137 @@
+//! The log of one partition, as its one owner sees it.
+//!
+//! ```text
+//! open       create; open after a clean stop or a crash
+//! recover    what a crash left: scan, cut a torn tail, tell damage apart
+//! append     append and roll
+//! durable    sync tokens, checkpoints, clean stop
+//! retention  expire whole segments
+//! truncate   cut the end off
+//! delete     remove everything, on an explicit order
+//! ```
+
+mod append;
+mod delete;
+mod durable;
+mod open;
+mod recover;
+mod retention;
+mod truncate;
+
+use std::sync::Arc;
+
+use taffrail_core::{LeaderEpoch, Offset};
+
+pub use append::Appended;
+pub use delete::delete_dir;
+pub use open::{Opened, RecoveryReport, Torn};
+pub use retention::Expired;
+
+use crate::{
+    checkpoint::{Checkpoint, LogPoint},
+    config::LogConfig,
+    epochs::{EpochStart, EpochTable},
+    identity::PartitionIdentity,
+    reader::LogReader,
+    segment::{active::ActiveSegment, seal::SealJob},
+    shared::{Home, Shared},
+};
+
+/// The writer of a partition's log.
+///
+/// Invariants: `log_start <= durable_end <= log_end`; `high_watermark <= durable_end` in every checkpoint; `jobs` are the segments that were
+/// rolled and have no seal yet, oldest first.
+#[derive(Debug)]
+pub struct PartitionLog {
+    home: Arc<Home>,
+    shared: Arc<Shared>,
+    identity: PartitionIdentity,
+    config: LogConfig,
+    active: ActiveSegment,
+    jobs: Vec<Arc<SealJob>>,
+    epochs: EpochTable,
+    /// The epochs file does not have all of `epochs`.
+    epochs_changed: bool,
+    /// The active segment's name may not be durable.
+    active_unnamed: bool,
+    durable: LogPoint,
+    high_watermark: Offset,
+    /// Raised by every truncation.
+    generation: u64,
+    /// What the checkpoint file has; `None`: it is not readable.
+    written: Option<Checkpoint>,
+}
+
+impl PartitionLog {
+    /// A handle for readers.
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(Arc::clone(&self.shared))
+    }
+
+    /// Whose log this is.
+    pub fn identity(&self) -> &PartitionIdentity {
+        &self.identity
+    }
+
+    /// How it rolls and forgets.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// Changes that, from the next append or expiry on.
+    pub fn configure(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    /// The first offset there is.
+    pub fn log_start(&self) -> Offset {
+        self.shared.log_start()
+    }
+
+    /// The offset that the next append gets.
+    pub fn log_end(&self) -> Offset {
+        self.active.point().offset
+    }
+
+    /// Everything before it survives a crash.
+    pub fn durable_end(&self) -> Offset {
+        self.durable.offset
+    }
+
+    /// As last given to [`Self::checkpoint`], [`Self::expire`] or found on opening.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// Leader epoch of the last batch; `None` if there never was one.
+    pub fn last_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.last()
+    }
+
+    /// The epochs in this log, oldest first.
+    pub fn epochs(&self) -> &[EpochStart] {
+        self.epochs.as_slice()
+    }
+
+    /// Size of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.shared.segments().iter().map(|s| s.bytes()).sum()
+    }
+
+    /// When the oldest segment got its first batch; `None` if the log is empty.
+    pub fn oldest_append_time_ms(&self) -> Option<i64> {
+        let segments = self.shared.segments();
+        let oldest = segments.iter().find(|s| s.bytes() > 0)?;
+        Some(oldest.first_append_time_ms())
+    }
+
+    /// Segments that were rolled and could not be sealed yet. It is a bad sign if they become many: index files cannot be written.
+    pub fn unsealed_segments(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Takes the log offline after a disk error that the caller saw. Readers go on; every write fails from now on.
+    pub fn poison(&mut self, reason: &str) {
+        self.shared.poison(reason);
+    }
+}

@@ -1,0 +1,47 @@
+//! Removal of a whole partition: only ever on an explicit order.
+
+use std::path::Path;
+
+use super::PartitionLog;
+use crate::{
+    disk::Disk,
+    error::{AtPath, LogError},
+    names,
+};
+
+impl PartitionLog {
+    /// Removes the log and its directory. What readers hold stays good until they let it go.
+    ///
+    /// # Errors
+    /// The disk's; call [`delete_dir`] to go on.
+    pub fn delete(self) -> Result<(), LogError> {
+        for job in &self.jobs {
+            job.cancel();
+        }
+        delete_dir(&*self.home.disk, &self.home.dir)
+    }
+}
+
+/// Removes a partition's directory, or what is left of it after a removal that was interrupted. The identity goes last, so that until the
+/// end it is known whose remains they are. No error if there is nothing.
+///
+/// # Errors
+/// The disk's.
+pub fn delete_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    let listed = match disk.list(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        listed => listed.at("list", dir)?,
+    };
+    for name in listed.iter().filter(|name| *name != names::IDENTITY) {
+        let path = dir.join(name);
+        disk.remove(&path).at("remove", &path)?;
+    }
+    if listed.iter().any(|name| name == names::IDENTITY) {
+        disk.sync_dir(dir).at("sync", dir)?;
+        let path = dir.join(names::IDENTITY);
+        disk.remove(&path).at("remove", &path)?;
+    }
+    disk.remove_dir(dir).at("remove", dir)?;
+    let parent = dir.parent().unwrap_or(dir);
+    disk.sync_dir(parent).at("sync", parent)
+}

@@ -1,0 +1,255 @@
+//! The read side of a log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use taffrail_core::Offset;
+use taffrail_record::records;
+
+use crate::{
+    error::LogError,
+    segment::{Bounds, Segment},
+    shared::{Segments, Shared},
+};
+
+/// What the records of one batch may decompress to when a time is looked up.
+const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+/// What a lookup by time reads in one go.
+const TIME_WALK_BYTES: usize = 64 << 10;
+
+/// Reads a partition's log. Cheap to clone, and to share between threads; locks are held only to copy a reference.
+///
+/// Reads wait for the disk: call them on a disk thread.
+#[derive(Debug, Clone)]
+pub struct LogReader {
+    shared: Arc<Shared>,
+}
+
+/// Whole batches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadBatches {
+    /// Each is one or more whole batches back to back, in order. The first batch may begin before the offset asked for: batches are not cut.
+    pub chunks: Vec<Bytes>,
+    /// Where to go on reading.
+    pub next_offset: Offset,
+}
+
+impl ReadBatches {
+    /// Of all chunks.
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+}
+
+/// A segment, as seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its first offset.
+    pub base_offset: Offset,
+    /// After its last record.
+    pub next_offset: Offset,
+    /// Length of its batches.
+    pub bytes: u64,
+    /// CRC-32 of the file, if it is sealed.
+    pub crc32: Option<u32>,
+    /// When its last batch was appended; `None` if it has none.
+    pub last_append_time_ms: Option<i64>,
+}
+
+impl LogReader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The first offset there is.
+    pub fn log_start(&self) -> Offset {
+        self.shared.log_start()
+    }
+
+    /// The offset that the next append gets. More may be visible than is durable or below the high watermark.
+    pub fn log_end(&self) -> Offset {
+        self.shared.log_end()
+    }
+
+    /// Reads whole batches from the one that holds `from` on, `max_bytes` of them (but at least one batch), none that ends after `up_to`.
+    /// Nothing, and `next_offset == from`, if there is no such batch.
+    ///
+    /// Structure and offsets of every batch are checked; checksums too where this process has not written or checked the bytes before.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] if `from` is below the log start or above the log end; [`LogError::Damaged`]; the disk's.
+    pub fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+    ) -> Result<ReadBatches, LogError> {
+        let (start, end) = (self.log_start(), self.log_end());
+        if from < start || from > end {
+            return Err(out_of_range(from, start, end));
+        }
+        let up_to = up_to.min(end);
+        let mut found = ReadBatches {
+            chunks: Vec::new(),
+            next_offset: from,
+        };
+        let segments = self.shared.segments();
+        let mut left = max_bytes;
+        while found.next_offset < up_to {
+            let Some(segment) = segment_of(&segments, found.next_offset) else {
+                break;
+            };
+            let bounds = Bounds {
+                max_bytes: left,
+                up_to,
+                at_least_one: found.chunks.is_empty(),
+            };
+            let Some(chunk) = segment
+                .read(found.next_offset, bounds)
+                .map_err(|e| self.expired_meanwhile(e, from))?
+            else {
+                break;
+            };
+            left = left.saturating_sub(chunk.bytes.len());
+            found.next_offset = chunk.next_offset;
+            found.chunks.push(chunk.bytes);
+            // Chunks end early only at the bounds or at the segment's end.
+            if left == 0 || found.next_offset < segment.next_offset() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first record whose record time is `ts_ms` or later, and its time; `None` if there is none. Exact, whatever the order of the times.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`]; the disk's.
+    pub fn offset_for_timestamp(&self, ts_ms: i64) -> Result<Option<(Offset, i64)>, LogError> {
+        let (start, end) = (self.log_start(), self.log_end());
+        let segments = self.shared.segments();
+        for segment in segments.iter().filter(|s| s.max_record_time_ms() >= ts_ms) {
+            let found = first_at_or_after(segment, ts_ms, end)
+                .map_err(|e| self.expired_meanwhile(e, start))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// When the batch that holds `offset` was appended, to the precision of the index: never later than that, and not before the batch one index interval
+    /// earlier. `None` at the log end.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`]; [`LogError::Damaged`]; the disk's.
+    pub fn append_time_ms(&self, offset: Offset) -> Result<Option<i64>, LogError> {
+        let (start, end) = (self.log_start(), self.log_end());
+        if offset < start || offset > end {
+            return Err(out_of_range(offset, start, end));
+        }
+        match segment_of(&self.shared.segments(), offset) {
+            Some(segment) => segment.append_time_ms(offset),
+            None => Ok(None),
+        }
+    }
+
+    /// The segments, oldest first; the last one is active.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let info = |segment: &Arc<Segment>| SegmentInfo {
+            base_offset: segment.base(),
+            next_offset: segment.next_offset(),
+            bytes: segment.bytes(),
+            crc32: segment.seal().map(|seal| seal.crc32),
+            last_append_time_ms: (segment.bytes() > 0).then(|| segment.last_append_time_ms()),
+        };
+        self.shared.segments().iter().map(info).collect()
+    }
+
+    /// Reads a sealed segment whole and compares its checksum: the scrubber's work. `false` if there is no such sealed segment (any more).
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`] says where; the disk's.
+    pub fn verify_segment(&self, base_offset: Offset) -> Result<bool, LogError> {
+        let segments = self.shared.segments();
+        let found = segments.iter().find(|s| s.base() == base_offset);
+        match found.and_then(|s| s.seal()) {
+            Some(seal) => {
+                let verified = crate::inspect::verify_sealed(&self.shared.home, seal);
+                match verified.map_err(|e| self.expired_meanwhile(e, base_offset)) {
+                    Err(LogError::OffsetOutOfRange { .. }) => Ok(false),
+                    verified => verified.map(|()| true),
+                }
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Index files that were found damaged and were built anew since the log was opened.
+    pub fn index_rebuilds(&self) -> u64 {
+        let segments = self.shared.segments();
+        segments.iter().map(|s| s.index().rebuilds()).sum()
+    }
+
+    /// A file that expired between the look at the list and its opening is no disk error.
+    fn expired_meanwhile(&self, error: LogError, offset: Offset) -> LogError {
+        let (start, end) = (self.log_start(), self.log_end());
+        if error.is_not_found() && offset < start {
+            out_of_range(offset, start, end)
+        } else {
+            error
+        }
+    }
+}
+
+fn out_of_range(offset: Offset, start: Offset, end: Offset) -> LogError {
+    LogError::OffsetOutOfRange { offset, start, end }
+}
+
+/// The segment that holds `offset`, if any does yet.
+fn segment_of(segments: &Segments, offset: Offset) -> Option<&Arc<Segment>> {
+    let after = segments.partition_point(|s| s.base() <= offset);
+    let segment = segments.get(after.checked_sub(1)?)?;
+    (offset < segment.next_offset()).then_some(segment)
+}
+
+fn first_at_or_after(
+    segment: &Arc<Segment>,
+    ts_ms: i64,
+    log_end: Offset,
+) -> Result<Option<(Offset, i64)>, LogError> {
+    let from = segment.position_before_time(ts_ms)?;
+    let mut candidates = Vec::new();
+    segment.walk(from, segment.bytes(), TIME_WALK_BYTES, |_, header| {
+        if header.max_timestamp_ms >= ts_ms && header.next_offset() <= log_end {
+            candidates.push(header.base_offset);
+        }
+        // A header's time is a promise that its records almost always keep.
+        candidates.is_empty()
+    })?;
+    let Some(mut offset) = candidates.pop() else {
+        return Ok(None);
+    };
+    while offset < segment.next_offset().min(log_end) {
+        let bounds = Bounds {
+            max_bytes: 1,
+            up_to: log_end,
+            at_least_one: true,
+        };
+        let Some(chunk) = segment.read(offset, bounds)? else {
+            break;
+        };
+        let malformed = |e: taffrail_record::BatchError| {
+            segment.damaged(from, offset, &format!("its records cannot be read: {e}"))
+        };
+        let mut records = records(chunk.bytes, DECOMPRESSED_BYTES_MAX).map_err(malformed)?;
+        while let Some(record) = records.next_ref() {
+            let record = record.map_err(malformed)?;
+            if record.timestamp_ms >= ts_ms {
+                return Ok(Some((record.offset, record.timestamp_ms)));
+            }
+        }
+        offset = chunk.next_offset;
+    }
+    Ok(None)
+}

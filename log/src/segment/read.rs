@@ -1,0 +1,379 @@
+//! Whole batches from an offset on.
+
+use std::{ops::Range, sync::PoisonError};
+
+use bytes::Bytes;
+use taffrail_core::Offset;
+use taffrail_record::{BatchHeader, HEADER_BYTES, verify};
+
+use super::{
+    Segment,
+    entry::Entry,
+    index::{IndexDamaged, load_times},
+    view::MapState,
+};
+use crate::error::LogError;
+
+/// What a walk over headers looks at in one go.
+const WALK_BYTES: usize = 4096;
+/// The same where all batches of a segment are walked over.
+const LONG_WALK_BYTES: usize = 256 << 10;
+/// Readers that follow one another through a segment without a look into its index.
+const HINTS: usize = 8;
+/// Where an index is built anew.
+const REBUILT_INTERVAL_BYTES: u64 = 4096;
+
+/// Whole batches, back to back.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Bytes,
+    pub(crate) next_offset: Offset,
+}
+
+/// What readers of a segment know of it, to be quick.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    pub(super) map: MapState,
+    /// Batches of these offsets start at these positions.
+    hints: [Option<(Offset, u64)>; HINTS],
+    next_hint: usize,
+    /// The checksums in here were found right.
+    verified: Range<u64>,
+}
+
+/// The bounds of a read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) max_bytes: usize,
+    /// No batch that ends after this offset.
+    pub(crate) up_to: Offset,
+    /// Give one batch even if it is larger than `max_bytes`.
+    pub(crate) at_least_one: bool,
+}
+
+impl Segment {
+    /// The batches from the one that holds `from` on; `None` if the bounds leave none. `from` is within the segment.
+    pub(crate) fn read(&self, from: Offset, bounds: Bounds) -> Result<Option<Chunk>, LogError> {
+        let end = self.bytes();
+        let position = self.locate(from, end)?;
+        let is_cold = !self.is_verified(&(position..position + 1));
+        let want = ((end - position) as usize).min(bounds.max_bytes.max(HEADER_BYTES));
+        let mut view = self.view(position, want, is_cold)?;
+        let first = self.header_at(&view, 0, position, from, end)?;
+        if first.next_offset() > bounds.up_to {
+            return Ok(None);
+        }
+        if first.total_bytes() > bounds.max_bytes && !bounds.at_least_one {
+            return Ok(None);
+        }
+        if first.total_bytes() > view.len() {
+            view = self.view(position, first.total_bytes(), is_cold)?;
+        }
+        let (accepted, next_offset) = self.accept(&view, position, first, bounds.up_to)?;
+        view.truncate(accepted);
+        self.check_sums(&view, position, first.base_offset)?;
+        self.note(next_offset, position + accepted as u64);
+        Ok(Some(Chunk {
+            bytes: view,
+            next_offset,
+        }))
+    }
+
+    /// How much of `view` is whole batches that end at or before `up_to`.
+    fn accept(
+        &self,
+        view: &Bytes,
+        position: u64,
+        first: BatchHeader,
+        up_to: Offset,
+    ) -> Result<(usize, Offset), LogError> {
+        let (mut accepted, mut next) = (first.total_bytes(), first.next_offset());
+        while view.len() - accepted >= HEADER_BYTES {
+            let at = position + accepted as u64;
+            let header = self.header_at(view, accepted, at, next, u64::MAX)?;
+            if accepted + header.total_bytes() > view.len() || header.next_offset() > up_to {
+                break;
+            }
+            accepted += header.total_bytes();
+            next = header.next_offset();
+        }
+        Ok((accepted, next))
+    }
+
+    /// Where the batch that holds `offset` starts.
+    fn locate(&self, offset: Offset, end: u64) -> Result<u64, LogError> {
+        if offset == self.base() {
+            return Ok(0);
+        }
+        if let Some(position) = self.hint(offset) {
+            return Ok(position);
+        }
+        let from = self.indexed(|| self.index().floor(offset))?;
+        let mut found = None;
+        self.walk(from, end, WALK_BYTES, |position, header| {
+            if header.next_offset() > offset {
+                found = Some(position);
+            }
+            found.is_none()
+        })?;
+        found.ok_or_else(|| self.damaged(end, offset, "the batch is not where it should be"))
+    }
+
+    /// Where the batch that holds `offset` starts, in the file and in offsets.
+    pub(crate) fn batch_of(&self, offset: Offset) -> Result<(u64, Offset), LogError> {
+        let end = self.bytes();
+        let position = self.locate(offset, end)?;
+        let mut base = offset;
+        self.walk(position, end, WALK_BYTES, |_, header| {
+            base = header.base_offset;
+            false
+        })?;
+        Ok((position, base))
+    }
+
+    /// Visits headers from the batch at `from` on, until `visit` says false or the segment ends at `end`.
+    pub(crate) fn walk(
+        &self,
+        from: u64,
+        end: u64,
+        window: usize,
+        mut visit: impl FnMut(u64, &BatchHeader) -> bool,
+    ) -> Result<(), LogError> {
+        let mut position = from;
+        let mut expected = None;
+        while position < end {
+            let len = window.min((end - position) as usize);
+            let view = self.view(position, len, false)?;
+            let mut at = 0;
+            loop {
+                let here = position + at as u64;
+                let header = self.parse_at(&view, at, here, expected, end)?;
+                if !visit(here, &header) {
+                    return Ok(());
+                }
+                expected = Some(header.next_offset());
+                at += header.total_bytes();
+                if at + HEADER_BYTES > view.len() {
+                    break;
+                }
+            }
+            position += at as u64;
+        }
+        Ok(())
+    }
+
+    /// The header at `at` in `view`, which is `position` in the file, of the batch that holds `offset`.
+    fn header_at(
+        &self,
+        view: &Bytes,
+        at: usize,
+        position: u64,
+        offset: Offset,
+        end: u64,
+    ) -> Result<BatchHeader, LogError> {
+        let header = self.parse_at(view, at, position, None, end)?;
+        if header.base_offset > offset || header.next_offset() <= offset {
+            return Err(self.damaged(position, offset, "the batch has other offsets"));
+        }
+        Ok(header)
+    }
+
+    fn parse_at(
+        &self,
+        view: &Bytes,
+        at: usize,
+        position: u64,
+        expected: Option<Offset>,
+        end: u64,
+    ) -> Result<BatchHeader, LogError> {
+        let offset = expected.unwrap_or(self.base());
+        let header = BatchHeader::parse(&view[at..])
+            .map_err(|e| self.damaged(position, offset, &e.to_string()))?;
+        if expected.is_some_and(|e| e != header.base_offset) {
+            return Err(self.damaged(position, offset, "the batch has other offsets"));
+        }
+        if header.total_bytes() as u64 > end.saturating_sub(position) {
+            return Err(self.damaged(position, offset, "the batch is longer than the segment"));
+        }
+        Ok(header)
+    }
+
+    /// Batches that this process neither wrote nor checked yet are checked when first read: damage is not served.
+    fn check_sums(&self, batches: &Bytes, position: u64, base: Offset) -> Result<(), LogError> {
+        let range = position..position + batches.len() as u64;
+        if self.is_verified(&range) {
+            return Ok(());
+        }
+        let (mut at, mut offset) = (0, base);
+        while at < batches.len() {
+            let here = position + at as u64;
+            let bad = |e: &dyn ToString| self.damaged(here, offset, &e.to_string());
+            let header = BatchHeader::parse(&batches[at..]).map_err(|e| bad(&e))?;
+            verify(&batches[at..at + header.total_bytes()]).map_err(|e| bad(&e))?;
+            at += header.total_bytes();
+            offset = header.next_offset();
+        }
+        let mut reads = self.reads();
+        let verified = &mut reads.verified;
+        if verified.start <= range.end && range.start <= verified.end {
+            *verified = verified.start.min(range.start)..verified.end.max(range.end);
+        } else {
+            *verified = range;
+        }
+        Ok(())
+    }
+
+    fn is_verified(&self, range: &Range<u64>) -> bool {
+        if range.start >= self.trusted_from {
+            return true;
+        }
+        let verified = &self.reads().verified;
+        verified.start <= range.start && range.end <= verified.end
+    }
+
+    fn hint(&self, offset: Offset) -> Option<u64> {
+        let reads = self.reads();
+        let found = reads.hints.iter().flatten().find(|(o, _)| *o == offset);
+        found.map(|(_, position)| *position)
+    }
+
+    fn note(&self, offset: Offset, position: u64) {
+        let mut reads = self.reads();
+        if !reads.hints.contains(&Some((offset, position))) {
+            let slot = reads.next_hint;
+            reads.hints[slot] = Some((offset, position));
+            reads.next_hint = (slot + 1) % HINTS;
+        }
+    }
+
+    /// Where to start looking for the first record of time `ms` or later, batch by batch.
+    pub(crate) fn position_before_time(&self, ms: i64) -> Result<u64, LogError> {
+        self.indexed(|| self.index().before_time(ms))
+    }
+
+    /// When the batch at `offset` was appended, to the precision of the index.
+    pub(crate) fn append_time_ms(&self, offset: Offset) -> Result<Option<i64>, LogError> {
+        self.indexed(|| self.index().append_time_ms(offset))
+    }
+
+    /// A lookup in the index, which is built anew if it is damaged.
+    fn indexed<T>(
+        &self,
+        lookup: impl Fn() -> Result<Result<T, IndexDamaged>, LogError>,
+    ) -> Result<T, LogError> {
+        if let Ok(found) = lookup()? {
+            return Ok(found);
+        }
+        let _one_at_a_time = self.rebuild.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(found) = lookup()? {
+            return Ok(found);
+        }
+        self.rebuild_index()?;
+        lookup()?.map_err(|IndexDamaged| {
+            self.damaged(0, self.base(), "its index cannot be built from its batches")
+        })
+    }
+
+    /// Builds the index of a complete segment from its batches. Append times that the time index has lost become the segment's last one, so
+    /// that nothing expires early.
+    pub(crate) fn rebuild_index(&self) -> Result<(), LogError> {
+        let known = load_times(&self.home, self.base())?;
+        let entries = self.entries_from_batches(&known)?;
+        self.index().replace(entries);
+        self.index().count_rebuild();
+        Ok(())
+    }
+
+    fn entries_from_batches(
+        &self,
+        known: &[super::entry::TimeEntry],
+    ) -> Result<Vec<Entry>, LogError> {
+        let mut builder = EntryBuilder::new(self.base(), REBUILT_INTERVAL_BYTES);
+        let (first, last) = (self.first_append_time_ms(), self.last_append_time_ms());
+        self.walk(0, self.bytes(), LONG_WALK_BYTES, |position, header| {
+            let relative = header.base_offset.0 - self.base().0;
+            let time = known.iter().find(|t| u64::from(t.relative) == relative);
+            let time = match time {
+                Some(time) => time.append_time_ms,
+                None if position == 0 => first,
+                None => last,
+            };
+            builder.note(position, header, time);
+            true
+        })?;
+        Ok(builder.entries)
+    }
+}
+
+/// Decides which batches get an index entry.
+#[derive(Debug)]
+pub(crate) struct EntryBuilder {
+    base: Offset,
+    interval_bytes: u64,
+    pub(crate) max_record_time_ms: i64,
+    /// The next entry is due from here on.
+    due_at: u64,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl EntryBuilder {
+    pub(crate) fn new(base: Offset, interval_bytes: u64) -> Self {
+        Self {
+            base,
+            interval_bytes,
+            max_record_time_ms: i64::MIN,
+            due_at: 0,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Goes on after `entries`, the greatest record time so far being `max_record_time_ms`.
+    pub(crate) fn resume(
+        base: Offset,
+        interval_bytes: u64,
+        entries: Vec<Entry>,
+        max_record_time_ms: i64,
+    ) -> Self {
+        let due_at = entries
+            .last()
+            .map_or(0, |e| u64::from(e.position) + interval_bytes);
+        Self {
+            base,
+            interval_bytes,
+            max_record_time_ms,
+            due_at,
+            entries,
+        }
+    }
+
+    /// The batch at `position`. Call in order.
+    pub(crate) fn note(&mut self, position: u64, header: &BatchHeader, append_time_ms: i64) {
+        if let Some(entry) = self.entry(position, header, append_time_ms) {
+            self.entries.push(entry);
+        }
+    }
+
+    /// The same, where the entries are kept elsewhere.
+    pub(crate) fn entry(
+        &mut self,
+        position: u64,
+        header: &BatchHeader,
+        append_time_ms: i64,
+    ) -> Option<Entry> {
+        let max_before_ms = self.max_record_time_ms;
+        self.max_record_time_ms = max_before_ms.max(header.max_timestamp_ms);
+        if position < self.due_at {
+            return None;
+        }
+        // A sparse index may leave out what it cannot say.
+        let relative = u32::try_from(header.base_offset.0 - self.base.0).ok()?;
+        let position = u32::try_from(position).ok()?;
+        self.due_at = u64::from(position) + self.interval_bytes;
+        Some(Entry {
+            relative,
+            position,
+            max_before_ms,
+            append_time_ms,
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! The log from outside, on a real and on a simulated disk.
+
+mod append_and_read;
+mod common;
