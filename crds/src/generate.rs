@@ -128,10 +128,8 @@ fn finish(crd: CustomResourceDefinition, rules: &[(&str, &[&Rule])]) -> CustomRe
 
 fn validation(rule: &Rule) -> Value {
     let mut out = json!({ "rule": rule.cel, "message": rule.message });
-    // The rule reads several fields; the path makes kubectl name the one that is wrong. It must exist in the schema.
-    if let Some(field) = rule.field.strip_prefix("spec")
-        && rule.field.matches('.').count() == 1
-    {
+    // The rule reads several fields; the path makes kubectl name the one that is wrong.
+    if let Some(field) = rule.field.strip_prefix("spec") {
         out["fieldPath"] = json!(field);
     }
     out

@@ -1,2 +1,40 @@
-//! The control plane on Kubernetes.
+//! The control plane on Kubernetes: custom resources in, brokers and their metadata out.
+//!
+//! ```text
+//!   Lease ──────────▶ lease      active or standby: a hint only, what keeps data safe is the compare-and-swap of `store`
+//!   BrokerCluster ──▶ cluster ──▶ StatefulSet, Services, PodDisruptionBudget, ConfigMap, status
+//!                        │
+//!                        ▼
+//!                     engines    one controller (taffrail-controller) for each BrokerCluster
+//!                        │  └──▶ store       ClusterMetadata, PartitionMap, Broker by PUT with resourceVersion
+//!                        │
+//!   Topic ──────────▶ topic  ──▶ the engine of its cluster, status, finalizer
+//!                     sweep      resources that vanished: their topics are no longer served, their data stays
+//!   brokers ────────▶ dispatch   sessions to the engine of their cluster; NotActive where there is none
+//!   people ─────────▶ http       /metrics, /livez, /readyz, PUT /log-level
+//!                     writes     every write to the API server, counted by kind and reason
+//! ```
 #![forbid(unsafe_code)]
+
+mod active;
+mod cluster;
+mod config;
+mod context;
+mod dispatch;
+mod engines;
+mod error;
+mod events;
+mod http;
+mod lease;
+pub mod logging;
+mod metrics;
+mod paused;
+mod run;
+pub mod store;
+mod sweep;
+mod topic;
+mod writes;
+
+pub use config::OperatorConfig;
+pub use error::OperatorError;
+pub use run::run;

@@ -1,0 +1,121 @@
+//! BrokerCluster -> the objects that run it. Pure: the same cluster gives the same objects.
+
+mod services;
+mod stateful_set;
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use k8s_openapi::{
+    api::{core::v1::ConfigMap, policy::v1::PodDisruptionBudget},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{Resource as _, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use taffrail_crds::BrokerCluster;
+
+pub(super) use services::{client_service, headless_service};
+pub(super) use stateful_set::stateful_set;
+
+/// What the operator, not the resource, decides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// Where brokers find the operators.
+    pub(super) controller_address: &'a str,
+    /// The image of clusters that name none.
+    pub(super) default_image: &'a str,
+}
+
+/// The broker's port for /metrics, /livez and /readyz.
+const HTTP_PORT: u16 = 9644;
+const DATA_DIR: &str = "/var/lib/taffrail";
+const CONFIG_DIR: &str = "/etc/taffrail";
+const CONFIG_FILE: &str = "broker.toml";
+
+/// The brokers' configuration, the same for all: what differs comes from the environment of each pod.
+pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> ConfigMap {
+    let client_port = cluster.spec.client_port();
+    let lines = [
+        format!("data_dir = {}", text(&format!("{DATA_DIR}/data"))),
+        format!(
+            "client_listen = {}",
+            text(&format!("0.0.0.0:{client_port}"))
+        ),
+        format!("http_listen = {}", text(&format!("0.0.0.0:{HTTP_PORT}"))),
+        format!("controllers = [{}]", text(around.controller_address)),
+        format!(
+            "cluster = {}",
+            text(&format!("{}/{}", namespace(cluster), cluster.name_any()))
+        ),
+    ];
+    ConfigMap {
+        metadata: metadata(cluster, &format!("{}-brokers", cluster.name_any())),
+        data: Some([(CONFIG_FILE.to_owned(), lines.join("\n") + "\n")].into()),
+        ..ConfigMap::default()
+    }
+}
+
+/// One broker away at a time.
+pub(super) fn disruption_budget(cluster: &BrokerCluster) -> PodDisruptionBudget {
+    typed(json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(cluster, &cluster.name_any()),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": { "matchLabels": selector(cluster) },
+        },
+    }))
+}
+
+fn namespace(cluster: &BrokerCluster) -> String {
+    cluster.namespace().unwrap_or_default()
+}
+
+/// A TOML string. What stands in it comes from DNS names and ports.
+fn text(value: &str) -> String {
+    format!("{value:?}")
+}
+
+fn metadata(cluster: &BrokerCluster, name: &str) -> ObjectMeta {
+    let mut labels: std::collections::BTreeMap<String, String> =
+        serde_json::from_value(selector(cluster)).unwrap_or_default();
+    labels.insert(
+        "app.kubernetes.io/managed-by".to_owned(),
+        "taffrail-operator".to_owned(),
+    );
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: cluster.namespace(),
+        labels: Some(labels),
+        owner_references: owner(cluster).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn owner(cluster: &BrokerCluster) -> Option<OwnerReference> {
+    cluster.controller_owner_ref(&())
+}
+
+/// Labels that say whose pod it is. Immutable in a StatefulSet: never add to these.
+fn selector(cluster: &BrokerCluster) -> Value {
+    json!({
+        "app.kubernetes.io/name": "taffrail-broker",
+        "app.kubernetes.io/instance": cluster.name_any(),
+    })
+}
+
+/// An object written as JSON. That nothing was lost on the way is tested with the objects.
+fn typed<K: DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).expect("what is written here is of its kind")
+}
+
+/// Changes with the configuration, so that pods that run an older one can be told apart.
+fn config_hash(config_map: &ConfigMap) -> String {
+    let mut hasher = DefaultHasher::new();
+    config_map.data.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! The brokers themselves.
+
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+use taffrail_crds::BrokerCluster;
+
+use super::{
+    CONFIG_DIR, CONFIG_FILE, DATA_DIR, HTTP_PORT, Surroundings, config_hash, metadata, namespace,
+    selector, services::headless_name, typed,
+};
+
+/// No name in the image: any number but root's will do.
+const USER: i64 = 65_532;
+/// Stopping includes handing over and syncing everything.
+const STOP_SECONDS: i64 = 60;
+
+/// Pods start and stop without an order of their own, are replaced by a person one at a time, and leave their volumes behind.
+pub(in crate::cluster) fn stateful_set(
+    cluster: &BrokerCluster,
+    around: &Surroundings<'_>,
+    config_map: &ConfigMap,
+) -> StatefulSet {
+    typed(json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(cluster, &cluster.name_any()),
+        "spec": {
+            "replicas": cluster.spec.brokers,
+            "serviceName": headless_name(cluster),
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": { "type": "OnDelete" },
+            "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Retain", "whenScaled": "Retain" },
+            "selector": { "matchLabels": selector(cluster) },
+            "template": {
+                "metadata": {
+                    "labels": selector(cluster),
+                    "annotations": { "taffrail.dev/config-hash": config_hash(config_map) },
+                },
+                "spec": pod(cluster, around, config_map),
+            },
+            "volumeClaimTemplates": [volume_claim(cluster)],
+        },
+    }))
+}
+
+fn pod(cluster: &BrokerCluster, around: &Surroundings<'_>, config_map: &ConfigMap) -> Value {
+    json!({
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": STOP_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "topologySpreadConstraints": [{
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": { "matchLabels": selector(cluster) },
+        }],
+        "containers": [container(cluster, around)],
+        "volumes": [{ "name": "config", "configMap": { "name": config_map.name_any() } }],
+    })
+}
+
+fn container(cluster: &BrokerCluster, around: &Surroundings<'_>) -> Value {
+    let image = cluster
+        .spec
+        .image
+        .as_deref()
+        .unwrap_or(around.default_image);
+    let domain = format!("{}.{}.svc", headless_name(cluster), namespace(cluster));
+    let advertised = format!("$(POD_NAME).{domain}:{}", cluster.spec.client_port());
+    let mut container = json!({
+        "name": "broker",
+        "image": image,
+        "command": ["/usr/bin/taffrail-broker"],
+        "args": ["--config", format!("{CONFIG_DIR}/{CONFIG_FILE}"), "--log-format", "json"],
+        "env": [
+            { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+            { "name": "TAFFRAIL_BROKER_NAME", "value": "$(POD_NAME)" },
+            { "name": "TAFFRAIL_BROKER_CLIENT_ADVERTISED", "value": advertised },
+        ],
+        "ports": [
+            { "name": "client", "containerPort": cluster.spec.client_port(), "protocol": "TCP" },
+            { "name": "http", "containerPort": HTTP_PORT, "protocol": "TCP" },
+        ],
+        "readinessProbe": {
+            "httpGet": { "path": "/readyz", "port": "http" },
+            "periodSeconds": 2,
+            "timeoutSeconds": 2,
+            "failureThreshold": 3,
+        },
+        "livenessProbe": {
+            "httpGet": { "path": "/livez", "port": "http" },
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        },
+        "volumeMounts": [
+            { "name": "data", "mountPath": DATA_DIR },
+            { "name": "config", "mountPath": CONFIG_DIR, "readOnly": true },
+        ],
+    });
+    if let Some(resources) = &cluster.spec.resources {
+        container["resources"] = json!(resources);
+    }
+    container
+}
+
+fn volume_claim(cluster: &BrokerCluster) -> Value {
+    let storage = &cluster.spec.storage;
+    let mut claim = json!({
+        "metadata": { "name": "data", "labels": selector(cluster) },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": { "requests": { "storage": storage.size } },
+        },
+    });
+    if let Some(class) = &storage.storage_class_name {
+        claim["spec"]["storageClassName"] = json!(class);
+    }
+    claim
+}

@@ -1,0 +1,154 @@
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Service};
+use serde_json::{Value, json};
+
+use super::*;
+
+const AROUND: Surroundings<'static> = Surroundings {
+    controller_address: "taffrail-operator.taffrail.svc:9642",
+    default_image: "taffrail:test",
+};
+
+fn cluster(more: &Value) -> BrokerCluster {
+    let mut spec = json!({ "brokers": 3, "storage": { "size": "100Gi" } });
+    for (field, value) in more.as_object().expect("an object") {
+        spec[field] = value.clone();
+    }
+    serde_json::from_value(json!({
+        "apiVersion": "taffrail.dev/v1alpha1",
+        "kind": "BrokerCluster",
+        "metadata": { "name": "main", "namespace": "streams", "uid": "u" },
+        "spec": spec,
+    }))
+    .expect("valid")
+}
+
+fn built(more: &Value) -> StatefulSet {
+    let cluster = cluster(more);
+    stateful_set(&cluster, &AROUND, &config_map(&cluster, &AROUND))
+}
+
+fn pod_of(set: &StatefulSet) -> Value {
+    json!(set)["spec"]["template"]["spec"].clone()
+}
+
+#[test]
+fn brokers_are_replaced_by_hand_and_leave_their_volumes() {
+    let set = json!(built(&json!({})));
+    assert_eq!(set["spec"]["replicas"], 3);
+    assert_eq!(set["spec"]["podManagementPolicy"], "Parallel");
+    assert_eq!(set["spec"]["updateStrategy"]["type"], "OnDelete");
+    let retention = &set["spec"]["persistentVolumeClaimRetentionPolicy"];
+    assert_eq!(retention["whenDeleted"], "Retain");
+    assert_eq!(retention["whenScaled"], "Retain");
+    let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"];
+    assert_eq!(claim["resources"]["requests"]["storage"], "100Gi");
+    assert!(claim.get("storageClassName").is_none());
+}
+
+#[test]
+fn pods_pass_the_restricted_pod_security_standard() {
+    let pod = pod_of(&built(&json!({})));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(
+        pod["securityContext"]["seccompProfile"]["type"],
+        "RuntimeDefault"
+    );
+    let container = &pod["containers"][0]["securityContext"];
+    assert_eq!(container["allowPrivilegeEscalation"], false);
+    assert_eq!(container["readOnlyRootFilesystem"], true);
+    assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(pod["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn a_broker_advertises_its_own_dns_name() {
+    let pod = pod_of(&built(
+        &json!({ "listeners": { "client": { "port": 19640 } } }),
+    ));
+    let env = pod["containers"][0]["env"]
+        .as_array()
+        .expect("a list")
+        .clone();
+    let value = |name: &str| {
+        env.iter()
+            .find(|e| e["name"] == name)
+            .map(|e| e["value"].clone())
+    };
+    let advertised = json!("$(POD_NAME).main-brokers.streams.svc:19640");
+    assert_eq!(value("TAFFRAIL_BROKER_CLIENT_ADVERTISED"), Some(advertised));
+    assert_eq!(pod["containers"][0]["ports"][0]["containerPort"], 19640);
+}
+
+#[test]
+fn image_class_and_resources_of_the_cluster_are_used() {
+    let set = built(&json!({
+        "image": "taffrail:9",
+        "storage": { "size": "1Gi", "storageClassName": "fast" },
+        "resources": { "requests": { "cpu": "2" } },
+    }));
+    let pod = pod_of(&set);
+    assert_eq!(pod["containers"][0]["image"], "taffrail:9");
+    assert_eq!(pod["containers"][0]["resources"]["requests"]["cpu"], "2");
+    let set = json!(set);
+    assert_eq!(
+        set["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"],
+        "fast"
+    );
+    assert_eq!(
+        pod_of(&built(&json!({})))["containers"][0]["image"],
+        "taffrail:test"
+    );
+}
+
+#[test]
+fn the_headless_service_publishes_brokers_that_are_not_ready() {
+    let service: Service = headless_service(&cluster(&json!({})));
+    let spec = service.spec.expect("a spec");
+    assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
+    assert_eq!(spec.publish_not_ready_addresses, Some(true));
+}
+
+#[test]
+fn a_changed_configuration_changes_the_pods_template() {
+    let annotations =
+        |more: &Value| json!(built(more))["spec"]["template"]["metadata"]["annotations"].clone();
+    let other_port = json!({ "listeners": { "client": { "port": 19640 } } });
+    assert_eq!(
+        annotations(&json!({})),
+        annotations(&json!({ "brokers": 5 }))
+    );
+    assert_ne!(annotations(&json!({})), annotations(&other_port));
+}
+
+#[test]
+fn everything_is_owned_by_the_cluster() {
+    let cluster = cluster(&json!({}));
+    let config_map = config_map(&cluster, &AROUND);
+    let objects = [
+        json!(config_map),
+        json!(headless_service(&cluster)),
+        json!(client_service(&cluster)),
+        json!(disruption_budget(&cluster)),
+        json!(stateful_set(&cluster, &AROUND, &config_map)),
+    ];
+    for object in objects {
+        assert_eq!(
+            object["metadata"]["ownerReferences"][0]["kind"], "BrokerCluster",
+            "{object}"
+        );
+        assert_eq!(object["metadata"]["namespace"], "streams");
+    }
+}
+
+#[test]
+fn the_configuration_names_the_cluster_and_its_controllers() {
+    let data = config_map(&cluster(&json!({})), &AROUND)
+        .data
+        .expect("data");
+    let lines: Vec<_> = data["broker.toml"].lines().collect();
+    assert!(
+        lines.contains(&r#"controllers = ["taffrail-operator.taffrail.svc:9642"]"#),
+        "{lines:?}"
+    );
+    assert!(lines.contains(&r#"cluster = "streams/main""#), "{lines:?}");
+}

@@ -1,0 +1,223 @@
+//! What a cluster's status says. Pure.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::{api::apps::v1::StatefulSet, jiff::Timestamp};
+use kube::ResourceExt as _;
+use taffrail_api::v1;
+use taffrail_core::rules::Violation;
+use taffrail_crds::{
+    BrokerCluster, BrokerClusterStatus,
+    broker_cluster::BrokerCounts,
+    conditions::{self, Finding},
+};
+
+/// What one look found.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    pub(super) paused: bool,
+    pub(super) invalid: Vec<Violation>,
+    /// Why there is no controller.
+    pub(super) controller_error: Option<String>,
+    pub(super) cluster_id: Option<String>,
+    pub(super) brokers: Vec<v1::BrokerStatus>,
+    pub(super) stateful_set: Option<StatefulSet>,
+}
+
+impl Sight {
+    fn online(&self) -> u32 {
+        let online = self.brokers.iter().filter(|b| b.state == "ONLINE").count();
+        u32::try_from(online).unwrap_or(u32::MAX)
+    }
+
+    fn versions(&self) -> Option<String> {
+        let online = self.brokers.iter().filter(|b| b.state == "ONLINE");
+        let versions: BTreeSet<_> = online
+            .map(|b| b.version.as_str())
+            .filter(|v| !v.is_empty())
+            .collect();
+        let versions: Vec<_> = versions.into_iter().collect();
+        (!versions.is_empty()).then(|| versions.join(", "))
+    }
+}
+
+/// The status after this look.
+pub(super) fn next(cluster: &BrokerCluster, sight: &Sight, now: Timestamp) -> BrokerClusterStatus {
+    let before = cluster.status.clone().unwrap_or_default();
+    let wanted = cluster.spec.brokers;
+    let findings = [
+        ready(sight, wanted),
+        available(sight),
+        progressing(sight, wanted),
+    ];
+    let observed_generation = cluster.metadata.generation;
+    let bootstrap = format!(
+        "{}.{}.svc:{}",
+        cluster.name_any(),
+        cluster.namespace().unwrap_or_default(),
+        cluster.spec.client_port()
+    );
+    BrokerClusterStatus {
+        observed_generation,
+        cluster_id: sight
+            .cluster_id
+            .clone()
+            .filter(|id| !id.is_empty())
+            .or(before.cluster_id),
+        bootstrap: Some(bootstrap),
+        brokers: Some(BrokerCounts {
+            wanted,
+            online: sight.online(),
+        }),
+        version: sight.versions().or(before.version),
+        conditions: conditions::next(&before.conditions, &findings, observed_generation, now),
+    }
+}
+
+fn ready(sight: &Sight, wanted: u32) -> Finding {
+    if sight.paused {
+        return Finding::unknown(
+            "Ready",
+            "Paused",
+            "the operator leaves this cluster alone; remove the annotation taffrail.dev/paused to go on",
+        );
+    }
+    if !sight.invalid.is_empty() {
+        let broken: Vec<_> = sight.invalid.iter().map(ToString::to_string).collect();
+        return Finding::no("Ready", "InvalidSpec", broken.join("; "));
+    }
+    if let Some(error) = &sight.controller_error {
+        return Finding::no("Ready", "ControllerUnavailable", error.clone());
+    }
+    if sight.online() >= wanted {
+        Finding::yes(
+            "Ready",
+            "AllBrokersOnline",
+            "every broker is in session with the controller",
+        )
+    } else {
+        Finding::no(
+            "Ready",
+            "BrokersOffline",
+            "some brokers are not in session with the controller",
+        )
+    }
+}
+
+fn available(sight: &Sight) -> Finding {
+    if sight.online() > 0 {
+        Finding::yes(
+            "Available",
+            "BrokersServing",
+            "at least one broker is in session with the controller",
+        )
+    } else {
+        Finding::no(
+            "Available",
+            "NoBrokerOnline",
+            "no broker is in session with the controller",
+        )
+    }
+}
+
+fn progressing(sight: &Sight, wanted: u32) -> Finding {
+    let status = sight
+        .stateful_set
+        .as_ref()
+        .and_then(|set| set.status.as_ref());
+    let pods = status.map_or(0, |s| u32::try_from(s.replicas).unwrap_or(0));
+    let current = status.map_or(0, |s| {
+        u32::try_from(s.updated_replicas.unwrap_or(0)).unwrap_or(0)
+    });
+    if pods < wanted {
+        Finding::yes("Progressing", "Scaling", "pods are being made")
+    } else if current < wanted {
+        Finding::yes(
+            "Progressing",
+            "Rolling",
+            "some pods run an older template; delete them one at a time, each when the one before is Ready",
+        )
+    } else {
+        Finding::no("Progressing", "Idle", "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn cluster() -> BrokerCluster {
+        serde_json::from_value(json!({
+            "apiVersion": "taffrail.dev/v1alpha1", "kind": "BrokerCluster",
+            "metadata": { "name": "main", "namespace": "streams", "generation": 4 },
+            "spec": { "brokers": 2, "storage": { "size": "1Gi" } },
+        }))
+        .expect("valid")
+    }
+
+    fn broker(state: &str) -> v1::BrokerStatus {
+        v1::BrokerStatus {
+            state: state.to_owned(),
+            version: "0.1.0".to_owned(),
+            ..v1::BrokerStatus::default()
+        }
+    }
+
+    fn reason_of(sight: &Sight, type_: &str) -> (String, String) {
+        let status = next(&cluster(), sight, Timestamp::UNIX_EPOCH);
+        let condition = conditions::find(&status.conditions, type_).expect("is there");
+        (condition.status.clone(), condition.reason.clone())
+    }
+
+    #[test]
+    fn a_cluster_is_ready_when_every_broker_is_in_session() {
+        let mut sight = Sight {
+            brokers: vec![broker("ONLINE"), broker("OFFLINE")],
+            ..Sight::default()
+        };
+        assert_eq!(
+            reason_of(&sight, "Ready"),
+            ("False".to_owned(), "BrokersOffline".to_owned())
+        );
+        assert_eq!(reason_of(&sight, "Available").0, "True");
+        sight.brokers[1] = broker("ONLINE");
+        assert_eq!(
+            reason_of(&sight, "Ready"),
+            ("True".to_owned(), "AllBrokersOnline".to_owned())
+        );
+        let status = next(&cluster(), &sight, Timestamp::UNIX_EPOCH);
+        assert_eq!(status.version.as_deref(), Some("0.1.0"));
+        assert_eq!(status.observed_generation, Some(4));
+        assert_eq!(status.bootstrap.as_deref(), Some("main.streams.svc:9640"));
+    }
+
+    #[test]
+    fn pods_of_an_older_template_are_said() {
+        let mut sight = Sight::default();
+        let set = |updated: i32| -> StatefulSet {
+            serde_json::from_value(
+                json!({ "status": { "replicas": 2, "updatedReplicas": updated } }),
+            )
+            .expect("valid")
+        };
+        assert_eq!(reason_of(&sight, "Progressing").1, "Scaling");
+        sight.stateful_set = Some(set(1));
+        assert_eq!(reason_of(&sight, "Progressing").1, "Rolling");
+        sight.stateful_set = Some(set(2));
+        assert_eq!(reason_of(&sight, "Progressing").1, "Idle");
+    }
+
+    #[test]
+    fn a_paused_cluster_says_so() {
+        let sight = Sight {
+            paused: true,
+            ..Sight::default()
+        };
+        assert_eq!(
+            reason_of(&sight, "Ready"),
+            ("Unknown".to_owned(), "Paused".to_owned())
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! Events: what `kubectl describe` shows below a resource when a condition turned.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    Client, Resource,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use taffrail_crds::conditions;
+use tokio::time::timeout;
+
+use crate::{
+    metrics::{Metrics, WriteLabels},
+    writes::{API_TIMEOUT, FIELD_MANAGER},
+};
+
+/// Says what happened to resources.
+#[derive(Clone)]
+pub(crate) struct Events {
+    recorder: Recorder,
+    metrics: Metrics,
+}
+
+impl Events {
+    pub(crate) fn new(client: Client, identity: &str, metrics: Metrics) -> Self {
+        let reporter = Reporter {
+            controller: FIELD_MANAGER.to_owned(),
+            instance: Some(identity.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+            metrics,
+        }
+    }
+
+    /// One event for each condition whose status or reason is another than before. An event that cannot be written is lost: the status says
+    /// the same.
+    pub(crate) async fn turned<K>(&self, object: &K, before: &[Condition], after: &[Condition])
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let reference = object.object_ref(&());
+        for condition in turned(before, after) {
+            let type_ = if condition.status == "True" {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            };
+            let labels = WriteLabels {
+                kind: "Event",
+                reason: "condition",
+            };
+            self.metrics.writes.get_or_create(&labels).inc();
+            let event = Event {
+                type_,
+                reason: condition.reason.clone(),
+                note: Some(condition.message.clone()),
+                action: format!("Set{}", condition.type_),
+                secondary: None,
+            };
+            match timeout(API_TIMEOUT, self.recorder.publish(&event, &reference)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "cannot write an event"),
+                Err(_) => tracing::warn!("cannot write an event in time"),
+            }
+        }
+    }
+}
+
+/// A start in doubt (`Creating`, `Unknown`) is no news; everything that changed later is.
+fn turned<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition> {
+    let is_news = |condition: &&Condition| match conditions::find(before, &condition.type_) {
+        None => {
+            condition.status == "False"
+                && condition.reason != "Creating"
+                && condition.reason != "NotAccepted"
+        }
+        Some(old) => {
+            (&old.status, &old.reason) != (&condition.status, &condition.reason)
+                && condition.status != "Unknown"
+        }
+    };
+    after.iter().filter(is_news).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+    use taffrail_crds::conditions::{Finding, next};
+
+    use super::*;
+
+    fn condition(finding: Finding) -> Vec<Condition> {
+        next(&[], &[finding], None, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_topic_that_becomes_ready_is_news_once() {
+        let creating = condition(Finding::no("Ready", "Creating", ""));
+        let ready = condition(Finding::yes("Ready", "AllPartitionsOnline", ""));
+        assert!(turned(&[], &creating).is_empty());
+        assert_eq!(turned(&creating, &ready).len(), 1);
+        assert!(turned(&ready, &ready).is_empty());
+    }
+
+    #[test]
+    fn a_refused_topic_is_news_at_once() {
+        let refused = condition(Finding::no("Accepted", "NameConflict", ""));
+        assert_eq!(turned(&[], &refused).len(), 1);
+    }
+}

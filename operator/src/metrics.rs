@@ -1,0 +1,101 @@
+//! What `/metrics` shows.
+
+use std::sync::{Arc, atomic::AtomicI64};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::Gauge,
+    },
+    registry::Registry,
+};
+
+use crate::engines::Engines;
+
+/// What was written, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WriteLabels {
+    pub(crate) kind: &'static str,
+    pub(crate) reason: &'static str,
+}
+
+/// What was looked at, and how it went.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReconcileLabels {
+    pub(crate) kind: &'static str,
+    pub(crate) result: &'static str,
+}
+
+/// The operator's counters.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics {
+    pub(crate) writes: Family<WriteLabels, Counter>,
+    pub(crate) reconciles: Family<ReconcileLabels, Counter>,
+    pub(crate) active: Gauge<i64, AtomicI64>,
+}
+
+impl Metrics {
+    /// Registers everything, the engines' own counters included.
+    pub(crate) fn registry(&self, engines: Arc<Engines>) -> Registry {
+        let mut registry = Registry::with_prefix("taffrail_operator");
+        registry.register(
+            "api_writes",
+            "Writes to the API server by kind and reason, the metadata of clusters left out",
+            self.writes.clone(),
+        );
+        registry.register(
+            "reconciles",
+            "Looks at resources by kind and result",
+            self.reconciles.clone(),
+        );
+        registry.register(
+            "active",
+            "1 if this operator holds the Lease",
+            self.active.clone(),
+        );
+        registry.register_collector(Box::new(EngineCounters(engines)));
+        registry
+    }
+
+    pub(crate) fn reconciled(&self, kind: &'static str, ok: bool) {
+        let result = if ok { "ok" } else { "error" };
+        self.reconciles
+            .get_or_create(&ReconcileLabels { kind, result })
+            .inc();
+    }
+}
+
+#[derive(Debug)]
+struct EngineCounters(Arc<Engines>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MetadataLabels {
+    cluster: String,
+    kind: &'static str,
+    reason: &'static str,
+}
+
+impl Collector for EngineCounters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut family = encoder.encode_descriptor(
+            "metadata_writes",
+            "Writes of a cluster's metadata to the API server by kind and reason, since its controller started",
+            None,
+            prometheus_client::metrics::MetricType::Counter,
+        )?;
+        for (key, handle) in self.0.handles() {
+            for write in handle.writes() {
+                let labels = MetadataLabels {
+                    cluster: key.to_string(),
+                    kind: write.kind,
+                    reason: write.reason,
+                };
+                ConstCounter::new(write.count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}

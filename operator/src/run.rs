@@ -1,0 +1,152 @@
+//! The whole operator: ports first, then the Lease, then, while it is held, the work.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    active,
+    config::OperatorConfig,
+    dispatch,
+    engines::Engines,
+    error::OperatorError,
+    http::{self, Http},
+    lease::LeaseLoop,
+    logging::LogLevel,
+    metrics::Metrics,
+};
+
+/// What is left of sessions after this is cut off.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Before a term that could not begin is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Serves its ports and, while it is the active one, runs every cluster, until `shutdown` resolves.
+///
+/// # Errors
+/// A port is taken.
+pub async fn run(
+    config: OperatorConfig,
+    client: Client,
+    logs: LogLevel,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), OperatorError> {
+    let controller_port = listen(config.controller_listen).await?;
+    let http_port = listen(config.http_listen).await?;
+    tracing::info!(
+        controller = %config.controller_listen,
+        http = %config.http_listen,
+        identity = config.identity,
+        "operator started"
+    );
+    let engines = Arc::new(Engines::default());
+    let metrics = Metrics::default();
+    let (active, is_active) = watch::channel(false);
+    let (reached, is_reached) = watch::channel(false);
+    let stop_work = CancellationToken::new();
+    let stop_ports = CancellationToken::new();
+    let ports = TaskTracker::new();
+    let http = Http {
+        registry: Arc::new(metrics.registry(engines.clone())),
+        logs,
+        ready: is_reached,
+    };
+    ports.spawn(http::serve(http_port, http, stop_ports.clone()));
+    ports.spawn(dispatch::serve(
+        controller_port,
+        engines.clone(),
+        stop_ports.clone(),
+    ));
+    let lease = LeaseLoop {
+        api: Api::<Lease>::namespaced(client.clone(), &config.namespace),
+        name: config.lease.clone(),
+        identity: config.identity.clone(),
+        metrics: metrics.clone(),
+    };
+    ports.spawn(lease.run(active, reached, stop_ports.clone()));
+    let work = tokio::spawn(terms(
+        client,
+        config,
+        engines,
+        metrics,
+        is_active,
+        stop_work.clone(),
+    ));
+
+    shutdown.await;
+    tracing::info!("stopping");
+    stop_work.cancel();
+    if let Err(error) = work.await {
+        tracing::error!(%error, "the work ended badly");
+    }
+    // The Lease is given back now that nothing acts on it any more.
+    stop_ports.cancel();
+    ports.close();
+    if timeout(DRAIN, ports.wait()).await.is_err() {
+        tracing::warn!("some connections were still open");
+    }
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, OperatorError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| OperatorError::Listen { address, source })
+}
+
+/// Waits until the Lease is held or not. If nobody looks after it any more, waits for ever: the operator is about to end.
+async fn until(is_active: &mut watch::Receiver<bool>, wanted: bool) {
+    if is_active
+        .wait_for(|active| *active == wanted)
+        .await
+        .is_err()
+    {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// One term after the other, each as long as the Lease is held.
+async fn terms(
+    client: Client,
+    config: OperatorConfig,
+    engines: Arc<Engines>,
+    metrics: Metrics,
+    mut is_active: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = until(&mut is_active, true) => {}
+        }
+        let term = stop.child_token();
+        let work = active::run(
+            client.clone(),
+            config.clone(),
+            engines.clone(),
+            metrics.clone(),
+            term.clone(),
+        );
+        tokio::pin!(work);
+        let ended = tokio::select! {
+            ended = &mut work => ended,
+            () = until(&mut is_active, false) => {
+                term.cancel();
+                work.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the term could not begin; trying again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(RETRY) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Topic: resolved to its cluster, handed to the cluster's controller, and told how it fares.
+
+mod deletion;
+mod resolve;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    ResourceExt as _,
+    runtime::{controller::Action, reflector},
+};
+use taffrail_controller::{ApplyError, ControllerHandle};
+use taffrail_core::rules::{Violation, check_topic_name};
+use taffrail_crds::{Topic, conditions};
+
+use crate::{context::Context, error::OperatorError, paused::is_paused};
+pub(crate) use resolve::claimed_names;
+use resolve::{Resolved, Unresolved, resolve};
+use status::{Sight, Verdict};
+
+/// A look without a reason.
+const RESYNC: Duration = Duration::from_mins(5);
+/// The next look while something is on its way. Changes of the controller's view wake earlier.
+const UNDER_WAY: Duration = Duration::from_secs(5);
+/// The next look at numbers that were held back.
+const SUMMARY_LATER: Duration = Duration::from_secs(30);
+
+/// Every Topic that the operator watches, a store for each namespace watched.
+#[derive(Clone, Default)]
+pub(crate) struct Topics {
+    pub(crate) stores: Vec<reflector::Store<Topic>>,
+}
+
+impl Topics {
+    /// Waits until every store was filled once. False if the operator is being stopped.
+    pub(crate) async fn ready(&self) -> bool {
+        for store in &self.stores {
+            if store.wait_until_ready().await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.stores
+            .iter()
+            .flat_map(reflector::Store::state)
+            .collect()
+    }
+}
+
+/// One look at one topic.
+pub(crate) async fn reconcile(
+    topic: Arc<Topic>,
+    context: Arc<Context>,
+) -> Result<Action, OperatorError> {
+    if !context.topics.ready().await {
+        return Ok(Action::await_change());
+    }
+    let result = look(&topic, &context).await;
+    context.metrics.reconciled("Topic", result.is_ok());
+    result
+}
+
+async fn look(topic: &Topic, context: &Context) -> Result<Action, OperatorError> {
+    let mut sight = Sight::default();
+    let resolved = resolve(topic, &context.topics.all(), &context.engines);
+    let deleting = topic.metadata.deletion_timestamp.is_some();
+    if is_paused(topic) {
+        sight.verdict = Verdict::Paused;
+    } else if deleting {
+        if deletion::finish(topic, resolved.as_ref().ok(), context).await? {
+            return Ok(Action::await_change());
+        }
+        sight.verdict = Verdict::Deleting;
+    } else {
+        sight.verdict = match &resolved {
+            Ok(resolved) => {
+                deletion::keep_finalizer(topic, context).await?;
+                apply(topic, resolved).await
+            }
+            Err(unresolved) => Verdict::Refused(unresolved.reason(), unresolved.to_string()),
+        };
+    }
+    match &resolved {
+        Ok(resolved) => sight.see(resolved),
+        Err(Unresolved::Conflict { cluster, name, .. }) => sight.named(cluster, name),
+        Err(_) => {}
+    }
+    tell(topic, &sight, context).await
+}
+
+/// Hands the topic to its controller.
+async fn apply(topic: &Topic, resolved: &Resolved) -> Verdict {
+    let Some(handle) = &resolved.handle else {
+        return Verdict::Unavailable("the cluster's controller is not running".to_owned());
+    };
+    match wanted(topic, resolved) {
+        Ok(spec) => hand_over(handle, &resolved.name, spec).await,
+        Err(violations) => refused(&ApplyError::Invalid(violations)),
+    }
+}
+
+fn wanted(topic: &Topic, resolved: &Resolved) -> Result<taffrail_core::TopicSpec, Vec<Violation>> {
+    let spec = taffrail_core::TopicSpec::try_from(&topic.spec);
+    // A name that the resource spells out was checked with the spec.
+    let named = match topic.spec.topic_name {
+        Some(_) => Vec::new(),
+        None => check_topic_name(&resolved.name),
+    };
+    match (spec, named.is_empty()) {
+        (Ok(spec), true) => Ok(spec),
+        (Ok(_), false) => Err(named),
+        (Err(mut violations), _) => {
+            violations.extend(named);
+            Err(violations)
+        }
+    }
+}
+
+async fn hand_over(
+    handle: &ControllerHandle,
+    name: &str,
+    spec: taffrail_core::TopicSpec,
+) -> Verdict {
+    match handle.apply_topic(name, spec, false).await {
+        Ok(applied) => Verdict::Accepted {
+            topic_id: applied.topic_id,
+        },
+        Err(error @ (ApplyError::NotActive | ApplyError::StoreUnavailable(_))) => {
+            Verdict::Unavailable(error.to_string())
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &ApplyError) -> Verdict {
+    Verdict::Refused(error.reason(), error.to_string())
+}
+
+/// Writes the status if it says something new, numbers only as often as the budget allows.
+async fn tell(topic: &Topic, sight: &Sight, context: &Context) -> Result<Action, OperatorError> {
+    let now = Timestamp::now();
+    let before = topic.status.clone().unwrap_or_default();
+    let status = status::next(topic, sight, now);
+    let again = if conditions::is_true(&status.conditions, "Ready") {
+        RESYNC
+    } else {
+        UNDER_WAY
+    };
+    if status == before {
+        return Ok(Action::requeue(again));
+    }
+    let reason = if status::differs_in_storage_only(&before, &status) {
+        if !status::storage_is_due(&before, now) || !context.writer.take_summary() {
+            return Ok(Action::requeue(SUMMARY_LATER));
+        }
+        "summary"
+    } else {
+        "status"
+    };
+    context.writer.status(topic, &status, reason).await?;
+    context
+        .events
+        .turned(topic, &before.conditions, &status.conditions)
+        .await;
+    tracing::debug!(
+        topic = topic.name_any(),
+        namespace = topic.namespace(),
+        "status written"
+    );
+    Ok(Action::requeue(again))
+}

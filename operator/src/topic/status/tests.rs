@@ -1,0 +1,114 @@
+use serde_json::json;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("in range")
+}
+
+fn topic(status: Option<TopicStatus>) -> Topic {
+    let mut topic: Topic = serde_json::from_value(json!({
+        "apiVersion": "taffrail.dev/v1alpha1", "kind": "Topic",
+        "metadata": { "name": "flights", "namespace": "streams", "generation": 2 },
+        "spec": {},
+    }))
+    .expect("valid");
+    topic.status = status;
+    topic
+}
+
+fn seen(online: u32, bytes: u64) -> Sight {
+    Sight {
+        verdict: Verdict::Accepted {
+            topic_id: TopicId::from_bytes([1; 16]),
+        },
+        seen: Some(v1::TopicStatus {
+            effective: Some(v1::TopicConfig {
+                partitions: 3,
+                replicas: 1,
+                min_in_sync: 1,
+                durability: v1::Durability::Fsync.into(),
+                retention_ms: Some(3_600_000),
+                retention_bytes_per_partition: None,
+                segment_bytes: 1 << 28,
+                segment_max_age_ms: 86_400_000,
+                max_batch_bytes: 1 << 20,
+            }),
+            partitions_online: online,
+            bytes,
+            ..v1::TopicStatus::default()
+        }),
+        ..Sight::default()
+    }
+}
+
+fn reason(status: &TopicStatus, type_: &str) -> String {
+    conditions::find(&status.conditions, type_)
+        .expect("is there")
+        .reason
+        .clone()
+}
+
+#[test]
+fn a_topic_is_ready_when_all_its_partitions_are_online() {
+    let creating = next(&topic(None), &seen(1, 0), at(1));
+    assert_eq!(reason(&creating, "Ready"), "Creating");
+    assert_eq!(creating.observed_generation, Some(2));
+    let ready = next(&topic(Some(creating)), &seen(3, 0), at(2));
+    assert_eq!(reason(&ready, "Ready"), "AllPartitionsOnline");
+    assert_eq!(reason(&ready, "Accepted"), "Valid");
+    let lost = next(&topic(Some(ready)), &seen(2, 0), at(3));
+    assert_eq!(reason(&lost, "Ready"), "PartitionsOffline");
+    assert_eq!(lost.partitions.map(|p| p.offline), Some(1));
+}
+
+#[test]
+fn what_is_in_force_is_shown() {
+    let status = next(&topic(None), &seen(3, 0), at(1));
+    let effective = status.effective.expect("known");
+    assert_eq!(
+        effective.retention.time.map(String::from),
+        Some("1h".to_owned())
+    );
+    assert_eq!((effective.replicas, effective.min_in_sync), (1, 1));
+}
+
+#[test]
+fn a_refused_topic_does_not_show_the_owners_numbers() {
+    let sight = Sight {
+        verdict: Verdict::Refused("NameConflict", "taken".to_owned()),
+        ..seen(3, 4096)
+    };
+    let status = next(&topic(None), &sight, at(1));
+    assert_eq!(reason(&status, "Accepted"), "NameConflict");
+    assert_eq!(reason(&status, "Ready"), "NotAccepted");
+    assert_eq!(
+        (status.storage, status.partitions, status.topic_id),
+        (None, None, None)
+    );
+}
+
+#[test]
+fn an_unavailable_cluster_leaves_what_was_known() {
+    let ready = next(&topic(None), &seen(3, 4096), at(1));
+    let sight = Sight {
+        verdict: Verdict::Unavailable("away".to_owned()),
+        ..Sight::default()
+    };
+    let status = next(&topic(Some(ready.clone())), &sight, at(2));
+    assert_eq!(reason(&status, "Ready"), "ClusterUnavailable");
+    assert_eq!(reason(&status, "Accepted"), "Valid");
+    assert_eq!(status.storage, ready.storage);
+    assert_eq!(status.topic_id, ready.topic_id);
+}
+
+#[test]
+fn numbers_alone_are_written_every_thirty_seconds() {
+    let first = next(&topic(None), &seen(3, 1 << 20), at(100));
+    let grown = next(&topic(Some(first.clone())), &seen(3, 1 << 30), at(110));
+    assert!(differs_in_storage_only(&first, &grown));
+    assert!(!storage_is_due(&first, at(110)));
+    assert!(storage_is_due(&first, at(130)));
+    let same = next(&topic(Some(first.clone())), &seen(3, 1 << 20), at(200));
+    assert_eq!(same, first, "unchanged numbers keep their time");
+}
