@@ -84,6 +84,14 @@ impl BatchBuilder {
         self
     }
 
+    /// The same, building the first batch in `buffer`, whose contents are dropped: for buffers that are used again.
+    #[must_use]
+    pub fn with_buffer(mut self, mut buffer: BytesMut) -> Self {
+        buffer.clear();
+        self.buffer = buffer;
+        self
+    }
+
     /// Makes room for `bytes` more at once.
     pub fn reserve(&mut self, bytes: usize) {
         self.buffer.reserve(bytes);

@@ -1,0 +1,148 @@
+//! Topics, partitions and brokers: what any broker passes on to the active controller.
+
+use taffrail_api::{
+    transport::CALL_MESSAGE_BYTES_MAX,
+    v1::{self, admin_client::AdminClient},
+};
+use taffrail_core::{TopicId, TopicSpec};
+use tonic::{Response, Status, transport::Channel};
+
+use crate::{client::Client, error::ClientError};
+
+/// Calls about topics and the cluster's state.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    client: Client,
+}
+
+/// What became, or would become, of an applied topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyOutcome {
+    /// It is new.
+    Created,
+    /// Its settings changed.
+    Configured,
+    /// Nothing to do.
+    Unchanged,
+}
+
+/// An applied topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// What happened.
+    pub outcome: ApplyOutcome,
+    /// Its id; `None` in a dry run of a new topic.
+    pub topic_id: Option<TopicId>,
+}
+
+impl Admin {
+    pub(crate) const fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Creates or changes a topic. With `dry_run`: says what would happen.
+    ///
+    /// # Errors
+    /// The spec breaks a rule, the cluster is managed by Kubernetes, no controller is active ...
+    pub async fn apply_topic(
+        &self,
+        name: &str,
+        spec: &TopicSpec,
+        dry_run: bool,
+    ) -> Result<Applied, ClientError> {
+        let request = v1::ApplyTopicRequest {
+            name: name.to_owned(),
+            spec: Some(spec.into()),
+            dry_run,
+        };
+        let answer = self
+            .call(async |mut admin| admin.apply_topic(request.clone()).await)
+            .await?;
+        Ok(Applied {
+            outcome: match answer.outcome() {
+                v1::ApplyOutcome::Created => ApplyOutcome::Created,
+                v1::ApplyOutcome::Configured => ApplyOutcome::Configured,
+                v1::ApplyOutcome::Unchanged | v1::ApplyOutcome::Unspecified => {
+                    ApplyOutcome::Unchanged
+                }
+            },
+            topic_id: TopicId::try_from(&answer.topic_id[..]).ok(),
+        })
+    }
+
+    /// Ends a topic; says whether its data is deleted too, or stays.
+    ///
+    /// # Errors
+    /// As [`Self::apply_topic`].
+    pub async fn delete_topic(&self, name: &str) -> Result<bool, ClientError> {
+        let request = v1::DeleteTopicRequest {
+            name: name.to_owned(),
+        };
+        let answer = self
+            .call(async |mut admin| admin.delete_topic(request.clone()).await)
+            .await?;
+        Ok(answer.data_deleted)
+    }
+
+    /// The status of these topics; empty `names`: of all.
+    ///
+    /// # Errors
+    /// No broker answers, or no controller is active.
+    pub async fn list_topics(&self, names: &[String]) -> Result<Vec<v1::TopicStatus>, ClientError> {
+        let request = v1::ListTopicsRequest {
+            names: names.to_vec(),
+        };
+        let answer = self
+            .call(async |mut admin| admin.list_topics(request.clone()).await)
+            .await?;
+        Ok(answer.topics)
+    }
+
+    /// The partitions of these topics; empty `topics`: of all.
+    ///
+    /// # Errors
+    /// As [`Self::list_topics`].
+    pub async fn list_partitions(
+        &self,
+        topics: &[String],
+    ) -> Result<Vec<v1::PartitionStatus>, ClientError> {
+        let request = v1::ListPartitionsRequest {
+            topics: topics.to_vec(),
+        };
+        let answer = self
+            .call(async |mut admin| admin.list_partitions(request.clone()).await)
+            .await?;
+        Ok(answer.partitions)
+    }
+
+    /// The brokers, and the cluster's id.
+    ///
+    /// # Errors
+    /// As [`Self::list_topics`].
+    pub async fn list_brokers(&self) -> Result<v1::ListBrokersResponse, ClientError> {
+        self.call(async |mut admin| admin.list_brokers(v1::ListBrokersRequest {}).await)
+            .await
+    }
+
+    async fn call<T>(
+        &self,
+        call: impl AsyncFn(AdminClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, ClientError> {
+        let known = self.client.known();
+        let others = known.brokers.values().map(|b| b.address.clone()).collect();
+        let after = self.client.config().call_timeout;
+        let any = self.client.connections().any_broker(others, |channel| {
+            let admin = AdminClient::new(channel).max_decoding_message_size(CALL_MESSAGE_BYTES_MAX);
+            let answer = call(admin);
+            async { Ok(answer.await?.into_inner()) }
+        });
+        match tokio::time::timeout(after, any).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(ClientError::TimedOut {
+                what: "an admin call",
+                after,
+                last: "no answer".to_owned(),
+            }),
+        }
+    }
+}

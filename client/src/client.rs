@@ -1,0 +1,294 @@
+//! The entrance: one per cluster and process, cheap to clone.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use taffrail_api::{
+    WireError,
+    status::from_status,
+    stream::Route,
+    transport::{CALL_MESSAGE_BYTES_MAX, ROUTE_HEADER},
+    v1::{self, broker_client::BrokerClient},
+};
+use taffrail_core::{ErrorCode, Offset, PartitionIndex};
+use tonic::metadata::MetadataValue;
+
+use crate::{
+    admin::Admin,
+    backoff::Backoff,
+    config::{ClientConfig, ConsumerConfig, ProducerConfig},
+    connections::Connections,
+    consumer::{Consumer, Start},
+    error::ClientError,
+    metadata::{Leader, Metadata, MetadataCache, Topic},
+    producer::Producer,
+};
+
+/// A cluster, as seen by this process.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: ClientConfig,
+    connections: Connections,
+    metadata: MetadataCache,
+}
+
+impl Client {
+    /// Reaches one of the bootstrap addresses and learns about the cluster.
+    ///
+    /// # Errors
+    /// None of them answers.
+    pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
+        let connections = Connections::new(config.bootstrap.clone());
+        let client = Self {
+            inner: Arc::new(Inner {
+                config,
+                connections,
+                metadata: MetadataCache::default(),
+            }),
+        };
+        client.refresh(&[]).await?;
+        Ok(client)
+    }
+
+    /// The newest view of the cluster, asked of a broker now. Empty `topics`: all.
+    ///
+    /// # Errors
+    /// No broker answers.
+    pub async fn metadata(&self, topics: &[String]) -> Result<Arc<Metadata>, ClientError> {
+        self.refresh(topics).await
+    }
+
+    /// Topics, partitions, brokers.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+
+    /// A producer with connections of its own. Must be called within a tokio runtime.
+    pub fn producer(&self, config: ProducerConfig) -> Producer {
+        Producer::new(self.clone(), config.sensible())
+    }
+
+    /// A consumer with connections of its own, and no partition yet.
+    pub fn consumer(&self, config: ConsumerConfig) -> Consumer {
+        Consumer::new(self.clone(), config)
+    }
+
+    /// The offsets at which reading from each of these positions begins; `Latest` is where the next record will be.
+    ///
+    /// # Errors
+    /// A topic or partition is not there, or its leader did not answer within the call timeout.
+    pub async fn offsets(
+        &self,
+        queries: &[(String, PartitionIndex, Start)],
+    ) -> Result<Vec<Offset>, ClientError> {
+        let deadline = Instant::now() + self.config().call_timeout;
+        let mut found: Vec<Option<Offset>> = vec![None; queries.len()];
+        let mut attempts = 0;
+        loop {
+            let missing: Vec<usize> = (0..queries.len()).filter(|&i| found[i].is_none()).collect();
+            if missing.is_empty() {
+                return Ok(found.into_iter().flatten().collect());
+            }
+            let last = match self.offsets_once(queries, &missing, &mut found).await {
+                Ok(None) => continue,
+                Ok(Some(error)) => ClientError::Refused(error),
+                Err(error) => error,
+            };
+            let known_missing = matches!(last, ClientError::UnknownPartition { .. });
+            if known_missing || !last.is_retriable() {
+                return Err(last);
+            }
+            attempts += 1;
+            self.pause(attempts, deadline, "looking up offsets", &last)
+                .await?;
+            let topics: Vec<String> = missing.iter().map(|&i| queries[i].0.clone()).collect();
+            // If no broker answers, the next round says so.
+            let _ = self.refresh(&topics).await;
+        }
+    }
+
+    /// One request to each leader. `Ok(Some)`: some were refused retriably.
+    async fn offsets_once(
+        &self,
+        queries: &[(String, PartitionIndex, Start)],
+        missing: &[usize],
+        found: &mut [Option<Offset>],
+    ) -> Result<Option<WireError>, ClientError> {
+        let mut by_leader: HashMap<String, Vec<(usize, v1::OffsetQuery)>> = HashMap::new();
+        for &i in missing {
+            let (name, partition, start) = &queries[i];
+            if let Start::Offset(offset) = start {
+                found[i] = Some(*offset);
+                continue;
+            }
+            let (topic, leader) = self.leader(name, *partition).await?;
+            let query = v1::OffsetQuery {
+                topic_id: topic.id_bytes.clone(),
+                partition: partition.0,
+                leader_epoch: leader.epoch,
+                position: start.to_wire(),
+            };
+            by_leader
+                .entry(leader.address)
+                .or_default()
+                .push((i, query));
+        }
+        let mut refused: Option<WireError> = None;
+        for (address, asked) in by_leader {
+            for (i, answer) in self.ask_offsets(&address, asked).await? {
+                match answer.error {
+                    Some(error) => refused = Some(error.into()),
+                    None => found[i] = Some(Offset(answer.offset.max(0) as u64)),
+                }
+            }
+        }
+        match refused {
+            Some(error) if !error.retriable => Err(error.into()),
+            refused => Ok(refused),
+        }
+    }
+
+    async fn ask_offsets(
+        &self,
+        address: &str,
+        asked: Vec<(usize, v1::OffsetQuery)>,
+    ) -> Result<Vec<(usize, v1::OffsetAnswer)>, ClientError> {
+        let reached = self.inner.connections.leader(address, 0).await?;
+        let (indexes, queries): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let mut request = tonic::Request::new(v1::ListOffsetsRequest { queries });
+        if reached.route == Route::Through {
+            let value = MetadataValue::from_static("1");
+            request.metadata_mut().insert(ROUTE_HEADER, value);
+        }
+        let mut client =
+            BrokerClient::new(reached.channel).max_decoding_message_size(CALL_MESSAGE_BYTES_MAX);
+        let answers = client
+            .list_offsets(request)
+            .await
+            .map_err(|status| {
+                self.inner.connections.forget(&reached.address);
+                from_status(&status)
+            })?
+            .into_inner()
+            .answers;
+        if answers.len() != indexes.len() {
+            let error = WireError::new(
+                ErrorCode::Internal,
+                format!(
+                    "{} offsets asked for, {} answered",
+                    indexes.len(),
+                    answers.len()
+                ),
+            );
+            return Err(error.into());
+        }
+        Ok(indexes.into_iter().zip(answers).collect())
+    }
+
+    async fn leader(
+        &self,
+        name: &str,
+        partition: PartitionIndex,
+    ) -> Result<(Arc<Topic>, Leader), ClientError> {
+        let topic = self.topic(name).await?;
+        let partitions = topic.partitions.len() as u32;
+        if partition.0 >= partitions {
+            return Err(ClientError::UnknownPartition {
+                topic: name.to_owned(),
+                partition,
+                partitions,
+            });
+        }
+        match self.known().leader(name, partition) {
+            Some(leader) => Ok((topic, leader)),
+            None => Err(no_leader(name, partition).into()),
+        }
+    }
+
+    /// The topic, waited for a moment if it is not there.
+    pub(crate) async fn topic(&self, name: &str) -> Result<Arc<Topic>, ClientError> {
+        if let Some(topic) = self.known().topic(name) {
+            return Ok(Arc::clone(topic));
+        }
+        let deadline = Instant::now() + self.config().unknown_topic_wait;
+        let mut attempts = 0;
+        loop {
+            let metadata = self.refresh(&[name.to_owned()]).await?;
+            if let Some(topic) = metadata.topic(name) {
+                return Ok(Arc::clone(topic));
+            }
+            attempts += 1;
+            let unknown = ClientError::UnknownTopic {
+                topic: name.to_owned(),
+            };
+            let pause = self.backoff().pause(attempts);
+            if Instant::now() + pause >= deadline {
+                return Err(unknown);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn pause(
+        &self,
+        attempts: u32,
+        deadline: Instant,
+        what: &'static str,
+        last: &ClientError,
+    ) -> Result<(), ClientError> {
+        let pause = self.backoff().pause(attempts);
+        if Instant::now() + pause >= deadline {
+            return Err(ClientError::TimedOut {
+                what,
+                after: self.config().call_timeout,
+                last: last.to_string(),
+            });
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    pub(crate) async fn refresh(&self, topics: &[String]) -> Result<Arc<Metadata>, ClientError> {
+        let refresh = self.inner.metadata.refresh(&self.inner.connections, topics);
+        match tokio::time::timeout(self.config().call_timeout, refresh).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(ClientError::TimedOut {
+                what: "asking for metadata",
+                after: self.config().call_timeout,
+                last: "no answer".to_owned(),
+            }),
+        }
+    }
+
+    /// What is known without asking.
+    pub(crate) fn known(&self) -> Arc<Metadata> {
+        self.inner.metadata.current()
+    }
+
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.inner.connections
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff {
+            min: self.config().backoff_min,
+            max: self.config().backoff_max,
+        }
+    }
+}
+
+/// What a client says itself while a partition has no leader.
+pub(crate) fn no_leader(topic: &str, partition: PartitionIndex) -> WireError {
+    WireError::new(
+        ErrorCode::PartitionOffline,
+        format!("{topic}/{partition} has no leader just now; see taffrail get partitions"),
+    )
+}

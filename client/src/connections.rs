@@ -1,0 +1,223 @@
+//! Channels to brokers. Each producer and consumer has its own, so that their bytes do not wait for each other.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use taffrail_api::{status::from_status, stream::Route, transport};
+use tonic::{Status, transport::Channel};
+
+use crate::error::ClientError;
+
+/// An address that could not be reached is not dialled again for this long where there is another way.
+const AVOID: Duration = Duration::from_secs(5);
+/// A refused connection is what a restarting broker looks like: that many attempts come before the way through another one.
+const REFUSED_ATTEMPTS: u32 = 7;
+
+/// A broker that takes requests for a leader, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Reached {
+    pub(crate) channel: Channel,
+    pub(crate) route: Route,
+    /// Whose channel it is.
+    pub(crate) address: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connections {
+    bootstrap: Vec<String>,
+    open: Mutex<Open>,
+    said_routed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    channels: HashMap<String, Channel>,
+    avoided: HashMap<String, Instant>,
+}
+
+impl Connections {
+    pub(crate) fn new(bootstrap: Vec<String>) -> Self {
+        Self {
+            bootstrap,
+            open: Mutex::default(),
+            said_routed: AtomicBool::new(false),
+        }
+    }
+
+    /// The same bootstrap, no channel shared.
+    pub(crate) fn separate(&self) -> Self {
+        Self::new(self.bootstrap.clone())
+    }
+
+    /// A way to the leader at `address`: straight, or through a bootstrap broker where its address cannot be reached from here.
+    /// `attempts` failed before this one.
+    pub(crate) async fn leader(
+        &self,
+        address: &str,
+        attempts: u32,
+    ) -> Result<Reached, ClientError> {
+        let reason = if self.is_avoided(address) {
+            "it could not be reached a moment ago".to_owned()
+        } else {
+            match self.dial(address).await {
+                Ok(channel) => {
+                    return Ok(Reached {
+                        channel,
+                        route: Route::Direct,
+                        address: address.to_owned(),
+                    });
+                }
+                Err(error) if is_refused(&error) && attempts < REFUSED_ATTEMPTS => {
+                    return Err(unreachable(address, &error));
+                }
+                Err(error) => with_causes(&error),
+            }
+        };
+        self.open()
+            .avoided
+            .insert(address.to_owned(), Instant::now());
+        for through in self.bootstrap.iter().filter(|b| plain(b) != address) {
+            let Ok(channel) = self.dial(through).await else {
+                continue;
+            };
+            if !self.said_routed.swap(true, Relaxed) {
+                tracing::warn!(
+                    leader = address,
+                    through,
+                    reason,
+                    "the leader's address cannot be reached from here, requests go through another broker"
+                );
+            }
+            return Ok(Reached {
+                channel,
+                route: Route::Through,
+                address: through.clone(),
+            });
+        }
+        // Nobody else: the next attempt dials it again.
+        self.open().avoided.remove(address);
+        Err(ClientError::Unreachable {
+            addresses: address.to_owned(),
+            reason,
+        })
+    }
+
+    /// The channel did not work: dial anew next time.
+    pub(crate) fn forget(&self, address: &str) {
+        self.open().channels.remove(address);
+    }
+
+    /// Calls one broker after the other, bootstrap first, until one answers. What a broker refuses is not asked of the next one.
+    pub(crate) async fn any_broker<T, F>(
+        &self,
+        others: Vec<String>,
+        call: impl Fn(Channel) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let mut tried = Vec::new();
+        let mut last = None;
+        for address in self.bootstrap.iter().chain(&others) {
+            if tried.contains(&plain(address)) {
+                continue;
+            }
+            tried.push(plain(address));
+            let channel = match self.dial(address).await {
+                Ok(channel) => channel,
+                Err(error) => {
+                    last.get_or_insert_with(|| unreachable(address, &error));
+                    continue;
+                }
+            };
+            match call(channel).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) => {
+                    let error = from_status(&status);
+                    if !is_broken(&status) {
+                        return Err(error.into());
+                    }
+                    self.forget(address);
+                    last = Some(error.into());
+                }
+            }
+        }
+        Err(match last {
+            Some(ClientError::Unreachable { reason, .. }) => ClientError::Unreachable {
+                addresses: tried.join(", "),
+                reason,
+            },
+            Some(error) => error,
+            None => ClientError::Unreachable {
+                addresses: "(none given)".to_owned(),
+                reason: "the list of bootstrap addresses is empty".to_owned(),
+            },
+        })
+    }
+
+    async fn dial(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
+        if let Some(channel) = self.open().channels.get(address) {
+            return Ok(channel.clone());
+        }
+        let channel = transport::endpoint(address)?.connect().await?;
+        let mut open = self.open();
+        open.avoided.remove(address);
+        let entry = open.channels.entry(address.to_owned());
+        Ok(entry.or_insert(channel).clone())
+    }
+
+    fn is_avoided(&self, address: &str) -> bool {
+        let since = self.open().avoided.get(address).copied();
+        since.is_some_and(|since| since.elapsed() < AVOID)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Did the connection fail, rather than the broker refuse?
+fn is_broken(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+        || (status.code() == tonic::Code::Unavailable && status.details().is_empty())
+}
+
+fn is_refused(error: &tonic::transport::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn unreachable(address: &str, error: &tonic::transport::Error) -> ClientError {
+    ClientError::Unreachable {
+        addresses: address.to_owned(),
+        reason: with_causes(error),
+    }
+}
+
+fn plain(address: &str) -> &str {
+    address.split_once("://").map_or(address, |(_, rest)| rest)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,118 @@
+//! What all partitions of a producer share.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{
+        AtomicBool,
+        Ordering::{AcqRel, Acquire, Release},
+    },
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
+
+use super::budget::Budget;
+use crate::{
+    backoff::Backoff,
+    config::ProducerConfig,
+    error::{FlushError, ProduceError},
+};
+
+/// Buffers below this are not worth keeping.
+const POOLED_BYTES_MIN: usize = 64 << 10;
+/// All kept buffers together.
+const POOL_BYTES_MAX: usize = 32 << 20;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: ProducerConfig,
+    pub(super) backoff: Backoff,
+    pub(super) budget: Budget,
+    /// Wakes the coordinator.
+    pub(super) work: Notify,
+    /// Somebody waits for room.
+    exhausted: AtomicBool,
+    closed: AtomicBool,
+    failures: Mutex<Option<FlushError>>,
+    pool: Mutex<Vec<BytesMut>>,
+}
+
+impl Shared {
+    pub(super) fn new(config: ProducerConfig, backoff: Backoff) -> Self {
+        Self {
+            budget: Budget::new(config.buffer_bytes),
+            config,
+            backoff,
+            work: Notify::new(),
+            exhausted: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            failures: Mutex::default(),
+            pool: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Release);
+        self.work.notify_one();
+    }
+
+    /// There is no room: what lingers has to leave.
+    pub(super) fn ask_for_room(&self) {
+        self.exhausted.store(true, Release);
+        self.work.notify_one();
+    }
+
+    /// Was `ask_for_room` called since the last time?
+    pub(super) fn take_exhausted(&self) -> bool {
+        self.exhausted.swap(false, AcqRel)
+    }
+
+    /// Remembers for the next flush that records failed.
+    pub(super) fn count_failures(&self, records: u32, error: &ProduceError) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures
+            .get_or_insert_with(|| FlushError {
+                records: 0,
+                first: error.clone(),
+            })
+            .records += u64::from(records);
+    }
+
+    /// What failed since the last call.
+    pub(super) fn take_failures(&self) -> Result<(), FlushError> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.take().map_or(Ok(()), Err)
+    }
+
+    /// A buffer for a batch that may grow to about `expected` bytes.
+    pub(super) fn buffer(&self, expected: usize) -> BytesMut {
+        if expected < POOLED_BYTES_MIN {
+            return BytesMut::with_capacity(expected);
+        }
+        let pooled = self
+            .pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        pooled.unwrap_or_else(|| BytesMut::with_capacity(expected))
+    }
+
+    /// Keeps the memory of a batch that nobody needs any more: fresh memory costs a page fault each 4 KiB.
+    pub(super) fn recycle(&self, batch: Bytes) {
+        if batch.len() < POOLED_BYTES_MIN {
+            return;
+        }
+        let Ok(mut buffer) = batch.try_into_mut() else {
+            return;
+        };
+        buffer.clear();
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if (pool.len() + 1) * buffer.capacity() <= POOL_BYTES_MAX {
+            pool.push(buffer);
+        }
+    }
+}
