@@ -1,6 +1,6 @@
 //! How the rest of the process talks to its controller.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use taffrail_api::v1;
 use taffrail_core::{DeletionPolicy, TopicDefaults, TopicSpec};
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     config::Mode,
     request::{Applied, ApplyError, Deleted},
+    state::{Answer, RequestId},
     view::View,
     writes::{WriteCount, WriteCounters},
 };
@@ -64,11 +65,38 @@ pub(crate) enum Office {
     Stopped,
 }
 
-/// The picture that is shown, with its version.
+/// Whoever waits for an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Published {
-    pub(crate) view: watch::Sender<Arc<View>>,
-    pub(crate) version: watch::Sender<u64>,
+pub(crate) struct Pending {
+    next: RequestId,
+    apply: HashMap<RequestId, ApplyAnswer>,
+    delete: HashMap<RequestId, DeleteAnswer>,
+}
+
+impl Pending {
+    pub(crate) fn apply(&mut self, answer: ApplyAnswer) -> RequestId {
+        self.next += 1;
+        self.apply.insert(self.next, answer);
+        self.next
+    }
+
+    pub(crate) fn delete(&mut self, answer: DeleteAnswer) -> RequestId {
+        self.next += 1;
+        self.delete.insert(self.next, answer);
+        self.next
+    }
+
+    /// Whoever asked may have gone away.
+    pub(crate) fn answer(&mut self, id: RequestId, answer: Answer) {
+        match answer {
+            Answer::Apply(answer) => {
+                let _ = self.apply.remove(&id).map(|waiting| waiting.send(answer));
+            }
+            Answer::Delete(answer) => {
+                let _ = self.delete.remove(&id).map(|waiting| waiting.send(answer));
+            }
+        }
+    }
 }
 
 /// A running controller. Clones are the same controller.

@@ -1,7 +1,12 @@
 //! One session for each broker: the first message registers, the rest are heartbeats up and metadata down.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures::{Stream, StreamExt as _};
 use taffrail_api::{
     status::to_status,
     v1::{
@@ -14,7 +19,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use tokio_stream::{StreamExt as _, adapters::Map, wrappers::ReceiverStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::handle::{Command, ControllerHandle};
@@ -36,24 +41,43 @@ impl SessionService {
     }
 }
 
-type Outgoing = fn(ControllerMessage) -> Result<ControllerMessage, Status>;
+/// Messages to one broker. Ends when the controller ends the session.
+#[derive(Debug)]
+pub struct Outgoing {
+    messages: ReceiverStream<ControllerMessage>,
+    /// Dropped with the stream, which is how the receiving side learns that the session is over.
+    _open: oneshot::Sender<()>,
+}
+
+impl Stream for Outgoing {
+    type Item = Result<ControllerMessage, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.messages.poll_next_unpin(cx).map(|next| next.map(Ok))
+    }
+}
 
 #[async_trait]
 impl Controller for SessionService {
-    type SessionStream = Map<ReceiverStream<ControllerMessage>, Outgoing>;
+    type SessionStream = Outgoing;
 
     async fn session(
         &self,
         request: Request<Streaming<BrokerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let (outbox, outgoing) = mpsc::channel(OUTBOX_MESSAGES_MAX);
+        let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES_MAX);
+        let (open, over) = oneshot::channel();
         // Its owner is the call: the task ends with the stream of either side, or with the controller.
         tokio::spawn(receive(
             self.handle.commands.clone(),
             request.into_inner(),
             outbox,
+            over,
         ));
-        Ok(Response::new(ReceiverStream::new(outgoing).map(Ok)))
+        Ok(Response::new(Outgoing {
+            messages: ReceiverStream::new(messages),
+            _open: open,
+        }))
     }
 }
 
@@ -62,6 +86,7 @@ async fn receive(
     commands: mpsc::Sender<Command>,
     mut incoming: Streaming<BrokerMessage>,
     outbox: mpsc::Sender<ControllerMessage>,
+    mut over: oneshot::Receiver<()>,
 ) {
     let register = match timeout(REGISTER_TIMEOUT, first(&mut incoming)).await {
         Ok(Ok(register)) => register,
@@ -77,7 +102,7 @@ async fn receive(
     let (session, number) = oneshot::channel();
     let opened = Command::SessionOpened {
         register: Box::new(register),
-        outbox: outbox.clone(),
+        outbox,
         session,
     };
     if commands.send(opened).await.is_err() {
@@ -87,7 +112,7 @@ async fn receive(
     loop {
         let message = tokio::select! {
             message = incoming.message() => message,
-            () = outbox.closed() => break,
+            _ = &mut over => break,
         };
         let Ok(Some(BrokerMessage {
             message: Some(message),

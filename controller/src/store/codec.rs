@@ -52,6 +52,9 @@ pub(super) fn decode<T: Message + Default>(
         return Err(unreadable("it does not begin with TFRLMETA".to_owned()));
     }
     let format = u32::from_le_bytes(array(header, 8));
+    if format == 0 {
+        return Err(unreadable("there is no format version 0".to_owned()));
+    }
     if format > FORMAT {
         return Err(StoreError::NewerFormat {
             path: path.to_owned(),

@@ -134,13 +134,12 @@ fn load(dir: &Path) -> Result<Snapshot, StoreError> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let path = entry.path();
-        if name.ends_with(TEMPORARY_SUFFIX) {
-            continue;
-        } else if name == ROOT {
+        let is_whole = !name.ends_with(TEMPORARY_SUFFIX);
+        if name == ROOT {
             snapshot.root = read(&path)?;
-        } else if name.starts_with(MAP_PREFIX) {
+        } else if is_whole && name.starts_with(MAP_PREFIX) {
             snapshot.maps.extend(read(&path)?);
-        } else if name.starts_with(BROKER_PREFIX) {
+        } else if is_whole && name.starts_with(BROKER_PREFIX) {
             snapshot.brokers.extend(read(&path)?);
         }
     }

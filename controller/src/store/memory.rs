@@ -47,6 +47,11 @@ impl MemoryStore {
         self.state().faults.extend(faults);
     }
 
+    /// Forgets faults that no put has met.
+    pub fn heal(&self) {
+        self.state().faults.clear();
+    }
+
     /// Puts tried so far.
     pub fn puts(&self) -> u64 {
         self.state().puts

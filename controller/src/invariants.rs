@@ -1,0 +1,191 @@
+//! What must hold of the metadata whatever happens, each under its name. Decisions are checked before they are written, and the tests
+//! check histories. A broken one is a bug: the controller stops rather than write it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use taffrail_core::{Assignment, TopicPartition};
+
+use crate::state::cluster::{Cluster, Root, TopicState};
+
+/// A rule that was broken, and by what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) rule: &'static str,
+    pub(crate) what: String,
+}
+
+/// Every broker has a number below the next one, which only grows: a number names one volume for ever.
+pub(crate) const BROKER_NUMBERS_ARE_NEVER_REUSED: &str = "broker numbers are never reused";
+/// A later record of a partition has no lower epoch, and a changed one has a higher partition epoch.
+pub(crate) const EPOCHS_ARE_MONOTONE: &str = "epochs are monotone per partition";
+/// Another leader, or another incarnation of it, has a higher leader epoch.
+pub(crate) const A_LEADER_EPOCH_HAS_ONE_OWNER: &str = "a leader epoch has one owner";
+/// The in-sync set is a part of the replicas and not empty; the leader is in it.
+pub(crate) const RECORDS_ARE_WHOLE: &str = "isr is in replicas, the leader in isr";
+/// Of the topics with one name, one at most is active.
+pub(crate) const A_NAME_HAS_ONE_ACTIVE_TOPIC: &str = "a topic name has one active id";
+/// A topic leaves the root only as a tombstone, a record only with its topic.
+pub(crate) const NOTHING_VANISHES_BY_ITSELF: &str = "nothing is deleted because an object vanished";
+/// What has a record stays counted, and a topic never counts more than it wants.
+pub(crate) const PARTITIONS_ONLY_GROW: &str = "partitions only grow";
+
+/// Checks a decision before it is written.
+///
+/// # Panics
+/// The decision breaks a rule.
+pub(crate) fn check_decision(before: &Cluster, after: &Cluster) {
+    if let Err(broken) = check(before, after) {
+        panic!("{}: {}; nothing was written", broken.rule, broken.what);
+    }
+}
+
+/// Whether `after` may follow `before`.
+pub(crate) fn check(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
+    numbers(before, after)?;
+    topics(before, after)?;
+    records(before, after)
+}
+
+fn numbers(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
+    let rule = BROKER_NUMBERS_ARE_NEVER_REUSED;
+    let (old, new) = (&before.root.value, &after.root.value);
+    ensure(
+        rule,
+        new.next_broker_number >= old.next_broker_number,
+        || {
+            format!(
+                "next {} became {}",
+                old.next_broker_number, new.next_broker_number
+            )
+        },
+    )?;
+    for (number, broker) in &after.brokers {
+        ensure(rule, number.0 < new.next_broker_number, || {
+            format!("broker {number} is not below the next number")
+        })?;
+        let known = before.brokers.get(number);
+        ensure(
+            rule,
+            known.is_none_or(|known| known.value.uuid == broker.value.uuid),
+            || format!("broker {number} is another volume"),
+        )?;
+    }
+    for number in before.brokers.keys() {
+        ensure(rule, after.brokers.contains_key(number), || {
+            format!("broker {number} is gone")
+        })?;
+    }
+    Ok(())
+}
+
+fn topics(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
+    if Arc::ptr_eq(&before.root.value, &after.root.value) {
+        return Ok(());
+    }
+    one_active(&after.root.value)?;
+    for topic in after.root.value.topics.values() {
+        let known = before.topic(topic.id);
+        let grew = topic.placed <= topic.config.partitions
+            && known.is_none_or(|known| {
+                known.placed <= topic.placed && known.config.partitions <= topic.config.partitions
+            });
+        ensure(PARTITIONS_ONLY_GROW, grew, || topic.name.clone())?;
+    }
+    for topic in before.root.value.topics.values() {
+        let was_tombstone = matches!(topic.state, TopicState::Deleting { .. });
+        let next = after.topic(topic.id);
+        ensure(
+            NOTHING_VANISHES_BY_ITSELF,
+            next.is_some() || was_tombstone,
+            || format!("topic {} ({})", topic.name, topic.id),
+        )?;
+        let stays = |next: &TopicState| matches!(next, TopicState::Deleting { .. });
+        ensure(
+            NOTHING_VANISHES_BY_ITSELF,
+            !was_tombstone || next.is_none_or(|next| stays(&next.state)),
+            || format!("the tombstone of {} ({})", topic.name, topic.id),
+        )?;
+    }
+    Ok(())
+}
+
+fn one_active(root: &Root) -> Result<(), Broken> {
+    let mut names = BTreeSet::new();
+    for topic in root.topics.values().filter(|topic| topic.is_active()) {
+        ensure(
+            A_NAME_HAS_ONE_ACTIVE_TOPIC,
+            names.insert(&topic.name),
+            || topic.name.clone(),
+        )?;
+    }
+    Ok(())
+}
+
+fn records(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
+    for (name, map) in &after.maps {
+        let known = before.maps.get(name);
+        if known.is_some_and(|known| Arc::ptr_eq(&known.value, &map.value)) {
+            continue;
+        }
+        for (partition, next) in &map.value.partitions {
+            whole(*partition, next)?;
+            if let Some(known) = known.and_then(|known| known.value.partitions.get(partition)) {
+                follows(*partition, known, next)?;
+            }
+        }
+    }
+    for (name, map) in &before.maps {
+        let next = after.maps.get(name);
+        if next.is_some_and(|next| Arc::ptr_eq(&next.value, &map.value)) {
+            continue;
+        }
+        for partition in map.value.partitions.keys() {
+            let is_there = next.is_some_and(|next| next.value.partitions.contains_key(partition));
+            let is_listed = after.topic(partition.topic).is_some();
+            ensure(NOTHING_VANISHES_BY_ITSELF, is_there || !is_listed, || {
+                format!("the record of {partition} in {name}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn whole(partition: TopicPartition, record: &Assignment) -> Result<(), Broken> {
+    let is_whole = !record.isr.is_empty()
+        && record
+            .isr
+            .iter()
+            .all(|member| record.replicas.contains(member))
+        && record
+            .leader
+            .is_none_or(|leader| record.isr.contains(&leader));
+    ensure(RECORDS_ARE_WHOLE, is_whole, || {
+        format!("{partition}: {record:?}")
+    })
+}
+
+/// Whether `next` may replace `known`.
+pub(crate) fn follows(
+    partition: TopicPartition,
+    known: &Assignment,
+    next: &Assignment,
+) -> Result<(), Broken> {
+    let what = || format!("{partition}: {known:?} became {next:?}");
+    let is_monotone = next.leader_epoch >= known.leader_epoch
+        && (next == known || next.partition_epoch > known.partition_epoch);
+    ensure(EPOCHS_ARE_MONOTONE, is_monotone, what)?;
+    let is_same_owner = next.leader.is_none()
+        || (next.leader == known.leader && next.leader_incarnation == known.leader_incarnation);
+    ensure(
+        A_LEADER_EPOCH_HAS_ONE_OWNER,
+        is_same_owner || next.leader_epoch > known.leader_epoch,
+        what,
+    )
+}
+
+fn ensure(rule: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<(), Broken> {
+    if holds {
+        return Ok(());
+    }
+    Err(Broken { rule, what: what() })
+}

@@ -1,0 +1,325 @@
+//! The controller as a pure state machine: events in, store and session effects out. No clock, no I/O, no randomness.
+//!
+//! Whatever is asked while a write is under way waits. When the store is idle, everything that waits is decided on one draft of the
+//! metadata, whose changed objects are put in an order of which every beginning recovers. Only when all puts are answered is anybody told.
+//! A put that failed, or may have failed, throws the draft away: the store is read again and the same requests are decided anew.
+
+pub(crate) mod cluster;
+mod decide;
+mod doubt;
+pub(crate) mod draft;
+mod live;
+mod office;
+mod place;
+mod register;
+mod registration;
+mod sessions;
+mod status;
+pub(crate) mod stored;
+mod topics;
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, mem};
+
+use taffrail_api::{WireError, v1};
+use taffrail_core::{BrokerNumber, ClusterId, ControllerStamp, TopicDefaults};
+
+use crate::{
+    request::{Applied, ApplyError, Deleted, Request},
+    store::{ObjectName, Snapshot, Version},
+    view::View,
+};
+use cluster::Cluster;
+use draft::{Draft, Write};
+use live::Live;
+pub(crate) use live::SessionId;
+use register::Admitted;
+
+/// Names a request until it is answered.
+pub(crate) type RequestId = u64;
+
+/// What happens to the controller.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The store was read.
+    Loaded(Snapshot),
+    /// The store could not be read. It is tried again.
+    LoadFailed(String),
+    /// All puts of the last `Effect::Write` are durable at these versions.
+    Written(Vec<Version>),
+    /// A put failed; those behind it were not tried.
+    WriteFailed(WriteFailure),
+    Request(RequestId, Request),
+    DefaultsChanged(TopicDefaults),
+    SessionOpened(SessionId, Box<v1::Register>),
+    Heartbeat(SessionId, Box<v1::Heartbeat>),
+    DeleteDone(SessionId, v1::DeleteDone),
+    SessionClosed(SessionId),
+    /// Time passed.
+    Tick,
+}
+
+/// How a put failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WriteFailure {
+    /// By a conflict, or with an unknown outcome: to be decided again after reading.
+    Retry,
+    /// The store does not take it now, or at all. Requests are told; registrations wait.
+    Down(String),
+}
+
+/// What the controller wants done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Read the store. `attempts`: failures since the last success, to back off by.
+    Load {
+        attempts: u32,
+    },
+    /// Put these one after another, and stop at the first that fails.
+    Write(Vec<Write>),
+    Send(SessionId, v1::ControllerMessage),
+    /// End the session, after what was sent before.
+    Close(SessionId),
+    Answer(RequestId, Answer),
+    /// From now on requests and sessions are served.
+    InOffice {
+        epoch: u64,
+    },
+    /// Another controller is in office. Nothing follows.
+    Deposed,
+    /// The store makes no sense, or others keep changing it. Nothing follows.
+    Fail(Failure),
+    /// Something that a person may want to know.
+    Note(Note),
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    Apply(Result<Applied, ApplyError>),
+    Delete(Result<Deleted, ApplyError>),
+}
+
+/// Why a controller cannot take office.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    RootVanished,
+    Contended,
+    Invalid { object: String, reason: String },
+}
+
+/// Something that a person may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// A map that the root lists was gone; an empty one took its place until brokers report.
+    MapVanished(String),
+    Registered {
+        broker: BrokerNumber,
+        name: String,
+        incarnation: String,
+    },
+    Refused(WireError),
+    OlderVolume(BrokerNumber),
+    Repaired {
+        broker: BrokerNumber,
+        partitions: usize,
+    },
+    InDoubt {
+        broker: BrokerNumber,
+        partitions: usize,
+    },
+    Strays {
+        broker: BrokerNumber,
+        topics: String,
+    },
+    /// A broker obeyed a later controller than the store knows: the store is old.
+    StoreIsOld {
+        broker_epoch: u64,
+    },
+    LivenessChanged {
+        broker: BrokerNumber,
+        state: &'static str,
+    },
+}
+
+/// Who this controller is, and its settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Drawn at random: tells controllers apart.
+    pub(crate) holder: u64,
+    /// Used should the store be empty.
+    pub(crate) new_cluster_id: ClusterId,
+    pub(crate) defaults: TopicDefaults,
+    pub(crate) heartbeat_interval_ms: u32,
+    pub(crate) suspect_after_ms: u64,
+    pub(crate) session_timeout_ms: u64,
+    pub(crate) settle_ms: u64,
+}
+
+/// How far this controller is on its way into office.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Next: raise the epoch of the root. A controller that was in office already does so only while the root is still its own.
+    Take,
+    /// The epoch is ours. Next: read again, and claim every map and broker.
+    Claim,
+    Active,
+    /// Deposed or failed.
+    Ended,
+}
+
+/// What is under way at the store. One thing at a time.
+#[derive(Debug)]
+enum Io {
+    Idle,
+    Loading,
+    Writing(Box<Batch>),
+}
+
+/// A decision that is being persisted.
+#[derive(Debug)]
+struct Batch {
+    /// Where the controller stood when it decided.
+    step: Step,
+    draft: Draft,
+    writes: Vec<ObjectName>,
+    work: VecDeque<Work>,
+    outcomes: Vec<Outcome>,
+}
+
+/// Something to decide.
+#[derive(Debug, Clone)]
+enum Work {
+    Request(RequestId, Request),
+    Register(SessionId),
+    FollowDefaults,
+}
+
+/// Something to tell once the decision is persisted.
+#[derive(Debug)]
+enum Outcome {
+    Answer(RequestId, Answer),
+    Admitted(SessionId, Admitted, doubt::Found),
+    Refused(SessionId, WireError),
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    settings: Settings,
+    step: Step,
+    io: Io,
+    /// Of our term; 0 before the first.
+    epoch: u64,
+    /// A term has to begin above this: brokers have seen it.
+    epoch_floor: u64,
+    sequence: u64,
+    /// Failed tries since something last succeeded.
+    attempts: u32,
+    /// As persisted, as far as we know. `None` until it was first read.
+    cluster: Option<Cluster>,
+    live: Live,
+    queue: VecDeque<Work>,
+    /// Tombstones or placements may have become possible.
+    has_chores: bool,
+    /// The picture changed.
+    is_stale: bool,
+    now_ms: u64,
+    effects: Vec<Effect>,
+}
+
+impl Machine {
+    /// A controller that begins to take office, and what it wants first.
+    pub(crate) fn new(settings: Settings) -> (Self, Vec<Effect>) {
+        let mut machine = Self {
+            settings,
+            step: Step::Take,
+            io: Io::Idle,
+            epoch: 0,
+            epoch_floor: 0,
+            sequence: 0,
+            attempts: 0,
+            cluster: None,
+            live: Live::default(),
+            queue: VecDeque::new(),
+            has_chores: false,
+            is_stale: false,
+            now_ms: 0,
+            effects: Vec::new(),
+        };
+        machine.read();
+        let effects = mem::take(&mut machine.effects);
+        (machine, effects)
+    }
+
+    /// Takes in one event at time `now_ms` and says what has to be done, in order.
+    pub(crate) fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
+        self.now_ms = now_ms;
+        if self.step == Step::Ended {
+            self.turn_away(event);
+            return mem::take(&mut self.effects);
+        }
+        match event {
+            Event::Loaded(snapshot) => self.loaded(snapshot),
+            Event::LoadFailed(reason) => self.load_failed(reason),
+            Event::Written(versions) => self.written(versions),
+            Event::WriteFailed(failure) => self.write_failed(failure),
+            Event::Request(id, request) => self.queue.push_back(Work::Request(id, request)),
+            Event::DefaultsChanged(defaults) => {
+                self.settings.defaults = defaults;
+                self.queue.push_back(Work::FollowDefaults);
+            }
+            Event::SessionOpened(id, register) => self.session_opened(id, *register),
+            Event::Heartbeat(id, heartbeat) => {
+                self.is_stale |= self.live.heard(id, *heartbeat, self.now_ms);
+                self.judge();
+            }
+            Event::DeleteDone(id, done) => self.delete_done(id, &done),
+            Event::SessionClosed(id) => self.session_closed(id),
+            Event::Tick => self.tick(),
+        }
+        self.decide();
+        mem::take(&mut self.effects)
+    }
+
+    /// The picture, if it changed since it was last taken.
+    pub(crate) fn take_view(&mut self) -> Option<View> {
+        if !self.is_stale || self.step != Step::Active {
+            return None;
+        }
+        self.is_stale = false;
+        let cluster = self.cluster.as_ref()?;
+        Some(status::view(cluster, &self.live))
+    }
+
+    /// The stamp of the next message.
+    fn next_stamp(&mut self) -> v1::ControllerStamp {
+        self.sequence += 1;
+        self.stamp()
+    }
+
+    fn stamp(&self) -> v1::ControllerStamp {
+        let stamp = ControllerStamp {
+            epoch: self.epoch,
+            sequence: self.sequence,
+        };
+        stamp.into()
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    fn note(&mut self, note: Note) {
+        self.effects.push(Effect::Note(note));
+    }
+
+    fn read(&mut self) {
+        self.io = Io::Loading;
+        let attempts = self.attempts;
+        self.effect(Effect::Load { attempts });
+    }
+}

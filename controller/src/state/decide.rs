@@ -1,0 +1,212 @@
+//! Deciding everything that waits at once, and telling it when it is persisted.
+
+use std::mem;
+
+use taffrail_api::v1::{
+    ControllerMessage, MetadataUpdate, Refused, Registered, controller_message::Message,
+};
+use taffrail_core::BrokerNumber;
+
+use super::{
+    Answer, Effect, Io, Machine, Note, Outcome, RequestId, SessionId, Step, Work,
+    cluster::Cluster,
+    doubt::{self, Found},
+    draft::Draft,
+    live::Liveness,
+    place,
+    register::{self, Admitted},
+    topics, update,
+};
+use crate::request::Request;
+
+impl Machine {
+    /// If the store is idle and anything waits, decides all of it.
+    pub(super) fn decide(&mut self) {
+        while self.step == Step::Active
+            && matches!(self.io, Io::Idle)
+            && (self.has_chores || !self.queue.is_empty())
+        {
+            let Some(cluster) = &self.cluster else { return };
+            let mut draft = Draft::new(cluster);
+            self.has_chores = false;
+            let work = mem::take(&mut self.queue);
+            let outcomes = work
+                .iter()
+                .filter_map(|work| self.decide_one(&mut draft, work));
+            let outcomes = outcomes.collect();
+            topics::finish_deletes(&mut draft, &self.live);
+            if self.is_settled() {
+                place::place_waiting(&mut draft, &self.live);
+            }
+            self.write_decision(draft, work, outcomes);
+        }
+    }
+
+    fn decide_one(&self, draft: &mut Draft, work: &Work) -> Option<Outcome> {
+        match work {
+            Work::Request(id, request) => Some(self.decide_request(draft, *id, request)),
+            Work::Register(id) => self.decide_registration(draft, *id),
+            Work::FollowDefaults => {
+                topics::follow_defaults(draft, &self.settings.defaults);
+                None
+            }
+        }
+    }
+
+    fn decide_request(&self, draft: &mut Draft, id: RequestId, request: &Request) -> Outcome {
+        let answer = match request {
+            Request::Apply {
+                name,
+                spec,
+                dry_run,
+                new_id,
+            } => {
+                let mut rehearsal = dry_run.then(|| draft.clone());
+                let draft = rehearsal.as_mut().unwrap_or(draft);
+                let defaults = &self.settings.defaults;
+                Answer::Apply(topics::apply(draft, defaults, name, spec, *new_id))
+            }
+            Request::Delete { name, policy } => {
+                Answer::Delete(Ok(topics::delete(draft, &self.live, name, *policy)))
+            }
+        };
+        Outcome::Answer(id, answer)
+    }
+
+    /// `None`: the session is gone.
+    fn decide_registration(&self, draft: &mut Draft, id: SessionId) -> Option<Outcome> {
+        let registration = &self.live.sessions.get(&id)?.registration;
+        match register::register(draft, &self.live, id, registration) {
+            Ok(admitted) => {
+                let found = doubt::examine(draft, &self.live, admitted.number, registration);
+                Some(Outcome::Admitted(id, admitted, found))
+            }
+            Err(error) => Some(Outcome::Refused(id, error)),
+        }
+    }
+
+    /// Are all wanted brokers there, or has nobody come for a while? Otherwise the first would get everything.
+    fn is_settled(&self) -> bool {
+        let brokers = self.live.brokers.values();
+        let online = brokers.filter(|b| b.liveness == Liveness::Online).count();
+        let waited_ms = self.now_ms.saturating_sub(self.live.settled_from_ms);
+        online >= self.settings.defaults.brokers_wanted as usize
+            || waited_ms >= self.settings.settle_ms
+    }
+
+    /// The decision is persisted: tells brokers what changed, then answers.
+    pub(super) fn commit(&mut self, cluster: Cluster, outcomes: Vec<Outcome>) {
+        let ended = |id| cluster.topic(id).is_none();
+        self.live
+            .deleted
+            .retain(|(partition, _)| !ended(partition.topic));
+        let before = self.cluster.replace(cluster);
+        self.publish(before.as_ref(), &[]);
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Answer(id, answer) => self.effect(Effect::Answer(id, answer)),
+                Outcome::Admitted(id, admitted, found) => self.admit(id, admitted, found),
+                Outcome::Refused(id, error) => {
+                    self.note(Note::Refused(error.clone()));
+                    let error = Some(error.into());
+                    self.send(id, Message::Refused(Refused { error }));
+                    self.close(id);
+                }
+            }
+        }
+    }
+
+    /// Sends every registered broker what is new since `before`, or concerns those in `stirred`.
+    pub(super) fn publish(&mut self, before: Option<&Cluster>, stirred: &[BrokerNumber]) {
+        let Some(cluster) = self.cluster.take() else {
+            return;
+        };
+        let before = before.unwrap_or(&cluster);
+        let update = update::since(before, &cluster, &self.live, stirred);
+        let sessions = self.live.brokers.iter();
+        let sessions: Vec<_> = sessions
+            .filter_map(|(n, b)| Some((b.session?, *n)))
+            .collect();
+        let orders: Vec<_> = sessions
+            .iter()
+            .map(|(_, number)| update::deletes_since(before, &cluster, *number))
+            .collect();
+        if update.is_some() || orders.iter().any(|orders| !orders.is_empty()) {
+            self.is_stale = true;
+            let update = update.unwrap_or_else(|| MetadataUpdate {
+                cluster_id: cluster.root.value.cluster_id.to_string(),
+                ..MetadataUpdate::default()
+            });
+            let stamp = Some(self.next_stamp());
+            for ((session, _), deletes) in sessions.into_iter().zip(orders) {
+                let update = MetadataUpdate {
+                    stamp,
+                    deletes,
+                    ..update.clone()
+                };
+                self.send(session, Message::Update(update));
+            }
+        }
+        self.cluster = Some(cluster);
+    }
+
+    /// Answers a registration, with everything there is to know.
+    fn admit(&mut self, id: SessionId, admitted: Admitted, found: Found) {
+        let number = admitted.number;
+        let Some(session) = self.live.sessions.get(&id) else {
+            return;
+        };
+        let name = session.registration.name.clone();
+        if let Some(fenced) = self.live.register(number, id, self.now_ms) {
+            self.fence(fenced, admitted);
+        }
+        self.note(Note::Registered {
+            broker: number,
+            name,
+            incarnation: admitted.incarnation.to_string(),
+        });
+        self.tell_found(admitted, found);
+        let Some(cluster) = &self.cluster else { return };
+        let cluster_id = cluster.root.value.cluster_id.to_string();
+        let full = update::full(cluster, &self.live, number);
+        let registered = Registered {
+            cluster_id,
+            broker_number: number.0,
+            incarnation: Some(admitted.incarnation.into()),
+            version: admitted.version,
+            heartbeat_interval_ms: self.settings.heartbeat_interval_ms,
+            stamp: Some(self.stamp()),
+        };
+        self.send(id, Message::Registered(registered));
+        let stamp = Some(self.next_stamp());
+        self.send(id, Message::Update(MetadataUpdate { stamp, ..full }));
+        // The others learn that it is alive; it hears so once more.
+        self.publish(None, &[number]);
+        self.has_chores = true;
+        self.is_stale = true;
+    }
+
+    fn tell_found(&mut self, admitted: Admitted, found: Found) {
+        let broker = admitted.number;
+        if admitted.is_older_volume {
+            self.note(Note::OlderVolume(broker));
+        }
+        if found.repaired > 0 {
+            let partitions = found.repaired;
+            self.note(Note::Repaired { broker, partitions });
+        }
+        if found.waiting > 0 {
+            let partitions = found.waiting;
+            self.note(Note::InDoubt { broker, partitions });
+        }
+        if !found.strays.is_empty() {
+            let topics = found.strays.into_iter().collect::<Vec<_>>().join(", ");
+            self.note(Note::Strays { broker, topics });
+        }
+    }
+
+    pub(super) fn send(&mut self, id: SessionId, message: Message) {
+        let message = Some(message);
+        self.effect(Effect::Send(id, ControllerMessage { message }));
+    }
+}

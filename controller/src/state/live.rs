@@ -1,0 +1,232 @@
+//! What is known of brokers at this moment and not persisted: sessions, heartbeats, reports. Hints, never what keeps data safe.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    mem,
+};
+
+use taffrail_api::{convert, v1};
+use taffrail_core::{BrokerNumber, BrokerUuid, Incarnation, TopicPartition};
+
+use super::registration::{Registration, Stored};
+
+/// A stream between one broker and this controller. Never reused.
+pub(crate) type SessionId = u64;
+
+/// Whether a broker is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Liveness {
+    Online,
+    /// Silent, or its session was lost a moment ago.
+    Suspect,
+    Offline,
+}
+
+impl Liveness {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Online => "ONLINE",
+            Self::Suspect => "SUSPECT",
+            Self::Offline => "OFFLINE",
+        }
+    }
+}
+
+/// An open session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) registration: Registration,
+    /// Once it is registered.
+    pub(crate) broker: Option<BrokerNumber>,
+    pub(crate) last_heard_ms: u64,
+}
+
+/// A broker that registered with this controller.
+#[derive(Debug)]
+pub(crate) struct LiveBroker {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) process_id: u32,
+    pub(crate) liveness: Liveness,
+    last_heard_ms: u64,
+    pub(crate) disk_total_bytes: u64,
+    pub(crate) disk_free_bytes: u64,
+    pub(crate) disk_full: bool,
+    /// Since the session began.
+    pub(crate) reports: HashMap<TopicPartition, v1::PartitionReport>,
+    /// What its disk had when it registered.
+    pub(crate) stored: HashMap<TopicPartition, Stored>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) brokers: BTreeMap<BrokerNumber, LiveBroker>,
+    /// Deletions that brokers confirmed and whose tombstones are still there.
+    pub(crate) deleted: HashSet<(TopicPartition, BrokerNumber)>,
+    /// When a broker last came or went.
+    pub(crate) settled_from_ms: u64,
+    /// Until then, a broker that has not registered is only suspected.
+    hears_until_ms: Option<u64>,
+}
+
+impl Live {
+    /// The controller took office: brokers have not had the time to come.
+    pub(crate) fn begin(&mut self, now_ms: u64, suspect_after_ms: u64) {
+        self.settled_from_ms = now_ms;
+        self.hears_until_ms = Some(now_ms + suspect_after_ms);
+    }
+
+    /// Is it over with the time that brokers have to come? Says so once.
+    pub(crate) fn has_heard(&mut self, now_ms: u64) -> bool {
+        self.hears_until_ms
+            .take_if(|until| now_ms >= *until)
+            .is_some()
+    }
+
+    /// Replaces what was known of `number`: it registered. Gives the session that it had before.
+    pub(crate) fn register(
+        &mut self,
+        number: BrokerNumber,
+        id: SessionId,
+        now_ms: u64,
+    ) -> Option<SessionId> {
+        let was_online = self.is_online(number);
+        let session = self.sessions.get_mut(&id)?;
+        session.broker = Some(number);
+        let registration = &mut session.registration;
+        let stored = mem::take(&mut registration.stored).into_iter();
+        let stored = stored.map(|stored| (stored.partition, stored));
+        let broker = LiveBroker {
+            session: Some(id),
+            incarnation: registration.incarnation(),
+            process_id: registration.process_id,
+            liveness: Liveness::Online,
+            last_heard_ms: now_ms,
+            disk_total_bytes: 0,
+            disk_free_bytes: 0,
+            disk_full: false,
+            reports: HashMap::new(),
+            stored: stored.collect(),
+        };
+        if !was_online {
+            self.settled_from_ms = now_ms;
+        }
+        let before = self.brokers.insert(number, broker);
+        before
+            .and_then(|before| before.session)
+            .filter(|old| *old != id)
+    }
+
+    /// Takes in a heartbeat. `false`: nothing that anybody sees changed.
+    pub(crate) fn heard(&mut self, id: SessionId, heartbeat: v1::Heartbeat, now_ms: u64) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return false;
+        };
+        session.last_heard_ms = now_ms;
+        let Some(broker) = session.broker.and_then(|n| self.brokers.get_mut(&n)) else {
+            return false;
+        };
+        let incarnation = heartbeat.incarnation.unwrap_or_default().into();
+        if broker.session != Some(id) || broker.incarnation != incarnation {
+            return false;
+        }
+        broker.last_heard_ms = now_ms;
+        let disk_moved = broker.disk_full != heartbeat.disk_full
+            || broker.disk_total_bytes != heartbeat.disk_total_bytes
+            || broker.disk_free_bytes.abs_diff(heartbeat.disk_free_bytes)
+                > heartbeat.disk_total_bytes / 100;
+        broker.disk_full = heartbeat.disk_full;
+        if disk_moved {
+            broker.disk_total_bytes = heartbeat.disk_total_bytes;
+            broker.disk_free_bytes = heartbeat.disk_free_bytes;
+        }
+        let is_news = disk_moved || !heartbeat.partitions.is_empty();
+        for report in heartbeat.partitions {
+            // A report of something that cannot exist says nothing about what does.
+            if let Ok(partition) = convert::topic_partition(&report.topic_id, report.partition) {
+                broker.reports.insert(partition, report);
+            }
+        }
+        is_news
+    }
+
+    /// Forgets a session. Its broker is suspected from now on.
+    pub(crate) fn close(&mut self, id: SessionId, now_ms: u64) {
+        let session = self.sessions.remove(&id);
+        let number = session.and_then(|session| session.broker);
+        let broker = number.and_then(|number| self.brokers.get_mut(&number));
+        if let Some(broker) = broker.filter(|broker| broker.session == Some(id)) {
+            broker.session = None;
+            broker.last_heard_ms = now_ms;
+            self.settled_from_ms = now_ms;
+        }
+    }
+
+    /// Brings liveness up to date and gives those whose liveness changed.
+    pub(crate) fn judge(&mut self, now_ms: u64, suspect_after_ms: u64) -> Vec<BrokerNumber> {
+        let mut changed = Vec::new();
+        for (number, broker) in &mut self.brokers {
+            let silent = now_ms.saturating_sub(broker.last_heard_ms) >= suspect_after_ms;
+            let liveness = match (broker.session, silent) {
+                (Some(_), false) => Liveness::Online,
+                (Some(_), true) | (None, false) => Liveness::Suspect,
+                (None, true) => Liveness::Offline,
+            };
+            if broker.liveness != liveness {
+                broker.liveness = liveness;
+                changed.push(*number);
+            }
+        }
+        changed
+    }
+
+    /// Sessions that were silent for `timeout_ms`.
+    pub(crate) fn silent(&self, now_ms: u64, timeout_ms: u64) -> Vec<SessionId> {
+        let silent = self.sessions.iter().filter(|(_, session)| {
+            session.broker.is_some() && now_ms.saturating_sub(session.last_heard_ms) >= timeout_ms
+        });
+        silent.map(|(id, _)| *id).collect()
+    }
+
+    /// Another session of the volume that is open, or was lost a moment ago, with the incarnation that speaks there.
+    pub(crate) fn rival(
+        &self,
+        uuid: BrokerUuid,
+        number: Option<BrokerNumber>,
+        own: SessionId,
+    ) -> Option<Incarnation> {
+        let open = self
+            .sessions
+            .iter()
+            .filter(|(id, session)| **id != own && session.registration.uuid == uuid);
+        let open = open.map(|(_, session)| session.registration.incarnation());
+        let broker = number.and_then(|number| self.brokers.get(&number));
+        let lost = broker.filter(|broker| broker.liveness != Liveness::Offline);
+        open.chain(lost.map(|broker| broker.incarnation))
+            .max_by_key(|incarnation| incarnation.generation)
+    }
+
+    pub(crate) fn liveness(&self, number: BrokerNumber) -> Liveness {
+        match self.brokers.get(&number) {
+            Some(broker) => broker.liveness,
+            None if self.hears_until_ms.is_some() => Liveness::Suspect,
+            None => Liveness::Offline,
+        }
+    }
+
+    pub(crate) fn is_online(&self, number: BrokerNumber) -> bool {
+        self.liveness(number) == Liveness::Online
+    }
+
+    /// The last report of a partition by a broker that is there.
+    pub(crate) fn report(
+        &self,
+        number: BrokerNumber,
+        partition: TopicPartition,
+    ) -> Option<&v1::PartitionReport> {
+        let broker = self.brokers.get(&number)?;
+        broker.reports.get(&partition)
+    }
+}

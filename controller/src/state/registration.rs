@@ -1,0 +1,109 @@
+//! What a broker says when it registers, checked.
+
+use std::ops::RangeInclusive;
+
+use taffrail_api::{WireError, convert, v1};
+use taffrail_core::{
+    Assignment, BrokerNumber, BrokerUuid, ClusterId, ControllerStamp, Incarnation, PartitionFault,
+    TopicPartition,
+};
+
+/// Starts that a broker can have tried since the last confirmed one. Each is 16 bytes; more are a broken volume.
+const CANDIDATES_MAX: usize = 1 << 16;
+
+/// A checked `Register`.
+#[derive(Debug, Clone)]
+pub(crate) struct Registration {
+    pub(crate) cluster_id: Option<ClusterId>,
+    pub(crate) uuid: BrokerUuid,
+    /// Never empty; the last is the running process's own.
+    pub(crate) candidates: Vec<Incarnation>,
+    pub(crate) known_number: Option<BrokerNumber>,
+    pub(crate) name: String,
+    pub(crate) rack: Option<String>,
+    pub(crate) client: v1::Endpoint,
+    pub(crate) replication: Option<v1::Endpoint>,
+    pub(crate) versions: RangeInclusive<u32>,
+    pub(crate) software_version: String,
+    pub(crate) process_id: u32,
+    pub(crate) highest_stamp: ControllerStamp,
+    pub(crate) stored: Vec<Stored>,
+}
+
+/// A partition on a volume.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) partition: TopicPartition,
+    pub(crate) topic_name: String,
+    pub(crate) assignment: Assignment,
+    /// Of the last batch; 0 if there is none.
+    pub(crate) last_epoch: u32,
+    pub(crate) durable_end: i64,
+    pub(crate) fault: Option<PartitionFault>,
+    pub(crate) deleted: bool,
+}
+
+impl Registration {
+    /// The running process.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.candidates.last().copied().unwrap_or_default()
+    }
+}
+
+impl TryFrom<v1::Register> for Registration {
+    type Error = WireError;
+
+    fn try_from(register: v1::Register) -> Result<Self, WireError> {
+        let uuid = BrokerUuid::try_from(&register.broker_uuid[..])
+            .map_err(|e| WireError::invalid(format!("broker_uuid: {e}")))?;
+        let candidates: Vec<Incarnation> =
+            register.candidates.into_iter().map(Into::into).collect();
+        if candidates.is_empty() || candidates.len() > CANDIDATES_MAX {
+            return Err(WireError::invalid(format!(
+                "there must be 1 to {CANDIDATES_MAX} candidates, not {}",
+                candidates.len()
+            )));
+        }
+        if register.name.is_empty() {
+            return Err(WireError::invalid("name is missing"));
+        }
+        let client = register
+            .client_endpoint
+            .ok_or_else(|| WireError::invalid("client_endpoint is missing"))?;
+        let versions = register.versions.unwrap_or_default();
+        let stored: Result<Vec<_>, _> = register.stored.into_iter().map(Stored::try_from).collect();
+        Ok(Self {
+            cluster_id: convert::cluster_id(&register.cluster_id)?,
+            uuid,
+            candidates,
+            known_number: register.broker_number.map(BrokerNumber),
+            name: register.name,
+            rack: Some(register.rack).filter(|rack| !rack.is_empty()),
+            client,
+            replication: register.replication_endpoint,
+            versions: versions.min..=versions.max,
+            software_version: register.software_version,
+            process_id: register.process_id,
+            highest_stamp: register.highest_stamp.unwrap_or_default().into(),
+            stored: stored?,
+        })
+    }
+}
+
+impl TryFrom<v1::StoredPartition> for Stored {
+    type Error = WireError;
+
+    fn try_from(stored: v1::StoredPartition) -> Result<Self, WireError> {
+        let partition = convert::topic_partition(&stored.topic_id, stored.partition)?;
+        let fault = stored.fault().to_core();
+        Ok(Self {
+            partition,
+            assignment: stored.assignment.unwrap_or_default().try_into()?,
+            last_epoch: u32::try_from(stored.last_epoch).unwrap_or_default(),
+            durable_end: stored.durable_end_offset,
+            topic_name: stored.topic_name,
+            fault,
+            deleted: stored.deleted,
+        })
+    }
+}

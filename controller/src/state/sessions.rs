@@ -1,0 +1,160 @@
+//! Sessions: opened, fenced, silent, closed.
+
+use std::mem;
+
+use taffrail_api::{
+    WireError, convert,
+    v1::{self, NotActive, Refused, controller_message::Message},
+};
+use taffrail_core::{ErrorCode, PartitionEpoch};
+
+use super::{
+    Effect, Machine, Note, SessionId, Step, Work, live::Session, place, register::Admitted,
+    registration::Registration,
+};
+
+/// No controller gets here by one election after another: a stamp above this is garbage, and must not use up the epochs.
+const EPOCH_MAX: u64 = 1 << 48;
+
+impl Machine {
+    pub(super) fn session_opened(&mut self, id: SessionId, register: v1::Register) {
+        if self.step != Step::Active {
+            return self.send_not_active(id);
+        }
+        let registration = match Registration::try_from(register) {
+            Ok(registration) => registration,
+            Err(error) => return self.refuse(id, error),
+        };
+        let seen = registration.highest_stamp.epoch;
+        if seen > self.epoch && self.is_of_this_cluster(&registration) {
+            if seen > EPOCH_MAX {
+                let reason = format!("highest_stamp: epoch {seen} cannot be");
+                return self.refuse(id, WireError::invalid(reason));
+            }
+            self.send_not_active(id);
+            return self.retake(seen);
+        }
+        let session = Session {
+            registration,
+            broker: None,
+            last_heard_ms: self.now_ms,
+        };
+        self.live.sessions.insert(id, session);
+        self.queue.push_back(Work::Register(id));
+    }
+
+    fn is_of_this_cluster(&self, registration: &Registration) -> bool {
+        let ours = self.cluster.as_ref().map(|c| c.root.value.cluster_id);
+        registration.cluster_id.is_some() && registration.cluster_id == ours
+    }
+
+    fn refuse(&mut self, id: SessionId, error: WireError) {
+        self.note(Note::Refused(error.clone()));
+        let error = Some(error.into());
+        self.send(id, Message::Refused(Refused { error }));
+        self.close(id);
+    }
+
+    /// A newer session of the volume took over.
+    pub(super) fn fence(&mut self, id: SessionId, by: Admitted) {
+        let is_same_process = self
+            .live
+            .sessions
+            .get(&id)
+            .is_some_and(|session| session.registration.incarnation() == by.incarnation);
+        if !is_same_process {
+            let error = WireError::new(
+                ErrorCode::BrokerFenced,
+                format!(
+                    "incarnation {} of this volume registered; this process must stop",
+                    by.incarnation
+                ),
+            );
+            let error = Some(error.into());
+            self.send(id, Message::Refused(Refused { error }));
+        }
+        self.close(id);
+    }
+
+    /// Ends a session from this side.
+    pub(super) fn close(&mut self, id: SessionId) {
+        self.live.close(id, self.now_ms);
+        self.effect(Effect::Close(id));
+    }
+
+    pub(super) fn session_closed(&mut self, id: SessionId) {
+        self.live.close(id, self.now_ms);
+        self.judge();
+    }
+
+    pub(super) fn send_not_active(&mut self, id: SessionId) {
+        let hint = String::new();
+        self.send(id, Message::NotActive(NotActive { hint }));
+        self.effect(Effect::Close(id));
+    }
+
+    /// Tells every broker to look for the active controller.
+    pub(super) fn drop_sessions(&mut self) {
+        for id in mem::take(&mut self.live.sessions).into_keys() {
+            self.send_not_active(id);
+        }
+        self.live.brokers.clear();
+        self.queue.retain(|work| !matches!(work, Work::Register(_)));
+    }
+
+    pub(super) fn delete_done(&mut self, id: SessionId, done: &v1::DeleteDone) {
+        let session = self.live.sessions.get(&id);
+        let Some(broker) = session.and_then(|session| session.broker) else {
+            return;
+        };
+        let Ok(partition) = convert::topic_partition(&done.topic_id, done.partition) else {
+            return;
+        };
+        let topic = self.cluster.as_ref().and_then(|c| c.topic(partition.topic));
+        let is_pending = topic.is_some_and(|topic| {
+            topic.pending_deletes().iter().any(|pending| {
+                pending.partition == partition.partition
+                    && pending.broker == broker
+                    && pending.partition_epoch <= PartitionEpoch(done.partition_epoch)
+            })
+        });
+        if is_pending {
+            self.live.deleted.insert((partition, broker));
+            self.has_chores = true;
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        for id in self
+            .live
+            .silent(self.now_ms, self.settings.session_timeout_ms)
+        {
+            self.close(id);
+        }
+        self.judge();
+        self.has_chores |= self.cluster.as_ref().is_some_and(place::is_waiting);
+    }
+
+    /// Tells whose liveness changed.
+    pub(super) fn judge(&mut self) {
+        let mut changed = self.live.judge(self.now_ms, self.settings.suspect_after_ms);
+        if self.live.has_heard(self.now_ms)
+            && let Some(cluster) = &self.cluster
+        {
+            let numbers = cluster.brokers.keys().copied();
+            changed.extend(numbers.filter(|number| !self.live.brokers.contains_key(number)));
+        }
+        if changed.is_empty() || self.step != Step::Active {
+            return;
+        }
+        for broker in &changed {
+            let state = self.live.liveness(*broker).name();
+            self.note(Note::LivenessChanged {
+                broker: *broker,
+                state,
+            });
+        }
+        self.is_stale = true;
+        self.publish(None, &changed);
+    }
+}

@@ -1,0 +1,205 @@
+//! A topic's conditions. Types and reasons are API; messages say what to do and hold no counters or times.
+
+use std::collections::BTreeSet;
+
+use taffrail_api::v1::{Condition, PartitionStatus};
+use taffrail_core::BrokerNumber;
+
+use super::PartitionState;
+use crate::state::{
+    cluster::{Cluster, Topic},
+    live::{Live, LiveBroker, Liveness},
+};
+
+/// What a topic's conditions follow from.
+#[derive(Debug)]
+pub(super) struct Standing<'a> {
+    cluster: &'a Cluster,
+    live: &'a Live,
+    pub(super) online: u32,
+    pub(super) offline: u32,
+    creating: u32,
+    starting: u32,
+    under_min_in_sync: bool,
+    is_replica_missing: bool,
+    is_out_of_sync: bool,
+    brokers: BTreeSet<BrokerNumber>,
+    /// In the whole cluster.
+    brokers_online: usize,
+}
+
+impl<'a> Standing<'a> {
+    pub(super) fn new(cluster: &'a Cluster, live: &'a Live) -> Self {
+        let brokers = cluster.brokers.keys();
+        Self {
+            cluster,
+            live,
+            online: 0,
+            offline: 0,
+            creating: 0,
+            starting: 0,
+            under_min_in_sync: false,
+            is_replica_missing: false,
+            is_out_of_sync: false,
+            brokers: BTreeSet::new(),
+            brokers_online: brokers.filter(|number| live.is_online(**number)).count(),
+        }
+    }
+
+    pub(super) fn count(&mut self, state: PartitionState, status: &PartitionStatus, topic: &Topic) {
+        match state {
+            PartitionState::Online => self.online += 1,
+            PartitionState::Starting => self.starting += 1,
+            PartitionState::Creating => self.creating += 1,
+            PartitionState::Offline | PartitionState::Unknown => self.offline += 1,
+        }
+        if status.replicas.is_empty() {
+            return;
+        }
+        let replicas = status.replicas.iter().map(|&number| BrokerNumber(number));
+        self.brokers.extend(replicas.clone());
+        let is_gone = |number| self.live.liveness(number) == Liveness::Offline;
+        self.is_replica_missing |= replicas.clone().any(is_gone);
+        self.is_out_of_sync |= status.isr.len() < status.replicas.len();
+        self.under_min_in_sync |= status.isr.len() < topic.config.min_in_sync as usize;
+    }
+
+    pub(super) fn conditions(&self, topic: &Topic) -> Vec<Condition> {
+        vec![
+            self.accepted(topic),
+            self.ready(),
+            self.fully_replicated(),
+            self.placement_satisfied(topic),
+            self.capacity_ok(topic),
+            self.progressing(),
+        ]
+    }
+
+    fn accepted(&self, topic: &Topic) -> Condition {
+        let needed = topic.config.replicas;
+        if self.creating > 0 && self.brokers_online < needed as usize {
+            let message = format!(
+                "partitions need {needed} online brokers; they are created as soon as these are there"
+            );
+            return condition("Accepted", "False", "NotEnoughBrokers", message);
+        }
+        condition("Accepted", "True", "Valid", "")
+    }
+
+    fn ready(&self) -> Condition {
+        let (status, reason, message) = if self.offline > 0 {
+            (
+                "False",
+                "PartitionsOffline",
+                "partitions are offline; taffrail get partitions says which and why",
+            )
+        } else if self.creating > 0 || self.starting > 0 {
+            (
+                "False",
+                "Creating",
+                "partitions are being placed and opened by their brokers",
+            )
+        } else if self.under_min_in_sync {
+            (
+                "False",
+                "UnderMinInSync",
+                "partitions have fewer in-sync replicas than minInSync",
+            )
+        } else {
+            ("True", "AllPartitionsOnline", "")
+        };
+        condition("Ready", status, reason, message)
+    }
+
+    fn fully_replicated(&self) -> Condition {
+        let (status, reason, message) = if self.is_replica_missing {
+            (
+                "False",
+                "BrokerDown",
+                "brokers that hold replicas are offline; start them again",
+            )
+        } else if self.creating > 0 || self.is_out_of_sync {
+            (
+                "False",
+                "CatchingUp",
+                "replicas are being created or catch up",
+            )
+        } else {
+            ("True", "InSync", "")
+        };
+        condition("FullyReplicated", status, reason, message)
+    }
+
+    fn placement_satisfied(&self, topic: &Topic) -> Condition {
+        let brokers = self.cluster.brokers.values().map(|broker| &broker.value);
+        let racks: BTreeSet<_> = brokers.filter_map(|broker| broker.rack.as_ref()).collect();
+        if !racks.is_empty() && racks.len() < topic.config.replicas as usize {
+            let message =
+                "there are fewer racks than replicas; add brokers in other racks or lower replicas";
+            return condition("PlacementSatisfied", "False", "TooFewRacks", message);
+        }
+        condition("PlacementSatisfied", "True", "Satisfied", "")
+    }
+
+    fn capacity_ok(&self, topic: &Topic) -> Condition {
+        let brokers = || self.brokers.iter().filter_map(|n| self.live.brokers.get(n));
+        let (status, reason, message) = if brokers().any(|broker| broker.disk_full) {
+            (
+                "False",
+                "WritesRefused",
+                "a broker's disk is full and it refuses writes; shorten retention or add storage",
+            )
+        } else if brokers().any(is_under_pressure) {
+            (
+                "False",
+                "DiskPressure",
+                "a broker has less than a tenth of its disk left; shorten retention or add storage",
+            )
+        } else if self.outgrows_disk(topic) {
+            (
+                "False",
+                "RetentionWillNotFit",
+                "retention.bytesPerPartition over all partitions of a broker exceeds its disk; lower it or add storage",
+            )
+        } else {
+            ("True", "RetentionFits", "")
+        };
+        condition("CapacityOK", status, reason, message)
+    }
+
+    /// Would this topic alone, at its limit on every partition, not fit the smallest disk it is on? An even spread is assumed.
+    fn outgrows_disk(&self, topic: &Topic) -> bool {
+        let Some(limit) = topic.config.retention_bytes_per_partition else {
+            return false;
+        };
+        let disks = self.brokers.iter().filter_map(|n| self.live.brokers.get(n));
+        let smallest = disks
+            .map(|b| b.disk_total_bytes)
+            .filter(|total| *total > 0)
+            .min();
+        let replicas = u64::from(topic.placed) * u64::from(topic.config.replicas);
+        let on_each = replicas.div_ceil(self.brokers.len().max(1) as u64);
+        smallest.is_some_and(|smallest| limit.saturating_mul(on_each) > smallest)
+    }
+
+    fn progressing(&self) -> Condition {
+        if self.creating > 0 {
+            let message = "partitions are being added";
+            return condition("Progressing", "True", "AddingPartitions", message);
+        }
+        condition("Progressing", "False", "Idle", "")
+    }
+}
+
+fn is_under_pressure(broker: &LiveBroker) -> bool {
+    broker.disk_total_bytes > 0 && broker.disk_free_bytes < broker.disk_total_bytes / 10
+}
+
+fn condition(kind: &str, status: &str, reason: &str, message: impl Into<String>) -> Condition {
+    Condition {
+        r#type: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.into(),
+    }
+}

@@ -1,0 +1,285 @@
+//! Topics: created, adopted, changed, ended, and their tombstones seen through.
+
+use std::sync::Arc;
+
+use taffrail_core::{
+    Adoption, DeletionPolicy, TopicConfig, TopicDefaults, TopicId, TopicSpec, rules,
+};
+
+use super::{
+    cluster::{Cluster, PendingDelete, Topic, TopicState},
+    draft::Draft,
+    live::Live,
+};
+use crate::{
+    request::{Applied, ApplyError, ApplyOutcome, Deleted},
+    writes::WriteReason,
+};
+
+/// Creates, adopts or changes the topic `name`. Partitions are placed later: see `place`.
+pub(crate) fn apply(
+    draft: &mut Draft,
+    defaults: &TopicDefaults,
+    name: &str,
+    spec: &TopicSpec,
+    new_id: TopicId,
+) -> Result<Applied, ApplyError> {
+    let violations = rules::check_topic_name(name);
+    if !violations.is_empty() {
+        return Err(ApplyError::Invalid(violations));
+    }
+    if let Some(topic) = draft.cluster.active(name).cloned() {
+        return change(draft, defaults, &topic, spec);
+    }
+    match (newest_retained(&draft.cluster, name), spec.adoption) {
+        (Some(_), Adoption::Never) => Err(ApplyError::RetainedDataExists {
+            name: name.to_owned(),
+        }),
+        (Some(topic), Adoption::ByName) => adopt(draft, defaults, &topic, spec),
+        (Some(_), Adoption::Fresh) | (None, _) => create(draft, defaults, name, spec, new_id),
+    }
+}
+
+fn create(
+    draft: &mut Draft,
+    defaults: &TopicDefaults,
+    name: &str,
+    spec: &TopicSpec,
+    id: TopicId,
+) -> Result<Applied, ApplyError> {
+    let config = effective(defaults, spec, None)?;
+    let topic = Topic {
+        id,
+        name: name.to_owned(),
+        maps: Vec::new(),
+        state: TopicState::Active,
+        spec: spec.clone(),
+        config,
+        generation: 1,
+        placed: 0,
+    };
+    let topics = &mut draft.root(WriteReason::Topic).topics;
+    topics.insert(id, Arc::new(topic));
+    Ok(Applied {
+        outcome: ApplyOutcome::Created,
+        topic_id: id,
+    })
+}
+
+fn adopt(
+    draft: &mut Draft,
+    defaults: &TopicDefaults,
+    retained: &Topic,
+    spec: &TopicSpec,
+) -> Result<Applied, ApplyError> {
+    let config = effective(defaults, spec, Some(retained))?;
+    if let Some(topic) = draft.topic(retained.id, WriteReason::Topic) {
+        topic.state = TopicState::Active;
+        topic.generation += 1;
+        topic.spec = spec.clone();
+        topic.config = config;
+    }
+    Ok(Applied {
+        outcome: ApplyOutcome::Created,
+        topic_id: retained.id,
+    })
+}
+
+fn change(
+    draft: &mut Draft,
+    defaults: &TopicDefaults,
+    topic: &Topic,
+    spec: &TopicSpec,
+) -> Result<Applied, ApplyError> {
+    let config = effective(defaults, spec, Some(topic))?;
+    let mut applied = Applied {
+        outcome: ApplyOutcome::Unchanged,
+        topic_id: topic.id,
+    };
+    if topic.spec == *spec && topic.config == config {
+        return Ok(applied);
+    }
+    applied.outcome = ApplyOutcome::Configured;
+    if let Some(topic) = draft.topic(topic.id, WriteReason::Topic) {
+        if topic.config != config {
+            topic.generation += 1;
+        }
+        topic.spec = spec.clone();
+        topic.config = config;
+    }
+    Ok(applied)
+}
+
+/// What is in force for `spec`. What an existing topic has already does not follow a default that changed.
+fn effective(
+    defaults: &TopicDefaults,
+    spec: &TopicSpec,
+    current: Option<&Topic>,
+) -> Result<TopicConfig, ApplyError> {
+    let mut spec = spec.clone();
+    if let Some(current) = current {
+        spec.partitions = spec.partitions.or(Some(current.config.partitions));
+        spec.replicas = spec.replicas.or(Some(current.config.replicas));
+    }
+    let config = spec.effective(defaults).map_err(ApplyError::Invalid)?;
+    if let Some(current) = current {
+        let violations = rules::check_topic_change(current.config.partitions, config.partitions);
+        if !violations.is_empty() {
+            return Err(ApplyError::Invalid(violations));
+        }
+    }
+    let replicas = config.replicas;
+    if replicas > defaults.brokers_wanted {
+        return Err(ApplyError::MoreReplicasThanBrokers {
+            replicas,
+            brokers: defaults.brokers_wanted,
+        });
+    }
+    if replicas > 1 {
+        return Err(ApplyError::NeedsReplication { replicas });
+    }
+    Ok(config)
+}
+
+/// Lets active topics follow changed defaults where their specs leave room.
+pub(crate) fn follow_defaults(draft: &mut Draft, defaults: &TopicDefaults) {
+    let topics: Vec<_> = draft.cluster.active_topics().cloned().collect();
+    for topic in topics {
+        // A default that does not fit this topic's spec leaves it as it is.
+        let Ok(config) = effective(defaults, &topic.spec, Some(&topic)) else {
+            continue;
+        };
+        if config != topic.config
+            && let Some(topic) = draft.topic(topic.id, WriteReason::Topic)
+        {
+            topic.config = config;
+            topic.generation += 1;
+        }
+    }
+}
+
+/// Ends the topic `name`. `policy`: `None` as its spec says.
+pub(crate) fn delete(
+    draft: &mut Draft,
+    live: &Live,
+    name: &str,
+    policy: Option<DeletionPolicy>,
+) -> Deleted {
+    let Some(topic) = draft.cluster.active(name).cloned() else {
+        return progress(&draft.cluster, live, name);
+    };
+    let is_deleted = match policy.unwrap_or(topic.spec.deletion_policy) {
+        DeletionPolicy::Delete => true,
+        DeletionPolicy::Retain => false,
+        DeletionPolicy::DeleteIfEmpty => is_empty(&draft.cluster, live, &topic),
+    };
+    let state = if is_deleted {
+        TopicState::Deleting {
+            pending: replicas_to_delete(&draft.cluster, &topic),
+        }
+    } else {
+        TopicState::Retained {
+            ended: next_end(&draft.cluster),
+        }
+    };
+    if let Some(topic) = draft.topic(topic.id, WriteReason::Delete) {
+        topic.state = state;
+    }
+    if is_deleted {
+        progress(&draft.cluster, live, name)
+    } else {
+        Deleted::Retained
+    }
+}
+
+/// How far the deletions of this name's topics are.
+fn progress(cluster: &Cluster, live: &Live, name: &str) -> Deleted {
+    let topics = cluster.root.value.topics.values();
+    let mut deleting = topics
+        .filter(|t| t.name == name && matches!(t.state, TopicState::Deleting { .. }))
+        .peekable();
+    if deleting.peek().is_none() {
+        return Deleted::Gone;
+    }
+    let pending = deleting.map(|topic| unconfirmed(live, topic).count()).sum();
+    Deleted::Deleting { pending }
+}
+
+fn unconfirmed<'a>(
+    live: &'a Live,
+    topic: &'a Topic,
+) -> impl Iterator<Item = &'a PendingDelete> + 'a {
+    topic.pending_deletes().iter().filter(|pending| {
+        let partition = topic.partition(pending.partition.0);
+        !live.deleted.contains(&(partition, pending.broker))
+    })
+}
+
+fn replicas_to_delete(cluster: &Cluster, topic: &Topic) -> Vec<PendingDelete> {
+    let records = topic.placed_partitions().filter_map(|partition| {
+        let assignment = cluster.assignment(topic, partition)?;
+        Some((partition, assignment))
+    });
+    let pending = records.flat_map(|(partition, assignment)| {
+        let replicas = assignment.replicas.iter();
+        replicas.map(move |&broker| PendingDelete {
+            partition: partition.partition,
+            broker,
+            partition_epoch: assignment.partition_epoch,
+        })
+    });
+    pending.collect()
+}
+
+/// Has every partition, by the report of its leader, no record? What is not known counts as not empty.
+fn is_empty(cluster: &Cluster, live: &Live, topic: &Topic) -> bool {
+    topic.placed_partitions().all(|partition| {
+        let assignment = cluster.assignment(topic, partition);
+        let leader = assignment
+            .and_then(|a| a.leader)
+            .filter(|l| live.is_online(*l));
+        let report = leader.and_then(|leader| live.report(leader, partition));
+        report.is_some_and(|r| r.leading && r.log_start_offset == r.log_end_offset)
+    })
+}
+
+fn newest_retained(cluster: &Cluster, name: &str) -> Option<Arc<Topic>> {
+    let retained = cluster
+        .root
+        .value
+        .topics
+        .values()
+        .filter_map(|topic| match topic.state {
+            TopicState::Retained { ended } if topic.name == name => Some((ended, topic)),
+            _ => None,
+        });
+    let newest = retained.max_by_key(|(ended, _)| *ended);
+    newest.map(|(_, topic)| Arc::clone(topic))
+}
+
+fn next_end(cluster: &Cluster) -> u64 {
+    let ends = cluster
+        .root
+        .value
+        .topics
+        .values()
+        .map(|topic| match topic.state {
+            TopicState::Retained { ended } => ended,
+            TopicState::Active | TopicState::Deleting { .. } => 0,
+        });
+    1 + ends.max().unwrap_or_default()
+}
+
+/// Takes away the tombstones that every replica confirmed, and the records with them.
+pub(crate) fn finish_deletes(draft: &mut Draft, live: &Live) {
+    let topics = draft.cluster.root.value.topics.values();
+    let done = topics.filter(|topic| {
+        matches!(topic.state, TopicState::Deleting { .. })
+            && unconfirmed(live, topic).next().is_none()
+    });
+    let done: Vec<_> = done.cloned().collect();
+    for topic in done {
+        draft.remove_records(&topic, WriteReason::Delete);
+        draft.root(WriteReason::Delete).topics.remove(&topic.id);
+    }
+}

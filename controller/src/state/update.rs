@@ -1,0 +1,177 @@
+//! What brokers are told: everything when they register, afterwards whole topics and partitions that changed. Persisted before.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use taffrail_api::v1::{self, MetadataUpdate};
+use taffrail_core::{Assignment, BrokerNumber, TopicId, TopicPartition};
+
+use super::{
+    cluster::{Broker, Cluster, Topic},
+    live::{Live, Liveness},
+    stored,
+};
+
+/// Everything, as `to` needs it.
+pub(crate) fn full(cluster: &Cluster, live: &Live, to: BrokerNumber) -> MetadataUpdate {
+    let topics = cluster.root.value.topics.values();
+    let ended = topics.clone().filter(|topic| !topic.is_active());
+    let active = cluster
+        .assignments()
+        .filter(|(topic, _, _)| topic.is_active());
+    MetadataUpdate {
+        stamp: None,
+        full: true,
+        cluster_id: cluster.root.value.cluster_id.to_string(),
+        brokers: cluster
+            .brokers
+            .values()
+            .map(|b| broker(&b.value, live))
+            .collect(),
+        topics: cluster.active_topics().map(|t| topic(t)).collect(),
+        partitions: active.map(|(_, p, a)| partition(p, a)).collect(),
+        deletes: topics.flat_map(|topic| deletes(topic, to)).collect(),
+        removed_topics: ended.map(|topic| stored::topic_id(topic.id)).collect(),
+    }
+}
+
+/// What is new in `after`, or concerns the brokers in `stirred`, whose liveness changed. Deletes are added for each broker: see `deletes_since`.
+/// `None` if there is nothing to tell.
+pub(crate) fn since(
+    before: &Cluster,
+    after: &Cluster,
+    live: &Live,
+    stirred: &[BrokerNumber],
+) -> Option<MetadataUpdate> {
+    let mut update = MetadataUpdate {
+        cluster_id: after.root.value.cluster_id.to_string(),
+        ..MetadataUpdate::default()
+    };
+    for (number, object) in &after.brokers {
+        let known = before.brokers.get(number);
+        let is_same = known.is_some_and(|known| {
+            Arc::ptr_eq(&known.value, &object.value) || known.value == object.value
+        });
+        if !is_same || stirred.contains(number) {
+            update.brokers.push(broker(&object.value, live));
+        }
+    }
+    let appeared = changed_topics(before, after, &mut update);
+    changed_partitions(before, after, &appeared, &mut update);
+    let is_empty = update.brokers.is_empty()
+        && update.topics.is_empty()
+        && update.partitions.is_empty()
+        && update.removed_topics.is_empty();
+    (!is_empty).then_some(update)
+}
+
+/// Tells topics that changed, and gives those that were not active before.
+fn changed_topics(
+    before: &Cluster,
+    after: &Cluster,
+    update: &mut MetadataUpdate,
+) -> BTreeSet<TopicId> {
+    let mut appeared = BTreeSet::new();
+    if Arc::ptr_eq(&before.root.value, &after.root.value) {
+        return appeared;
+    }
+    for next in after.active_topics() {
+        let known = before.topic(next.id).filter(|known| known.is_active());
+        if known.is_none() {
+            appeared.insert(next.id);
+        }
+        if known
+            .is_none_or(|known| known.generation != next.generation || known.config != next.config)
+        {
+            update.topics.push(topic(next));
+        }
+    }
+    let gone = before.active_topics().filter(|known| {
+        let next = after.topic(known.id);
+        !next.is_some_and(|next| next.is_active())
+    });
+    update.removed_topics = gone.map(|known| stored::topic_id(known.id)).collect();
+    appeared
+}
+
+fn changed_partitions(
+    before: &Cluster,
+    after: &Cluster,
+    appeared: &BTreeSet<TopicId>,
+    update: &mut MetadataUpdate,
+) {
+    for (name, map) in &after.maps {
+        let known = before.maps.get(name);
+        if appeared.is_empty() && known.is_some_and(|known| Arc::ptr_eq(&known.value, &map.value)) {
+            continue;
+        }
+        for (id, assignment) in &map.value.partitions {
+            let topic = after.topic(id.topic);
+            if !topic.is_some_and(|topic| topic.is_active()) {
+                continue;
+            }
+            let known = known.and_then(|known| known.value.partitions.get(id));
+            if appeared.contains(&id.topic) || known != Some(assignment) {
+                update.partitions.push(partition(*id, assignment));
+            }
+        }
+    }
+}
+
+/// The orders for `to` that are new in `after`. Their tombstones are persisted: they come from `after`.
+pub(crate) fn deletes_since(
+    before: &Cluster,
+    after: &Cluster,
+    to: BrokerNumber,
+) -> Vec<v1::DeleteOrder> {
+    if Arc::ptr_eq(&before.root.value, &after.root.value) {
+        return Vec::new();
+    }
+    let topics = after.root.value.topics.values().filter(|topic| {
+        let known = before.topic(topic.id);
+        known.is_none_or(|known| known.state != topic.state)
+    });
+    topics.flat_map(|topic| deletes(topic, to)).collect()
+}
+
+fn deletes(topic: &Topic, to: BrokerNumber) -> impl Iterator<Item = v1::DeleteOrder> + '_ {
+    let mine = topic
+        .pending_deletes()
+        .iter()
+        .filter(move |p| p.broker == to);
+    mine.map(|pending| v1::DeleteOrder {
+        topic_id: stored::topic_id(topic.id),
+        partition: pending.partition.0,
+        partition_epoch: pending.partition_epoch.0,
+    })
+}
+
+fn broker(broker: &Broker, live: &Live) -> v1::BrokerRecord {
+    v1::BrokerRecord {
+        number: broker.number.0,
+        uuid: Bytes::copy_from_slice(broker.uuid.as_bytes()),
+        incarnation: Some(broker.incarnation.into()),
+        name: broker.name.clone(),
+        rack: broker.rack.clone().unwrap_or_default(),
+        client: Some(broker.client.clone()),
+        replication: broker.replication.clone(),
+        alive: live.liveness(broker.number) != Liveness::Offline,
+    }
+}
+
+fn topic(topic: &Topic) -> v1::TopicRecord {
+    v1::TopicRecord {
+        topic_id: stored::topic_id(topic.id),
+        name: topic.name.clone(),
+        config: Some((&topic.config).into()),
+        generation: topic.generation,
+    }
+}
+
+fn partition(partition: TopicPartition, assignment: &Assignment) -> v1::PartitionRecord {
+    v1::PartitionRecord {
+        topic_id: stored::topic_id(partition.topic),
+        partition: partition.partition.0,
+        assignment: Some(assignment.into()),
+    }
+}
