@@ -1,10 +1,9 @@
 //! `taffrail dev` as a person runs it: a process, a data folder, an address.
 
 use std::{
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    time::Duration,
 };
 
 use crate::{
@@ -15,29 +14,52 @@ use crate::{
     wait,
 };
 
+/// What it says once clients can connect.
+const SERVES: &str = "listening on ";
+
 /// An embedded cluster in a process of its own. It can be killed and started again on the same data and address.
 #[derive(Debug)]
 pub struct Dev {
     process: Process,
     data_dir: PathBuf,
     address: SocketAddr,
+    disk: Disk,
     scratch: Scratch,
+}
+
+/// Where the data lies.
+#[derive(Debug, Clone, Copy)]
+enum Disk {
+    /// In the test's folder.
+    Ours,
+    /// In a file system of this size, in memory, that only the process sees and that ends with it.
+    Small { mebibytes: u32 },
 }
 
 impl Dev {
     /// Starts one over an empty folder.
     pub fn start(name: &str) -> Self {
+        Self::start_on(name, Disk::Ours)
+    }
+
+    /// Starts one whose disk has this size. Its data does not survive the process.
+    pub fn start_on_a_small_disk(name: &str, mebibytes: u32) -> Self {
+        Self::start_on(name, Disk::Small { mebibytes })
+    }
+
+    fn start_on(name: &str, disk: Disk) -> Self {
         let scratch = Scratch::new(name);
         let data_dir = scratch.path().join("data");
         let address = ports::free();
-        let process = spawn(&scratch, &data_dir, address);
+        let process = spawn(&scratch, &data_dir, address, disk);
         let mut dev = Self {
             process,
             data_dir,
             address,
+            disk,
             scratch,
         };
-        dev.wait_until_it_serves();
+        dev.wait_until_it_serves(0);
         dev
     }
 
@@ -49,6 +71,18 @@ impl Dev {
     /// Where its data is.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// The data folder as the process sees it, also where it is on a small disk of its own.
+    pub fn data_dir_inside(&self) -> PathBuf {
+        let inside = self
+            .data_dir
+            .strip_prefix("/")
+            .expect("the path is absolute");
+        Path::new("/proc")
+            .join(self.id().to_string())
+            .join("root")
+            .join(inside)
     }
 
     /// A folder of the test's own, beside the data.
@@ -83,8 +117,9 @@ impl Dev {
 
     /// Starts it again on the same data and address.
     pub fn restart(&mut self) {
+        let before = self.times_it_served();
         self.restart_without_waiting();
-        self.wait_until_it_serves();
+        self.wait_until_it_serves(before);
     }
 
     /// Starts it again and expects it to end by itself.
@@ -120,26 +155,54 @@ impl Dev {
 
     fn restart_without_waiting(&mut self) {
         assert!(self.process.has_ended(), "it still runs");
-        self.process = spawn(&self.scratch, &self.data_dir, self.address);
+        self.process = spawn(&self.scratch, &self.data_dir, self.address, self.disk);
     }
 
-    fn wait_until_it_serves(&mut self) {
-        let process = &mut self.process;
-        let address = self.address;
+    fn wait_until_it_serves(&mut self, times_before: usize) {
         wait::until("the cluster's start", wait::PATIENCE, || {
-            assert!(!process.has_ended(), "it ended:\n{}", process.said());
-            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+            let ended = self.process.has_ended();
+            assert!(!ended, "it ended:\n{}", self.process.said());
+            (self.times_it_served() > times_before).then_some(())
         });
+    }
+
+    /// The log goes on from run to run.
+    fn times_it_served(&self) -> usize {
+        self.process.said().matches(SERVES).count()
     }
 }
 
-fn spawn(scratch: &Scratch, data_dir: &Path, address: SocketAddr) -> Process {
-    let mut taffrail = Command::new(programs::path("taffrail"));
-    taffrail
+fn spawn(scratch: &Scratch, data_dir: &Path, address: SocketAddr, disk: Disk) -> Process {
+    let mut command = match disk {
+        Disk::Ours => Command::new(programs::path("taffrail")),
+        Disk::Small { mebibytes } => on_a_small_disk(data_dir, mebibytes),
+    };
+    command
         .arg("dev")
         .arg("--data-dir")
         .arg(data_dir)
         .arg("--listen")
         .arg(address.to_string());
-    Process::start(&mut taffrail, &scratch.path().join("dev.log"))
+    Process::start(&mut command, &scratch.path().join("dev.log"))
+}
+
+/// The program in a mount namespace, where the folder is a file system in memory. Takes no root, leaves nothing behind.
+fn on_a_small_disk(data_dir: &Path, mebibytes: u32) -> Command {
+    let script =
+        r#"mkdir -p "$2" && mount -t tmpfs -o "size=$1m" none "$2" && shift 2 && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .arg(mebibytes.to_string())
+        .arg(data_dir)
+        .arg(programs::path("taffrail"));
+    command
 }

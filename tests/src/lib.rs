@@ -6,18 +6,26 @@
 //! wait      conditions with deadlines
 //! dev       `taffrail dev` as a person runs it
 //! flights   the real input                     history    what was acknowledged against what is read
-//! manifest  the YAML of a Topic
-//! kube_api  etcd and kube-apiserver
+//! manifest  the YAML of a Topic                traffic    a producer that goes on through crashes
+//! consumed  what `consume` prints              partitions as `get` shows them and as they lie on the disk
+//! kube_api  etcd and kube-apiserver            operated   operator and broker around it, as processes
+//! node      a cluster that runs pods              image      what they run
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod consumed;
 pub mod dev;
 pub mod flights;
 pub mod history;
+pub mod image;
 pub mod kube_api;
 pub mod manifest;
+pub mod node;
+pub mod operated;
+pub mod partitions;
 pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod scratch;
+pub mod traffic;
 pub mod wait;

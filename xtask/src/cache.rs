@@ -55,3 +55,15 @@ impl Fnv {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        let mut hash = Fnv::default();
+        hash.write(b"a");
+        assert_eq!(hash.0, 0xaf63_dc4c_8601_ec8c);
+    }
+}

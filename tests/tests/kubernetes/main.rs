@@ -1,4 +1,6 @@
 //! The control plane against a real API server: etcd and kube-apiserver in processes of their own. Nothing runs pods here.
 #![forbid(unsafe_code)]
 
+mod chart;
+mod operator;
 mod rules;

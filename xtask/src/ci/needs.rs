@@ -11,11 +11,12 @@ use anyhow::{Context as _, Result};
 use crate::{cache, kube::tools::Tools, shell, workspace_root};
 
 /// Program that shows a package is there, and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("cc", "gcc"),
     ("openssl", "openssl"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
+    ("sysctl", "procps"),
     ("nft", "nftables"),
     ("conntrack", "conntrack"),
     ("socat", "socat"),

@@ -1,0 +1,74 @@
+//! Partitions as `taffrail get partitions -o json` shows them, and as they lie on the disk.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::dev::Dev;
+
+/// One partition. The field names are API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Partition {
+    /// Which one.
+    pub partition: u32,
+    /// The first record still there.
+    pub log_start_offset: i64,
+    /// Where the next record will be.
+    pub log_end_offset: i64,
+    /// ONLINE, or why not.
+    pub state: String,
+    /// For a person.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct Items {
+    items: Vec<Partition>,
+}
+
+/// The partitions of a topic, by number.
+///
+/// # Panics
+/// If the tool fails.
+#[track_caller]
+pub fn of(dev: &Dev, topic: &str) -> Vec<Partition> {
+    let json = dev
+        .taffrail(&["get", "partitions", topic, "-o", "json"])
+        .expect_success();
+    let mut partitions = serde_json::from_str::<Items>(&json)
+        .unwrap_or_else(|error| panic!("{error} in {json:?}"))
+        .items;
+    partitions.sort_by_key(|partition| partition.partition);
+    partitions
+}
+
+/// The folders of all partitions with this number.
+///
+/// # Panics
+/// If the data folder cannot be read.
+pub fn folders(data_dir: &Path, partition: u32) -> Vec<PathBuf> {
+    let suffix = format!("-{partition}");
+    fs::read_dir(data_dir.join("broker-0/partitions"))
+        .expect("the broker has partitions")
+        .map(|entry| entry.expect("the entry is readable").path())
+        .filter(|path| path.to_string_lossy().ends_with(&suffix))
+        .collect()
+}
+
+/// The files of a folder with this extension, in the order of their names.
+///
+/// # Panics
+/// If the folder cannot be read.
+pub fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("the folder is readable")
+        .map(|entry| entry.expect("the entry is readable").path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files
+}

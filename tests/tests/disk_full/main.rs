@@ -1,0 +1,71 @@
+//! A full disk: produce is refused with DISK_FULL, fetch goes on, and all is well again once there is room.
+#![forbid(unsafe_code)]
+
+use std::{fs, io::Write as _, path::Path, time::Duration};
+
+use taffrail_client::{Client, ProducerConfig, Record};
+use taffrail_tests::{consumed, dev::Dev, manifest, traffic, wait};
+
+const DISK_MEBIBYTES: u32 = 512;
+
+/// Takes all the room there is.
+fn fill(file: &Path) {
+    let mut file = fs::File::create(file).expect("the small disk can be reached");
+    let block = vec![1; 1 << 20];
+    while file.write_all(&block).is_ok() {}
+}
+
+/// Sends one record and says how it went.
+async fn produce(client: &Client) -> Result<u64, String> {
+    let producer = client.producer(ProducerConfig {
+        delivery_timeout: Duration::from_secs(5),
+        ..ProducerConfig::default()
+    });
+    let record = "x".repeat(100_000);
+    let delivery = producer
+        .send("events", Record::new(&record))
+        .await
+        .map_err(|error| error.to_string())?;
+    delivery
+        .await
+        .map(traffic::offset_of)
+        .map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a mount namespace for a small disk: cargo xtask ci"]
+async fn a_full_disk_refuses_records_serves_readers_and_recovers_by_itself() {
+    let dev = Dev::start_on_a_small_disk("disk-full", DISK_MEBIBYTES);
+    dev.apply(&manifest::topic(
+        "events",
+        &["partitions: 1", "segment: {bytes: 1Mi}"],
+    ));
+    let client = traffic::connect(dev.address()).await;
+    for offset in 0..20 {
+        assert_eq!(produce(&client).await, Ok(offset));
+    }
+
+    let filler = dev.data_dir_inside().join("filler");
+    fill(&filler);
+    let refusal = wait::until_async("a refusal", wait::PATIENCE, || async {
+        produce(&client).await.err()
+    })
+    .await;
+    assert!(
+        refusal.contains("DISK_FULL") || refusal.contains("disk is full"),
+        "{refusal}"
+    );
+    let readable = consumed::consume(&dev, "events").len();
+    assert!(readable >= 20, "{readable}");
+
+    fs::remove_file(filler).expect("the filler can be removed");
+    let offset = wait::until_async("recovery", wait::PATIENCE, || async {
+        produce(&client).await.ok()
+    })
+    .await;
+    assert_eq!(
+        consumed::consume(&dev, "events").len() as u64,
+        offset + 1,
+        "no record is missing"
+    );
+}

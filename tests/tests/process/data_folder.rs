@@ -1,0 +1,65 @@
+//! Data folders that are not this cluster's.
+
+use std::fs;
+
+use taffrail_tests::{
+    consumed,
+    dev::Dev,
+    manifest,
+    partitions::{self, files, folders},
+};
+
+#[test]
+fn a_volume_of_another_cluster_is_refused() {
+    let mut ours = Dev::start("ours");
+    let mut theirs = Dev::start("theirs");
+    ours.stop();
+    theirs.stop();
+    let volume = ours.data_dir().join("broker-0");
+    fs::remove_dir_all(&volume).expect("it can be removed");
+    fs::rename(theirs.data_dir().join("broker-0"), &volume).expect("it can be moved");
+    let status = ours.restart_in_vain();
+    assert!(!status.success());
+    let said = ours.said();
+    assert!(said.contains("FOREIGN_CLUSTER"), "{said}");
+}
+
+#[test]
+fn a_volume_of_a_newer_format_is_refused() {
+    let mut dev = Dev::start("newer-volume");
+    dev.stop();
+    let identity = dev.data_dir().join("broker-0/identity");
+    let text = fs::read_to_string(&identity).expect("the identity is readable");
+    assert!(text.contains("format=1 "), "{text}");
+    fs::write(&identity, text.replace("format=1 ", "format=99 ")).expect("it can be written");
+    assert!(!dev.restart_in_vain().success());
+    let said = dev.said();
+    assert!(said.contains("newer") && said.contains("99"), "{said}");
+}
+
+#[test]
+fn a_data_folder_in_use_is_refused() {
+    let dev = Dev::start("in-use");
+    let data_dir = dev.data_dir().to_string_lossy().into_owned();
+    let said = dev
+        .taffrail(&["dev", "--data-dir", &data_dir, "--listen", "127.0.0.1:0"])
+        .expect_failure();
+    assert!(said.contains("in use"), "{said}");
+    dev.apply(&manifest::topic("events", &[]));
+}
+
+#[test]
+fn a_partition_without_its_identity_is_offline_and_says_so() {
+    let mut dev = Dev::start("no-identity");
+    dev.apply(&manifest::topic("events", &["partitions: 2"]));
+    dev.stop();
+    let folder = &folders(dev.data_dir(), 1)[0];
+    assert!(!files(folder, "log").is_empty());
+    fs::remove_file(folder.join("identity")).expect("it can be removed");
+    dev.restart();
+    let states = partitions::of(&dev, "events");
+    assert_eq!(states[0].state, "ONLINE", "{states:?}");
+    assert_ne!(states[1].state, "ONLINE", "{states:?}");
+    assert!(states[1].message.contains("identity"), "{states:?}");
+    assert!(consumed::consume_partition(&dev, "events", 0).is_empty());
+}

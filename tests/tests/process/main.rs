@@ -1,0 +1,10 @@
+//! The programs as people run them: real processes, real files, real signals.
+#![forbid(unsafe_code)]
+
+mod crash;
+mod damage;
+mod data_folder;
+mod errors;
+mod main_job;
+mod manifests;
+mod topics;
