@@ -52,7 +52,7 @@ pub(super) fn next(cluster: &BrokerCluster, sight: &Sight, now: Timestamp) -> Br
     ];
     let observed_generation = cluster.metadata.generation;
     let bootstrap = format!(
-        "{}.{}.svc:{}",
+        "{}-client.{}.svc:{}",
         cluster.name_any(),
         cluster.namespace().unwrap_or_default(),
         cluster.spec.client_port()
@@ -190,7 +190,10 @@ mod tests {
         let status = next(&cluster(), &sight, Timestamp::UNIX_EPOCH);
         assert_eq!(status.version.as_deref(), Some("0.1.0"));
         assert_eq!(status.observed_generation, Some(4));
-        assert_eq!(status.bootstrap.as_deref(), Some("main.streams.svc:9640"));
+        assert_eq!(
+            status.bootstrap.as_deref(),
+            Some("main-client.streams.svc:9640")
+        );
     }
 
     #[test]

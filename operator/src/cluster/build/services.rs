@@ -30,7 +30,7 @@ pub(in crate::cluster) fn client_service(cluster: &BrokerCluster) -> Service {
     typed(json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(cluster, &cluster.name_any()),
+        "metadata": metadata(cluster, &format!("{}-client", cluster.name_any())),
         "spec": {
             "selector": selector(cluster),
             "ports": [
