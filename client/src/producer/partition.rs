@@ -12,6 +12,8 @@
 
 mod answer;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{
