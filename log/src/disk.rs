@@ -142,12 +142,6 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
         Ok(self.len()? == 0)
     }
 
-    /// Reserves room, and extends the file with zeros to `bytes`.
-    ///
-    /// # Errors
-    /// The system's, above all that there is no room.
-    fn allocate(&self, from: u64, bytes: u64) -> io::Result<()>;
-
     /// Maps the first `bytes` bytes for reading, which may be more than the file has yet. `None`: this disk has no mappings, use
     /// [`Self::read_at`].
     ///

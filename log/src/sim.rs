@@ -1,1 +1,192 @@
-//! A disk in memory that fails as it is told.
+//! A disk in memory that fails as it is told: torn writes, lost unsynced writes, short reads and writes, EIO, ENOSPC, failing fsync.
+//!
+//! Everything random comes from one seed, so a failure is reproduced by it.
+
+mod faults;
+mod file;
+mod state;
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+pub use faults::{Fault, Operation};
+pub use state::Loss;
+
+use crate::disk::{Disk, DiskFile, FileStat, OpenMode, Space};
+use file::SimFile;
+use state::{NameChange, State};
+
+/// The disk. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl SimDisk {
+    /// An empty disk without faults.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State::new(seed))),
+        }
+    }
+
+    /// The machine stops and starts again. What was not synced is lost as `loss` says; files that were open cannot be used any more.
+    pub fn crash(&self, loss: Loss) {
+        self.lock().crash(loss);
+    }
+
+    /// From now on this fault happens.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    /// From now on nothing fails, other than for want of room.
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// How many bytes all files together may have; `None`: as many as they like.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.lock().capacity_bytes = bytes;
+    }
+
+    /// Reads and writes move fewer bytes than they could, at random.
+    pub fn set_short_io(&self, short: bool) {
+        self.lock().short_io = short;
+    }
+
+    /// The clock of file modification times.
+    pub fn set_now_ms(&self, now_ms: i64) {
+        self.lock().now_ms = now_ms;
+    }
+
+    /// Changes a bit on the medium, behind everybody's back.
+    ///
+    /// # Panics
+    /// If there is no such byte.
+    pub fn flip_bit(&self, path: &Path, position: u64) {
+        self.lock().flip_bit(path, position as usize);
+    }
+
+    /// How many times file data was synced.
+    pub fn data_syncs(&self) -> u64 {
+        self.lock().data_syncs
+    }
+
+    /// The bytes of a file.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn content(&self, path: &Path) -> Vec<u8> {
+        let mut state = self.lock();
+        let id = state.find(path).expect("a file of this name");
+        state.inode(id).data.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.lock();
+        state.check(Operation::Open, path)?;
+        let found = state.find(path);
+        let id = match (mode, found) {
+            (OpenMode::CreateNew, Ok(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (OpenMode::Create, Ok(id)) => {
+                state.inode(id).set_len(0);
+                id
+            }
+            (OpenMode::Create | OpenMode::CreateNew, Err(_)) => state.create(path)?,
+            (OpenMode::Read | OpenMode::ReadWrite, found) => found?,
+        };
+        let run = state.run;
+        drop(state);
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            path: path.to_owned(),
+            id,
+            run,
+        }))
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check(Operation::Open, dir)?;
+        state.dirs.extend(dir.ancestors().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check(Operation::Remove, dir)?;
+        if state.names.keys().any(|path| path.parent() == Some(dir)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        state.dirs.remove(dir);
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut state = self.lock();
+        state.check(Operation::Open, dir)?;
+        if !state.dirs.contains(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let here = state.names.keys().filter(|path| path.parent() == Some(dir));
+        let names = here.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+        Ok(names.collect())
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        let mut state = self.lock();
+        state.check(Operation::Open, path)?;
+        let id = state.find(path)?;
+        let inode = state.inode(id);
+        Ok(FileStat {
+            bytes: inode.data.len() as u64,
+            modified_ms: inode.modified_ms,
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check(Operation::Rename, to)?;
+        let id = state.find(from)?;
+        state.change(NameChange::Rename {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            id,
+        });
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check(Operation::Remove, path)?;
+        state.find(path)?;
+        state.change(NameChange::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check(Operation::Sync, dir)?;
+        state.sync_names();
+        Ok(())
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        let state = self.lock();
+        let total_bytes = state.capacity_bytes.unwrap_or(u64::MAX);
+        Ok(Space {
+            available_bytes: total_bytes.saturating_sub(state.used_bytes()),
+            total_bytes,
+        })
+    }
+}

@@ -62,7 +62,9 @@ impl SyncToken {
         match through.generation.cmp(&self.generation) {
             // The log was cut since: this token no longer counts.
             std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Equal => through.offset >= self.point.offset && !open_jobs,
+            std::cmp::Ordering::Equal => {
+                through.offset >= self.point.offset && !open_jobs && !self.names_file
+            }
             std::cmp::Ordering::Less => false,
         }
     }

@@ -9,7 +9,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::statvfs;
 
 use super::{Disk, DiskFile, FileStat, Mapping, OpenMode, Space};
 
@@ -108,15 +108,6 @@ impl DiskFile for StdFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
-    }
-
-    fn allocate(&self, from: u64, bytes: u64) -> io::Result<()> {
-        Ok(fallocate(
-            &self.0,
-            FallocateFlags::empty(),
-            from,
-            bytes.saturating_sub(from).max(1),
-        )?)
     }
 
     fn map(&self, bytes: usize) -> io::Result<Option<Mapping>> {

@@ -41,7 +41,8 @@ impl PartitionLog {
         if token.point.segment == self.active.point().segment {
             self.active_unnamed = false;
         }
-        if token.point.offset > self.durable.offset {
+        // Equal offsets: the same end, as the start of a newer segment.
+        if token.point.offset >= self.durable.offset {
             self.durable = token.point;
         }
         Ok(())

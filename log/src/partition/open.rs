@@ -127,10 +127,8 @@ impl PartitionLog {
             written: recovered.checkpoint,
         };
         let mut log = Self::assemble(home, parts);
-        let report = &recovered.report;
-        log.epochs_changed =
-            report.epochs_rebuilt || report.scanned_bytes > 0 || report.torn.is_some();
-        if !report.clean_stop || report.epochs_rebuilt {
+        log.epochs_changed = recovered.epochs_changed;
+        if !recovered.report.clean_stop || log.epochs_changed {
             log.write_checkpoint(false)?;
         }
         Ok(Opened {

@@ -35,6 +35,8 @@ pub(super) struct Recovered {
     pub(super) sealed: Vec<Arc<Segment>>,
     pub(super) active: ActiveSegment,
     pub(super) epochs: EpochTable,
+    /// The epochs file has others.
+    pub(super) epochs_changed: bool,
     pub(super) log_start: Offset,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) report: RecoveryReport,
@@ -48,6 +50,7 @@ struct Recovery<'a> {
     bases: Vec<Offset>,
     sealed: Vec<Arc<Segment>>,
     epochs: EpochTable,
+    epochs_on_disk: Option<EpochTable>,
     /// The table contradicts the batches.
     epochs_wrong: bool,
     last_epoch: Option<LeaderEpoch>,
@@ -64,7 +67,8 @@ pub(super) fn recover(home: &Arc<Home>, config: &LogConfig) -> Result<Recovered,
         bases: listing::segments(home, checkpoint.map(|c| c.log_start))?,
         sealed: Vec::new(),
         epochs_wrong: epochs.is_none(),
-        epochs: epochs.unwrap_or_default(),
+        epochs: epochs.clone().unwrap_or_default(),
+        epochs_on_disk: epochs,
         last_epoch: None,
         last_append_time_ms: checkpoint.map_or(0, |c| c.recovery.last_append_time_ms),
         report: RecoveryReport {
@@ -195,9 +199,8 @@ impl Recovery<'_> {
         if let Some((offset, epoch)) = scanned.before_start {
             self.epochs_wrong |= self.epochs.at(offset) != Some(epoch);
         }
-        if !is_clean {
-            self.epochs.cut(start.offset);
-        }
+        // The file may know epochs of batches that did not survive.
+        self.epochs.cut(start.offset);
         for start in std::mem::take(&mut scanned.epochs) {
             self.epochs.note(start.epoch, start.start);
         }
@@ -343,6 +346,7 @@ impl Recovery<'_> {
         Ok(Recovered {
             sealed: self.sealed,
             active,
+            epochs_changed: self.epochs_on_disk.as_ref() != Some(&self.epochs),
             epochs: self.epochs,
             log_start,
             checkpoint: self.checkpoint,

@@ -96,6 +96,10 @@ impl PartitionLog {
             job.cancel();
         }
         self.jobs.retain(|job| job.base() < point.segment);
+        // The cut file is durable; if what comes before it were not, a crash would leave a hole.
+        for job in &self.jobs {
+            job.run()?;
+        }
         self.generation += 1;
         self.lower_marks(&point)?;
         self.shared.set_log_end(point.offset);
@@ -124,9 +128,7 @@ impl PartitionLog {
         let mut kept = segments[..keep].to_vec();
         kept.push(Arc::clone(self.active.segment()));
         self.shared.set_segments(kept);
-        if self.jobs.is_empty() {
-            self.durable = point;
-        }
+        self.durable = point;
         *self.shared.sync_state() = SyncedThrough {
             generation: self.generation,
             offset: self.durable.offset,

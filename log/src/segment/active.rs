@@ -50,6 +50,8 @@ pub(crate) struct ActiveSegment {
     entries: EntryBuilder,
     /// The file is this long.
     reserved: u64,
+    /// When it was begun, segments were to be this large.
+    segment_bytes: u64,
     /// The stamped first bytes of the batches of one append, kept for the next.
     prefixes: Vec<[u8; 16]>,
 }
@@ -100,6 +102,7 @@ impl ActiveSegment {
             hasher: crc32fast::Hasher::new_with_initial_len(point.crc32, point.position),
             entries: builder,
             reserved: point.position,
+            segment_bytes: config.segment_bytes,
             point,
             prefixes: Vec::new(),
         }
@@ -202,12 +205,19 @@ impl ActiveSegment {
             return;
         }
         let from = self.reserved.max(self.point.position);
-        if self.file.write_all(&ZEROS, from).is_ok() {
-            self.reserved = from + RESERVE_BYTES;
+        let wanted = self
+            .segment_bytes
+            .max(end)
+            .saturating_sub(from)
+            .min(RESERVE_BYTES);
+        if self.file.write_all(&ZEROS[..wanted as usize], from).is_ok() {
+            self.reserved = from + wanted;
         } else {
             // Some of the zeros may have been written.
             self.reserved = u64::MAX;
-            let _ = self.cut_back();
+            if self.cut_back().is_err() {
+                // Zeros beyond the end do no harm.
+            }
         }
     }
 

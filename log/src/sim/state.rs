@@ -1,0 +1,280 @@
+//! What is on the disk, what is only in its cache, and what a crash makes of that.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::faults::{Fault, Operation};
+
+/// The unit in which a disk writes.
+const SECTOR_BYTES: usize = 512;
+
+/// What a crash does to writes that were not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing is lost: the process was killed, not the machine.
+    Nothing,
+    /// All of them are lost.
+    Everything,
+    /// Of each file the first ones survive, the last of these in part.
+    Tails,
+    /// Of each file any of them survive, sector by sector.
+    Anything,
+}
+
+#[derive(Debug)]
+enum Change {
+    Write { at: usize, bytes: Vec<u8> },
+    SetLen(usize),
+}
+
+impl Change {
+    fn apply(&self, data: &mut Vec<u8>) {
+        match self {
+            Self::Write { at, bytes } => write(data, *at, bytes),
+            Self::SetLen(len) => data.resize(*len, 0),
+        }
+    }
+}
+
+fn write(data: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    if data.len() < at + bytes.len() {
+        data.resize(at + bytes.len(), 0);
+    }
+    data[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Invariant: `data` is `durable` with all `changes` applied, unless a sync has failed.
+#[derive(Debug, Default)]
+pub(super) struct Inode {
+    pub(super) data: Vec<u8>,
+    durable: Vec<u8>,
+    changes: Vec<Change>,
+    pub(super) modified_ms: i64,
+}
+
+impl Inode {
+    pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
+        self.change(Change::Write {
+            at,
+            bytes: bytes.to_vec(),
+        });
+    }
+
+    pub(super) fn set_len(&mut self, len: usize) {
+        self.change(Change::SetLen(len));
+    }
+
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.data);
+        self.changes.push(change);
+    }
+
+    pub(super) fn sync(&mut self) {
+        for change in self.changes.drain(..) {
+            change.apply(&mut self.durable);
+        }
+    }
+
+    /// As Linux does it: the pages count as clean, and are never written.
+    pub(super) fn fail_sync(&mut self) {
+        self.changes.clear();
+    }
+
+    fn crash(&mut self, loss: Loss, rng: &mut Rng) {
+        match loss {
+            Loss::Nothing => self.sync(),
+            Loss::Everything => self.changes.clear(),
+            Loss::Tails => {
+                let kept = rng.below(self.changes.len() + 1);
+                let torn = self.changes.drain(kept..).next();
+                self.sync();
+                if let Some(Change::Write { at, bytes }) = torn {
+                    write(&mut self.durable, at, &bytes[..rng.below(bytes.len() + 1)]);
+                }
+            }
+            Loss::Anything => {
+                for change in std::mem::take(&mut self.changes) {
+                    self.keep_some(change, rng);
+                }
+            }
+        }
+        self.data = self.durable.clone();
+    }
+
+    fn keep_some(&mut self, change: Change, rng: &mut Rng) {
+        let Change::Write { at, bytes } = change else {
+            if rng.below(2) == 0 {
+                change.apply(&mut self.durable);
+            }
+            return;
+        };
+        let mut from = 0;
+        while from < bytes.len() {
+            let to = ((at + from) / SECTOR_BYTES + 1) * SECTOR_BYTES - at;
+            let to = to.min(bytes.len());
+            if rng.below(4) > 0 {
+                write(&mut self.durable, at + from, &bytes[from..to]);
+            }
+            from = to;
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum NameChange {
+    Create {
+        path: PathBuf,
+        id: usize,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+        id: usize,
+    },
+    Remove(PathBuf),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            Self::Create { path, id } => {
+                names.insert(path.clone(), *id);
+            }
+            Self::Rename { from, to, id } => {
+                names.remove(from);
+                names.insert(to.clone(), *id);
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    inodes: Vec<Inode>,
+    pub(super) names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    /// In the order of the file system's journal: a crash keeps the first ones.
+    name_changes: Vec<NameChange>,
+    pub(super) dirs: BTreeSet<PathBuf>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) capacity_bytes: Option<u64>,
+    pub(super) short_io: bool,
+    pub(super) now_ms: i64,
+    pub(super) data_syncs: u64,
+    /// Raised by every crash; files opened before are of no use.
+    pub(super) run: u64,
+    pub(super) rng: Rng,
+}
+
+impl State {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            name_changes: Vec::new(),
+            dirs: BTreeSet::from([PathBuf::from("/")]),
+            faults: Vec::new(),
+            capacity_bytes: None,
+            short_io: false,
+            now_ms: 0,
+            data_syncs: 0,
+            run: 0,
+            rng: Rng(seed ^ 0x9e37_79b9_7f4a_7c15),
+        }
+    }
+
+    pub(super) fn check(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
+        self.faults
+            .iter_mut()
+            .try_for_each(|fault| fault.strike(operation, path))
+    }
+
+    pub(super) fn find(&self, path: &Path) -> io::Result<usize> {
+        let found = self.names.get(path).copied();
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    pub(super) fn inode(&mut self, id: usize) -> &mut Inode {
+        &mut self.inodes[id]
+    }
+
+    pub(super) fn create(&mut self, path: &Path) -> io::Result<usize> {
+        if !path.parent().is_some_and(|dir| self.dirs.contains(dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let id = self.inodes.len();
+        self.inodes.push(Inode {
+            modified_ms: self.now_ms,
+            ..Inode::default()
+        });
+        self.change(NameChange::Create {
+            path: path.to_owned(),
+            id,
+        });
+        Ok(id)
+    }
+
+    pub(super) fn change(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.name_changes.push(change);
+    }
+
+    pub(super) fn sync_names(&mut self) {
+        for change in self.name_changes.drain(..) {
+            change.apply(&mut self.durable_names);
+        }
+    }
+
+    pub(super) fn used_bytes(&self) -> u64 {
+        let ids: BTreeSet<usize> = self.names.values().copied().collect();
+        ids.iter()
+            .map(|id| self.inodes[*id].data.len() as u64)
+            .sum()
+    }
+
+    pub(super) fn crash(&mut self, loss: Loss) {
+        let kept = match loss {
+            Loss::Nothing => self.name_changes.len(),
+            Loss::Everything => 0,
+            Loss::Tails | Loss::Anything => self.rng.below(self.name_changes.len() + 1),
+        };
+        self.name_changes.truncate(kept);
+        self.sync_names();
+        self.names = self.durable_names.clone();
+        for inode in &mut self.inodes {
+            inode.crash(loss, &mut self.rng);
+        }
+        self.faults.clear();
+        self.run += 1;
+    }
+
+    pub(super) fn flip_bit(&mut self, path: &Path, position: usize) {
+        let id = self.find(path).expect("a file of this name");
+        let inode = &mut self.inodes[id];
+        inode.data[position] ^= 0x10;
+        if let Some(byte) = inode.durable.get_mut(position) {
+            *byte ^= 0x10;
+        }
+    }
+}
+
+/// Xorshift: small, and the same everywhere.
+#[derive(Debug)]
+pub(super) struct Rng(u64);
+
+impl Rng {
+    /// Less than `bound`, which is not 0.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        ((self.0 >> 11) % bound as u64) as usize
+    }
+}

@@ -1,0 +1,374 @@
+//! Random appends, syncs, crashes, reopenings, expiries, truncations and reads, against a model that keeps everything in vectors.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use taffrail_core::Offset;
+use taffrail_log::{
+    Disk, LogConfig, LogError, PartitionLog, inspect,
+    sim::{Loss, SimDisk},
+};
+use taffrail_record::BatchHeader;
+
+use crate::common::{OnDisk, batch_at, small, sync, try_append};
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Sizes of the batches, in records; how much the epoch is raised; how much time passes.
+    Append {
+        records: Vec<u32>,
+        epoch: u32,
+        ms: i64,
+    },
+    Sync,
+    /// A token that is synced only after later steps.
+    TokenThenAppend,
+    Checkpoint,
+    Expire {
+        ms: i64,
+    },
+    /// Thousandths of the log that stay.
+    Truncate(u64),
+    /// Thousandths of the log.
+    Read(u64),
+    TimeLookup(i64),
+    Crash(Loss),
+    CleanStop,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let append = (
+        proptest::collection::vec(1u32..20, 1..5),
+        0u32..8,
+        0i64..200,
+    )
+        .prop_map(|(records, epoch, ms)| Step::Append {
+            records,
+            epoch: epoch / 7,
+            ms,
+        });
+    let loss = prop_oneof![
+        Just(Loss::Nothing),
+        Just(Loss::Everything),
+        Just(Loss::Tails),
+        Just(Loss::Anything)
+    ];
+    prop_oneof![
+        12 => append,
+        4 => Just(Step::Sync),
+        2 => Just(Step::TokenThenAppend),
+        2 => Just(Step::Checkpoint),
+        1 => (0i64..3000).prop_map(|ms| Step::Expire { ms }),
+        1 => (0u64..1001).prop_map(Step::Truncate),
+        3 => (0u64..1001).prop_map(Step::Read),
+        2 => (0i64..4000).prop_map(Step::TimeLookup),
+        2 => loss.prop_map(Step::Crash),
+        1 => Just(Step::CleanStop),
+    ]
+}
+
+#[derive(Debug, Clone)]
+struct Batch {
+    base: u64,
+    records: u32,
+    epoch: u32,
+    time_ms: i64,
+    appended_ms: i64,
+    crc: u32,
+}
+
+impl Batch {
+    fn next(&self) -> u64 {
+        self.base + u64::from(self.records)
+    }
+}
+
+struct Run {
+    disk: SimDisk,
+    place: OnDisk,
+    log: PartitionLog,
+    batches: Vec<Batch>,
+    start: u64,
+    durable: u64,
+    epoch: u32,
+    now_ms: i64,
+}
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 2500,
+        retention: Some(Duration::from_millis(1500)),
+        retention_bytes: Some(9000),
+        ..small()
+    }
+}
+
+impl Run {
+    fn new(seed: u64, short_io: bool) -> Self {
+        let disk = SimDisk::new(seed);
+        let place = OnDisk::on(Arc::new(disk.clone()));
+        let log = place.create(config());
+        disk.set_short_io(short_io);
+        Self {
+            disk,
+            place,
+            log,
+            batches: Vec::new(),
+            start: 0,
+            durable: 0,
+            epoch: 1,
+            now_ms: 0,
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.batches.last().map_or(self.start, Batch::next)
+    }
+
+    fn at(&self, thousandth: u64) -> u64 {
+        self.start + (self.end() - self.start) * thousandth / 1000
+    }
+
+    /// `false`: the run is over.
+    fn step(&mut self, step: &Step) -> bool {
+        match step {
+            Step::Append { records, epoch, ms } => {
+                self.epoch += epoch;
+                self.pass(*ms);
+                self.append(records);
+            }
+            Step::Sync => {
+                sync(&mut self.log);
+                self.durable = self.end();
+            }
+            Step::TokenThenAppend => {
+                let (token, end) = (self.log.sync_token(), self.end());
+                self.append(&[3, 30]);
+                token.sync().expect("sync");
+                self.log.synced(&token).expect("synced");
+                self.durable = self.durable.max(end);
+            }
+            Step::Checkpoint => self
+                .log
+                .checkpoint(Offset(self.durable))
+                .expect("checkpoint"),
+            Step::Expire { ms } => {
+                self.pass(*ms);
+                self.expire();
+            }
+            Step::Truncate(thousandth) => self.truncate(self.at(*thousandth)),
+            Step::Read(thousandth) => self.check_from(self.at(*thousandth)),
+            Step::TimeLookup(ms) => self.check_time(*ms),
+            Step::Crash(loss) => return self.crash(*loss),
+            Step::CleanStop => self.stop_and_open(),
+        }
+        self.check_marks();
+        true
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.now_ms += ms;
+        self.disk.set_now_ms(self.now_ms);
+    }
+
+    fn append(&mut self, sizes: &[u32]) {
+        // Record times run away from append times, in both directions.
+        let time_of = |i: usize| (self.now_ms * 7 + i as i64 * 131) % 3500;
+        let batches: Vec<Bytes> = (0..sizes.len())
+            .map(|i| batch_at(time_of(i), sizes[i], 11))
+            .collect();
+        for (batch, records) in batches.iter().zip(sizes) {
+            let header = BatchHeader::parse(batch).expect("a batch");
+            let base = self.end();
+            self.batches.push(Batch {
+                base,
+                records: *records,
+                epoch: self.epoch,
+                time_ms: header.base_timestamp_ms,
+                appended_ms: self.now_ms,
+                crc: header.crc,
+            });
+        }
+        let appended =
+            try_append(&mut self.log, &batches, self.epoch, self.now_ms).expect("append");
+        assert_eq!(appended.next_offset.0, self.end());
+    }
+
+    fn expire(&mut self) {
+        let expired = self
+            .log
+            .expire(self.now_ms, Offset(self.durable))
+            .expect("expire");
+        let new_start = self.log.log_start().0;
+        assert!(new_start >= self.start && new_start <= self.durable);
+        assert_eq!(expired.new_log_start.0, new_start);
+        let gone: Vec<Batch> = self
+            .batches
+            .iter()
+            .filter(|b| b.base < new_start)
+            .cloned()
+            .collect();
+        self.batches.retain(|b| b.base >= new_start);
+        self.start = new_start;
+        let kept_bytes = self.log.bytes();
+        for batch in &gone {
+            let is_old = self.now_ms - batch.appended_ms > 1500;
+            assert!(is_old || kept_bytes >= 9000, "{batch:?} went too early");
+        }
+    }
+
+    fn truncate(&mut self, to: u64) {
+        let stale = self.log.sync_token();
+        self.log.truncate(Offset(to)).expect("truncate");
+        self.batches.retain(|b| b.next() <= to);
+        self.durable = self.durable.min(self.end());
+        stale.sync().expect("a token of before does nothing");
+        self.log.synced(&stale).expect("and counts for nothing");
+    }
+
+    fn crash(&mut self, loss: Loss) -> bool {
+        self.disk.crash(loss);
+        let before = self.logs();
+        match self.place.open(config()) {
+            Ok(opened) => self.log = opened.log,
+            Err(LogError::Damaged { .. }) => {
+                // Later writes survived earlier ones; never where everything was synced.
+                assert!(loss == Loss::Anything || loss == Loss::Tails);
+                assert!(self.durable < self.end(), "damaged, though all was durable");
+                assert_eq!(self.logs(), before, "nothing is cut");
+                return false;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        let end = self.log.log_end().0;
+        assert!(
+            end >= self.durable,
+            "{end} < {}: what was durable is lost",
+            self.durable
+        );
+        if loss == Loss::Nothing {
+            assert_eq!(end, self.end());
+        }
+        self.batches.retain(|b| b.next() <= end);
+        assert_eq!(self.end(), end, "the log ends between batches");
+        self.durable = end;
+        self.check_from(self.start);
+        true
+    }
+
+    /// The segments of the log and the last byte of each that is not reserved room, with a hash of all before it.
+    fn logs(&self) -> Vec<(u64, usize, u64)> {
+        let bases = inspect::segments(&self.disk, &self.place.dir).expect("list");
+        let fingerprint = |base: &Offset| {
+            let path = self.place.dir.join(format!("{:020}.log", base.0));
+            let content = self.disk.content(&path);
+            let end = content.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+            let mut hasher = DefaultHasher::new();
+            content[..end].hash(&mut hasher);
+            (base.0, end, hasher.finish())
+        };
+        bases
+            .iter()
+            .filter(|base| base.0 >= self.start)
+            .map(fingerprint)
+            .collect()
+    }
+
+    fn stop_and_open(&mut self) {
+        let place = OnDisk::on(Arc::new(SimDisk::new(0)));
+        let old = std::mem::replace(&mut self.log, place.create(config()));
+        old.close(Offset(self.end())).expect("close");
+        self.disk.crash(Loss::Everything);
+        let opened = self.place.open(config()).expect("open");
+        assert!(opened.recovery.clean_stop);
+        assert_eq!(opened.recovery.scanned_bytes, 0);
+        self.log = opened.log;
+        self.durable = self.end();
+        self.check_from(self.start);
+        let verified =
+            inspect::verify(Arc::new(self.disk.clone()), &self.place.dir).expect("verify");
+        assert_eq!(verified.findings, []);
+        assert_eq!(verified.batches, self.batches.len() as u64);
+    }
+
+    fn check_marks(&self) {
+        assert_eq!(self.log.log_start().0, self.start);
+        assert_eq!(self.log.log_end().0, self.end());
+        assert!(self.log.durable_end().0 >= self.durable, "durable end");
+        assert!(self.log.durable_end().0 <= self.end());
+        let mut epochs: Vec<(u32, u64)> = Vec::new();
+        for batch in &self.batches {
+            if epochs.last().is_none_or(|e| e.0 < batch.epoch) {
+                epochs.push((batch.epoch, batch.base));
+            }
+        }
+        let table = self.log.epochs();
+        for (epoch, base) in epochs.iter().skip(1) {
+            assert!(
+                table
+                    .iter()
+                    .any(|s| (s.epoch.0, s.start.0) == (*epoch, *base)),
+                "{table:?} {epochs:?}"
+            );
+        }
+    }
+
+    fn check_from(&self, from: u64) {
+        let found: Vec<(u64, u32, u32, u32)> = crate::common::headers_from(&self.log, Offset(from))
+            .iter()
+            .map(|h| {
+                (
+                    h.base_offset.0,
+                    h.record_count,
+                    h.leader_epoch as u32,
+                    h.crc,
+                )
+            })
+            .collect();
+        let expected: Vec<(u64, u32, u32, u32)> = self
+            .batches
+            .iter()
+            .filter(|b| b.next() > from)
+            .map(|b| (b.base, b.records, b.epoch, b.crc))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    fn check_time(&self, ms: i64) {
+        let expected = self.batches.iter().find_map(|b| {
+            let within = (0..i64::from(b.records)).find(|i| b.time_ms + i >= ms)?;
+            Some((Offset(b.base + within as u64), b.time_ms + within))
+        });
+        let found = self.log.reader().offset_for_timestamp(ms).expect("lookup");
+        assert_eq!(found, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_log_is_what_its_model_says(
+        seed in any::<u64>(),
+        short_io in any::<bool>(),
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        let mut run = Run::new(seed, short_io);
+        for step in &steps {
+            if !run.step(step) {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_simulated_disk_is_a_disk() {
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+    assert!(disk.list(std::path::Path::new("/nowhere")).is_err());
+}
