@@ -2,4 +2,7 @@
 
 mod append_and_read;
 mod common;
+mod faults;
 mod model;
+mod recovery;
+mod retention;
