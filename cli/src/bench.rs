@@ -1,0 +1,137 @@
+//! `taffrail bench`: what this cluster does, measured from a client.
+//!
+//! MB are 10^6 bytes of payload. Latency is counted from the moment a record was *due*, so that a stall is paid for by every record it delays.
+
+mod consume;
+mod cpu;
+mod latency;
+mod pace;
+mod payload;
+mod produce;
+mod report;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use taffrail_core::quantity::{parse_duration, parse_size};
+
+use crate::{
+    cli::ServerArgs,
+    connect,
+    failure::{Failure, Outcome},
+    produce::AcksArg,
+};
+
+/// Measure throughput and latency
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// How fast records go in; latency is from the moment a record is due to its acknowledgement
+    Produce(ProduceBench),
+    /// How fast records come out, from the earliest on
+    Consume(ConsumeBench),
+    /// How long a record takes from the moment it is due to the consumer, both in this process
+    Latency(ProduceBench),
+}
+
+/// What to send.
+#[derive(Args, Debug)]
+struct ProduceBench {
+    /// Into which topic; it must exist
+    topic: String,
+    /// How many records
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    records: u64,
+    /// Bytes of each record's value
+    #[arg(long, value_parser = clap::value_parser!(u32).range(8..))]
+    size: u32,
+    /// Records a second. Without it, or with 0: as fast as it goes; for latency: the next one when the last was consumed
+    #[arg(long, default_value_t = 0.0, hide_default_value = true, value_name = "PER_SECOND", value_parser = rate)]
+    rate: f64,
+    /// When a record counts as stored
+    #[arg(long, value_enum, default_value = "all")]
+    acks: AcksArg,
+    /// A batch is sent when it is this large
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    batch_bytes: Option<u64>,
+    /// A batch is sent when it is this old
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    linger: Option<Duration>,
+    #[command(flatten)]
+    output: BenchOutput,
+}
+
+/// What to read.
+#[derive(Args, Debug)]
+struct ConsumeBench {
+    /// From which topic
+    topic: String,
+    /// How many records
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    records: u64,
+    /// Bytes that each record's value is expected to have
+    #[arg(long)]
+    size: u32,
+    #[command(flatten)]
+    output: BenchOutput,
+}
+
+#[derive(Args, Debug)]
+struct BenchOutput {
+    /// Print one JSON object: mb_per_s, records_per_s, latency_ms (p50, p95, p99, p999, max), client_cpu_s_per_gb
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Measures, then reports.
+pub(crate) async fn run(args: BenchArgs) -> Outcome {
+    match args.what {
+        What::Produce(args) => {
+            let client = connect::client(&args.output.server).await?;
+            connect::require_topic(&client, &args.topic).await?;
+            produce::run(&client, &args).await?.print(args.output.json)
+        }
+        What::Consume(args) => {
+            let client = connect::client(&args.output.server).await?;
+            consume::run(&client, &args).await?.print(args.output.json)
+        }
+        What::Latency(args) => {
+            let client = connect::client(&args.output.server).await?;
+            connect::require_topic(&client, &args.topic).await?;
+            latency::run(&client, &args).await?.print(args.output.json)
+        }
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
+        _ => Err("write a number of records a second, such as 1000".to_owned()),
+    }
+}
+
+impl ProduceBench {
+    /// The producer's settings.
+    fn config(&self) -> Outcome<taffrail_client::ProducerConfig> {
+        let mut config = taffrail_client::ProducerConfig {
+            acks: self.acks.into(),
+            ..Default::default()
+        };
+        if let Some(bytes) = self.batch_bytes {
+            config.batch_bytes = usize::try_from(bytes).map_err(|_| {
+                Failure::usage("--batch-bytes is larger than this machine's memory")
+            })?;
+        }
+        if let Some(linger) = self.linger {
+            config.linger = linger;
+        }
+        Ok(config)
+    }
+}

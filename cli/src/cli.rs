@@ -1,0 +1,111 @@
+//! The command line: what there is to type, and where each command lives.
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{
+    apply, bench, consume, delete, demo, describe, dev, failure::Outcome, get, log_command,
+    logging::LogArgs, produce,
+};
+
+/// A partitioned log for events, on Kubernetes and on your laptop
+///
+/// New here? `taffrail demo` starts a cluster in this process, sends it 27,004 flights, reads them back and says what to type next.
+#[derive(Parser)]
+#[command(
+    name = "taffrail",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong command line, 3 refused input, 4 not found, 5 unavailable, 6 conflict, 7 damage found."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// See it work: an embedded cluster, real data in and out, and what to type next
+    Demo(demo::DemoArgs),
+    /// Run an embedded cluster for development
+    Dev(dev::DevArgs),
+    /// Create or change the topics of a manifest, the same YAML as on Kubernetes
+    Apply(apply::ApplyArgs),
+    /// List topics, partitions or brokers
+    Get(get::GetArgs),
+    /// Show all about one topic
+    Describe(describe::DescribeArgs),
+    /// Delete topics; their deletionPolicy says what becomes of the data
+    Delete(delete::DeleteArgs),
+    /// Send the records of a file or of standard input
+    Produce(produce::ProduceArgs),
+    /// Print the records of a topic
+    Consume(consume::ConsumeArgs),
+    /// Measure throughput and latency
+    Bench(bench::BenchArgs),
+    /// Look into the files of a partition, offline
+    Log(log_command::LogCommandArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// The address of any broker.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ServerArgs {
+    /// Address of any broker of the cluster, with or without http://
+    #[arg(
+        long,
+        short = 's',
+        env = "TAFFRAIL_SERVER",
+        default_value = "127.0.0.1:9640",
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) server: String,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub(crate) async fn run(self) -> Outcome {
+        let log = self.log.install(matches!(self.command, Command::Dev(_)))?;
+        match self.command {
+            Command::Demo(args) => demo::run(args, log).await,
+            Command::Dev(args) => dev::run(args, log).await,
+            Command::Apply(args) => apply::run(args).await,
+            Command::Get(args) => get::run(args).await,
+            Command::Describe(args) => describe::run(args).await,
+            Command::Delete(args) => delete::run(args).await,
+            Command::Produce(args) => produce::run(args).await,
+            Command::Consume(args) => consume::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
+            Command::Log(args) => log_command::run(args),
+            Command::Completions { shell } => completions(shell),
+        }
+    }
+}
+
+fn completions(shell: Shell) -> Outcome {
+    use clap::CommandFactory as _;
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "taffrail", &mut script);
+    std::io::Write::write_all(&mut std::io::stdout(), &script)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,78 @@
+//! `taffrail dev`: an embedded cluster that runs until it is told to stop.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use taffrail_broker::logging::LogControl;
+use tokio::time::Instant;
+
+use crate::{
+    apply::{apply_all, wait_until_ready},
+    connect,
+    embedded::{Embedded, Listen, Options, interrupted},
+    failure::Outcome,
+    manifest,
+};
+
+/// How long topics may take to become Ready.
+pub(crate) const TOPICS_DEADLINE: Duration = Duration::from_mins(1);
+
+/// Run an embedded cluster for development
+///
+/// The controller that the operator runs on Kubernetes and the broker, in one process, over files. Prints "listening on HOST:PORT" once clients can connect. Ctrl-C stops it; the data stays.
+#[derive(Args, Debug)]
+pub(crate) struct DevArgs {
+    /// Manifests to apply at the start: a file, a directory, or - for standard input; a BrokerCluster gives the defaults of topics
+    #[arg(long, short, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    listen: Listen,
+    /// Where the data is kept
+    #[arg(long, default_value = "taffrail-data", value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+/// Runs until a signal comes, or the cluster fails.
+pub(crate) async fn run(args: DevArgs, log: LogControl) -> Outcome {
+    let manifests = manifest::read(&args.filename)?;
+    let stop = interrupted()?;
+    let mut embedded = Embedded::start(Options {
+        data_dir: args.data_dir.clone(),
+        listen: args.listen,
+        cluster: manifests.cluster.clone(),
+        log,
+    })
+    .await?;
+    let admin = connect::admin_at(&embedded.address()).await?;
+    let started: Outcome = async {
+        let deadline = Instant::now() + TOPICS_DEADLINE;
+        apply_all(&admin, &manifests.topics, deadline).await?;
+        for topic in &manifests.topics {
+            wait_until_ready(&admin, &topic.name, deadline).await?;
+        }
+        announce(&embedded, &args.data_dir)
+    }
+    .await;
+    let ended = match started {
+        Ok(()) => embedded.run_until(stop).await,
+        Err(failure) => Err(failure),
+    };
+    embedded.stop().await.and(ended)
+}
+
+fn announce(embedded: &Embedded, data_dir: &Path) -> Outcome {
+    tracing::info!(
+        client = %embedded.address(),
+        metrics = %embedded.metrics(),
+        data = %data_dir.display(),
+        "the cluster is ready"
+    );
+    let mut out = std::io::stdout();
+    writeln!(out, "listening on {}", embedded.address())?;
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! `taffrail log`: a look into the files of partitions, offline. Nothing is written, nothing is repaired.
+
+mod dump;
+mod verify;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use taffrail_log::LogError;
+
+use crate::failure::{Exit, Failure, Outcome};
+
+/// Look into the files of a partition, offline
+#[derive(Args, Debug)]
+pub(crate) struct LogCommandArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Print the batches of a partition, and their records
+    Dump {
+        #[command(flatten)]
+        place: Place,
+        /// Print the records too: partition/offset, time, key and value, a tab between them
+        #[arg(long)]
+        records: bool,
+    },
+    /// Check every batch, seal, index and checkpoint; exit code 7 if anything is damaged
+    Verify {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which files.
+#[derive(Args, Debug)]
+struct Place {
+    /// The directory of a partition, of a broker, or of taffrail dev
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// Looks.
+pub(crate) fn run(args: LogCommandArgs) -> Outcome {
+    match args.what {
+        What::Dump { place, records } => dump::run(&partitions(&place.dir)?, records),
+        What::Verify { place } => verify::run(&partitions(&place.dir)?),
+    }
+}
+
+/// The partition directories at `dir`, by name.
+fn partitions(dir: &Path) -> Outcome<Vec<PathBuf>> {
+    let failed = |error: &std::io::Error| Failure::file("read", dir, error);
+    fs::read_dir(dir).map_err(|error| failed(&error))?;
+    let parents = [dir.join("partitions"), dir.join("broker-0/partitions")];
+    let Some(parent) = parents.into_iter().find(|parent| parent.is_dir()) else {
+        return Ok(vec![dir.to_owned()]);
+    };
+    let mut dirs = Vec::new();
+    for entry in fs::read_dir(&parent).map_err(|error| failed(&error))? {
+        dirs.push(entry.map_err(|error| failed(&error))?.path());
+    }
+    dirs.retain(|dir| dir.is_dir());
+    dirs.sort();
+    Ok(dirs)
+}
+
+fn log_failure(error: &LogError) -> Failure {
+    match error {
+        LogError::Io { .. } => Failure::new(Exit::Failed, "IO", error.to_string()),
+        LogError::Damaged { .. } | LogError::Unreadable { .. } => damaged(error.to_string()),
+        error => Failure::of(error.code(), error.to_string()),
+    }
+}
+
+fn damaged(message: impl Into<String>) -> Failure {
+    Failure::new(Exit::Damaged, "DAMAGED", message).hint(
+        "nothing was changed; docs/OPERATIONS.md says what can be done about a damaged partition",
+    )
+}

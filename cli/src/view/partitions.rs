@@ -1,0 +1,131 @@
+//! Partitions: who leads them, and from where to where they reach.
+
+use serde::Serialize;
+use taffrail_api::v1;
+
+use super::{Listing, numbers};
+use crate::{
+    table::{Table, human_bytes},
+    time::format_timestamp,
+};
+
+/// A list of partitions.
+pub(crate) struct Partitions(pub(crate) Vec<PartitionView>);
+
+/// One partition. Field names are API.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PartitionView {
+    topic: String,
+    partition: u32,
+    leader: Option<u32>,
+    leader_epoch: i32,
+    partition_epoch: u64,
+    replicas: Vec<u32>,
+    isr: Vec<u32>,
+    log_start_offset: i64,
+    high_watermark: i64,
+    log_end_offset: i64,
+    bytes: u64,
+    oldest: Option<String>,
+    state: String,
+    message: String,
+}
+
+impl From<v1::PartitionStatus> for PartitionView {
+    fn from(status: v1::PartitionStatus) -> Self {
+        Self {
+            topic: status.topic,
+            partition: status.partition,
+            leader: status.leader,
+            leader_epoch: status.leader_epoch,
+            partition_epoch: status.partition_epoch,
+            replicas: status.replicas,
+            isr: status.isr,
+            log_start_offset: status.log_start_offset,
+            high_watermark: status.high_watermark,
+            log_end_offset: status.log_end_offset,
+            bytes: status.bytes,
+            oldest: status.oldest_append_time_ms.map(format_timestamp),
+            state: status.state,
+            message: status.message,
+        }
+    }
+}
+
+impl Listing for Partitions {
+    type Item = PartitionView;
+    const NOTHING: &'static str =
+        "no partitions; create a topic with: taffrail apply -f topic.yaml";
+
+    fn items(&self) -> &[PartitionView] {
+        &self.0
+    }
+
+    fn table(&self, wide: bool, _now_ms: i64) -> Table {
+        let mut heads = vec![
+            "TOPIC",
+            "PARTITION",
+            "STATE",
+            "LEADER",
+            "START",
+            "END",
+            "SIZE",
+        ];
+        if wide {
+            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "IN-SYNC", "MESSAGE"]);
+        }
+        let mut table = Table::new(&heads);
+        for partition in &self.0 {
+            table.row(partition.cells(wide));
+        }
+        table
+    }
+}
+
+impl PartitionView {
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let leader = self.leader.map(|number| number.to_string());
+        let mut cells = vec![
+            self.topic.clone(),
+            self.partition.to_string(),
+            self.state.clone(),
+            leader.unwrap_or_else(|| "-".to_owned()),
+            self.log_start_offset.to_string(),
+            self.log_end_offset.to_string(),
+            human_bytes(self.bytes),
+        ];
+        if wide {
+            cells.extend([
+                self.high_watermark.to_string(),
+                self.leader_epoch.to_string(),
+                numbers(&self.replicas),
+                numbers(&self.isr),
+                self.message.clone(),
+            ]);
+        }
+        cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_without_a_leader_has_a_dash() {
+        let status = v1::PartitionStatus {
+            topic: "flights".into(),
+            partition: 1,
+            state: "OFFLINE".into(),
+            message: "the disk says no".into(),
+            ..v1::PartitionStatus::default()
+        };
+        let mut out = Vec::new();
+        let list = Partitions(vec![status.into()]);
+        list.table(true, 0).print(&mut out, "").expect("memory");
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.contains("flights   1           OFFLINE   -"), "{text}");
+        assert!(text.contains("the disk says no"), "{text}");
+    }
+}

@@ -1,0 +1,169 @@
+//! A `taffrail dev` process with a data directory of its own, ended when dropped.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+/// A start takes well under a second; machines under load are slow.
+const START_DEADLINE: Duration = Duration::from_mins(1);
+
+/// How a process ended.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+pub(crate) struct Dev {
+    dir: TempDir,
+    arguments: Vec<String>,
+    child: Option<Child>,
+    address: String,
+}
+
+impl Dev {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut dev = Self {
+            dir: tempfile::tempdir().expect("a directory"),
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            child: None,
+            address: String::new(),
+        };
+        dev.start_again();
+        dev
+    }
+
+    /// Starts on the same data, and returns when it is ready.
+    pub(crate) fn start_again(&mut self) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_taffrail"))
+            .args([
+                "dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--log-level",
+                "warn",
+                "--data-dir",
+            ])
+            .arg(self.data())
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (lines, received) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let line = received.recv_timeout(START_DEADLINE);
+        let address = line
+            .as_ref()
+            .ok()
+            .and_then(|line| line.strip_prefix("listening on "));
+        let Some(address) = address else {
+            child.kill().expect("it can be killed");
+            let output = child.wait_with_output().expect("it ended");
+            panic!(
+                "not ready: {line:?} {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        };
+        self.address = address.into();
+        self.child = Some(child);
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Writes a file and gives its path.
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).expect("writable");
+        path.to_str().expect("a text path").to_owned()
+    }
+
+    /// A command against this cluster.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, b"")
+    }
+
+    /// The standard output of a command that succeeds.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        self.ok_with(arguments, b"")
+    }
+
+    pub(crate) fn ok_with(&self, arguments: &[&str], input: &[u8]) -> String {
+        let ended = self.run_with(arguments, input);
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ended {
+        run(
+            Command::new(env!("CARGO_BIN_EXE_taffrail"))
+                .args(arguments)
+                .env("TAFFRAIL_SERVER", format!("http://{}", self.address)),
+            input,
+        )
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) fn terminate(&mut self) -> Ended {
+        let child = self.child.take().expect("it runs");
+        rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+        let output = child.wait_with_output().expect("it ended");
+        Ended {
+            code: output.status.code(),
+            stdout: String::new(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // An error means that it ended before, which some test did not expect and said so.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command, input: &[u8]) -> Ended {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // A command that does not read its input closes the pipe.
+    let _ = stdin.write_all(input);
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ended");
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
