@@ -61,8 +61,8 @@ pub struct Finding {
 }
 
 impl Verified {
-    fn note(&mut self, path: PathBuf, problem: impl ToString) {
-        let problem = problem.to_string();
+    fn note(&mut self, path: PathBuf, problem: impl Into<String>) {
+        let problem = problem.into();
         self.findings.push(Finding { path, problem });
     }
 
@@ -76,7 +76,7 @@ impl Verified {
             Ok(value) => Ok(Some(value)),
             Err(error @ (LogError::Io { .. } | LogError::DiskFull { .. })) => Err(error),
             Err(error) => {
-                self.note(path.to_owned(), error);
+                self.note(path.to_owned(), error.to_string());
                 Ok(None)
             }
         }
@@ -193,14 +193,14 @@ fn verify_segment(
     }
     if let Some(seal) = seal {
         if let Some(error) = bad {
-            verified.note(path.clone(), error);
+            verified.note(path.clone(), error.to_string());
         }
         let sealed = verify_sealed(home, &seal);
         verified.found(&path, sealed)?;
     } else if let Some(error) = bad {
         let mut scanner = Scanner::new(&file)?;
         if !is_last || scanner.has_batch_after(batches.position() + 1, batches.offset())? {
-            verified.note(path, error);
+            verified.note(path, error.to_string());
         } else {
             verified.torn_bytes = scanner.end_of_data(batches.position())? - batches.position();
         }

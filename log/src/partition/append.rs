@@ -56,7 +56,7 @@ impl PartitionLog {
             batches,
             headers,
             epoch: leader_epoch,
-            append_time_ms: append_time_ms.max(self.active.point().last_append_time_ms),
+            now_ms: append_time_ms.max(self.active.point().last_append_time_ms),
         };
         let base_offset = self.log_end();
         if !batches.is_empty() {
@@ -66,7 +66,7 @@ impl PartitionLog {
             base_offset,
             next_offset: self.log_end(),
             bytes: append.bytes(),
-            append_time_ms: append.append_time_ms,
+            append_time_ms: append.now_ms,
         })
     }
 

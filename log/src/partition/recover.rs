@@ -249,8 +249,8 @@ impl Recovery<'_> {
             if self.checkpoint.is_none() {
                 return Err(damaged());
             }
-            let mut scanner = Scanner::new(&scanned.file)?;
-            if scanner.has_batch_after(point.position + 1, point.offset)? {
+            let mut rest = Scanner::new(&scanned.file)?;
+            if rest.has_batch_after(point.position + 1, point.offset)? {
                 return Err(damaged());
             }
         }

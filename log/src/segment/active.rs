@@ -30,7 +30,7 @@ pub(crate) struct Append<'a> {
     pub(crate) batches: &'a [Bytes],
     pub(crate) headers: &'a [BatchHeader],
     pub(crate) epoch: LeaderEpoch,
-    pub(crate) append_time_ms: i64,
+    pub(crate) now_ms: i64,
 }
 
 impl Append<'_> {
@@ -129,7 +129,7 @@ impl ActiveSegment {
         if self.is_empty() {
             return false;
         }
-        let age_ms = append.append_time_ms - self.point.first_append_time_ms;
+        let age_ms = append.now_ms - self.point.first_append_time_ms;
         self.point.position + append.bytes() > config.segment_bytes.min(u64::from(u32::MAX))
             || u128::try_from(age_ms).is_ok_and(|age| age >= config.segment_max_age.as_millis())
             // Kafka's limit on offsets relative to the base.
@@ -172,9 +172,9 @@ impl ActiveSegment {
     fn advance(&mut self, append: &Append<'_>) {
         let point = &mut self.point;
         if point.position == 0 {
-            point.first_append_time_ms = append.append_time_ms;
+            point.first_append_time_ms = append.now_ms;
         }
-        point.last_append_time_ms = append.append_time_ms;
+        point.last_append_time_ms = append.now_ms;
         for ((prefix, batch), header) in
             self.prefixes.iter().zip(append.batches).zip(append.headers)
         {
@@ -184,10 +184,7 @@ impl ActiveSegment {
                 base_offset: point.offset,
                 ..*header
             };
-            if let Some(entry) = self
-                .entries
-                .entry(point.position, &stamped, append.append_time_ms)
-            {
+            if let Some(entry) = self.entries.entry(point.position, &stamped, append.now_ms) {
                 self.segment.index().push(entry);
             }
             point.position += batch.len() as u64;

@@ -340,16 +340,12 @@ impl<const N: usize> FileOf<N> {
     }
 
     /// The last of the first `entries` entries for which `holds`, which it does for some first ones and not for the others, and its ordinal.
-    #[expect(
-        clippy::type_complexity,
-        reason = "a search has two ways to fail and one to find nothing"
-    )]
     fn last_where<T>(
         &self,
         entries: u64,
         parse: impl Fn([u8; N]) -> Option<T>,
         holds: impl Fn(&T) -> bool,
-    ) -> Result<Result<(u64, Option<T>), IndexDamaged>, LogError> {
+    ) -> Lookup<(u64, Option<T>)> {
         let (mut low, mut high) = (0, entries);
         let mut found = None;
         while low < high {
