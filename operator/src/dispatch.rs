@@ -1,8 +1,8 @@
-//! Brokers of several clusters dial one port: each call goes to the controller of the cluster that its header names.
+//! Brokers of several clusters dial one port: each call goes to the controller of the cluster that its authority names, as with virtual hosts.
 
 use std::{convert::Infallible, sync::Arc};
 
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{Router, body::Body, extract::Request, http::Uri, response::Response};
 use taffrail_api::{status::to_status, transport};
 use taffrail_controller::standby;
 use taffrail_core::ErrorCode;
@@ -13,9 +13,6 @@ use tonic::service::Routes;
 use tower::ServiceExt as _;
 
 use crate::engines::{ClusterKey, Engines, Running};
-
-/// Names the caller's cluster as namespace/name. Without it the operator's only cluster is meant.
-const CLUSTER_HEADER: &str = "taffrail-cluster";
 
 /// Serves until `stop` is cancelled.
 pub(crate) async fn serve(listener: TcpListener, engines: Arc<Engines>, stop: CancellationToken) {
@@ -32,12 +29,8 @@ pub(crate) async fn serve(listener: TcpListener, engines: Arc<Engines>, stop: Ca
 }
 
 async fn dispatch(engines: &Engines, request: Request) -> Result<Response, Infallible> {
-    let named = request
-        .headers()
-        .get(CLUSTER_HEADER)
-        .and_then(|v| v.to_str().ok());
-    let Ok(running) = running_for(engines, named) else {
-        let message = "the call does not say which cluster it is for; set cluster: namespace/name in the broker's configuration";
+    let Ok(running) = running_for(engines, named_cluster(request.uri())) else {
+        let message = "the call does not say which cluster it is for; set cluster = \"NAMESPACE/NAME\" in the broker's configuration";
         return Ok(to_status(ErrorCode::InvalidRequest, message).into_http::<Body>());
     };
     match running.filter(|running| running.handle.is_active()) {
@@ -55,19 +48,25 @@ async fn dispatch(engines: &Engines, request: Request) -> Result<Response, Infal
 
 struct Ambiguous;
 
-/// A standby knows no clusters: then no call is wrong, and none is answered.
-fn running_for(engines: &Engines, named: Option<&str>) -> Result<Option<Running>, Ambiguous> {
-    let key = match named.map(|text| text.split_once('/')) {
-        Some(Some((namespace, name))) => ClusterKey {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        },
-        Some(None) => return Err(Ambiguous),
-        None => match engines.keys().as_slice() {
-            [] => return Ok(None),
-            [only] => only.clone(),
-            _ => return Err(Ambiguous),
-        },
+/// `NAMESPACE.NAME`, without a port: an address that was dialled has one.
+fn named_cluster(uri: &Uri) -> Option<ClusterKey> {
+    let authority = uri
+        .authority()
+        .filter(|authority| authority.port().is_none())?;
+    let (namespace, name) = authority.host().split_once('.')?;
+    Some(ClusterKey {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+/// Whoever names no cluster means the only one. A standby knows none: then no call is wrong, and none is answered.
+fn running_for(engines: &Engines, named: Option<ClusterKey>) -> Result<Option<Running>, Ambiguous> {
+    let key = match (named, engines.keys().as_slice()) {
+        (Some(key), _) => key,
+        (None, []) => return Ok(None),
+        (None, [only]) => only.clone(),
+        (None, _) => return Err(Ambiguous),
     };
     Ok(engines.get(&key).and_then(|engine| engine.running))
 }
@@ -80,23 +79,26 @@ mod tests {
     async fn a_standby_tells_brokers_that_it_is_not_active() {
         let engines = Engines::default();
         let request = Request::builder()
-            .uri("/taffrail.v1.Admin/ListTopics")
-            .header(CLUSTER_HEADER, "streams/main")
+            .uri("http://streams.main/taffrail.v1.Admin/ListTopics")
             .body(Body::empty())
             .expect("valid");
         let Ok(response) = dispatch(&engines, request).await;
         assert_eq!(response.headers()["taffrail-error-code"], "NOT_ACTIVE");
     }
 
-    #[tokio::test]
-    async fn a_call_for_half_a_name_is_told_what_to_set() {
-        let engines = Engines::default();
-        let request = Request::builder()
-            .uri("/taffrail.v1.Admin/ListTopics")
-            .header(CLUSTER_HEADER, "main")
-            .body(Body::empty())
-            .expect("valid");
-        let Ok(response) = dispatch(&engines, request).await;
-        assert_eq!(response.headers()["taffrail-error-code"], "INVALID_REQUEST");
+    #[test]
+    fn an_authority_names_a_cluster_unless_it_is_an_address() {
+        let named =
+            |uri: &str| named_cluster(&uri.parse().expect("a URI")).map(|key| key.to_string());
+        assert_eq!(
+            named("http://streams.main/x"),
+            Some("streams/main".to_owned())
+        );
+        assert_eq!(
+            named("http://streams.main.eu/x"),
+            Some("streams/main.eu".to_owned())
+        );
+        assert_eq!(named("http://10.1.2.3:9642/x"), None);
+        assert_eq!(named("/x"), None);
     }
 }

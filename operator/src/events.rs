@@ -66,17 +66,19 @@ impl Events {
     }
 }
 
-/// A start in doubt (`Creating`, `Unknown`) is no news; everything that changed later is.
+/// How things begin is no news, unless they cannot; whatever turned later is.
 fn turned<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition> {
-    let is_news = |condition: &&Condition| match conditions::find(before, &condition.type_) {
-        None => {
-            condition.status == "False"
-                && condition.reason != "Creating"
-                && condition.reason != "NotAccepted"
+    let is_news = |condition: &&Condition| {
+        let reason = condition.reason.as_str();
+        if condition.status == "Unknown" || matches!(reason, "Creating" | "NotAccepted") {
+            return false;
         }
-        Some(old) => {
-            (&old.status, &old.reason) != (&condition.status, &condition.reason)
-                && condition.status != "Unknown"
+        match conditions::find(before, &condition.type_) {
+            Some(old) => (&old.status, &old.reason) != (&condition.status, &condition.reason),
+            None => {
+                condition.type_ == "Accepted"
+                    || matches!(reason, "InvalidSpec" | "ControllerUnavailable")
+            }
         }
     };
     after.iter().filter(is_news).collect()
