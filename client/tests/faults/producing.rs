@@ -1,0 +1,291 @@
+//! Nothing is lost silently, and order is kept, whatever brokers do.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures::FutureExt as _;
+use taffrail_client::{
+    Acks, Delivery, ErrorCode, Offset, PartitionIndex, ProduceError, Producer, ProducerConfig,
+    Record,
+};
+use tokio::time::timeout;
+
+use crate::cluster::{Cluster, Fault, TOPIC};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Many small batches, several under way.
+fn small_batches() -> ProducerConfig {
+    ProducerConfig {
+        batch_bytes: 1 << 10,
+        in_flight_max: 5,
+        ..ProducerConfig::default()
+    }
+}
+
+async fn send(producer: &Producer, value: &str) -> Delivery {
+    let sent = timeout(DEADLINE, producer.send(TOPIC, Record::new(value))).await;
+    sent.expect("in time").expect("taken")
+}
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("{i:06}")).collect()
+}
+
+async fn send_numbers(producer: &Producer, count: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for value in numbers(count) {
+        deliveries.push(send(producer, &value).await);
+    }
+    deliveries
+}
+
+async fn close(producer: Producer) {
+    let closed = timeout(DEADLINE, producer.close()).await;
+    closed.expect("in time").expect("all stored");
+}
+
+#[tokio::test]
+async fn every_record_is_acknowledged_with_its_offset() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(small_batches());
+    let deliveries = send_numbers(&producer, 1_000).await;
+    for (i, delivery) in deliveries.into_iter().enumerate() {
+        let stored = timeout(DEADLINE, delivery).await.expect("in time");
+        assert_eq!(stored.expect("stored").offset, Some(Offset(i as u64)));
+    }
+    assert_eq!(cluster.values(0), numbers(1_000));
+}
+
+#[tokio::test]
+async fn refused_requests_are_sent_again_in_order_and_once() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(small_batches());
+    send(&producer, "000000").await.await.expect("stored");
+    cluster.next_meets([
+        Fault::Refuse(ErrorCode::DiskFull),
+        Fault::Refuse(ErrorCode::Throttled),
+        Fault::Refuse(ErrorCode::NotEnoughReplicas),
+    ]);
+    for value in &numbers(2_000)[1..] {
+        let _delivery = send(&producer, value).await;
+    }
+    close(producer).await;
+    assert_eq!(cluster.values(0), numbers(2_000));
+}
+
+#[tokio::test]
+async fn a_leader_that_moves_is_followed_and_order_is_kept() {
+    let cluster = Cluster::start(3, 1).await;
+    let producer = cluster.client().await.producer(small_batches());
+    for (i, value) in numbers(3_000).iter().enumerate() {
+        let _delivery = send(&producer, value).await;
+        if i % 500 == 250 {
+            cluster.move_leader(0, i % 3);
+        }
+    }
+    close(producer).await;
+    assert_eq!(cluster.values(0), numbers(3_000));
+}
+
+#[tokio::test]
+async fn cut_connections_may_double_records_but_lose_and_reorder_none() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(small_batches());
+    for (i, value) in numbers(3_000).iter().enumerate() {
+        let _delivery = send(&producer, value).await;
+        match i % 600 {
+            100 => cluster.next_meets([Fault::CutAfterAppend]),
+            300 => cluster.next_meets([Fault::CutBeforeAppend]),
+            500 => cluster.cut(0),
+            _ => {}
+        }
+        if i % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    close(producer).await;
+    let mut seen = HashSet::new();
+    let mut first_seen = cluster.values(0);
+    first_seen.retain(|value| seen.insert(value.clone()));
+    assert_eq!(first_seen, numbers(3_000));
+}
+
+#[tokio::test]
+async fn a_batch_refused_for_good_fails_and_the_others_go_on() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(small_batches());
+    cluster.next_meets([Fault::Refuse(ErrorCode::CorruptBatch)]);
+    let refused = send(&producer, "refused").await.await.expect_err("refused");
+    assert_eq!(refused.code(), ErrorCode::CorruptBatch);
+    assert!(!refused.is_retriable());
+    send(&producer, "stored").await.await.expect("stored");
+    assert_eq!(cluster.values(0), ["stored"]);
+    let error = producer.close().await.expect_err("one was refused");
+    assert_eq!(error.records, 1);
+}
+
+#[tokio::test]
+async fn a_silent_broker_costs_the_delivery_timeout_and_says_that_it_may_be_stored() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig {
+        delivery_timeout: Duration::from_millis(300),
+        ..ProducerConfig::default()
+    });
+    cluster.next_meets([Fault::Silence; 10]);
+    let delivery = send(&producer, "lost").await;
+    let error = timeout(DEADLINE, delivery).await.expect("in time");
+    match error.expect_err("nobody answered") {
+        ProduceError::TimedOut { maybe_stored, .. } => assert!(maybe_stored),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_answering_is_left_and_the_records_arrive() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig {
+        request_timeout: Duration::from_millis(200),
+        ..ProducerConfig::default()
+    });
+    cluster.next_meets([Fault::Silence]);
+    let delivery = send(&producer, "late").await;
+    let stored = timeout(DEADLINE, delivery).await.expect("in time");
+    stored.expect("the second attempt is answered");
+    assert_eq!(cluster.values(0), ["late"]);
+}
+
+#[tokio::test]
+async fn failures_that_nobody_awaited_are_told_by_flush_once() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig::default());
+    cluster.next_meets([Fault::Refuse(ErrorCode::InvalidRequest)]);
+    drop(send(&producer, "refused").await);
+    let error = producer.flush().await.expect_err("one was refused");
+    assert_eq!(error.records, 1);
+    assert_eq!(error.first.code(), ErrorCode::InvalidRequest);
+    producer.flush().await.expect("told already");
+}
+
+#[tokio::test]
+async fn dropping_the_producer_fails_what_was_not_acknowledged() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig {
+        linger: Duration::from_hours(1),
+        ..ProducerConfig::default()
+    });
+    let delivery = send(&producer, "kept back").await;
+    drop(producer);
+    let error = timeout(DEADLINE, delivery).await.expect("at once");
+    let expected = ProduceError::Closed {
+        maybe_stored: false,
+    };
+    assert_eq!(error.expect_err("closed"), expected);
+}
+
+#[tokio::test]
+async fn sending_waits_for_room_and_goes_on_when_there_is_some() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig {
+        buffer_bytes: 16 << 10,
+        request_timeout: Duration::from_millis(500),
+        ..small_batches()
+    });
+    producer.topic(TOPIC).await.expect("known");
+    cluster.next_meets([Fault::Silence; 1_000]);
+    let value = "x".repeat(500);
+    let mut sent = 0;
+    while let Some(taken) = producer.send(TOPIC, Record::new(&value)).now_or_never() {
+        let _delivery = taken.expect("taken");
+        sent += 1;
+        assert!(sent < 100, "16 KiB hold fewer");
+    }
+    cluster.state().faults.clear();
+    for _ in 0..200 {
+        let _delivery = send(&producer, &value).await;
+        sent += 1;
+    }
+    close(producer).await;
+    assert!(cluster.values(0).len() >= sent);
+}
+
+#[tokio::test]
+async fn a_full_buffer_does_not_wait_for_linger() {
+    let cluster = Cluster::start(1, 4).await;
+    let producer = cluster.client().await.producer(ProducerConfig {
+        linger: Duration::from_hours(1),
+        buffer_bytes: 16 << 10,
+        batch_bytes: 8 << 10,
+        ..ProducerConfig::default()
+    });
+    for i in 0..200 {
+        let record = Record {
+            partition: Some(PartitionIndex(i % 4)),
+            ..Record::new("some bytes that take room in the buffer")
+        };
+        let sent = timeout(DEADLINE, producer.send(TOPIC, record)).await;
+        let _delivery = sent.expect("no deadlock").expect("taken");
+    }
+    close(producer).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_be_reached_is_reached_through_the_bootstrap_broker() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.move_leader(0, 1);
+    // No such name anywhere (RFC 2606), as inside a cluster seen from a laptop.
+    cluster.state().advertised[1] = "broker-1.invalid:9640".to_owned();
+    let producer = cluster.client().await.producer(ProducerConfig::default());
+    let stored = timeout(DEADLINE, send(&producer, "routed").await).await;
+    stored.expect("in time").expect("stored");
+    assert_eq!(cluster.values(0), ["routed"]);
+    assert_eq!(cluster.state().routed, 1);
+}
+
+#[tokio::test]
+async fn without_acks_a_delivery_knows_no_offset() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig {
+        acks: Acks::None,
+        ..ProducerConfig::default()
+    });
+    let stored = send(&producer, "a").await.await.expect("taken");
+    assert_eq!(stored.offset, None);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_not_there_is_said_so_after_a_moment() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig::default());
+    let sent = timeout(DEADLINE, producer.send("nowhere", Record::new("a"))).await;
+    let error = sent.expect("in time").expect_err("no such topic");
+    assert_eq!(error.code(), ErrorCode::UnknownTopic);
+    let early = producer.try_send("nowhere", Record::new("a"));
+    assert_eq!(early.expect_err("not looked up"), ProduceError::NotResolved);
+}
+
+#[tokio::test]
+async fn keys_go_where_kafka_puts_them_and_keyless_records_fill_batch_after_batch() {
+    let cluster = Cluster::start(1, 12).await;
+    let producer = cluster.client().await.producer(small_batches());
+    // murmur2("21") = -973932308, made positive 1173551340, modulo 12.
+    let record = Record::new("keyed").key("21");
+    let stored = producer.send(TOPIC, record).await.expect("taken").await;
+    assert_eq!(stored.expect("stored").partition, PartitionIndex(0));
+    send_numbers(&producer, 2_000).await;
+    close(producer).await;
+    let counts: Vec<usize> = (0..12).map(|p| cluster.values(p).len()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 2_001);
+    assert!(counts.iter().all(|&count| count > 50), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_partition_that_is_not_there_is_said_at_once() {
+    let cluster = Cluster::start(1, 2).await;
+    let producer = cluster.client().await.producer(ProducerConfig::default());
+    let record = Record {
+        partition: Some(PartitionIndex(2)),
+        ..Record::new("a")
+    };
+    let error = producer.send(TOPIC, record).await.expect_err("0 and 1");
+    assert_eq!(error.code(), ErrorCode::UnknownPartition);
+}
