@@ -3,6 +3,7 @@
 mod append_and_read;
 mod common;
 mod faults;
+mod golden;
 mod model;
 mod recovery;
 mod retention;
