@@ -1,5 +1,8 @@
 //! Batches of earlier releases and of other writers, kept as bytes for ever: they must stay readable, and what we write must stay the same.
 //!
+//! `kafka-clients-4.3.1-*` hold the same records as written by `MemoryRecords.withRecords` of Apache Kafka's Java client 4.3.1, which also
+//! read all of ours; without compression its bytes and ours are the same, so that one file stands for both.
+//!
 //! `UPDATE_FIXTURES=1 cargo test -p taffrail-record golden` writes those of ours that are missing; it never changes one.
 
 use std::{env, fs, path::PathBuf};
@@ -72,6 +75,17 @@ fn batches_of_every_release_are_read() {
         let batch = fixture(&ours(compression));
         let header = verify(&batch).expect("sound");
         assert_eq!(header.attributes.compression(), compression);
+        let back: Vec<Sent> = read(&batch).into_iter().map(Sent::from).collect();
+        assert_eq!(back, records(), "{compression}");
+    }
+}
+
+#[test]
+fn batches_of_kafkas_java_client_are_read() {
+    for compression in &Compression::ALL[1..] {
+        let batch = fixture(&format!("kafka-clients-4.3.1-{compression}.batch"));
+        let header = verify(&batch).expect("sound");
+        assert_eq!(header.attributes.compression(), *compression);
         let back: Vec<Sent> = read(&batch).into_iter().map(Sent::from).collect();
         assert_eq!(back, records(), "{compression}");
     }
