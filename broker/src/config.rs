@@ -33,6 +33,8 @@ pub struct BrokerConfig {
     pub http_listen: Option<SocketAddr>,
     /// `HOST:PORT` of every controller; a DNS name may stand for several.
     pub controllers: Vec<String>,
+    /// `NAMESPACE/NAME` of the cluster, for controllers that run several behind one port. Absent: the controller has only one.
+    pub cluster: Option<String>,
     /// How long a stop may take before what is left is cut off, in milliseconds.
     pub shutdown_timeout_ms: u64,
     /// What a stranger may ask for.
@@ -96,6 +98,7 @@ impl Default for BrokerConfig {
             client_advertised: None,
             http_listen: Some(SocketAddr::new(local, HTTP_PORT)),
             controllers: vec!["127.0.0.1:9642".into()],
+            cluster: None,
             shutdown_timeout_ms: 20_000,
             limits: Limits::default(),
             disk: DiskSettings::default(),
@@ -159,7 +162,10 @@ impl BrokerConfig {
         let positive = [
             ("limits.connections_max", limits.connections_max),
             ("limits.queue_bytes_max", limits.queue_bytes_max),
-            ("limits.stream_queue_bytes_max", limits.stream_queue_bytes_max),
+            (
+                "limits.stream_queue_bytes_max",
+                limits.stream_queue_bytes_max,
+            ),
             ("limits.produce_requests_max", limits.produce_requests_max),
             ("limits.fetch_requests_max", limits.fetch_requests_max),
             ("disk.sync_threads", self.disk.sync_threads),
@@ -167,8 +173,12 @@ impl BrokerConfig {
         if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(BrokerError::config(format!("{field} must be at least 1")));
         }
-        if limits.queue_bytes_max > u32::MAX as usize || limits.stream_queue_bytes_max > u32::MAX as usize {
-            return Err(BrokerError::config("queues must be smaller than 4 GiB".to_owned()));
+        if limits.queue_bytes_max > u32::MAX as usize
+            || limits.stream_queue_bytes_max > u32::MAX as usize
+        {
+            return Err(BrokerError::config(
+                "queues must be smaller than 4 GiB".to_owned(),
+            ));
         }
         if self.name.is_empty() {
             return Err(BrokerError::config("name must not be empty".to_owned()));
@@ -178,11 +188,24 @@ impl BrokerConfig {
                 "controllers is empty; name at least one as HOST:PORT".to_owned(),
             ));
         }
+        if self.cluster.is_some() && self.controller_origin().is_none() {
+            return Err(BrokerError::config(
+                "cluster must be written as NAMESPACE/NAME".to_owned(),
+            ));
+        }
         if let Some(address) = &self.client_advertised {
             taffrail_api::v1::Endpoint::parse(address)
                 .map_err(|e| BrokerError::config(format!("client_advertised: {}", e.message)))?;
         }
         Ok(())
+    }
+}
+
+impl BrokerConfig {
+    /// What calls to the controller carry as their authority: `NAMESPACE.NAME`, a virtual host for each cluster behind one port.
+    pub(crate) fn controller_origin(&self) -> Option<tonic::transport::Uri> {
+        let (namespace, name) = self.cluster.as_ref()?.split_once('/')?;
+        format!("http://{namespace}.{name}").parse().ok()
     }
 }
 
@@ -203,7 +226,10 @@ mod tests {
             ..BrokerConfig::default()
         };
         let text = toml::to_string(&config).expect("serializes");
-        assert_eq!(toml::from_str::<BrokerConfig>(&text).expect("parses"), config);
+        assert_eq!(
+            toml::from_str::<BrokerConfig>(&text).expect("parses"),
+            config
+        );
     }
 
     #[test]

@@ -1,2 +1,47 @@
 //! The data plane: stores partitions and serves them over gRPC.
+//!
+//! The way of a record: `rpc/produce.rs` -> `partition/verify.rs` -> `partition/append.rs` (on the disk thread, into the log) ->
+//! `partition/commit.rs` (synced, visible, acknowledged) -> `partition/fetch.rs` -> `rpc/fetch.rs`.
+//!
+//! ```text
+//!   clients ──gRPC──▶ rpc ──▶ partition ──▶ disk (writer, sync threads) ──▶ taffrail-log
+//!                      │ routed                ▲
+//!   other brokers ◀── peers          cluster (session, apply) ◀──gRPC── the active controller
+//! ```
+//!
+//! ```text
+//! config, args, environment, logging   what comes from outside
+//! start                                from settings to a running broker, and its one way to stop
+//! broker                               what every part shares
+//! datadir                              identity, metadata, ballast, partition directories
+//! cluster                              the session with the controller, and obeying it
+//! disk                                 the threads that write and sync
+//! partition                            one partition: append, commit, fetch
+//! rpc                                  the gRPC services of the client port
+//! peers                                other brokers, to route to
+//! http, metrics                        /metrics, /livez, /readyz, /log-level
+//! ```
+//!
+//! Deliberately absent: Kubernetes. A broker knows its controllers, its disk and its clients.
 #![forbid(unsafe_code)]
+
+pub mod args;
+mod broker;
+mod cluster;
+mod config;
+mod datadir;
+mod disk;
+mod environment;
+mod error;
+mod http;
+pub mod logging;
+mod metrics;
+mod partition;
+mod peers;
+mod rpc;
+mod start;
+
+pub use config::{BrokerConfig, CLIENT_PORT, DiskSettings, HTTP_PORT, Limits};
+pub use environment::Environment;
+pub use error::BrokerError;
+pub use start::{RunningBroker, run, run_with, start, start_with};

@@ -1,0 +1,292 @@
+//! Obeys the controller. An update is durable before anything of it is done.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use taffrail_api::{WireError, convert, v1};
+use taffrail_core::{ClusterId, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition};
+use taffrail_log::{LogConfig, LogError, PartitionIdentity, PartitionLog, delete_dir};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Duration, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{known::Known, view::topic_id_bytes};
+use crate::{
+    broker::Broker,
+    datadir::{DataDir, metadata_file::MetadataFile},
+    partition::{Fault, Partition, standing::Standing},
+};
+
+/// Logs that are created at a time.
+const CREATING_MAX: usize = 8;
+/// Partitions that could not be created, for want of room, are tried again this often.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// An update, and the session it came by.
+#[derive(Debug)]
+pub(crate) struct Instruction {
+    pub(crate) update: v1::MetadataUpdate,
+    /// Confirmations of deletes go here.
+    pub(crate) outbox: mpsc::Sender<v1::BrokerMessage>,
+    /// Cancelled if the update could not be obeyed: the session ends, and the next one begins with a full update.
+    pub(crate) failed: CancellationToken,
+}
+
+/// The one owner of what is known.
+#[derive(Debug)]
+pub(crate) struct Conductor {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) dir: Arc<DataDir>,
+    pub(crate) file: MetadataFile,
+    pub(crate) known: watch::Sender<Arc<Known>>,
+}
+
+impl Conductor {
+    /// Obeys until the broker stops.
+    pub(crate) async fn run(self, mut instructions: mpsc::Receiver<Instruction>) {
+        let mut retry = interval(RETRY_INTERVAL);
+        let stopped = self.broker.stopped.clone();
+        loop {
+            tokio::select! {
+                () = stopped.cancelled() => return,
+                instruction = instructions.recv() => {
+                    let Some(instruction) = instruction else { return };
+                    if let Err(error) = self.obey(&instruction).await {
+                        tracing::warn!(%error, "cannot obey the controller; the session starts again");
+                        instruction.failed.cancel();
+                    }
+                }
+                _ = retry.tick() => {
+                    let known = Arc::clone(&self.known.borrow());
+                    self.serve(&known).await;
+                }
+            }
+        }
+    }
+
+    async fn obey(&self, instruction: &Instruction) -> Result<(), WireError> {
+        let update = &instruction.update;
+        let known = Arc::clone(&self.known.borrow());
+        let stamp = update.stamp.unwrap_or_default().into();
+        if stamp < known.view.stamp {
+            return Err(WireError::new(
+                ErrorCode::StaleController,
+                format!(
+                    "the controller's stamp {stamp:?} is older than {:?}, seen before",
+                    known.view.stamp
+                ),
+            ));
+        }
+        let me = self.broker.membership.number().ok_or_else(|| {
+            WireError::new(
+                ErrorCode::Internal,
+                "an update came before the registration",
+            )
+        })?;
+        let mut next = known.after(update, me)?;
+        self.save(&next).await?;
+        self.serve(&next).await;
+        self.delete(update, &mut next, instruction).await?;
+        self.known.send_replace(Arc::new(next));
+        self.broker.membership.set_applied(stamp);
+        self.broker.membership.set_registered();
+        self.broker.report_now.notify_one();
+        Ok(())
+    }
+
+    async fn save(&self, known: &Known) -> Result<(), WireError> {
+        let (file, known) = (self.file.clone(), known.clone());
+        blocking(move || file.save(&known))
+            .await?
+            .map_err(|e| WireError::new(e.code(), e.to_string()))
+    }
+
+    /// Makes every partition what the view says: creates what is missing, configures the rest, serves nothing of strays.
+    async fn serve(&self, known: &Known) {
+        let Some(me) = self.broker.membership.number() else {
+            return;
+        };
+        let view = &known.view;
+        let mine = view
+            .partitions
+            .iter()
+            .filter(|(_, a)| a.replicas.contains(&me));
+        let missing: Vec<_> = mine
+            .filter(|(id, _)| self.broker.partitions.get(**id).is_none())
+            .filter_map(|(id, _)| Some((*id, view.topics.get(&id.topic)?.clone())))
+            .collect();
+        let cluster = view.cluster_id.parse().ok();
+        if let Some(cluster) = cluster {
+            stream::iter(missing)
+                .for_each_concurrent(CREATING_MAX, |(id, topic)| {
+                    self.create(id, cluster, topic.name, topic.config)
+                })
+                .await;
+        }
+        for partition in self.broker.partitions.all() {
+            self.place(&partition, known);
+        }
+    }
+
+    async fn create(
+        &self,
+        id: TopicPartition,
+        cluster: ClusterId,
+        topic_name: Arc<str>,
+        config: TopicConfig,
+    ) {
+        let identity = PartitionIdentity {
+            cluster,
+            topic: id.topic,
+            partition: id.partition,
+            topic_name: topic_name.to_string(),
+        };
+        let (disk, path) = (
+            Arc::clone(&self.broker.environment.disk),
+            self.dir.partition(id),
+        );
+        let log_config = log_config(Some(&config));
+        let created =
+            blocking(move || PartitionLog::create(disk, &path, &identity, log_config)).await;
+        let metrics = self.broker.metrics.topic(&topic_name);
+        match created {
+            Ok(Ok(log)) => {
+                tracing::info!(topic = %topic_name, partition = %id.partition, "created a partition");
+                let partition = Arc::new(Partition::new(id, topic_name, log.reader(), metrics));
+                self.broker.disk.adopt(&partition, log, config.durability);
+                self.broker.partitions.insert(partition);
+            }
+            Ok(Err(error @ LogError::DiskFull { .. })) => {
+                tracing::warn!(topic = %topic_name, partition = %id.partition, %error, "cannot create a partition yet");
+                self.broker.space.report_full();
+            }
+            Ok(Err(error)) => {
+                let partition = Partition::broken(id, topic_name, Fault::of(&error), metrics);
+                tracing::error!(partition = %partition.label(), %error, "cannot create a partition");
+                self.broker.partitions.insert(Arc::new(partition));
+            }
+            Err(error) => {
+                tracing::error!(topic = %topic_name, partition = %id.partition, %error, "cannot create a partition");
+            }
+        }
+    }
+
+    fn place(&self, partition: &Arc<Partition>, known: &Known) {
+        let standing = standing_of(&self.broker, partition.id, known);
+        if *partition.standing() == standing {
+            // A changed retention does not show in the standing.
+            self.configure(partition, known, &standing);
+            return;
+        }
+        tracing::info!(partition = %partition.label(), role = ?standing.role, leader_epoch = %standing.leader_epoch,
+            partition_epoch = %standing.partition_epoch, "standing");
+        self.configure(partition, known, &standing);
+        partition.set_standing(standing);
+    }
+
+    fn configure(&self, partition: &Partition, known: &Known, standing: &Standing) {
+        let config = known.config_of(partition.id);
+        self.broker
+            .disk
+            .configure(partition.id, log_config(config), standing.durability);
+    }
+
+    /// Deletes what is ordered, notes it durably, and confirms.
+    async fn delete(
+        &self,
+        update: &v1::MetadataUpdate,
+        known: &mut Known,
+        instruction: &Instruction,
+    ) -> Result<(), WireError> {
+        let mut done = Vec::new();
+        for order in &update.deletes {
+            let id = convert::topic_partition(&order.topic_id, order.partition)?;
+            if !known.allows_delete(id, PartitionEpoch(order.partition_epoch)) {
+                tracing::warn!(%id, ordered = order.partition_epoch, "refused to delete a partition whose assignment is newer than the order");
+                continue;
+            }
+            self.delete_replica(id).await?;
+            known.deleted(id);
+            done.push(v1::DeleteDone {
+                topic_id: topic_id_bytes(id.topic),
+                partition: id.partition.0,
+                partition_epoch: order.partition_epoch,
+            });
+        }
+        if done.is_empty() {
+            return Ok(());
+        }
+        self.save(known).await?;
+        for delete_done in done {
+            let message = v1::broker_message::Message::DeleteDone(delete_done);
+            // The session may be over: the order comes again.
+            let _ = instruction
+                .outbox
+                .send(v1::BrokerMessage {
+                    message: Some(message),
+                })
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn delete_replica(&self, id: TopicPartition) -> Result<(), WireError> {
+        if let Some(partition) = self.broker.partitions.remove(id) {
+            partition.set_standing(Standing::stray());
+            tracing::info!(partition = %partition.label(), "deleting a partition by order of the controller");
+        }
+        let failed = |e: LogError| WireError::new(e.code(), e.to_string());
+        self.broker.disk.delete(id).await.map_err(failed)?;
+        // A log that could not be opened has no owner, and its files are still there.
+        let (disk, path) = (
+            Arc::clone(&self.broker.environment.disk),
+            self.dir.partition(id),
+        );
+        blocking(move || delete_dir(&*disk, &path))
+            .await?
+            .map_err(failed)
+    }
+}
+
+impl Known {
+    pub(crate) fn config_of(&self, id: TopicPartition) -> Option<&TopicConfig> {
+        self.view.topics.get(&id.topic).map(|t| &t.config)
+    }
+}
+
+/// What this broker is to a partition.
+pub(crate) fn standing_of(broker: &Broker, id: TopicPartition, known: &Known) -> Standing {
+    let (membership, view) = (&broker.membership, &known.view);
+    match (
+        membership.number(),
+        view.partitions.get(&id),
+        known.config_of(id),
+    ) {
+        (Some(me), Some(assignment), Some(config)) => {
+            Standing::of(assignment, config, me, membership.incarnation)
+        }
+        _ => Standing::stray(),
+    }
+}
+
+/// What a topic's configuration asks of its logs. Without one, everything is kept.
+pub(crate) fn log_config(config: Option<&TopicConfig>) -> LogConfig {
+    config.map_or_else(LogConfig::default, |config| LogConfig {
+        segment_bytes: config.segment_bytes,
+        segment_max_age: config.segment_max_age,
+        retention: config.retention,
+        retention_bytes: config.retention_bytes_per_partition,
+        ..LogConfig::default()
+    })
+}
+
+/// Runs disk work off the reactor.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, WireError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| WireError::new(ErrorCode::Internal, format!("disk work did not end: {e}")))
+}

@@ -1,0 +1,192 @@
+//! What this broker must not forget: the newest view, and every assignment it ever saw for a replica of its own.
+
+use std::collections::BTreeMap;
+
+use taffrail_api::{WireError, v1};
+use taffrail_core::{Assignment, BrokerNumber, PartitionEpoch, TopicPartition};
+
+use super::view::{self, ClusterView};
+
+/// What the metadata file holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) view: ClusterView,
+    /// Every partition this broker ever held, also after its replica was deleted: the store may have gone back in time.
+    pub(crate) seen: BTreeMap<TopicPartition, Seen>,
+}
+
+/// The newest assignment seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) topic_name: String,
+    pub(crate) assignment: Assignment,
+    pub(crate) deleted: bool,
+}
+
+impl Known {
+    /// What is known after `update`, for broker `me`.
+    pub(crate) fn after(
+        &self,
+        update: &v1::MetadataUpdate,
+        me: BrokerNumber,
+    ) -> Result<Self, WireError> {
+        let mut next = Self {
+            view: self.view.after(update)?,
+            seen: self.seen.clone(),
+        };
+        for (id, assignment) in &mut next.view.partitions {
+            let seen = next.seen.get(id);
+            if let Some(seen) = seen.filter(|s| s.assignment.version() > assignment.version()) {
+                *assignment = seen.assignment.clone();
+            }
+            let was_mine = seen.is_some();
+            if was_mine || assignment.replicas.contains(&me) {
+                let topic_name = next
+                    .view
+                    .topics
+                    .get(&id.topic)
+                    .map_or_else(String::new, |t| t.name.to_string());
+                // A deleted replica that is assigned anew begins again.
+                let deleted = seen.is_some_and(|s| s.deleted && s.assignment == *assignment);
+                next.seen.insert(
+                    *id,
+                    Seen {
+                        topic_name,
+                        assignment: assignment.clone(),
+                        deleted,
+                    },
+                );
+            }
+        }
+        Ok(next)
+    }
+
+    /// May the replica be deleted by an order of `epoch`?
+    pub(crate) fn allows_delete(&self, id: TopicPartition, epoch: PartitionEpoch) -> bool {
+        self.seen
+            .get(&id)
+            .is_none_or(|seen| seen.assignment.partition_epoch <= epoch)
+    }
+
+    /// The replica's data is gone, by explicit order.
+    pub(crate) fn deleted(&mut self, id: TopicPartition) {
+        if let Some(seen) = self.seen.get_mut(&id) {
+            seen.deleted = true;
+        }
+    }
+
+    pub(crate) fn to_file(&self) -> v1::BrokerMetadataFile {
+        v1::BrokerMetadataFile {
+            stamp: Some(self.view.stamp.into()),
+            last: Some(self.view.to_update()),
+            seen: self.seen.iter().map(|(id, s)| s.to_wire(*id)).collect(),
+        }
+    }
+
+    pub(crate) fn from_file(file: v1::BrokerMetadataFile) -> Result<Self, WireError> {
+        let mut known = Self::default();
+        if let Some(last) = file.last {
+            known.view = known.view.after(&last)?;
+        }
+        known.view.stamp = file.stamp.unwrap_or_default().into();
+        for seen in file.seen {
+            let record = v1::PartitionRecord {
+                topic_id: seen.topic_id,
+                partition: seen.partition,
+                assignment: seen.assignment,
+            };
+            let (id, assignment) = view::parse_partition(&record)?;
+            known.seen.insert(
+                id,
+                Seen {
+                    topic_name: seen.topic_name,
+                    assignment,
+                    deleted: seen.deleted,
+                },
+            );
+        }
+        Ok(known)
+    }
+}
+
+impl Seen {
+    fn to_wire(&self, id: TopicPartition) -> v1::SeenPartition {
+        v1::SeenPartition {
+            topic_id: view::topic_id_bytes(id.topic),
+            partition: id.partition.0,
+            topic_name: self.topic_name.clone(),
+            assignment: Some((&self.assignment).into()),
+            deleted: self.deleted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_core::{LeaderEpoch, PartitionIndex, TopicId};
+
+    use super::*;
+
+    const ME: BrokerNumber = BrokerNumber(1);
+    const ID: TopicPartition = TopicPartition {
+        topic: TopicId::from_bytes([1; 16]),
+        partition: PartitionIndex(0),
+    };
+
+    fn update(replica: u32, partition_epoch: u64) -> v1::MetadataUpdate {
+        let assignment = Assignment {
+            replicas: vec![BrokerNumber(replica)],
+            isr: vec![BrokerNumber(replica)],
+            leader: Some(BrokerNumber(replica)),
+            leader_epoch: LeaderEpoch(1),
+            partition_epoch: PartitionEpoch(partition_epoch),
+            ..Assignment::default()
+        };
+        v1::MetadataUpdate {
+            full: true,
+            partitions: vec![view::partition_record(ID, &assignment)],
+            ..v1::MetadataUpdate::default()
+        }
+    }
+
+    #[test]
+    fn an_assignment_is_remembered_after_the_map_lost_it() {
+        let known = Known::default().after(&update(1, 5), ME).expect("valid");
+        let empty = v1::MetadataUpdate {
+            full: true,
+            ..v1::MetadataUpdate::default()
+        };
+        let after = known.after(&empty, ME).expect("valid");
+        assert!(after.view.partitions.is_empty());
+        assert_eq!(
+            after.seen[&ID].assignment.partition_epoch,
+            PartitionEpoch(5)
+        );
+        // The store went back in time: the older record does not count.
+        let again = after.after(&update(1, 4), ME).expect("valid");
+        assert_eq!(
+            again.view.partitions[&ID].partition_epoch,
+            PartitionEpoch(5)
+        );
+    }
+
+    #[test]
+    fn what_others_hold_is_not_remembered() {
+        let known = Known::default().after(&update(2, 5), ME).expect("valid");
+        assert!(known.seen.is_empty());
+    }
+
+    #[test]
+    fn an_order_with_a_lower_epoch_deletes_nothing() {
+        let known = Known::default().after(&update(1, 5), ME).expect("valid");
+        assert!(!known.allows_delete(ID, PartitionEpoch(4)));
+        assert!(known.allows_delete(ID, PartitionEpoch(5)));
+    }
+
+    #[test]
+    fn all_of_it_survives_the_file() {
+        let mut known = Known::default().after(&update(1, 5), ME).expect("valid");
+        known.deleted(ID);
+        assert_eq!(Known::from_file(known.to_file()), Ok(known));
+    }
+}

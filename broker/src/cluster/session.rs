@@ -1,0 +1,380 @@
+//! The session with the active controller: dial, register, heartbeat; and again, for as long as the broker runs. The data plane goes on without it.
+
+use std::{net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
+
+use taffrail_api::{
+    WireError, transport,
+    v1::{
+        self, BrokerMessage, ControllerMessage, broker_message,
+        controller_client::ControllerClient, controller_message,
+    },
+};
+use taffrail_core::{BrokerNumber, ClusterId, ErrorCode};
+use tokio::{
+    net::lookup_host,
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Streaming, transport::Channel};
+
+use super::{
+    ActiveController,
+    apply::Instruction,
+    known::Known,
+    reports::{self, Reported},
+};
+use crate::{broker::Broker, datadir::identity::Identity, error::BrokerError};
+
+/// The protocol version of this release.
+const VERSION: u32 = 1;
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// A controller answers a registration after it has written its maps.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(3);
+const HEARTBEAT_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+/// Messages on their way to the controller. It is behind by minutes of heartbeats if this is full.
+const OUTBOX_MESSAGES_MAX: usize = 256;
+
+/// Keeps the session. The one owner of the identity.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) identity: Identity,
+    pub(crate) client_endpoint: v1::Endpoint,
+    pub(crate) known: watch::Receiver<Arc<Known>>,
+    pub(crate) instructions: mpsc::Sender<Instruction>,
+    pub(crate) active: watch::Sender<Option<ActiveController>>,
+}
+
+/// A session that a controller has accepted.
+struct Open {
+    outbox: mpsc::Sender<BrokerMessage>,
+    inbox: Streaming<ControllerMessage>,
+    registered: v1::Registered,
+    channel: Channel,
+}
+
+/// Why there is no session.
+enum NoSession {
+    /// Try the next address, and later this one again.
+    Retry(WireError),
+    /// The broker must not go on.
+    Fatal(BrokerError),
+}
+
+impl Session {
+    /// Runs until the broker stops.
+    ///
+    /// # Errors
+    /// A controller refused this broker for good.
+    pub(crate) async fn run(mut self) -> Result<(), BrokerError> {
+        let stopped = self.broker.stopped.clone();
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let outcome = tokio::select! {
+                () = stopped.cancelled() => return Ok(()),
+                outcome = self.once() => outcome,
+            };
+            self.active.send_replace(None);
+            self.broker.metrics.controller_connected.set(0);
+            match outcome {
+                Ok(reason) => {
+                    tracing::warn!(%reason, "the session with the controller ended; serving goes on");
+                    backoff = BACKOFF_MIN;
+                }
+                Err(NoSession::Retry(error)) => tracing::debug!(%error, "no controller yet"),
+                Err(NoSession::Fatal(error)) => return Err(error),
+            }
+            let jitter = (self.broker.environment.random)() % (backoff.as_millis() as u64 / 2 + 1);
+            tokio::select! {
+                () = stopped.cancelled() => return Ok(()),
+                () = sleep(backoff + Duration::from_millis(jitter)) => {}
+            }
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// One round over all addresses, and the session with the first active controller. The reason why it ended.
+    async fn once(&mut self) -> Result<WireError, NoSession> {
+        let mut last = WireError::new(
+            ErrorCode::ControllerUnavailable,
+            "no controller address resolves",
+        );
+        for address in self.addresses().await {
+            match self.open(address).await {
+                Ok(open) => {
+                    self.confirm(&open.registered).await?;
+                    return Ok(self.keep(open, address).await);
+                }
+                Err(NoSession::Retry(error)) => last = error,
+                Err(fatal) => return Err(fatal),
+            }
+        }
+        Err(NoSession::Retry(last))
+    }
+
+    async fn addresses(&self) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        for name in &self.broker.config.controllers {
+            match lookup_host(name).await {
+                Ok(found) => addresses.extend(found),
+                Err(error) => tracing::debug!(%name, %error, "cannot resolve a controller"),
+            }
+        }
+        addresses
+    }
+
+    async fn open(&self, address: SocketAddr) -> Result<Open, NoSession> {
+        let unavailable = |what: &str, reason: String| {
+            NoSession::Retry(WireError::new(
+                ErrorCode::ControllerUnavailable,
+                format!("{what} {address}: {reason}"),
+            ))
+        };
+        let mut endpoint = transport::endpoint(&address.to_string())
+            .map_err(|e| unavailable("dial", e.to_string()))?
+            .connect_timeout(DIAL_TIMEOUT);
+        if let Some(origin) = self.broker.config.controller_origin() {
+            endpoint = endpoint.origin(origin);
+        }
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|e| unavailable("dial", e.to_string()))?;
+        let (outbox, outgoing) = mpsc::channel(OUTBOX_MESSAGES_MAX);
+        let register = broker_message::Message::Register(self.register());
+        // The channel is new and has room.
+        let _ = outbox.try_send(message(register));
+        let mut client = ControllerClient::new(channel.clone())
+            .max_decoding_message_size(transport::CALL_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX);
+        let first = async {
+            let mut inbox = client
+                .session(ReceiverStream::new(outgoing))
+                .await?
+                .into_inner();
+            Ok::<_, tonic::Status>((inbox.message().await?, inbox))
+        };
+        let (first, inbox) = timeout(REGISTER_TIMEOUT, first)
+            .await
+            .map_err(|_| unavailable("register with", "no answer in time".to_owned()))?
+            .map_err(|status| NoSession::Retry((&status).into()))?;
+        match first.and_then(|m| m.message) {
+            Some(controller_message::Message::Registered(registered)) => Ok(Open {
+                outbox,
+                inbox,
+                registered,
+                channel,
+            }),
+            Some(controller_message::Message::NotActive(_)) => Err(NoSession::Retry(
+                WireError::new(ErrorCode::NotActive, format!("{address} is a standby")),
+            )),
+            Some(controller_message::Message::Refused(refused)) => Err(refusal(refused)),
+            _ => Err(unavailable(
+                "register with",
+                "an answer that is none".to_owned(),
+            )),
+        }
+    }
+
+    fn register(&self) -> v1::Register {
+        let known = self.known.borrow();
+        v1::Register {
+            cluster_id: self
+                .identity
+                .cluster
+                .map_or_else(String::new, |c| c.to_string()),
+            broker_uuid: bytes::Bytes::copy_from_slice(self.identity.broker.as_bytes()),
+            candidates: self
+                .identity
+                .candidates
+                .iter()
+                .map(|i| (*i).into())
+                .collect(),
+            name: self.broker.config.name.clone(),
+            rack: self.broker.config.rack.clone().unwrap_or_default(),
+            client_endpoint: Some(self.client_endpoint.clone()),
+            replication_endpoint: None,
+            versions: Some(v1::VersionRange {
+                min: VERSION,
+                max: VERSION,
+            }),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            process_id: std::process::id(),
+            highest_stamp: Some(known.view.stamp.into()),
+            stored: reports::stored(&known, &self.broker.partitions.all()),
+            broker_number: self.broker.membership.number().map(|n| n.0),
+        }
+    }
+
+    /// Makes the registration durable. Nothing of the session counts before.
+    async fn confirm(&mut self, registered: &v1::Registered) -> Result<(), NoSession> {
+        let cluster: ClusterId = registered.cluster_id.parse().map_err(|e| {
+            NoSession::Retry(WireError::invalid(format!(
+                "the controller's cluster id: {e}"
+            )))
+        })?;
+        if let Some(ours) = self.identity.cluster.filter(|ours| *ours != cluster) {
+            return Err(NoSession::Fatal(BrokerError::Refused(WireError::new(
+                ErrorCode::ForeignCluster,
+                format!(
+                    "the data directory belongs to cluster {ours}, the controller to {cluster}; use the right data directory or controller"
+                ),
+            ))));
+        }
+        if registered.version != VERSION {
+            return Err(NoSession::Fatal(BrokerError::Refused(WireError::new(
+                ErrorCode::UnsupportedVersion,
+                format!(
+                    "the controller chose protocol version {}, this release speaks {VERSION}; upgrade the older side",
+                    registered.version
+                ),
+            ))));
+        }
+        let mut identity = self.identity.clone();
+        let confirmed =
+            tokio::task::spawn_blocking(move || identity.confirm(cluster).map(|()| identity));
+        match confirmed.await {
+            Ok(Ok(identity)) => self.identity = identity,
+            Ok(Err(error)) => {
+                return Err(NoSession::Retry(WireError::new(
+                    error.code(),
+                    error.to_string(),
+                )));
+            }
+            Err(error) => {
+                return Err(NoSession::Retry(WireError::new(
+                    ErrorCode::Internal,
+                    error.to_string(),
+                )));
+            }
+        }
+        self.broker
+            .membership
+            .set_number(BrokerNumber(registered.broker_number));
+        Ok(())
+    }
+
+    /// Heartbeats up, updates down, until something breaks.
+    async fn keep(&self, mut open: Open, address: SocketAddr) -> WireError {
+        tracing::info!(controller = %address, broker = open.registered.broker_number,
+            incarnation = %self.identity.incarnation(), "registered");
+        self.active.send_replace(Some(ActiveController {
+            channel: open.channel.clone(),
+        }));
+        self.broker.metrics.controller_connected.set(1);
+        let mut ticks = interval(heartbeat_interval(&open.registered));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let failed = CancellationToken::new();
+        let mut reported = Reported::default();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    if let Err(error) = self.heartbeat(&open.outbox, &mut reported) {
+                        return error;
+                    }
+                }
+                () = self.broker.report_now.notified() => {
+                    if let Err(error) = self.heartbeat(&open.outbox, &mut reported) {
+                        return error;
+                    }
+                }
+                () = failed.cancelled() => {
+                    return WireError::new(ErrorCode::StaleController, "an update could not be obeyed");
+                }
+                received = open.inbox.message() => {
+                    if let ControlFlow::Break(error) = self.receive(received, &open.outbox, &failed).await {
+                        return error;
+                    }
+                }
+            }
+        }
+    }
+
+    fn heartbeat(
+        &self,
+        outbox: &mpsc::Sender<BrokerMessage>,
+        reported: &mut Reported,
+    ) -> Result<(), WireError> {
+        let space = &self.broker.space;
+        let heartbeat = v1::Heartbeat {
+            incarnation: Some(self.identity.incarnation().into()),
+            applied: Some(self.broker.membership.applied().into()),
+            disk_total_bytes: space.total_bytes(),
+            disk_free_bytes: space.free_bytes(),
+            partitions: reported.changes(&self.broker.partitions.all()),
+            disk_full: space.is_full(),
+        };
+        outbox
+            .try_send(message(broker_message::Message::Heartbeat(heartbeat)))
+            .map_err(|e| {
+                WireError::new(
+                    ErrorCode::ControllerUnavailable,
+                    format!("the controller does not read: {e}"),
+                )
+            })
+    }
+
+    async fn receive(
+        &self,
+        received: Result<Option<ControllerMessage>, tonic::Status>,
+        outbox: &mpsc::Sender<BrokerMessage>,
+        failed: &CancellationToken,
+    ) -> ControlFlow<WireError> {
+        let unavailable = |reason: &str| {
+            ControlFlow::Break(WireError::new(ErrorCode::ControllerUnavailable, reason))
+        };
+        match received {
+            Err(status) => ControlFlow::Break((&status).into()),
+            Ok(None) => unavailable("the controller ended the session"),
+            Ok(Some(received)) => match received.message {
+                Some(controller_message::Message::Update(update)) => {
+                    let instruction = Instruction {
+                        update,
+                        outbox: outbox.clone(),
+                        failed: failed.clone(),
+                    };
+                    match self.instructions.send(instruction).await {
+                        Ok(()) => ControlFlow::Continue(()),
+                        Err(_) => unavailable("the broker stops"),
+                    }
+                }
+                Some(controller_message::Message::Refused(refused)) => {
+                    ControlFlow::Break(refused.error.unwrap_or_default().into())
+                }
+                Some(controller_message::Message::NotActive(_)) => {
+                    unavailable("the controller is no longer active")
+                }
+                Some(controller_message::Message::Registered(_)) | None => {
+                    ControlFlow::Continue(())
+                }
+            },
+        }
+    }
+}
+
+/// Some refusals are for good: the volume is another cluster's, or no common version.
+fn refusal(refused: v1::Refused) -> NoSession {
+    let error: WireError = refused.error.unwrap_or_default().into();
+    if error.retriable {
+        NoSession::Retry(error)
+    } else {
+        NoSession::Fatal(BrokerError::Refused(error))
+    }
+}
+
+fn heartbeat_interval(registered: &v1::Registered) -> Duration {
+    match registered.heartbeat_interval_ms {
+        0 => HEARTBEAT_INTERVAL_DEFAULT,
+        ms => Duration::from_millis(u64::from(ms)),
+    }
+}
+
+const fn message(message: broker_message::Message) -> BrokerMessage {
+    BrokerMessage {
+        message: Some(message),
+    }
+}

@@ -1,0 +1,133 @@
+//! Every partition directory, opened in parallel on threads of their own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use taffrail_core::{ClusterId, TopicPartition};
+use taffrail_log::{Disk, LogConfig, LogError, PartitionLog, read_identity};
+
+use super::{DataDir, io_error, parse_partition_dir_name};
+use crate::error::BrokerError;
+
+/// Recovery reads a lot: several partitions at a time keep the disk busy.
+const OPENING_THREADS: usize = 8;
+
+/// A partition directory.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) id: TopicPartition,
+    pub(crate) topic_name: String,
+    pub(crate) log: Result<PartitionLog, LogError>,
+}
+
+/// Opens all of them. Everything an opened log holds is durable.
+pub(crate) fn open_all(
+    dir: &DataDir,
+    disk: &Arc<dyn Disk>,
+    cluster: Option<ClusterId>,
+    config_of: impl Fn(TopicPartition) -> LogConfig + Sync,
+) -> Result<Vec<Found>, BrokerError> {
+    let paths = list(dir)?;
+    let (next, found) = (
+        AtomicUsize::new(0),
+        Mutex::new(Vec::with_capacity(paths.len())),
+    );
+    thread::scope(|scope| {
+        for _ in 0..OPENING_THREADS.min(paths.len()) {
+            scope.spawn(|| {
+                while let Some((id, path)) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let opened = open(*id, path, disk, cluster, config_of(*id));
+                    found
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(opened);
+                }
+            });
+        }
+    });
+    found
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_iter()
+        .filter_map(Result::transpose)
+        .collect()
+}
+
+fn list(dir: &DataDir) -> Result<Vec<(TopicPartition, PathBuf)>, BrokerError> {
+    let partitions = dir.partitions();
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&partitions).map_err(io_error("list", &partitions))? {
+        let path = entry.map_err(io_error("list", &partitions))?.path();
+        let name = path.file_name().and_then(|n| n.to_str());
+        if let Some(id) = name.and_then(parse_partition_dir_name) {
+            paths.push((id, path));
+        } else {
+            tracing::warn!(path = %path.display(), "not a partition directory; left alone");
+        }
+    }
+    Ok(paths)
+}
+
+/// `None`: a directory that was never completed, and that holds nothing.
+fn open(
+    id: TopicPartition,
+    path: &Path,
+    disk: &Arc<dyn Disk>,
+    cluster: Option<ClusterId>,
+    config: LogConfig,
+) -> Result<Option<Found>, BrokerError> {
+    let identity = match read_identity(&**disk, path) {
+        Ok(identity) => identity,
+        Err(LogError::NoIdentity { dir }) => {
+            tracing::warn!(path = %dir.display(), "an incomplete partition directory; left alone");
+            return Ok(None);
+        }
+        Err(error) => {
+            return Ok(Some(Found {
+                id,
+                topic_name: String::new(),
+                log: Err(error),
+            }));
+        }
+    };
+    if let Some(expected) = cluster.filter(|c| *c != identity.cluster) {
+        return Err(BrokerError::ForeignPartition {
+            path: path.to_owned(),
+            found: identity.cluster.to_string(),
+            expected: expected.to_string(),
+        });
+    }
+    let log = open_log(path, disk, config);
+    if let Err(error) = &log {
+        tracing::error!(topic = %identity.topic_name, partition = %id.partition, %error, "cannot open the partition");
+    }
+    Ok(Some(Found {
+        id,
+        topic_name: identity.topic_name,
+        log,
+    }))
+}
+
+fn open_log(
+    path: &Path,
+    disk: &Arc<dyn Disk>,
+    config: LogConfig,
+) -> Result<PartitionLog, LogError> {
+    let opened = PartitionLog::open(Arc::clone(disk), path, config)?;
+    let (mut log, recovery) = (opened.log, opened.recovery);
+    if !recovery.clean_stop {
+        tracing::info!(path = %path.display(), scanned_bytes = recovery.scanned_bytes, torn = ?recovery.torn,
+            indexes_rebuilt = recovery.indexes_rebuilt, log_end = %log.log_end(), "recovered after a crash");
+    }
+    // What a crash of the process left in the page cache is not durable before this.
+    let token = log.sync_token();
+    token.sync()?;
+    log.synced(&token)?;
+    Ok(log)
+}

@@ -1,0 +1,17 @@
+//! The disk threads. One writes: it owns every log, and writes all that waits over all partitions. Several sync: each dirty file once,
+//! while the next group is being written.
+//!
+//! ```text
+//!  request tasks ──Append──▶ inbox ──▶ writer ──SyncJob──▶ inbox ──▶ sync-0 .. sync-7 ──▶ answers, high watermark
+//!                                        ▲                                │
+//!                                        └───────────SyncDone─────────────┘
+//! ```
+
+pub(crate) mod handle;
+mod inbox;
+pub(crate) mod maintenance;
+pub(crate) mod space;
+mod sync_pool;
+mod writer;
+
+pub(crate) use handle::{DiskHandle, start};

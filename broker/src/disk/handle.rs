@@ -1,0 +1,157 @@
+//! What the rest of the broker sees of the disk threads.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use taffrail_api::WireError;
+use taffrail_core::{Durability, ErrorCode, TopicPartition};
+use taffrail_log::{LogConfig, LogError, PartitionLog};
+use tokio::sync::oneshot;
+
+use super::{inbox::Inbox, space::Space, sync_pool::SyncPool, writer::Writer};
+use crate::{
+    environment::Environment,
+    metrics::Metrics,
+    partition::{Partition, append::Append, commit::SyncDone},
+};
+
+/// What the writer is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    Append(Append),
+    Adopt {
+        partition: Arc<Partition>,
+        log: Box<PartitionLog>,
+        durability: Durability,
+    },
+    Configure {
+        id: TopicPartition,
+        config: LogConfig,
+        durability: Durability,
+    },
+    Delete {
+        id: TopicPartition,
+        reply: oneshot::Sender<Result<(), LogError>>,
+    },
+    SyncDone(SyncDone),
+    SyncInBackground,
+    Expire,
+    Checkpoint,
+    Close {
+        reply: oneshot::Sender<usize>,
+    },
+}
+
+/// Talks to the disk threads.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskHandle {
+    inbox: Arc<Inbox<Command>>,
+}
+
+/// The threads, to be joined.
+#[derive(Debug)]
+pub(crate) struct DiskThreads(Mutex<Vec<JoinHandle<()>>>);
+
+/// Starts the threads.
+pub(crate) fn start(
+    sync_threads: usize,
+    environment: &Environment,
+    space: &Arc<Space>,
+    metrics: &Arc<Metrics>,
+) -> io::Result<(DiskHandle, DiskThreads)> {
+    let inbox = Arc::new(Inbox::default());
+    let (pool, mut threads) = SyncPool::start(sync_threads, &inbox, metrics)?;
+    let writer = Writer::new(
+        Arc::clone(&inbox),
+        pool,
+        environment.clone(),
+        Arc::clone(space),
+        Arc::clone(metrics),
+    );
+    threads.push(
+        thread::Builder::new()
+            .name("disk-writer".into())
+            .spawn(move || writer.run())?,
+    );
+    Ok((DiskHandle { inbox }, DiskThreads(Mutex::new(threads))))
+}
+
+impl DiskHandle {
+    /// Queues a request. It is answered in any case.
+    pub(crate) fn append(&self, append: Append) {
+        if let Err(Command::Append(append)) = self.inbox.push(Command::Append(append)) {
+            append.responder.answer(Err(WireError::new(
+                ErrorCode::ShuttingDown,
+                "the broker is stopping; retry with the new leader",
+            )));
+        }
+    }
+
+    /// Hands a log to the writer.
+    pub(crate) fn adopt(
+        &self,
+        partition: &Arc<Partition>,
+        log: PartitionLog,
+        durability: Durability,
+    ) {
+        self.tell(Command::Adopt {
+            partition: Arc::clone(partition),
+            log: Box::new(log),
+            durability,
+        });
+    }
+
+    pub(crate) fn configure(&self, id: TopicPartition, config: LogConfig, durability: Durability) {
+        self.tell(Command::Configure {
+            id,
+            config,
+            durability,
+        });
+    }
+
+    /// Removes a log's files. No error if the writer does not know it.
+    pub(crate) async fn delete(&self, id: TopicPartition) -> Result<(), LogError> {
+        let (reply, done) = oneshot::channel();
+        self.tell(Command::Delete { id, reply });
+        done.await.unwrap_or(Ok(()))
+    }
+
+    pub(crate) fn sync_in_background(&self) {
+        self.tell(Command::SyncInBackground);
+    }
+
+    pub(crate) fn expire(&self) {
+        self.tell(Command::Expire);
+    }
+
+    pub(crate) fn checkpoint(&self) {
+        self.tell(Command::Checkpoint);
+    }
+
+    /// Writes and syncs what is queued, leaves clean-stop marks and ends the threads. The number of logs that could not be closed cleanly.
+    pub(crate) async fn close(&self) -> usize {
+        let (reply, done) = oneshot::channel();
+        self.tell(Command::Close { reply });
+        done.await.unwrap_or(0)
+    }
+
+    fn tell(&self, command: Command) {
+        // Closed: the broker stops, and nothing of this matters any more.
+        let _ = self.inbox.push(command);
+    }
+}
+
+impl DiskThreads {
+    /// Waits for the threads after a close.
+    pub(crate) fn join(&self) {
+        let threads = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a disk thread panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Threads that sync. Concurrent syncs of many files share the file system's journal commits.
+
+use std::{
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use super::{handle::Command, inbox::Inbox};
+use crate::{metrics::Metrics, partition::commit::SyncJob};
+
+/// Hands jobs to the sync threads; closes them when dropped.
+#[derive(Debug)]
+pub(super) struct SyncPool {
+    jobs: Arc<Inbox<SyncJob>>,
+}
+
+impl SyncPool {
+    pub(super) fn start(
+        count: usize,
+        writer: &Arc<Inbox<Command>>,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+        let jobs = Arc::new(Inbox::<SyncJob>::default());
+        let mut threads = Vec::with_capacity(count);
+        for number in 0..count {
+            let (jobs, writer, metrics) =
+                (Arc::clone(&jobs), Arc::clone(writer), Arc::clone(metrics));
+            threads.push(
+                thread::Builder::new()
+                    .name(format!("disk-sync-{number}"))
+                    .spawn(move || {
+                        while let Some(job) = jobs.take_one() {
+                            // Closed only after the last sync was waited for.
+                            let _ = writer.push(Command::SyncDone(job.run(&metrics)));
+                        }
+                    })?,
+            );
+        }
+        Ok((Self { jobs }, threads))
+    }
+
+    pub(super) fn push(&self, job: SyncJob) {
+        // Only dropping the pool closes it.
+        let _ = self.jobs.push(job);
+    }
+}
+
+impl Drop for SyncPool {
+    fn drop(&mut self) {
+        self.jobs.close();
+    }
+}

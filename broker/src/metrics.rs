@@ -1,0 +1,228 @@
+//! What `/metrics` shows. Names and units are API:
+//!
+//! ```text
+//! taffrail_broker_produce_bytes_total{topic}            batches stored
+//! taffrail_broker_produce_records_total{topic}          records in them
+//! taffrail_broker_fetch_bytes_total{topic}              batches sent to consumers
+//! taffrail_broker_requests_total{call}                  requests, by call
+//! taffrail_broker_errors_total{call,code}               requests answered with an error
+//! taffrail_broker_produce_seconds                       from the request's arrival to its answer
+//! taffrail_broker_fetch_seconds                         the same, the long poll included
+//! taffrail_broker_sync_seconds                          one fdatasync
+//! taffrail_broker_group_requests, .._group_bytes        what one round of the disk thread wrote
+//! taffrail_broker_sync_bytes                            what one sync made durable
+//! taffrail_broker_connections                           open connections on the client port
+//! taffrail_broker_queue_bytes                           batches between network and disk
+//! taffrail_broker_controller_connected                  1: the session with the active controller is open
+//! taffrail_broker_disk_free_bytes, .._disk_total_bytes  the volume
+//! taffrail_broker_disk_full                             1: produce is refused
+//! taffrail_broker_partitions{state}                     leader, other, stray, offline
+//! taffrail_broker_partition_log_bytes{topic,partition}  and .._log_start_offset, .._high_watermark, .._log_end_offset
+//! ```
+
+mod collect;
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use taffrail_core::ErrorCode;
+
+pub(crate) use collect::PartitionCollector;
+
+/// Label of everything that is counted by topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TopicLabel {
+    topic: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabel {
+    call: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabel {
+    call: &'static str,
+    code: &'static str,
+}
+
+/// A topic's counters, held by its partitions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TopicMetrics {
+    pub(crate) produce_bytes: Counter,
+    pub(crate) produce_records: Counter,
+    pub(crate) fetch_bytes: Counter,
+}
+
+/// Everything a broker counts.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    produce_bytes: Family<TopicLabel, Counter>,
+    produce_records: Family<TopicLabel, Counter>,
+    fetch_bytes: Family<TopicLabel, Counter>,
+    requests: Family<CallLabel, Counter>,
+    errors: Family<ErrorLabel, Counter>,
+    produce_seconds: Latency,
+    fetch_seconds: Latency,
+    sync_seconds: Latency,
+    group_requests: Size,
+    group_bytes: Size,
+    sync_bytes: Size,
+    pub(crate) connections: Gauge,
+    pub(crate) controller_connected: Gauge,
+}
+
+/// 50 microseconds to 26 seconds.
+#[derive(Debug)]
+struct Latency(Histogram);
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(50e-6, 2.0, 20)))
+    }
+}
+
+/// 1 to 16 million.
+#[derive(Debug)]
+struct Size(Histogram);
+
+impl Default for Size {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(1.0, 4.0, 13)))
+    }
+}
+
+impl Metrics {
+    /// Registers all of them but what is collected at each scrape.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("taffrail_broker");
+        registry.register_with_unit(
+            "produce",
+            "Batches stored",
+            Unit::Bytes,
+            self.produce_bytes.clone(),
+        );
+        registry.register(
+            "produce_records",
+            "Records stored",
+            self.produce_records.clone(),
+        );
+        registry.register_with_unit(
+            "fetch",
+            "Batches sent to consumers",
+            Unit::Bytes,
+            self.fetch_bytes.clone(),
+        );
+        registry.register("requests", "Requests by call", self.requests.clone());
+        registry.register(
+            "errors",
+            "Requests answered with an error",
+            self.errors.clone(),
+        );
+        registry.register_with_unit(
+            "produce",
+            "From the arrival of a produce request to its answer",
+            Unit::Seconds,
+            self.produce_seconds.0.clone(),
+        );
+        registry.register_with_unit(
+            "fetch",
+            "From the arrival of a fetch request to its answer",
+            Unit::Seconds,
+            self.fetch_seconds.0.clone(),
+        );
+        registry.register_with_unit(
+            "sync",
+            "One sync of one log",
+            Unit::Seconds,
+            self.sync_seconds.0.clone(),
+        );
+        registry.register(
+            "group_requests",
+            "Requests written in one round",
+            self.group_requests.0.clone(),
+        );
+        registry.register_with_unit(
+            "group",
+            "Written in one round",
+            Unit::Bytes,
+            self.group_bytes.0.clone(),
+        );
+        registry.register_with_unit(
+            "sync",
+            "Made durable by one sync",
+            Unit::Bytes,
+            self.sync_bytes.0.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections on the client port",
+            self.connections.clone(),
+        );
+        registry.register(
+            "controller_connected",
+            "1 while the session with the active controller is open",
+            self.controller_connected.clone(),
+        );
+    }
+
+    /// A topic's counters, to be kept.
+    pub(crate) fn topic(&self, topic: &str) -> TopicMetrics {
+        let label = TopicLabel {
+            topic: topic.to_owned(),
+        };
+        TopicMetrics {
+            produce_bytes: self.produce_bytes.get_or_create_owned(&label),
+            produce_records: self.produce_records.get_or_create_owned(&label),
+            fetch_bytes: self.fetch_bytes.get_or_create_owned(&label),
+        }
+    }
+
+    /// A call's counter, to be kept by whoever counts often.
+    pub(crate) fn requests(&self, call: &'static str) -> Counter {
+        self.requests.get_or_create_owned(&CallLabel { call })
+    }
+
+    pub(crate) fn error(&self, call: &'static str, code: ErrorCode) {
+        self.errors
+            .get_or_create(&ErrorLabel {
+                call,
+                code: code.name(),
+            })
+            .inc();
+    }
+
+    pub(crate) fn produced(&self, elapsed: Duration) {
+        self.produce_seconds.0.observe(elapsed.as_secs_f64());
+    }
+
+    pub(crate) fn fetched(&self, elapsed: Duration) {
+        self.fetch_seconds.0.observe(elapsed.as_secs_f64());
+    }
+
+    pub(crate) fn group_written(&self, requests: u64, bytes: u64) {
+        self.group_requests.0.observe(requests as f64);
+        self.group_bytes.0.observe(bytes as f64);
+    }
+
+    pub(crate) fn synced(&self, elapsed: Duration, bytes: u64) {
+        self.sync_seconds.0.observe(elapsed.as_secs_f64());
+        self.sync_bytes.0.observe(bytes as f64);
+    }
+}
+
+/// The registry as Prometheus reads it.
+pub(crate) fn render(registry: &Arc<Registry>) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    encode(&mut text, registry)?;
+    Ok(text)
+}

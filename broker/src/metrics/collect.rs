@@ -1,0 +1,154 @@
+//! What is looked up at each scrape instead of being counted.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Unit,
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    disk::space::Space,
+    partition::{Partition, standing::Role, table::PartitionTable},
+};
+
+/// Partitions, queue and volume at the time of a scrape.
+#[derive(Debug)]
+pub(crate) struct PartitionCollector {
+    pub(crate) partitions: Arc<PartitionTable>,
+    pub(crate) space: Arc<Space>,
+    pub(crate) queue: Arc<Semaphore>,
+    pub(crate) queue_bytes_max: usize,
+}
+
+type Labels = [(&'static str, String)];
+
+impl Collector for PartitionCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut partitions = self.partitions.all();
+        partitions.sort_by(|a, b| (&a.topic_name, a.id).cmp(&(&b.topic_name, b.id)));
+        states(&mut encoder, &partitions)?;
+        for (name, help, unit, value) in OF_PARTITIONS {
+            let samples = partitions.iter().map(|p| (labels(p), value(p)));
+            family(&mut encoder, name, help, unit.as_ref(), samples)?;
+        }
+        let queued = self
+            .queue_bytes_max
+            .saturating_sub(self.queue.available_permits());
+        let single = [
+            (
+                "queue",
+                "Batches between network and disk",
+                Some(Unit::Bytes),
+                queued as u64,
+            ),
+            (
+                "disk_free",
+                "Free on the volume",
+                Some(Unit::Bytes),
+                self.space.free_bytes(),
+            ),
+            (
+                "disk_total",
+                "Size of the volume",
+                Some(Unit::Bytes),
+                self.space.total_bytes(),
+            ),
+            (
+                "disk_full",
+                "1 while produce is refused",
+                None,
+                u64::from(self.space.is_full()),
+            ),
+        ];
+        for (name, help, unit, value) in single {
+            family(
+                &mut encoder,
+                name,
+                help,
+                unit.as_ref(),
+                std::iter::once((vec![], value)),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn states(
+    encoder: &mut DescriptorEncoder<'_>,
+    partitions: &[Arc<Partition>],
+) -> Result<(), fmt::Error> {
+    let count = |state: &str| partitions.iter().filter(|p| state_of(p) == state).count() as u64;
+    let samples = ["leader", "other", "stray", "offline"]
+        .map(|state| (vec![("state", state.to_owned())], count(state)));
+    family(
+        encoder,
+        "partitions",
+        "Partitions on this broker",
+        None,
+        samples.into_iter(),
+    )
+}
+
+type Value = fn(&Partition) -> u64;
+
+const OF_PARTITIONS: [(&str, &str, Option<Unit>, Value); 4] = [
+    ("partition_log", "Size of the log", Some(Unit::Bytes), |p| {
+        p.progress.bytes()
+    }),
+    (
+        "partition_log_start_offset",
+        "First record there is",
+        None,
+        |p| p.progress.log_start().0,
+    ),
+    (
+        "partition_high_watermark",
+        "Next record to become visible",
+        None,
+        |p| p.progress.high_watermark().0,
+    ),
+    (
+        "partition_log_end_offset",
+        "Next record to be appended",
+        None,
+        |p| p.progress.log_end().0,
+    ),
+];
+
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    samples: impl Iterator<Item = (Vec<(&'static str, String)>, u64)>,
+) -> Result<(), fmt::Error> {
+    let name = format!("taffrail_broker_{name}");
+    let mut metric = encoder.encode_descriptor(&name, help, unit, MetricType::Gauge)?;
+    for (labels, value) in samples {
+        let labels: &Labels = &labels;
+        ConstGauge::new(value as i64).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn labels(partition: &Partition) -> Vec<(&'static str, String)> {
+    vec![
+        ("topic", partition.topic_name.to_string()),
+        ("partition", partition.id.partition.to_string()),
+    ]
+}
+
+fn state_of(partition: &Partition) -> &'static str {
+    if partition.fault().is_some() {
+        return "offline";
+    }
+    match partition.standing().role {
+        Role::Leader => "leader",
+        Role::Other { .. } => "other",
+        Role::Stray => "stray",
+    }
+}

@@ -1,0 +1,153 @@
+//! One partition as every task sees it. The way of a record: `verify` (on the request's task) -> `append` (the disk thread writes) ->
+//! `commit` (a sync thread makes it durable, moves the high watermark, answers) -> `fetch`.
+
+pub(crate) mod ack;
+pub(crate) mod append;
+pub(crate) mod chain;
+pub(crate) mod commit;
+pub(crate) mod fetch;
+pub(crate) mod progress;
+pub(crate) mod standing;
+pub(crate) mod table;
+pub(crate) mod verify;
+pub(crate) mod waiters;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use taffrail_api::WireError;
+use taffrail_core::{ErrorCode, LeaderEpoch, PartitionFault, TopicPartition};
+use taffrail_log::{LogError, LogReader};
+
+use self::{progress::Progress, standing::Standing, waiters::Waiters};
+use crate::metrics::TopicMetrics;
+
+/// One partition on this broker.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) id: TopicPartition,
+    pub(crate) topic_name: Arc<str>,
+    pub(crate) progress: Progress,
+    pub(crate) waiters: Waiters,
+    pub(crate) metrics: TopicMetrics,
+    /// `None`: the log could not be opened, and `fault` says why.
+    reader: Option<LogReader>,
+    standing: RwLock<Arc<Standing>>,
+    fault: RwLock<Option<Fault>>,
+}
+
+/// Why a partition is offline on this broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: PartitionFault,
+    pub(crate) message: String,
+}
+
+impl Fault {
+    pub(crate) fn of(error: &LogError) -> Self {
+        Self {
+            kind: error.fault().unwrap_or(PartitionFault::Io),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl Partition {
+    /// A partition that can be read.
+    pub(crate) fn new(
+        id: TopicPartition,
+        topic_name: Arc<str>,
+        reader: LogReader,
+        metrics: TopicMetrics,
+    ) -> Self {
+        Self::with(id, topic_name, Some(reader), None, metrics)
+    }
+
+    /// A partition whose log cannot be opened.
+    pub(crate) fn broken(
+        id: TopicPartition,
+        topic_name: Arc<str>,
+        fault: Fault,
+        metrics: TopicMetrics,
+    ) -> Self {
+        Self::with(id, topic_name, None, Some(fault), metrics)
+    }
+
+    fn with(
+        id: TopicPartition,
+        topic_name: Arc<str>,
+        reader: Option<LogReader>,
+        fault: Option<Fault>,
+        metrics: TopicMetrics,
+    ) -> Self {
+        Self {
+            id,
+            topic_name,
+            progress: Progress::default(),
+            waiters: Waiters::default(),
+            metrics,
+            reader,
+            standing: RwLock::new(Arc::new(Standing::stray())),
+            fault: RwLock::new(fault),
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        *self
+            .standing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
+        self.waiters.wake();
+    }
+
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes the partition offline. The first fault stays: later ones are its consequences.
+    pub(crate) fn fail(&self, fault: Fault) {
+        {
+            let mut slot = self.fault.write().unwrap_or_else(PoisonError::into_inner);
+            if slot.is_some() {
+                return;
+            }
+            tracing::error!(topic = %self.topic_name, partition = %self.id.partition, reason = %fault.message,
+                "partition is offline");
+            *slot = Some(fault);
+        }
+        self.waiters.wake();
+    }
+
+    /// May a request of `epoch` be served here as by the leader?
+    pub(crate) fn check_leads(
+        &self,
+        epoch: Option<LeaderEpoch>,
+    ) -> Result<Arc<Standing>, WireError> {
+        if let Some(fault) = self.fault() {
+            return Err(self.offline(&fault.message));
+        }
+        let standing = self.standing();
+        standing.check(epoch).map_err(|(code, message)| {
+            WireError::new(code, format!("{}: {message}", self.label()))
+        })?;
+        Ok(standing)
+    }
+
+    pub(crate) fn offline(&self, reason: &str) -> WireError {
+        WireError::new(
+            ErrorCode::PartitionOffline,
+            format!("{} is offline on this broker: {reason}", self.label()),
+        )
+    }
+
+    /// `topic/partition`, for messages.
+    pub(crate) fn label(&self) -> String {
+        format!("{}/{}", self.topic_name, self.id.partition)
+    }
+}

@@ -1,0 +1,32 @@
+//! The gRPC services of the client port.
+//!
+//! ```text
+//! server       accept, limit, serve, drain
+//! service      taffrail.v1.Broker: Produce and Fetch without copies, the rest with the usual codec
+//! produce      batches in, acknowledgements out
+//! fetch        long polls
+//! offsets      ListOffsets
+//! metadata     GetMetadata, WatchMetadata
+//! gateway      Publish and Subscribe, for thin clients
+//! admin        forwarded to the active controller
+//! ```
+
+mod admin;
+mod fetch;
+mod gateway;
+mod metadata;
+mod offsets;
+mod produce;
+pub(crate) mod server;
+mod service;
+
+use taffrail_api::{stream::Route, transport::ROUTE_HEADER};
+
+/// Does the caller ask to be routed?
+fn route_of(headers: &http::HeaderMap) -> Route {
+    if headers.get(ROUTE_HEADER).is_some_and(|v| v == "1") {
+        Route::Through
+    } else {
+        Route::Direct
+    }
+}

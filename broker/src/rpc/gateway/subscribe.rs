@@ -1,0 +1,319 @@
+//! Records out: a loop of fetches, decoded.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream::BoxStream};
+use taffrail_api::{
+    WireError, convert,
+    stream::{FetchedChunks, Route},
+    v1::{
+        FetchPartition, FetchRequest, Header, ListOffsetsRequest, OffsetQuery, SubscribeRequest,
+        SubscribeResponse, SubscribedRecord, offset_query::Position, subscribe_request::Start,
+    },
+};
+use taffrail_core::{ErrorCode, Offset, TopicId};
+use taffrail_record::{records, split};
+use tokio::{sync::mpsc, time::sleep};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::find_topic;
+use crate::{
+    broker::Broker,
+    rpc::{fetch::fetch, offsets},
+};
+
+const RECORDS_DEFAULT: usize = 500;
+const RECORDS_MAX: usize = 10_000;
+/// One wait at the tail. New partitions are found after it.
+const WAIT_MS: u32 = 1_000;
+/// One fetch: decoded records are held in memory.
+const FETCH_BYTES: u32 = 1 << 20;
+/// Answers that the client has not taken yet.
+const ANSWERS_MAX: usize = 2;
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+type Answers = mpsc::Sender<Result<SubscribeResponse, Status>>;
+
+/// A subscription under way.
+struct Subscription {
+    broker: Arc<Broker>,
+    topic_name: String,
+    topic: TopicId,
+    /// Empty: all.
+    chosen: Vec<u32>,
+    start: Position,
+    records_max: usize,
+    next: BTreeMap<u32, Offset>,
+    /// With `until_end`: where to stop.
+    ends: Option<BTreeMap<u32, Offset>>,
+}
+
+/// Finds the positions, then streams until the client ends the call.
+pub(super) async fn subscribe(
+    broker: &Arc<Broker>,
+    request: SubscribeRequest,
+) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, WireError> {
+    let (topic, _, partitions) = find_topic(broker, &request.topic)?;
+    if let Some(unknown) = request
+        .partitions
+        .iter()
+        .find(|p| partitions.iter().all(|known| known.partition.0 != **p))
+    {
+        return Err(WireError::new(
+            ErrorCode::UnknownPartition,
+            format!(
+                "there is no partition {unknown}, topic {} has {}",
+                request.topic,
+                partitions.len()
+            ),
+        ));
+    }
+    let mut subscription = Subscription {
+        broker: Arc::clone(broker),
+        topic_name: request.topic,
+        topic,
+        start: Position::Latest(true),
+        records_max: match request.max_records {
+            0 => RECORDS_DEFAULT,
+            n => (n as usize).min(RECORDS_MAX),
+        },
+        chosen: request.partitions,
+        next: BTreeMap::new(),
+        ends: None,
+    };
+    let wanted = subscription.partitions()?;
+    match request.start {
+        Some(Start::Offset(offset)) => {
+            let [partition] = wanted[..] else {
+                return Err(WireError::invalid(
+                    "a start offset needs exactly one partition; name it in partitions",
+                ));
+            };
+            subscription
+                .next
+                .insert(partition, convert::offset_from_wire(offset)?);
+        }
+        Some(Start::Earliest(true)) => subscription.start = Position::Earliest(true),
+        Some(Start::TimestampMs(ms)) => subscription.start = Position::TimestampMs(ms),
+        _ => {}
+    }
+    subscription.find(&wanted).await?;
+    // Partitions that are added later are read from their beginning.
+    subscription.start = Position::Earliest(true);
+    if request.until_end {
+        subscription.ends = Some(
+            subscription
+                .offsets(&wanted, Position::Latest(true))
+                .await?,
+        );
+    }
+    let (answers, stream) = mpsc::channel(ANSWERS_MAX);
+    broker.streams.spawn(subscription.run(answers));
+    Ok(ReceiverStream::new(stream).boxed())
+}
+
+impl Subscription {
+    async fn run(mut self, answers: Answers) {
+        let draining = self.broker.draining.clone();
+        let error = tokio::select! {
+            () = answers.closed() => return,
+            () = draining.cancelled() => Broker::shutting_down(),
+            outcome = self.deliver(&answers) => match outcome {
+                Ok(()) => return,
+                Err(error) => error,
+            },
+        };
+        self.broker.metrics.error("subscribe", error.code);
+        // The client may be gone.
+        let _ = answers.send(Err(error.into())).await;
+    }
+
+    /// Until the ends are reached, or for ever.
+    async fn deliver(&mut self, answers: &Answers) -> Result<(), WireError> {
+        loop {
+            let wanted = match self.refresh().await {
+                Ok(wanted) => wanted,
+                Err(error) if error.retriable && error.code != ErrorCode::UnknownTopic => {
+                    sleep(RETRY_INTERVAL).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if wanted.is_empty() && self.ends.is_some() {
+                return Ok(());
+            }
+            let request = FetchRequest {
+                request_id: 0,
+                partitions: wanted.iter().map(|p| self.fetch_partition(*p)).collect(),
+                min_bytes: 1,
+                max_wait_ms: WAIT_MS,
+                max_bytes: FETCH_BYTES,
+            };
+            let fetched = fetch(&self.broker, request, Route::Through).await;
+            let mut retry = false;
+            for partition in fetched.partitions {
+                match partition.head.error.clone().map(WireError::from) {
+                    Some(error) if error.retriable => retry = true,
+                    Some(error) => return Err(error),
+                    None => self.decode(partition, answers).await?,
+                }
+            }
+            if retry {
+                sleep(RETRY_INTERVAL).await;
+            }
+        }
+    }
+
+    /// The partitions to fetch from, new ones included.
+    async fn refresh(&mut self) -> Result<Vec<u32>, WireError> {
+        let mut wanted = self.partitions()?;
+        if let Some(ends) = &self.ends {
+            wanted.retain(|p| {
+                ends.get(p)
+                    .is_some_and(|end| self.next.get(p).is_none_or(|next| next < end))
+            });
+        }
+        let new: Vec<_> = wanted
+            .iter()
+            .copied()
+            .filter(|p| !self.next.contains_key(p))
+            .collect();
+        if !new.is_empty() {
+            self.find(&new).await?;
+        }
+        // So that no partition is always the last one.
+        if !wanted.is_empty() {
+            let turn = (self.broker.environment.random)() % wanted.len() as u64;
+            wanted.rotate_left(turn as usize);
+        }
+        Ok(wanted)
+    }
+
+    fn partitions(&self) -> Result<Vec<u32>, WireError> {
+        let (id, _, all) = find_topic(&self.broker, &self.topic_name)?;
+        if id != self.topic {
+            return Err(WireError::new(
+                ErrorCode::UnknownTopic,
+                format!(
+                    "topic {} was deleted and created anew; subscribe again",
+                    self.topic_name
+                ),
+            ));
+        }
+        let all = all.into_iter().map(|p| p.partition.0);
+        Ok(all
+            .filter(|p| self.chosen.is_empty() || self.chosen.contains(p))
+            .collect())
+    }
+
+    async fn find(&mut self, partitions: &[u32]) -> Result<(), WireError> {
+        let missing: Vec<_> = partitions
+            .iter()
+            .copied()
+            .filter(|p| !self.next.contains_key(p))
+            .collect();
+        let found = self.offsets(&missing, self.start).await?;
+        self.next.extend(found);
+        Ok(())
+    }
+
+    async fn offsets(
+        &self,
+        partitions: &[u32],
+        position: Position,
+    ) -> Result<BTreeMap<u32, Offset>, WireError> {
+        let query = |partition: &u32| OffsetQuery {
+            topic_id: Bytes::copy_from_slice(self.topic.as_bytes()),
+            partition: *partition,
+            leader_epoch: -1,
+            position: Some(position),
+        };
+        let request = ListOffsetsRequest {
+            queries: partitions.iter().map(query).collect(),
+        };
+        let response = offsets::list(&self.broker, request, Route::Through)
+            .await
+            .map_err(|status| WireError::from(&status))?;
+        response
+            .answers
+            .into_iter()
+            .map(|answer| match answer.error {
+                Some(error) => Err(error.into()),
+                None => Ok((answer.partition, convert::offset_from_wire(answer.offset)?)),
+            })
+            .collect()
+    }
+
+    fn fetch_partition(&self, partition: u32) -> FetchPartition {
+        let offset = self.next.get(&partition).copied().unwrap_or_default();
+        FetchPartition {
+            topic_id: Bytes::copy_from_slice(self.topic.as_bytes()),
+            partition,
+            leader_epoch: -1,
+            offset: convert::offset_to_wire(offset),
+            max_bytes: FETCH_BYTES,
+        }
+    }
+
+    async fn decode(&mut self, fetched: FetchedChunks, answers: &Answers) -> Result<(), WireError> {
+        let partition = fetched.head.partition;
+        let limit = self.broker.config.limits.decompressed_bytes_max;
+        let corrupt = |e: taffrail_record::BatchError| WireError::new(e.code(), e.to_string());
+        for chunk in fetched.chunks {
+            for batch in split(&chunk) {
+                let (header, batch) = batch.map_err(corrupt)?;
+                let mut ready = Vec::new();
+                for record in records(batch, limit).map_err(corrupt)? {
+                    let record = record.map_err(corrupt)?;
+                    if self.is_wanted(partition, record.offset) {
+                        ready.push(to_wire(partition, record));
+                    }
+                }
+                self.next.insert(partition, header.next_offset());
+                while !ready.is_empty() {
+                    let rest = ready.split_off(ready.len().min(self.records_max));
+                    let records = std::mem::replace(&mut ready, rest);
+                    if answers
+                        .send(Ok(SubscribeResponse { records }))
+                        .await
+                        .is_err()
+                    {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch may begin before the position, and reach beyond the end.
+    fn is_wanted(&self, partition: u32, offset: Offset) -> bool {
+        let begun = self.next.get(&partition).is_none_or(|next| offset >= *next);
+        let over = self
+            .ends
+            .as_ref()
+            .and_then(|ends| ends.get(&partition))
+            .is_some_and(|end| offset >= *end);
+        begun && !over
+    }
+}
+
+fn to_wire(partition: u32, record: taffrail_record::Record) -> SubscribedRecord {
+    SubscribedRecord {
+        partition,
+        offset: convert::offset_to_wire(record.offset),
+        timestamp_ms: record.timestamp_ms,
+        key: record.key,
+        value: record.value,
+        headers: record
+            .headers
+            .into_iter()
+            .map(|h| Header {
+                key: h.key,
+                value: h.value,
+            })
+            .collect(),
+    }
+}

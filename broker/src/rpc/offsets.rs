@@ -1,0 +1,122 @@
+//! `ListOffsets`: earliest, latest, by record time.
+
+use std::sync::Arc;
+
+use taffrail_api::{
+    WireError, convert,
+    stream::Route,
+    v1::{self, OffsetAnswer, OffsetQuery, offset_query::Position},
+};
+use taffrail_core::{BrokerNumber, ErrorCode, Offset};
+use tonic::Status;
+
+use crate::{
+    broker::{Broker, Place},
+    partition::Partition,
+};
+
+/// One answer for each query, in order.
+pub(super) async fn list(
+    broker: &Arc<Broker>,
+    request: v1::ListOffsetsRequest,
+    route: Route,
+) -> Result<v1::ListOffsetsResponse, Status> {
+    broker.metrics.requests("list_offsets").inc();
+    let max = broker.config.limits.partitions_per_request_max;
+    if request.queries.len() > max {
+        return Err(WireError::invalid(format!(
+            "more than {max} queries in one request; send several"
+        ))
+        .into());
+    }
+    let mut answers = Vec::with_capacity(request.queries.len());
+    for query in request.queries {
+        let answer = match answer(broker, &query, route).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                broker.metrics.error("list_offsets", error.code);
+                failure(&query, error)
+            }
+        };
+        answers.push(answer);
+    }
+    Ok(v1::ListOffsetsResponse { answers })
+}
+
+async fn answer(
+    broker: &Arc<Broker>,
+    query: &OffsetQuery,
+    route: Route,
+) -> Result<OffsetAnswer, WireError> {
+    let id = convert::topic_partition(&query.topic_id, query.partition)?;
+    match broker.place(id, route)? {
+        Place::There(leader) => remote(broker, leader, query).await,
+        Place::Here(partition) => {
+            let standing = partition.check_leads(convert::known_epoch(query.leader_epoch)?)?;
+            let (offset, timestamp_ms) = local(&partition, query.position).await?;
+            Ok(OffsetAnswer {
+                topic_id: query.topic_id.clone(),
+                partition: query.partition,
+                offset: convert::offset_to_wire(offset),
+                timestamp_ms,
+                leader_epoch: convert::epoch_to_wire(standing.leader_epoch),
+                error: None,
+            })
+        }
+    }
+}
+
+async fn local(
+    partition: &Arc<Partition>,
+    position: Option<Position>,
+) -> Result<(Offset, i64), WireError> {
+    match position {
+        Some(Position::Earliest(true)) => Ok((partition.progress.log_start(), -1)),
+        Some(Position::Latest(true)) => Ok((partition.progress.high_watermark(), -1)),
+        Some(Position::TimestampMs(timestamp_ms)) => {
+            // Taken before the lookup: what comes in between is found by the fetch from here.
+            let latest = partition.progress.high_watermark();
+            let partition = Arc::clone(partition);
+            let found = tokio::task::spawn_blocking(move || partition.offset_at(timestamp_ms))
+                .await
+                .unwrap_or_else(|e| {
+                    Err(WireError::new(
+                        ErrorCode::Internal,
+                        format!("looking up: {e}"),
+                    ))
+                })?;
+            Ok(found.unwrap_or((latest, -1)))
+        }
+        _ => Err(WireError::invalid(
+            "position is missing; set earliest or latest to true, or timestamp_ms",
+        )),
+    }
+}
+
+async fn remote(
+    broker: &Broker,
+    leader: BrokerNumber,
+    query: &OffsetQuery,
+) -> Result<OffsetAnswer, WireError> {
+    let request = v1::ListOffsetsRequest {
+        queries: vec![query.clone()],
+    };
+    let response = broker.peers.list_offsets(leader, request).await?;
+    response.answers.into_iter().next().ok_or_else(|| {
+        WireError::new(
+            ErrorCode::LeaderUnreachable,
+            format!("broker {leader} gave no answer; retry"),
+        )
+    })
+}
+
+fn failure(query: &OffsetQuery, error: WireError) -> OffsetAnswer {
+    OffsetAnswer {
+        topic_id: query.topic_id.clone(),
+        partition: query.partition,
+        offset: -1,
+        timestamp_ms: -1,
+        leader_epoch: -1,
+        error: Some(error.into()),
+    }
+}

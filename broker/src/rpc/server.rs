@@ -1,0 +1,186 @@
+//! The client port: accepts up to a limit, serves, drains.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{Stream, stream};
+use taffrail_api::{
+    transport,
+    v1::{self, admin_server::AdminServer, gateway_server::GatewayServer},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::{admin::AdminService, gateway::GatewayService, service::BrokerService};
+use crate::{broker::Broker, error::BrokerError};
+
+/// The process is out of file descriptors or memory: give it a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until the broker drains and every call has ended.
+pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<(), BrokerError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in [
+        "taffrail.v1.Broker",
+        "taffrail.v1.Gateway",
+        "taffrail.v1.Admin",
+    ] {
+        health
+            .set_service_status(service, tonic_health::ServingStatus::Serving)
+            .await;
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|e| BrokerError::Serve(e.to_string()))?;
+    let limit = transport::CALL_MESSAGE_BYTES_MAX;
+    let draining = broker.draining.clone();
+    let connections = accept(Arc::clone(&broker), listener);
+    transport::server()
+        .add_service(BrokerService::new(Arc::clone(&broker)))
+        .add_service(
+            GatewayServer::new(GatewayService::new(Arc::clone(&broker)))
+                .max_decoding_message_size(limit)
+                .max_encoding_message_size(limit),
+        )
+        .add_service(
+            AdminServer::new(AdminService::new(broker))
+                .max_decoding_message_size(limit)
+                .max_encoding_message_size(limit),
+        )
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(connections, async move {
+            draining.cancelled().await;
+            for service in [
+                "",
+                "taffrail.v1.Broker",
+                "taffrail.v1.Gateway",
+                "taffrail.v1.Admin",
+            ] {
+                health
+                    .set_service_status(service, tonic_health::ServingStatus::NotServing)
+                    .await;
+            }
+        })
+        .await
+        .map_err(|e| BrokerError::Serve(e.to_string()))
+}
+
+fn accept(
+    broker: Arc<Broker>,
+    listener: TcpListener,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let max = broker.config.limits.connections_max;
+    let room = Arc::new(Semaphore::new(max));
+    stream::unfold(
+        (broker, listener, room),
+        move |(broker, listener, room)| async move {
+            loop {
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                };
+                let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                    broker
+                        .metrics
+                        .error("connect", taffrail_core::ErrorCode::ResourceExhausted);
+                    tracing::warn!(
+                        connections_max = max,
+                        "refused a connection: there are too many"
+                    );
+                    continue;
+                };
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection went away while it was accepted");
+                    continue;
+                }
+                let gauge = broker.metrics.connections.clone();
+                gauge.inc();
+                let connection = Connection {
+                    stream,
+                    gauge,
+                    _permit: permit,
+                };
+                return Some((Ok(connection), (broker, listener, room)));
+            }
+        },
+    )
+}
+
+/// A connection that counts.
+struct Connection {
+    stream: TcpStream,
+    gauge: prometheus_client::metrics::gauge::Gauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    /// Without this h2 would copy every batch.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

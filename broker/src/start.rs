@@ -1,0 +1,395 @@
+//! From settings to a running broker, and its one way to stop.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use taffrail_api::v1::Endpoint;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore, mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    broker::Broker,
+    cluster::{
+        Membership,
+        apply::{Conductor, log_config, standing_of},
+        known::Known,
+        session::Session,
+    },
+    config::BrokerConfig,
+    datadir::{
+        DataDir,
+        ballast::Ballast,
+        identity::Identity,
+        metadata_file::MetadataFile,
+        scan::{self, Found},
+    },
+    disk::{self, handle::DiskThreads, maintenance, space::Space},
+    environment::Environment,
+    error::BrokerError,
+    http,
+    metrics::{Metrics, PartitionCollector},
+    partition::{Fault, Partition, table::PartitionTable},
+    peers::Peers,
+    rpc,
+};
+
+/// Updates waiting to be obeyed. The controller sends one at a time for each change.
+const INSTRUCTIONS_MAX: usize = 64;
+
+/// Runs a broker until `shutdown` resolves, then stops it cleanly.
+///
+/// # Errors
+/// It cannot start, a controller refused it for good, or a server failed.
+pub async fn run(
+    config: BrokerConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), BrokerError> {
+    run_with(config, Environment::real(None), shutdown).await
+}
+
+/// As [`run`], in an environment of the caller's.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: BrokerConfig,
+    environment: Environment,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), BrokerError> {
+    let mut broker = start_with(config, environment).await?;
+    tracing::info!(client = %broker.client_addr(), http = ?broker.http_addr(), "serving");
+    let failure = tokio::select! {
+        () = shutdown => None,
+        failure = broker.failed() => Some(failure),
+    };
+    broker.stop().await;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Starts a broker.
+///
+/// # Errors
+/// A setting makes no sense, an address is taken, or the data directory is locked, damaged, another cluster's or of a newer format.
+pub async fn start(config: BrokerConfig) -> Result<RunningBroker, BrokerError> {
+    start_with(config, Environment::real(None)).await
+}
+
+/// As [`start`], in an environment of the caller's.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(
+    config: BrokerConfig,
+    environment: Environment,
+) -> Result<RunningBroker, BrokerError> {
+    config.check()?;
+    let client = listen(config.client_listen).await?;
+    let http = match config.http_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let prepared = {
+        let (config, environment) = (config.clone(), environment.clone());
+        tokio::task::spawn_blocking(move || prepare(&config, &environment))
+            .await
+            .map_err(|e| BrokerError::Serve(format!("opening the data directory: {e}")))??
+    };
+    assemble(config, environment, prepared, client, http)
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let failed = |source| BrokerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// What was read from the data directory.
+struct Prepared {
+    dir: DataDir,
+    identity: Identity,
+    file: MetadataFile,
+    known: Known,
+    space: Space,
+    found: Vec<Found>,
+}
+
+/// Blocking: locks the directory, makes the next incarnation durable, opens every log.
+fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared, BrokerError> {
+    let started = std::time::Instant::now();
+    let dir = DataDir::open(&config.data_dir)?;
+    let identity = Identity::next_start(&dir, &*environment.random)?;
+    let file = MetadataFile::of(&dir);
+    let known = file.load()?;
+    let space = Space::new(
+        Arc::clone(&environment.disk),
+        dir.path().to_owned(),
+        Ballast::of(&dir, config.disk.ballast_bytes),
+        config.disk.free_bytes_min,
+    );
+    space.look();
+    let found = scan::open_all(&dir, &environment.disk, identity.cluster, |id| {
+        log_config(known.config_of(id))
+    })?;
+    tracing::info!(partitions = found.len(), elapsed_ms = started.elapsed().as_millis() as u64,
+        incarnation = %identity.incarnation(), "opened the data directory");
+    Ok(Prepared {
+        dir,
+        identity,
+        file,
+        known,
+        space,
+        found,
+    })
+}
+
+fn assemble(
+    config: BrokerConfig,
+    environment: Environment,
+    prepared: Prepared,
+    client: (TcpListener, SocketAddr),
+    http: Option<(TcpListener, SocketAddr)>,
+) -> Result<RunningBroker, BrokerError> {
+    let Prepared {
+        dir,
+        identity,
+        file,
+        known,
+        space,
+        found,
+    } = prepared;
+    let me = known
+        .view
+        .brokers
+        .iter()
+        .find(|(_, b)| b.uuid[..] == identity.broker.as_bytes()[..])
+        .map(|(number, _)| *number);
+    let membership = Membership::new(identity.incarnation(), me, known.view.stamp);
+    let (space, metrics) = (Arc::new(space), Arc::new(Metrics::default()));
+    let (disk, threads) = disk::start(config.disk.sync_threads, &environment, &space, &metrics)
+        .map_err(|e| BrokerError::Serve(format!("starting disk threads: {e}")))?;
+    let (known_sender, known_receiver) = watch::channel(Arc::new(known));
+    let (active_sender, active_receiver) = watch::channel(None);
+    let partitions = Arc::new(PartitionTable::default());
+    let queue = Arc::new(Semaphore::new(config.limits.queue_bytes_max));
+    let registry = registry(
+        &metrics,
+        &partitions,
+        &space,
+        &queue,
+        config.limits.queue_bytes_max,
+    );
+    let client_endpoint = advertised(&config, client.1)?;
+    let broker = Arc::new(Broker {
+        environment,
+        membership,
+        partitions,
+        disk,
+        space,
+        known: known_receiver.clone(),
+        active_controller: active_receiver,
+        peers: Peers::new(known_receiver.clone()),
+        metrics,
+        queue,
+        report_now: Notify::new(),
+        draining: CancellationToken::new(),
+        stopped: CancellationToken::new(),
+        streams: TaskTracker::new(),
+        config,
+    });
+    for found in found {
+        take_in(&broker, found, &known_sender.borrow());
+    }
+    let (instructions, received) = mpsc::channel(INSTRUCTIONS_MAX);
+    let conductor = Conductor {
+        broker: Arc::clone(&broker),
+        dir: Arc::new(dir),
+        file,
+        known: known_sender,
+    };
+    let session = Session {
+        broker: Arc::clone(&broker),
+        identity,
+        client_endpoint,
+        known: known_receiver,
+        instructions,
+        active: active_sender,
+    };
+    let mut tasks = JoinSet::new();
+    let (disk, space, settings, stopped) = (
+        broker.disk.clone(),
+        Arc::clone(&broker.space),
+        broker.config.disk.clone(),
+        broker.stopped.clone(),
+    );
+    tasks.spawn(async move {
+        maintenance::run(disk, space, settings, stopped).await;
+        Ok(())
+    });
+    tasks.spawn(async move {
+        conductor.run(received).await;
+        Ok(())
+    });
+    tasks.spawn(session.run());
+    let (client_listener, client_addr) = client;
+    let clients = tokio::spawn(rpc::server::serve(Arc::clone(&broker), client_listener));
+    let http_addr = http.as_ref().map(|(_, address)| *address);
+    if let Some((listener, _)) = http {
+        tasks.spawn(http::serve(Arc::clone(&broker), registry, listener));
+    }
+    Ok(RunningBroker {
+        broker,
+        client_addr,
+        http_addr,
+        tasks,
+        clients,
+        threads,
+    })
+}
+
+fn registry(
+    metrics: &Metrics,
+    partitions: &Arc<PartitionTable>,
+    space: &Arc<Space>,
+    queue: &Arc<Semaphore>,
+    queue_bytes_max: usize,
+) -> Arc<Registry> {
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    registry.register_collector(Box::new(PartitionCollector {
+        partitions: Arc::clone(partitions),
+        space: Arc::clone(space),
+        queue: Arc::clone(queue),
+        queue_bytes_max,
+    }));
+    Arc::new(registry)
+}
+
+/// A partition that was on the disk. One that is this broker's alone serves at once, with or without a controller.
+fn take_in(broker: &Broker, found: Found, known: &Known) {
+    let Found {
+        id,
+        topic_name,
+        log,
+    } = found;
+    let topic_name: Arc<str> = topic_name.into();
+    let metrics = broker.metrics.topic(&topic_name);
+    let standing = standing_of(broker, id, known);
+    let partition = match log {
+        Ok(log) => {
+            let partition = Arc::new(Partition::new(id, topic_name, log.reader(), metrics));
+            broker.disk.adopt(&partition, log, standing.durability);
+            partition
+        }
+        Err(error) => Arc::new(Partition::broken(
+            id,
+            topic_name,
+            Fault::of(&error),
+            metrics,
+        )),
+    };
+    partition.set_standing(standing);
+    broker.partitions.insert(partition);
+}
+
+/// How clients reach this broker.
+fn advertised(config: &BrokerConfig, bound: SocketAddr) -> Result<Endpoint, BrokerError> {
+    if let Some(address) = &config.client_advertised {
+        return Endpoint::parse(address)
+            .map_err(|e| BrokerError::config(format!("client_advertised: {}", e.message)));
+    }
+    let host = if bound.ip().is_unspecified() {
+        tracing::warn!(
+            "listening on all addresses, advertising 127.0.0.1; set client_advertised for clients elsewhere"
+        );
+        "127.0.0.1".to_owned()
+    } else {
+        bound.ip().to_string()
+    };
+    Ok(Endpoint {
+        host,
+        port: u32::from(bound.port()),
+    })
+}
+
+/// A broker that serves. Dropping it cuts everything off; [`Self::stop`] stops it cleanly.
+#[derive(Debug)]
+pub struct RunningBroker {
+    broker: Arc<Broker>,
+    client_addr: SocketAddr,
+    http_addr: Option<SocketAddr>,
+    tasks: JoinSet<Result<(), BrokerError>>,
+    clients: tokio::task::JoinHandle<Result<(), BrokerError>>,
+    threads: DiskThreads,
+}
+
+impl RunningBroker {
+    /// Where clients are served.
+    pub const fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// Where /metrics is served.
+    pub const fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+
+    /// Resolves once the broker is recovered and registered.
+    pub async fn ready(&self) {
+        self.broker.membership.registered().await;
+    }
+
+    /// Resolves when the broker cannot go on: a controller refused it for good, or a server failed. Stop it then.
+    pub async fn failed(&mut self) -> BrokerError {
+        loop {
+            let ended = tokio::select! {
+                Some(ended) = self.tasks.join_next() => ended,
+                ended = &mut self.clients => ended,
+            };
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error,
+                Err(error) => return BrokerError::Serve(format!("a task panicked: {error}")),
+            }
+        }
+    }
+
+    /// Stops accepting, finishes what is under way within the deadline, writes and syncs what is queued, leaves clean-stop marks.
+    pub async fn stop(mut self) {
+        let deadline = Duration::from_millis(self.broker.config.shutdown_timeout_ms);
+        tracing::info!("stopping");
+        self.broker.draining.cancel();
+        self.broker.streams.close();
+        let drained = async {
+            self.broker.streams.wait().await;
+            if !self.clients.is_finished() {
+                // Its failure was the reason to stop, or does not matter any more.
+                let _ = (&mut self.clients).await;
+            }
+        };
+        if timeout(deadline, drained).await.is_err() {
+            tracing::warn!(
+                ?deadline,
+                "calls were still open at the deadline and are cut off"
+            );
+        }
+        self.clients.abort();
+        let unclean = self.broker.disk.close().await;
+        let threads = self.threads;
+        if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
+            tracing::error!(%error, "disk threads did not end");
+        }
+        self.broker.stopped.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::debug!(%error, "ended with an error while stopping");
+            }
+        }
+        tracing::info!(unclean, "stopped");
+    }
+}
