@@ -94,40 +94,45 @@ pub(super) fn consumed(read: &ReadBack) -> Outcome {
     Ok(())
 }
 
+/// What to type, and why.
+const NEXT: [(&str, &str); 6] = [
+    ("get topics", "what there is"),
+    ("describe flights", "all about the topic"),
+    (
+        "consume flights --from 2013-01-31T12:00:00Z --max 5",
+        "records from a time on",
+    ),
+    (
+        "consume flights --from latest --follow",
+        "wait for new ones",
+    ),
+    ("produce flights -", "send the lines that you type"),
+    (
+        "bench produce flights --records 100000 --size 1000",
+        "how fast it is",
+    ),
+];
+
 /// What to type.
 pub(super) fn what_next(embedded: &Embedded, once: bool) -> Outcome {
     let mut out = io::stdout();
     let program = program();
     let address = embedded.address();
-    let server = if address == DEFAULT_ADDRESS {
+    // With --once this address is gone in a moment.
+    let server = if once || address == DEFAULT_ADDRESS {
         String::new()
     } else {
         format!(" -s {address}")
     };
     if once {
-        writeln!(out, "\nStart it again with {program} dev, then type:")?;
+        writeln!(out, "\nStart it again with: {program} dev\nThen type:")?;
     } else {
         writeln!(out, "\nIt serves on. Type in another terminal:")?;
     }
-    for (command, what) in [
-        ("get topics", "what there is"),
-        (
-            "consume flights --from 2013-01-31T12:00:00Z --max 5",
-            "records from a time on",
-        ),
-        (
-            "consume flights --from latest --follow",
-            "wait for new ones",
-        ),
-        ("produce flights -", "send lines that you type"),
-        ("describe flights", "all about the topic"),
-        (
-            "bench produce flights --records 100000 --size 1000",
-            "how fast it is",
-        ),
-    ] {
-        let line = format!("{program} {command}{server}");
-        writeln!(out, "  {line:<70} # {what}")?;
+    let lines = NEXT.map(|(command, why)| (format!("{program} {command}{server}"), why));
+    let width = lines.iter().map(|(line, _)| line.len()).max().unwrap_or(0);
+    for (line, why) in lines {
+        writeln!(out, "  {line:<width$}   # {why}")?;
     }
     if !once {
         writeln!(out, "\nMetrics: {}   Ctrl-C stops it.", embedded.metrics())?;

@@ -1,6 +1,6 @@
 //! Records of an iterator through a producer: reading, sending and waiting for acknowledgements go on side by side.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use taffrail_client::{Client, Delivery, ProducerConfig, Record, TopicProducer};
@@ -19,6 +19,8 @@ const CHUNK_RECORDS: usize = 256;
 const CHUNKS_AHEAD: usize = 8;
 /// Acknowledgements outstanding. The producer's own buffer is the real bound.
 const DELIVERIES_MAX: usize = 64 << 10;
+/// A file is in no hurry: fuller batches cost less.
+const LINGER: Duration = Duration::from_millis(5);
 /// How often the progress bar moves.
 const RECORDS_PER_TICK: u64 = 1_024;
 
@@ -47,6 +49,7 @@ pub(crate) async fn send_all(
     let started = Instant::now();
     let producer = client.producer(ProducerConfig {
         acks: acks.into(),
+        linger: LINGER,
         ..ProducerConfig::default()
     });
     let (deliveries, delivered) = mpsc::channel(DELIVERIES_MAX);
