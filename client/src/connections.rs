@@ -80,9 +80,7 @@ impl Connections {
                 Err(error) => with_causes(&error),
             }
         };
-        self.open()
-            .avoided
-            .insert(address.to_owned(), Instant::now());
+        self.avoid(address);
         for through in self.bootstrap.iter().filter(|b| plain(b) != address) {
             let Ok(channel) = self.dial(through).await else {
                 continue;
@@ -125,7 +123,10 @@ impl Connections {
     {
         let mut tried = Vec::new();
         let mut last = None;
-        for address in self.bootstrap.iter().chain(&others) {
+        let mut addresses: Vec<&String> = self.bootstrap.iter().chain(&others).collect();
+        // Those that did not answer a moment ago come last.
+        addresses.sort_by_key(|address| self.is_avoided(address));
+        for address in addresses {
             if tried.contains(&plain(address)) {
                 continue;
             }
@@ -133,6 +134,7 @@ impl Connections {
             let channel = match self.dial(address).await {
                 Ok(channel) => channel,
                 Err(error) => {
+                    self.avoid(address);
                     last.get_or_insert_with(|| unreachable(address, &error));
                     continue;
                 }
@@ -145,6 +147,7 @@ impl Connections {
                         return Err(error.into());
                     }
                     self.forget(address);
+                    self.avoid(address);
                     last = Some(error.into());
                 }
             }
@@ -171,6 +174,11 @@ impl Connections {
         open.avoided.remove(address);
         let entry = open.channels.entry(address.to_owned());
         Ok(entry.or_insert(channel).clone())
+    }
+
+    fn avoid(&self, address: &str) {
+        let avoided = &mut self.open().avoided;
+        avoided.insert(address.to_owned(), Instant::now());
     }
 
     fn is_avoided(&self, address: &str) -> bool {

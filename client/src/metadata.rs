@@ -6,7 +6,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use taffrail_api::v1;
-use taffrail_core::{BrokerNumber, ControllerStamp, PartitionIndex, TopicId};
+use taffrail_core::{
+    BrokerNumber, ControllerStamp, PartitionIndex, TopicId, rules::PARTITIONS_MAX,
+};
 
 pub(crate) use cache::MetadataCache;
 
@@ -129,7 +131,9 @@ fn broker(wire: v1::BrokerInfo) -> Option<(BrokerNumber, Broker)> {
     Some((BrokerNumber(wire.number), broker))
 }
 
-fn topic(wire: v1::TopicInfo) -> Option<Topic> {
+fn topic(mut wire: v1::TopicInfo) -> Option<Topic> {
+    // What is beyond cannot exist, and must not make us allocate for it.
+    wire.partitions.retain(|p| p.partition < PARTITIONS_MAX);
     let count = wire.partitions.iter().map(|p| p.partition + 1).max()?;
     let mut partitions = vec![Partition::default(); count as usize];
     for partition in wire.partitions {

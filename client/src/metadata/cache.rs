@@ -1,12 +1,19 @@
 //! The newest view, and how it is renewed.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use taffrail_api::v1::{self, broker_client::BrokerClient};
-use tonic::transport::Channel;
+use tokio::time::timeout;
+use tonic::{Status, transport::Channel};
 
 use super::Metadata;
 use crate::{connections::Connections, error::ClientError};
+
+/// A broker answers from memory; one that takes longer hangs, and the next one is asked.
+const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Shared by everything that one client makes.
 #[derive(Debug, Default)]
@@ -41,11 +48,11 @@ impl MetadataCache {
     }
 }
 
-async fn ask(
-    channel: Channel,
-    request: v1::GetMetadataRequest,
-) -> Result<v1::Metadata, tonic::Status> {
+async fn ask(channel: Channel, request: v1::GetMetadataRequest) -> Result<v1::Metadata, Status> {
     let mut client = BrokerClient::new(channel)
         .max_decoding_message_size(taffrail_api::transport::CALL_MESSAGE_BYTES_MAX);
-    Ok(client.get_metadata(request).await?.into_inner())
+    match timeout(ASK_TIMEOUT, client.get_metadata(request)).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_elapsed) => Err(Status::unavailable("it does not answer")),
+    }
 }

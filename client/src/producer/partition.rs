@@ -238,7 +238,8 @@ impl PartitionQueue {
             leader_epoch: state.leader_epoch,
             acks: wire_acks(self.shared.config.acks).into(),
             timeout_ms: self.timeout_ms(deadline, now),
-            chain: state.chain,
+            // 0 would ask for no order.
+            chain: state.chain + 1,
             batches: bytes,
         };
         self.settle(&mut state);

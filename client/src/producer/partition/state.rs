@@ -32,6 +32,7 @@ pub(super) struct State {
     pub(super) building: Option<Arc<Completion>>,
     /// A request of this chain failed: no other one is sent until all are answered.
     pub(super) recovering: bool,
+    /// Chains that broke.
     pub(super) chain: u32,
     /// Failures since the last success.
     pub(super) attempts: u32,
