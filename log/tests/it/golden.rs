@@ -60,7 +60,10 @@ fn the_bytes_that_are_written_are_those_of_the_golden_directory() {
     assert_eq!(golden, written.keys().cloned().collect::<Vec<_>>());
     for (name, bytes) in &written {
         let kept = fs::read(fixture().join(name)).expect("read");
-        assert!(kept == *bytes, "{name} changed: a new format needs a new version");
+        assert!(
+            kept == *bytes,
+            "{name} changed: a new format needs a new version"
+        );
     }
 }
 
@@ -75,8 +78,14 @@ fn the_golden_directory_is_read() {
     }
     let verified = inspect::verify(place.disk.clone(), &place.dir).expect("verify");
     assert_eq!(verified.findings, []);
-    assert_eq!((verified.segments, verified.sealed, verified.records), (4, 3, 14));
-    assert_eq!(read_identity(&*place.disk, &place.dir).expect("identity"), identity());
+    assert_eq!(
+        (verified.segments, verified.sealed, verified.records),
+        (4, 3, 14)
+    );
+    assert_eq!(
+        read_identity(&*place.disk, &place.dir).expect("identity"),
+        identity()
+    );
     let opened = place.open(config()).expect("open");
     assert!(opened.recovery.clean_stop);
     let log = opened.log;
@@ -89,6 +98,9 @@ fn the_golden_directory_is_read() {
     assert_eq!(log.oldest_append_time_ms(), Some(1_760_000_000_000));
     assert_eq!(headers_from(&log, Offset::ZERO).len(), 7);
     assert!(log.reader().verify_segment(Offset::ZERO).expect("sound"));
-    let found = log.reader().offset_for_timestamp(1_357_000_000_001).expect("lookup");
+    let found = log
+        .reader()
+        .offset_for_timestamp(1_357_000_000_001)
+        .expect("lookup");
     assert_eq!(found, Some((Offset(1), 1_357_000_000_001)));
 }

@@ -2,8 +2,10 @@
 
 mod append_and_read;
 mod common;
+mod concurrency;
 mod faults;
 mod golden;
+mod inspection;
 mod model;
 mod recovery;
 mod retention;
