@@ -23,7 +23,7 @@ use crate::{
     events::Events,
     metrics::Metrics,
     sweep,
-    topic::{self, Topics},
+    topic::{self, Owners, Topics},
     writes::Writer,
 };
 
@@ -76,6 +76,7 @@ pub(crate) async fn run(
         events: Events::new(client.clone(), &config.identity, metrics.clone()),
         writer: Writer::new(client.clone(), metrics.clone()),
         applied: cluster::Applied::default(),
+        owners: Owners::default(),
         tasks: TaskTracker::new(),
         client,
         config,

@@ -6,8 +6,13 @@ use kube::Client;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cluster::Applied, config::OperatorConfig, engines::Engines, events::Events, metrics::Metrics,
-    topic::Topics, writes::Writer,
+    cluster::Applied,
+    config::OperatorConfig,
+    engines::Engines,
+    events::Events,
+    metrics::Metrics,
+    topic::{Owners, Topics},
+    writes::Writer,
 };
 
 /// What every reconciler is given.
@@ -20,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) topics: Topics,
     pub(crate) applied: Applied,
+    pub(crate) owners: Owners,
     /// Cancelled when this operator is no longer active.
     pub(crate) stop: CancellationToken,
     /// What must have ended before another term begins.

@@ -26,6 +26,9 @@ pub enum OperatorError {
         /// Its answer.
         source: Box<kube::Error>,
     },
+    /// The Lease is lost and what ran under it does not end: the process must.
+    #[error("the work of a lost lease did not end in time; ending the process")]
+    Stuck,
     /// A cluster's controller did not start.
     #[error("the controller of {cluster} did not start: {source}")]
     Controller {

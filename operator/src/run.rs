@@ -25,13 +25,15 @@ use crate::{
 
 /// What is left of sessions after this is cut off.
 const DRAIN: Duration = Duration::from_secs(10);
+/// A term that does not end in this time never will: the process has to.
+const TERM_END: Duration = Duration::from_secs(20);
 /// Before a term that could not begin is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Serves its ports and, while it is the active one, runs every cluster, until `shutdown` resolves.
 ///
 /// # Errors
-/// A port is taken.
+/// A port is taken, or what was begun does not end.
 pub async fn run(
     config: OperatorConfig,
     client: Client,
@@ -71,20 +73,27 @@ pub async fn run(
         metrics: metrics.clone(),
     };
     ports.spawn(lease.run(active, reached, stop_ports.clone()));
-    let work = tokio::spawn(terms(
+    let stuck = CancellationToken::new();
+    let terms = Terms {
         client,
         config,
         engines,
         metrics,
-        is_active,
-        stop_work.clone(),
-    ));
+        stop: stop_work.clone(),
+        stuck: stuck.clone(),
+    };
+    let work = tokio::spawn(terms.run(is_active));
 
-    shutdown.await;
+    let result = tokio::select! {
+        () = shutdown => Ok(()),
+        () = stuck.cancelled() => Err(OperatorError::Stuck),
+    };
     tracing::info!("stopping");
     stop_work.cancel();
-    if let Err(error) = work.await {
-        tracing::error!(%error, "the work ended badly");
+    match timeout(TERM_END, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the work ended badly"),
+        Err(_) => tracing::error!("the work did not end in time"),
     }
     // The Lease is given back now that nothing acts on it any more.
     stop_ports.cancel();
@@ -92,7 +101,7 @@ pub async fn run(
     if timeout(DRAIN, ports.wait()).await.is_err() {
         tracing::warn!("some connections were still open");
     }
-    Ok(())
+    result
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, OperatorError> {
@@ -112,41 +121,51 @@ async fn until(is_active: &mut watch::Receiver<bool>, wanted: bool) {
 }
 
 /// One term after the other, each as long as the Lease is held.
-async fn terms(
+struct Terms {
     client: Client,
     config: OperatorConfig,
     engines: Arc<Engines>,
     metrics: Metrics,
-    mut is_active: watch::Receiver<bool>,
+    /// The operator is to end.
     stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = until(&mut is_active, true) => {}
+    /// Cancelled if a term does not end.
+    stuck: CancellationToken,
+}
+
+impl Terms {
+    async fn run(self, mut is_active: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = until(&mut is_active, true) => {}
+            }
+            if let Err(error) = self.one(&mut is_active).await {
+                tracing::warn!(%error, "the term could not begin; trying again");
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = sleep(RETRY) => {}
+                }
+            }
         }
-        let term = stop.child_token();
+    }
+
+    async fn one(&self, is_active: &mut watch::Receiver<bool>) -> Result<(), OperatorError> {
+        let term = self.stop.child_token();
         let work = active::run(
-            client.clone(),
-            config.clone(),
-            engines.clone(),
-            metrics.clone(),
+            self.client.clone(),
+            self.config.clone(),
+            self.engines.clone(),
+            self.metrics.clone(),
             term.clone(),
         );
         tokio::pin!(work);
-        let ended = tokio::select! {
-            ended = &mut work => ended,
-            () = until(&mut is_active, false) => {
-                term.cancel();
-                work.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::warn!(%error, "the term could not begin; trying again");
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(RETRY) => {}
-            }
+        tokio::select! {
+            ended = &mut work => return ended,
+            () = until(is_active, false) => term.cancel(),
         }
+        timeout(TERM_END, work).await.unwrap_or_else(|_| {
+            self.stuck.cancel();
+            Ok(())
+        })
     }
 }

@@ -9,12 +9,16 @@ use taffrail_core::DeletionPolicy;
 use taffrail_crds::BrokerCluster;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{context::Context, engines::ClusterKey, topic::claimed_names};
+use crate::{
+    context::Context,
+    engines::ClusterKey,
+    topic::{claimed_names, delete},
+};
 
 /// How often is looked.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// A topic without a resource is served for this long, so that replacing a resource (kubectl replace --force) does not interrupt it.
-const TOPIC_GRACE: Duration = Duration::from_secs(10);
+/// A topic without a resource is served for this long: what is watched may be behind what was written.
+const TOPIC_GRACE: Duration = Duration::from_secs(4);
 
 /// Looks until the operator is stopped.
 pub(crate) async fn run(clusters: Vec<reflector::Store<BrokerCluster>>, context: Arc<Context>) {
@@ -83,11 +87,9 @@ async fn retain_vanished_topics(
                 still_missing.insert(place, since);
                 continue;
             }
-            match handle
-                .delete_topic(&topic.name, DeletionPolicy::Retain)
-                .await
-            {
+            match delete(&handle, &topic.name, DeletionPolicy::Retain).await {
                 Ok(Deleted::Gone | Deleted::Retained | Deleted::Deleting { .. }) => {
+                    context.owners.forget(&key, &topic.name);
                     tracing::info!(cluster = %key, topic = topic.name, "topic has no resource any more; its data stays");
                 }
                 Err(error) => {

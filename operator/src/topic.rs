@@ -1,6 +1,8 @@
 //! Topic: resolved to its cluster, handed to the cluster's controller, and told how it fares.
 
+mod controller;
 mod deletion;
+mod owners;
 mod resolve;
 mod status;
 
@@ -12,10 +14,15 @@ use kube::{
     runtime::{controller::Action, reflector},
 };
 use taffrail_controller::{ApplyError, ControllerHandle};
-use taffrail_core::rules::{Violation, check_topic_name};
+use taffrail_core::{
+    DeletionPolicy,
+    rules::{Violation, check_topic_name},
+};
 use taffrail_crds::{Topic, conditions};
 
 use crate::{context::Context, error::OperatorError, paused::is_paused};
+pub(crate) use controller::delete;
+pub(crate) use owners::Owners;
 pub(crate) use resolve::claimed_names;
 use resolve::{Resolved, Unresolved, resolve};
 use status::{Sight, Verdict};
@@ -80,7 +87,7 @@ async fn look(topic: &Topic, context: &Context) -> Result<Action, OperatorError>
         sight.verdict = match &resolved {
             Ok(resolved) => {
                 deletion::keep_finalizer(topic, context).await?;
-                apply(topic, resolved).await
+                apply(topic, resolved, context).await
             }
             Err(unresolved) => Verdict::Refused(unresolved.reason(), unresolved.to_string()),
         };
@@ -94,14 +101,30 @@ async fn look(topic: &Topic, context: &Context) -> Result<Action, OperatorError>
 }
 
 /// Hands the topic to its controller.
-async fn apply(topic: &Topic, resolved: &Resolved) -> Verdict {
+async fn apply(topic: &Topic, resolved: &Resolved, context: &Context) -> Verdict {
     let Some(handle) = &resolved.handle else {
         return Verdict::Unavailable("the cluster's controller is not running".to_owned());
     };
-    match wanted(topic, resolved) {
-        Ok(spec) => hand_over(handle, &resolved.name, spec).await,
-        Err(violations) => refused(&ApplyError::Invalid(violations)),
+    let spec = match wanted(topic, resolved) {
+        Ok(spec) => spec,
+        Err(violations) => return refused(&ApplyError::Invalid(violations)),
+    };
+    let uid = topic.uid().unwrap_or_default();
+    if context
+        .owners
+        .is_anothers(&resolved.cluster, &resolved.name, &uid)
+    {
+        // The resource that this topic was made for is gone.
+        if let Err(error) = delete(handle, &resolved.name, DeletionPolicy::Retain).await {
+            return Verdict::Unavailable(error.to_string());
+        }
+        context.owners.forget(&resolved.cluster, &resolved.name);
     }
+    let verdict = hand_over(handle, &resolved.name, spec).await;
+    if matches!(verdict, Verdict::Accepted { .. }) {
+        context.owners.note(&resolved.cluster, &resolved.name, &uid);
+    }
+    verdict
 }
 
 fn wanted(topic: &Topic, resolved: &Resolved) -> Result<taffrail_core::TopicSpec, Vec<Violation>> {
@@ -126,7 +149,7 @@ async fn hand_over(
     name: &str,
     spec: taffrail_core::TopicSpec,
 ) -> Verdict {
-    match handle.apply_topic(name, spec, false).await {
+    match controller::apply(handle, name, spec).await {
         Ok(applied) => Verdict::Accepted {
             topic_id: applied.topic_id,
         },

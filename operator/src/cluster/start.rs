@@ -1,9 +1,10 @@
 //! The controller of a cluster: started once, told of new defaults, started again when it lost its office.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use taffrail_controller::{ControllerConfig, ControllerHandle, Environment, Mode};
 use taffrail_core::TopicDefaults;
+use tokio::time::timeout;
 use tonic::service::Routes;
 
 use crate::{
@@ -13,6 +14,9 @@ use crate::{
     store::KubeStore,
 };
 
+/// A controller answers, or is told again later.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Makes sure that the cluster's controller runs with `defaults`.
 pub(super) async fn ensure(
     key: &ClusterKey,
@@ -21,7 +25,8 @@ pub(super) async fn ensure(
 ) -> Result<(), OperatorError> {
     let running = context.engines.get(key).and_then(|engine| engine.running);
     if let Some(running) = running.filter(|running| running.handle.is_active()) {
-        running.handle.set_defaults(defaults).await;
+        // A controller that does not take them now is told again with the next look.
+        let _ = timeout(ANSWER_TIMEOUT, running.handle.set_defaults(defaults)).await;
         return Ok(());
     }
     let store = KubeStore::new(context.client.clone(), &key.namespace, &key.name);

@@ -6,7 +6,7 @@ use taffrail_controller::Deleted;
 use taffrail_core::DeletionPolicy;
 use taffrail_crds::Topic;
 
-use super::resolve::Resolved;
+use super::{controller, resolve::Resolved};
 use crate::{context::Context, error::OperatorError};
 
 /// Keeps the resource until its data is deleted.
@@ -39,8 +39,10 @@ pub(super) async fn finish(
         let Some(handle) = &resolved.handle else {
             return Ok(false);
         };
-        match handle.delete_topic(&resolved.name, policy(topic)).await {
-            Ok(Deleted::Gone | Deleted::Retained) => {}
+        match controller::delete(handle, &resolved.name, policy(topic)).await {
+            Ok(Deleted::Gone | Deleted::Retained) => {
+                context.owners.forget(&resolved.cluster, &resolved.name);
+            }
             Ok(Deleted::Deleting { pending }) => {
                 tracing::debug!(topic = resolved.name, pending, "data is being deleted");
                 return Ok(false);
