@@ -67,11 +67,15 @@ pub(crate) async fn run(args: ApplyArgs) -> Outcome {
     Ok(())
 }
 
-/// Says on standard error what `apply` does not do.
-pub(crate) fn tell_what_is_left_out(manifests: &Manifests) {
+/// Says on standard error what is not applied, since it is Kubernetes' own.
+pub(crate) fn tell_what_is_skipped(manifests: &Manifests) {
     for resource in &manifests.skipped {
         eprintln!("{resource} left out: only resources of taffrail.dev are applied here");
     }
+}
+
+fn tell_what_is_left_out(manifests: &Manifests) {
+    tell_what_is_skipped(manifests);
     if let Some(cluster) = &manifests.cluster {
         eprintln!(
             "brokercluster/{} left out: a running cluster keeps its settings; start one with: taffrail dev -f FILE",

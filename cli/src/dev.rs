@@ -11,7 +11,7 @@ use taffrail_broker::logging::LogControl;
 use tokio::time::Instant;
 
 use crate::{
-    apply::{apply_all, wait_until_ready},
+    apply::{apply_all, tell_what_is_skipped, wait_until_ready},
     connect,
     embedded::{Embedded, Listen, Options, interrupted},
     failure::Outcome,
@@ -39,6 +39,7 @@ pub(crate) struct DevArgs {
 /// Runs until a signal comes, or the cluster fails.
 pub(crate) async fn run(args: DevArgs, log: LogControl) -> Outcome {
     let manifests = manifest::read(&args.filename)?;
+    tell_what_is_skipped(&manifests);
     let stop = interrupted()?;
     let mut embedded = Embedded::start(Options {
         data_dir: args.data_dir.clone(),

@@ -189,6 +189,42 @@ fn partitions_grow_while_it_runs() {
 }
 
 #[test]
+fn a_folder_of_manifests_is_applied_but_for_what_is_kubernetes_own() {
+    let dev = Dev::start(&["-f", &example("brokercluster.yaml")]);
+    let ended = dev.run(&["apply", "-f", &example("")]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "topic/flights created\n");
+    assert!(
+        ended.stderr.contains("Job (batch/v1) left out"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("brokercluster/main left out"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_cluster_of_more_than_one_broker_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let manifest = fs::read_to_string(example("brokercluster.yaml")).expect("readable");
+    let file = dir.path().join("three.yaml");
+    fs::write(&file, manifest.replace("brokers: 1", "brokers: 3")).expect("writable");
+    let ended = run(
+        Command::new(env!("CARGO_BIN_EXE_taffrail"))
+            .args(["dev", "--listen", "127.0.0.1:0", "-f"])
+            .arg(&file)
+            .arg("--data-dir")
+            .arg(dir.path().join("data")),
+        b"",
+    );
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("brokers: 1"), "{}", ended.stderr);
+}
+
+#[test]
 fn what_get_prints_as_yaml_can_be_applied() {
     let dev = Dev::start(&["-f", &example("topic.yaml")]);
     let printed = dev.ok(&["get", "topics", "-o", "yaml"]);
