@@ -141,8 +141,9 @@ fn records(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
         }
         for partition in map.value.partitions.keys() {
             let is_there = next.is_some_and(|next| next.value.partitions.contains_key(partition));
-            let is_listed = after.topic(partition.topic).is_some();
-            ensure(NOTHING_VANISHES_BY_ITSELF, is_there || !is_listed, || {
+            let topic = after.topic(partition.topic);
+            let is_kept = topic.is_some_and(|t| !matches!(t.state, TopicState::Deleting { .. }));
+            ensure(NOTHING_VANISHES_BY_ITSELF, is_there || !is_kept, || {
                 format!("the record of {partition} in {name}")
             })?;
         }

@@ -202,7 +202,7 @@ enum Work {
 #[derive(Debug)]
 enum Outcome {
     Answer(RequestId, Answer),
-    Admitted(SessionId, Admitted, doubt::Found),
+    Admitted(SessionId, Admitted),
     Refused(SessionId, WireError),
 }
 

@@ -10,7 +10,6 @@ use taffrail_core::BrokerNumber;
 use super::{
     Answer, Effect, Io, Machine, Note, Outcome, RequestId, SessionId, Step, Work,
     cluster::Cluster,
-    doubt::{self, Found},
     draft::Draft,
     live::Liveness,
     place,
@@ -77,10 +76,7 @@ impl Machine {
     fn decide_registration(&self, draft: &mut Draft, id: SessionId) -> Option<Outcome> {
         let registration = &self.live.sessions.get(&id)?.registration;
         match register::register(draft, &self.live, id, registration) {
-            Ok(admitted) => {
-                let found = doubt::examine(draft, &self.live, admitted.number, registration);
-                Some(Outcome::Admitted(id, admitted, found))
-            }
+            Ok(admitted) => Some(Outcome::Admitted(id, admitted)),
             Err(error) => Some(Outcome::Refused(id, error)),
         }
     }
@@ -100,12 +96,13 @@ impl Machine {
         self.live
             .deleted
             .retain(|(partition, _)| !ended(partition.topic));
+        self.has_chores |= topics::has_confirmed(&cluster, &self.live);
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
         for outcome in outcomes {
             match outcome {
                 Outcome::Answer(id, answer) => self.effect(Effect::Answer(id, answer)),
-                Outcome::Admitted(id, admitted, found) => self.admit(id, admitted, found),
+                Outcome::Admitted(id, admitted) => self.admit(id, admitted),
                 Outcome::Refused(id, error) => {
                     self.note(Note::Refused(error.clone()));
                     let error = Some(error.into());
@@ -151,29 +148,30 @@ impl Machine {
     }
 
     /// Answers a registration, with everything there is to know.
-    fn admit(&mut self, id: SessionId, admitted: Admitted, found: Found) {
+    fn admit(&mut self, id: SessionId, admitted: Admitted) {
         let number = admitted.number;
         let Some(session) = self.live.sessions.get(&id) else {
             return;
         };
         let name = session.registration.name.clone();
         if let Some(fenced) = self.live.register(number, id, self.now_ms) {
-            self.fence(fenced, admitted);
+            self.fence(fenced, admitted.incarnation);
         }
         self.note(Note::Registered {
             broker: number,
             name,
             incarnation: admitted.incarnation.to_string(),
         });
-        self.tell_found(admitted, found);
+        let (incarnation, version) = (admitted.incarnation, admitted.version);
+        self.tell_found(admitted);
         let Some(cluster) = &self.cluster else { return };
         let cluster_id = cluster.root.value.cluster_id.to_string();
         let full = update::full(cluster, &self.live, number);
         let registered = Registered {
             cluster_id,
             broker_number: number.0,
-            incarnation: Some(admitted.incarnation.into()),
-            version: admitted.version,
+            incarnation: Some(incarnation.into()),
+            version,
             heartbeat_interval_ms: self.settings.heartbeat_interval_ms,
             stamp: Some(self.stamp()),
         };
@@ -186,7 +184,8 @@ impl Machine {
         self.is_stale = true;
     }
 
-    fn tell_found(&mut self, admitted: Admitted, found: Found) {
+    fn tell_found(&mut self, admitted: Admitted) {
+        let found = admitted.found;
         let broker = admitted.number;
         if admitted.is_older_volume {
             self.note(Note::OlderVolume(broker));

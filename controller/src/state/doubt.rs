@@ -45,7 +45,11 @@ pub(crate) fn examine(
         }
         let record = draft.cluster.assignment(&topic, stored.partition).cloned();
         let known = record.as_ref().map(Assignment::version);
-        if known >= Some(stored.assignment.version()) && !is_behind_log(record.as_ref(), stored) {
+        let is_counted = stored.partition.partition.0 < topic.placed;
+        if is_counted
+            && known >= Some(stored.assignment.version())
+            && !is_behind_log(record.as_ref(), stored)
+        {
             continue;
         }
         let best = match record {

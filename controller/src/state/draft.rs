@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use taffrail_core::{Assignment, BrokerNumber, TopicId, TopicPartition};
+use taffrail_core::{
+    Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicId, TopicPartition,
+};
 
 use super::{
     cluster::{Broker, Cluster, Object, PARTITIONS_PER_MAP, PartitionMap, Root, Topic},
@@ -82,14 +84,30 @@ impl Draft {
         self.map(&name, reason)?.partitions.get_mut(&partition)
     }
 
-    /// Gives a partition of `topic` its first record, or the one it lost.
+    /// Gives a partition its first record, or the one it lost.
+    ///
+    /// A record that is there already was never told to anybody: it was left by a decision that got no further than the maps, or by a
+    /// root that went back. It is replaced where it is, under higher epochs.
     pub(crate) fn insert(
         &mut self,
         partition: TopicPartition,
-        assignment: Assignment,
+        mut assignment: Assignment,
         reason: WriteReason,
     ) {
-        let name = self.map_with_room(reason);
+        let holder = self.cluster.maps.iter().find_map(|(name, map)| {
+            let record = map.value.partitions.get(&partition)?;
+            Some((name.clone(), record.version()))
+        });
+        let name = match holder {
+            Some((name, (leader_epoch, partition_epoch))) => {
+                assignment.leader_epoch =
+                    assignment.leader_epoch.max(LeaderEpoch(leader_epoch.0 + 1));
+                let above = PartitionEpoch(partition_epoch.0 + 1);
+                assignment.partition_epoch = assignment.partition_epoch.max(above);
+                name
+            }
+            None => self.map_with_room(reason),
+        };
         if let Some(map) = self.map(&name, reason) {
             map.partitions.insert(partition, assignment);
         }

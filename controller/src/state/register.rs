@@ -9,6 +9,7 @@ use taffrail_core::{
 
 use super::{
     cluster::{Broker, Cluster},
+    doubt::{self, Found},
     draft::Draft,
     live::{Live, SessionId},
     registration::Registration,
@@ -19,13 +20,14 @@ use crate::writes::WriteReason;
 const VERSIONS: RangeInclusive<u32> = 1..=1;
 
 /// A registration that holds once the draft is persisted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Admitted {
     pub(crate) number: BrokerNumber,
     pub(crate) incarnation: Incarnation,
     pub(crate) version: u32,
     /// The store has seen a later incarnation than this volume has: an old copy came back.
     pub(crate) is_older_volume: bool,
+    pub(crate) found: Found,
 }
 
 /// Registers the broker of session `id`. Records are elected anew for a new incarnation, with epochs above the old ones.
@@ -52,9 +54,9 @@ pub(crate) fn register(
                 .map(|c| c.generation)
                 .all(|g| g < before.generation)
     });
-    if before != Some(own) {
-        elect(draft, number, own, is_older_volume);
-    }
+    // First, or an election above the store's epochs could repeat one that a broker has seen.
+    let found = doubt::examine(draft, live, number, registration);
+    elect(draft, number, own, is_older_volume);
     let broker = Broker {
         number,
         uuid: registration.uuid,
@@ -75,6 +77,7 @@ pub(crate) fn register(
         incarnation: own,
         version,
         is_older_volume,
+        found,
     })
 }
 

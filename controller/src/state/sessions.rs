@@ -6,11 +6,10 @@ use taffrail_api::{
     WireError, convert,
     v1::{self, NotActive, Refused, controller_message::Message},
 };
-use taffrail_core::{ErrorCode, PartitionEpoch};
+use taffrail_core::{ErrorCode, Incarnation, PartitionEpoch};
 
 use super::{
-    Effect, Machine, Note, SessionId, Step, Work, live::Session, place, register::Admitted,
-    registration::Registration,
+    Effect, Machine, Note, SessionId, Step, Work, live::Session, place, registration::Registration,
 };
 
 /// No controller gets here by one election after another: a stamp above this is garbage, and must not use up the epochs.
@@ -56,19 +55,16 @@ impl Machine {
     }
 
     /// A newer session of the volume took over.
-    pub(super) fn fence(&mut self, id: SessionId, by: Admitted) {
+    pub(super) fn fence(&mut self, id: SessionId, by: Incarnation) {
         let is_same_process = self
             .live
             .sessions
             .get(&id)
-            .is_some_and(|session| session.registration.incarnation() == by.incarnation);
+            .is_some_and(|session| session.registration.incarnation() == by);
         if !is_same_process {
             let error = WireError::new(
                 ErrorCode::BrokerFenced,
-                format!(
-                    "incarnation {} of this volume registered; this process must stop",
-                    by.incarnation
-                ),
+                format!("incarnation {by} of this volume registered; this process must stop"),
             );
             let error = Some(error.into());
             self.send(id, Message::Refused(Refused { error }));

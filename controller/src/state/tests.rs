@@ -1,1 +1,190 @@
+//! Random histories of controllers, brokers and a store that fails. Every put is checked against the invariants, every message against
+//! what was persisted; at the end everything has to come good.
 
+mod world;
+
+use std::collections::BTreeSet;
+
+use proptest::{
+    prelude::*,
+    strategy::ValueTree as _,
+    test_runner::{Config, TestRunner},
+};
+use taffrail_core::{Adoption, DeletionPolicy, TopicSpec};
+
+use crate::{request::Request, store::Fault};
+use world::{BROKERS, CONTROLLERS, World};
+
+/// What happens next. Indexes name controllers and brokers.
+#[derive(Debug, Clone)]
+enum Op {
+    /// The store does the next thing it was asked for.
+    Store(usize, Fault),
+    /// The controller's process is replaced by another.
+    Crash(usize),
+    /// A new process of the broker dials the controller.
+    Start(usize, usize),
+    /// The same process dials.
+    Dial(usize, usize),
+    Disconnect(usize),
+    /// The controller and all brokers go on without faults for so many steps.
+    Run(usize, usize),
+    /// The broker takes in what it was told next.
+    Obey(usize),
+    Apply(usize, u8, u32, Adoption),
+    Delete(usize, u8, DeletionPolicy),
+    /// Milliseconds pass.
+    Wait(u16),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let controller = || 0..CONTROLLERS;
+    let broker = || 0..BROKERS;
+    let topic = || 0..3_u8;
+    let fault = prop_oneof![
+        20 => Just(Fault::Nothing),
+        1 => Just(Fault::Conflict),
+        1 => Just(Fault::UnknownWritten),
+        1 => Just(Fault::UnknownLost),
+        1 => Just(Fault::Unavailable),
+    ];
+    let adoption = prop_oneof![
+        Just(Adoption::Never),
+        Just(Adoption::ByName),
+        Just(Adoption::Fresh),
+    ];
+    let policy = prop_oneof![
+        Just(DeletionPolicy::Retain),
+        Just(DeletionPolicy::Delete),
+        Just(DeletionPolicy::DeleteIfEmpty),
+    ];
+    let partitions = prop_oneof![4 => 1..6_u32, 1 => 100..300_u32];
+    prop_oneof![
+        30 => (controller(), fault).prop_map(|(c, f)| Op::Store(c, f)),
+        1 => controller().prop_map(Op::Crash),
+        3 => (broker(), controller()).prop_map(|(b, c)| Op::Start(b, c)),
+        3 => (broker(), controller()).prop_map(|(b, c)| Op::Dial(b, c)),
+        1 => broker().prop_map(Op::Disconnect),
+        12 => broker().prop_map(Op::Obey),
+        2 => (controller(), 1..40_usize).prop_map(|(c, n)| Op::Run(c, n)),
+        4 => (controller(), topic(), partitions, adoption).prop_map(|(c, t, n, a)| Op::Apply(c, t, n, a)),
+        2 => (controller(), topic(), policy).prop_map(|(c, t, p)| Op::Delete(c, t, p)),
+        4 => (0..5_000_u16).prop_map(Op::Wait),
+    ]
+}
+
+fn spec(partitions: u32, adoption: Adoption) -> TopicSpec {
+    TopicSpec {
+        partitions: Some(partitions),
+        replicas: Some(1),
+        adoption,
+        ..TopicSpec::default()
+    }
+}
+
+fn run(world: &mut World, op: &Op) {
+    match *op {
+        Op::Store(controller, fault) => world.step_store(controller, fault),
+        Op::Crash(controller) => world.crash(controller),
+        Op::Start(broker, controller) => world.start_broker(broker, controller),
+        Op::Dial(broker, controller) => world.dial(broker, controller),
+        Op::Disconnect(broker) => world.disconnect(broker),
+        Op::Obey(broker) => world.obey(broker),
+        Op::Run(controller, steps) => world.run(controller, steps),
+        Op::Apply(controller, topic, partitions, adoption) => {
+            world.apply(
+                controller,
+                &format!("topic-{topic}"),
+                spec(partitions, adoption),
+            );
+        }
+        Op::Delete(controller, topic, policy) => {
+            let name = format!("topic-{topic}");
+            let policy = Some(policy);
+            world.request(controller, Request::Delete { name, policy });
+        }
+        Op::Wait(ms) => world.wait(u64::from(ms)),
+    }
+}
+
+/// A new store, or a cluster that runs.
+fn begin(is_running: bool) -> World {
+    let mut world = World::new();
+    if is_running {
+        world.recover();
+        world.apply(0, "topic-0", spec(7, Adoption::Never));
+        world.settle();
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_fails_the_invariants_hold_and_everything_comes_good(is_running in any::<bool>(), ops in prop::collection::vec(op(), 0..250)) {
+        let mut world = begin(is_running);
+        for op in &ops {
+            run(&mut world, op);
+        }
+        world.recover();
+        world.apply(0, "final", spec(10, Adoption::Never));
+        world.settle();
+        world.assert_good("final");
+    }
+}
+
+/// Random tests that never get anywhere prove nothing.
+#[test]
+fn the_histories_reach_every_rare_path() {
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        proptest::test_runner::TestRng::deterministic_rng(
+            proptest::test_runner::RngAlgorithm::ChaCha,
+        ),
+    );
+    let histories = prop::collection::vec(op(), 100..250);
+    let mut reached = BTreeSet::new();
+    for n in 0..100 {
+        let mut world = begin(n % 2 == 0);
+        let ops = histories
+            .new_tree(&mut runner)
+            .expect("no filters")
+            .current();
+        for op in &ops {
+            run(&mut world, op);
+        }
+        reached.append(&mut world.reached);
+    }
+    for path in [
+        "InOffice",
+        "Deposed",
+        "Registered",
+        "StoreIsOld",
+        "Created",
+        "Configured",
+        "Unchanged",
+        "RetainedDataExists",
+        "StoreUnavailable",
+        "NotActive",
+        "Retained",
+        "Deleting",
+        "Gone",
+        "election",
+        "delete order",
+        "write again",
+        "several maps",
+    ] {
+        assert!(reached.contains(path), "{path} is not among {reached:?}");
+    }
+}
+
+#[test]
+fn a_history_without_faults_ends_with_every_partition_led() {
+    let mut world = World::new();
+    world.apply(0, "topic-0", spec(200, Adoption::Never));
+    world.recover();
+    world.apply(0, "final", spec(10, Adoption::Never));
+    world.settle();
+    world.assert_good("final");
+}

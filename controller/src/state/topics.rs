@@ -270,14 +270,23 @@ fn next_end(cluster: &Cluster) -> u64 {
     1 + ends.max().unwrap_or_default()
 }
 
+/// The persisted tombstones that every replica confirmed.
+fn confirmed<'a>(cluster: &'a Cluster, live: &'a Live) -> impl Iterator<Item = &'a Arc<Topic>> {
+    let topics = cluster.root.value.topics.values();
+    topics.filter(|topic| {
+        let is_tombstone = matches!(topic.state, TopicState::Deleting { .. });
+        is_tombstone && unconfirmed(live, topic).next().is_none()
+    })
+}
+
+/// Is there a tombstone to be taken away?
+pub(crate) fn has_confirmed(cluster: &Cluster, live: &Live) -> bool {
+    confirmed(cluster, live).next().is_some()
+}
+
 /// Takes away the tombstones that every replica confirmed, and the records with them.
 pub(crate) fn finish_deletes(draft: &mut Draft, live: &Live) {
-    let topics = draft.cluster.root.value.topics.values();
-    let done = topics.filter(|topic| {
-        matches!(topic.state, TopicState::Deleting { .. })
-            && unconfirmed(live, topic).next().is_none()
-    });
-    let done: Vec<_> = done.cloned().collect();
+    let done: Vec<_> = confirmed(draft.base(), live).cloned().collect();
     for topic in done {
         draft.remove_records(&topic, WriteReason::Delete);
         draft.root(WriteReason::Delete).topics.remove(&topic.id);
