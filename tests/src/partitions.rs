@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::dev::Dev;
+use crate::{dev::Dev, wait};
 
 /// One partition. The field names are API.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,6 +44,19 @@ pub fn of(dev: &Dev, topic: &str) -> Vec<Partition> {
         .items;
     partitions.sort_by_key(|partition| partition.partition);
     partitions
+}
+
+/// The same, once the broker has said of each what became of it. What it said before is from its last run.
+///
+/// # Panics
+/// If the tool fails, or the broker does not report.
+#[track_caller]
+pub fn after_start(dev: &Dev, topic: &str) -> Vec<Partition> {
+    wait::until("the broker's report", wait::PATIENCE, || {
+        let partitions = of(dev, topic);
+        let reported = partitions.iter().all(|p| p.state != "STARTING");
+        reported.then_some(partitions)
+    })
 }
 
 /// The folders of all partitions with this number.

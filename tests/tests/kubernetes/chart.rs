@@ -31,6 +31,9 @@ fn it_is_linted_installed_upgraded_and_uninstalled_but_for_the_crds() {
 #[ignore = "needs etcd, kube-apiserver and helm: cargo xtask ci"]
 fn restricted_pod_security_has_nothing_against_its_pods() {
     let api = KubeApi::start();
+    let crds = workspace_root().join("crds/yaml");
+    api.kubectl(&["apply", "--server-side", "-f", &crds.to_string_lossy()])
+        .expect_success();
     api.kubectl(&["create", "namespace", "strict"])
         .expect_success();
     api.kubectl(&[
@@ -43,7 +46,15 @@ fn restricted_pod_security_has_nothing_against_its_pods() {
     let rendered = api
         .helm(&["template", "taffrail", &chart(), "--namespace", "strict"])
         .expect_success();
-    let answer = api.apply(&rendered, &["--namespace", "strict", "--server-side"]);
+    let answer = api.apply(
+        &rendered,
+        &[
+            "--namespace",
+            "strict",
+            "--server-side",
+            "--force-conflicts",
+        ],
+    );
     assert!(
         !answer.stderr.contains("would violate"),
         "{}",

@@ -78,7 +78,7 @@ fn a_flipped_bit_is_told_by_its_partition_and_the_others_serve_on() {
             count
         );
     }
-    let states = partitions::of(&dev, "events");
+    let states = partitions::after_start(&dev, "events");
     for healthy in [0, 2] {
         assert_eq!(states[healthy].state, "ONLINE", "{states:?}");
     }

@@ -57,7 +57,7 @@ fn a_partition_without_its_identity_is_offline_and_says_so() {
     assert!(!files(folder, "log").is_empty());
     fs::remove_file(folder.join("identity")).expect("it can be removed");
     dev.restart();
-    let states = partitions::of(&dev, "events");
+    let states = partitions::after_start(&dev, "events");
     assert_eq!(states[0].state, "ONLINE", "{states:?}");
     assert_ne!(states[1].state, "ONLINE", "{states:?}");
     assert!(states[1].message.contains("identity"), "{states:?}");

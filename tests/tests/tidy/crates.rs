@@ -20,10 +20,7 @@ const EDGES: [(&str, &[&str]); 12] = [
         &["log", "record", "api", "core", "client"],
     ),
     ("taffrail-crds", &["core"]),
-    (
-        "taffrail-operator",
-        &["crds", "controller", "core", "client"],
-    ),
+    ("taffrail-operator", &["crds", "controller", "core", "api"]),
     (
         "taffrail",
         &[
