@@ -10,7 +10,8 @@ use taffrail_api::{
     v1::{self, broker_client::BrokerClient},
 };
 use taffrail_core::{ErrorCode, Offset, PartitionIndex};
-use tonic::metadata::MetadataValue;
+use tokio::time::timeout;
+use tonic::{Status, metadata::MetadataValue};
 
 use crate::{
     admin::Admin,
@@ -166,15 +167,16 @@ impl Client {
         }
         let mut client =
             BrokerClient::new(reached.channel).max_decoding_message_size(CALL_MESSAGE_BYTES_MAX);
-        let answers = client
-            .list_offsets(request)
-            .await
-            .map_err(|status| {
-                self.inner.connections.forget(&reached.address);
-                from_status(&status)
-            })?
-            .into_inner()
-            .answers;
+        let after = self.config().call_timeout;
+        let answered = match timeout(after, client.list_offsets(request)).await {
+            Ok(answered) => answered,
+            Err(_elapsed) => Err(Status::unavailable("it does not answer")),
+        };
+        let answers = answered.map_err(|status| {
+            self.inner.connections.forget(&reached.address);
+            from_status(&status)
+        })?;
+        let answers = answers.into_inner().answers;
         if answers.len() != indexes.len() {
             let error = WireError::new(
                 ErrorCode::Internal,
@@ -254,7 +256,7 @@ impl Client {
 
     pub(crate) async fn refresh(&self, topics: &[String]) -> Result<Arc<Metadata>, ClientError> {
         let refresh = self.inner.metadata.refresh(&self.inner.connections, topics);
-        match tokio::time::timeout(self.config().call_timeout, refresh).await {
+        match timeout(self.config().call_timeout, refresh).await {
             Ok(result) => result,
             Err(_elapsed) => Err(ClientError::TimedOut {
                 what: "asking for metadata",

@@ -14,6 +14,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use tokio::task::coop::consume_budget;
+
 use crate::{
     client::Client,
     config::ProducerConfig,
@@ -139,10 +141,7 @@ impl TopicProducer {
     /// # Errors
     /// As [`Producer::send`].
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProduceError> {
-        match self.queues.push(&record) {
-            Err(ProduceError::BufferFull) => self.handle.core.send(&self.queues, &record).await,
-            done => done,
-        }
+        self.handle.core.send(&self.queues, &record).await
     }
 
     /// As [`Producer::try_send`].
@@ -161,6 +160,8 @@ impl Core {
         queues: &TopicQueues,
         record: &Record<'_>,
     ) -> Result<Delivery, ProduceError> {
+        // Whoever sends in a loop lets others run now and then, so that what was sent can leave.
+        consume_budget().await;
         loop {
             match queues.push(record) {
                 Err(ProduceError::BufferFull) => {}

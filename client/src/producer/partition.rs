@@ -128,6 +128,13 @@ impl PartitionQueue {
         limits: Limits,
     ) -> Result<Pushed, ProduceError> {
         let needed = HEADER_BYTES + bytes_max;
+        let total = self.shared.budget.total();
+        if needed > total {
+            return Err(ProduceError::RecordTooLarge {
+                bytes: needed,
+                limit: total,
+            });
+        }
         let mut taken = 0;
         if !self.shared.budget.cover(&mut taken, needed) {
             return Err(ProduceError::BufferFull);

@@ -1,11 +1,14 @@
 //! What all partitions of a producer share.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{
-        AtomicBool,
-        Ordering::{AcqRel, Acquire, Release},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{
+            AtomicBool,
+            Ordering::{AcqRel, Acquire, Release},
+        },
     },
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -23,6 +26,9 @@ const POOLED_BYTES_MIN: usize = 64 << 10;
 /// All kept buffers together.
 const POOL_BYTES_MAX: usize = 32 << 20;
 
+/// The coordinator is woken at most this often to make room.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: ProducerConfig,
@@ -32,6 +38,8 @@ pub(super) struct Shared {
     pub(super) work: Notify,
     /// Somebody waits for room.
     exhausted: AtomicBool,
+    /// When that was last passed on.
+    asked: Mutex<Option<Instant>>,
     closed: AtomicBool,
     failures: Mutex<Option<FlushError>>,
     pool: Mutex<Vec<BytesMut>>,
@@ -45,6 +53,7 @@ impl Shared {
             backoff,
             work: Notify::new(),
             exhausted: AtomicBool::new(false),
+            asked: Mutex::default(),
             closed: AtomicBool::new(false),
             failures: Mutex::default(),
             pool: Mutex::default(),
@@ -60,10 +69,16 @@ impl Shared {
         self.work.notify_one();
     }
 
-    /// There is no room: what lingers has to leave.
+    /// There is no room: what lingers has to leave. Under load acknowledgements make room all the time, so the coordinator is woken for it now
+    /// and then only, and sees it at its next tick otherwise.
     pub(super) fn ask_for_room(&self) {
         self.exhausted.store(true, Release);
-        self.work.notify_one();
+        let now = Instant::now();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_none_or(|at| now - at >= ASK_INTERVAL) {
+            *asked = Some(now);
+            self.work.notify_one();
+        }
     }
 
     /// Was `ask_for_room` called since the last time?
