@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! active   the writer of the last segment
-//! entry    index entries and their bytes
+//! entry    index entries, which batches get one, and their bytes in the index files
 //! index    offset and time -> position, in memory while active, on disk once sealed
 //! read     whole batches from an offset on
+//! rebuild  a lost or damaged index from the batches
 //! scan     checks every batch of a file: recovery and verification
 //! seal     the checksum of a segment that is complete and durable
 //! view     bytes of the file: a mapping where there is one, pread otherwise
@@ -12,8 +13,11 @@
 
 pub(crate) mod active;
 pub(crate) mod entry;
+mod entry_builder;
 pub(crate) mod index;
+pub(crate) mod index_file;
 mod read;
+mod rebuild;
 pub(crate) mod scan;
 pub(crate) mod seal;
 mod view;
@@ -28,9 +32,10 @@ use taffrail_core::Offset;
 use crate::{
     checkpoint::LogPoint, disk::OpenMode, error::LogError, file::LogFile, names::Part, shared::Home,
 };
+pub(crate) use entry_builder::EntryBuilder;
 use index::SegmentIndex;
+pub(crate) use read::Bounds;
 use read::Reads;
-pub(crate) use read::{Bounds, EntryBuilder};
 use seal::Seal;
 
 /// Invariants: the first `bytes` bytes of the file are whole batches from `base` to `next_offset` and never change; the file is never made

@@ -50,9 +50,11 @@ impl SyncToken {
             self.shared.poison(&error.to_string());
             return Err(error);
         }
+        // A later token may have come first.
+        let before = (through.generation == self.generation).then_some(through.offset);
         *through = SyncedThrough {
             generation: self.generation,
-            offset: self.point.offset,
+            offset: before.map_or(self.point.offset, |offset| offset.max(self.point.offset)),
         };
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::{
     names::{self, Part},
     segment::{
         entry::Entry,
-        index,
+        index_file,
         scan::{Scanner, epoch_of},
         seal::Seal,
     },
@@ -164,7 +164,7 @@ fn verify_segment(
     verified.sealed += usize::from(seal.is_some());
     let file = home.open(base, Part::Log, OpenMode::Read)?;
     let mut batches = Batches::of(&file, base)?;
-    let entries = index::load(home, base)?;
+    let entries = index_file::load(home, base)?;
     let mut unmet = entries.iter().peekable();
     let mut wrong = None;
     let mut bad = None;

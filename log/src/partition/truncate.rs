@@ -67,8 +67,9 @@ impl PartitionLog {
         );
         let last_append_time_ms = self.active.point().last_append_time_ms;
         let walked_from = from.map_or(0, |e| u64::from(e.position));
+        let time_ms = from.map_or(segment.first_append_time_ms(), |e| e.append_time_ms);
         segment.walk(walked_from, position, COPY_BYTES, |at, header| {
-            builder.note(at, header, last_append_time_ms);
+            builder.note(at, header, time_ms);
             true
         })?;
         let temporary = names::temporary(&self.home.path(segment.base(), Part::Log));

@@ -6,22 +6,13 @@ use bytes::Bytes;
 use taffrail_core::Offset;
 use taffrail_record::{BatchHeader, HEADER_BYTES, verify};
 
-use super::{
-    Segment,
-    entry::Entry,
-    index::{IndexDamaged, load_times},
-    view::MapState,
-};
+use super::{Segment, index::IndexDamaged, view::MapState};
 use crate::error::LogError;
 
 /// What a walk over headers looks at in one go.
 const WALK_BYTES: usize = 4096;
-/// The same where all batches of a segment are walked over.
-const LONG_WALK_BYTES: usize = 256 << 10;
 /// Readers that follow one another through a segment without a look into its index.
 const HINTS: usize = 8;
-/// Where an index is built anew.
-const REBUILT_INTERVAL_BYTES: u64 = 4096;
 
 /// Whole batches, back to back.
 #[derive(Debug)]
@@ -271,109 +262,6 @@ impl Segment {
         self.rebuild_index()?;
         lookup()?.map_err(|IndexDamaged| {
             self.damaged(0, self.base(), "its index cannot be built from its batches")
-        })
-    }
-
-    /// Builds the index of a complete segment from its batches. Append times that the time index has lost become the segment's last one, so
-    /// that nothing expires early.
-    pub(crate) fn rebuild_index(&self) -> Result<(), LogError> {
-        let known = load_times(&self.home, self.base())?;
-        let entries = self.entries_from_batches(&known)?;
-        self.index().replace(entries);
-        self.index().count_rebuild();
-        Ok(())
-    }
-
-    fn entries_from_batches(
-        &self,
-        known: &[super::entry::TimeEntry],
-    ) -> Result<Vec<Entry>, LogError> {
-        let mut builder = EntryBuilder::new(self.base(), REBUILT_INTERVAL_BYTES);
-        let (first, last) = (self.first_append_time_ms(), self.last_append_time_ms());
-        self.walk(0, self.bytes(), LONG_WALK_BYTES, |position, header| {
-            let relative = header.base_offset.0 - self.base().0;
-            let time = known.iter().find(|t| u64::from(t.relative) == relative);
-            let time = match time {
-                Some(time) => time.append_time_ms,
-                None if position == 0 => first,
-                None => last,
-            };
-            builder.note(position, header, time);
-            true
-        })?;
-        Ok(builder.entries)
-    }
-}
-
-/// Decides which batches get an index entry.
-#[derive(Debug)]
-pub(crate) struct EntryBuilder {
-    base: Offset,
-    interval_bytes: u64,
-    pub(crate) max_record_time_ms: i64,
-    /// The next entry is due from here on.
-    due_at: u64,
-    pub(crate) entries: Vec<Entry>,
-}
-
-impl EntryBuilder {
-    pub(crate) fn new(base: Offset, interval_bytes: u64) -> Self {
-        Self {
-            base,
-            interval_bytes,
-            max_record_time_ms: i64::MIN,
-            due_at: 0,
-            entries: Vec::new(),
-        }
-    }
-
-    /// Goes on after `entries`, the greatest record time so far being `max_record_time_ms`.
-    pub(crate) fn resume(
-        base: Offset,
-        interval_bytes: u64,
-        entries: Vec<Entry>,
-        max_record_time_ms: i64,
-    ) -> Self {
-        let due_at = entries
-            .last()
-            .map_or(0, |e| u64::from(e.position) + interval_bytes);
-        Self {
-            base,
-            interval_bytes,
-            max_record_time_ms,
-            due_at,
-            entries,
-        }
-    }
-
-    /// The batch at `position`. Call in order.
-    pub(crate) fn note(&mut self, position: u64, header: &BatchHeader, append_time_ms: i64) {
-        if let Some(entry) = self.entry(position, header, append_time_ms) {
-            self.entries.push(entry);
-        }
-    }
-
-    /// The same, where the entries are kept elsewhere.
-    pub(crate) fn entry(
-        &mut self,
-        position: u64,
-        header: &BatchHeader,
-        append_time_ms: i64,
-    ) -> Option<Entry> {
-        let max_before_ms = self.max_record_time_ms;
-        self.max_record_time_ms = max_before_ms.max(header.max_timestamp_ms);
-        if position < self.due_at {
-            return None;
-        }
-        // A sparse index may leave out what it cannot say.
-        let relative = u32::try_from(header.base_offset.0 - self.base.0).ok()?;
-        let position = u32::try_from(position).ok()?;
-        self.due_at = u64::from(position) + self.interval_bytes;
-        Some(Entry {
-            relative,
-            position,
-            max_before_ms,
-            append_time_ms,
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     segment::{
         EntryBuilder,
         entry::{Entry, INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES, TimeEntry},
-        index,
+        index_file,
         scan::{Found, Scanner, epoch_of},
     },
     shared::Home,
@@ -98,7 +98,7 @@ pub(super) fn scan_segment(
 
 /// The index entries of batches before the scan, as far as the files have them.
 fn kept_entries(home: &Home, start: &LogPoint) -> Result<Vec<Entry>, LogError> {
-    let mut entries = index::load(home, start.segment)?;
+    let mut entries = index_file::load(home, start.segment)?;
     entries.retain(|e| u64::from(e.position) < start.position);
     Ok(entries)
 }
@@ -122,6 +122,8 @@ fn entries_up_to(
             start.segment.plus(u64::from(e.relative)),
         )
     });
+    // Times that are lost become those of the entry before.
+    let time_ms = from.map_or(start.first_append_time_ms, |e| e.append_time_ms);
     let max_before = from.map_or(i64::MIN, |e| e.max_before_ms);
     let (had, mut before_start) = (kept.len(), None);
     let mut builder = EntryBuilder::resume(start.segment, interval, kept, max_before);
@@ -141,12 +143,7 @@ fn entries_up_to(
                 header.base_offset
             )));
         }
-        let time = if position == 0 {
-            start.first_append_time_ms
-        } else {
-            start.last_append_time_ms
-        };
-        builder.note(position, &header, time);
+        builder.note(position, &header, time_ms);
         before_start = epoch_of(&header).map(|epoch| (offset, epoch));
         position += header.total_bytes() as u64;
         offset = header.next_offset();
@@ -218,7 +215,7 @@ impl AppendTimes {
         let path = home.path(start.segment, Part::Log);
         Ok(Self {
             base: start.segment,
-            known: index::load_times(home, start.segment)?,
+            known: index_file::load_times(home, start.segment)?,
             modified_ms: home.disk.stat(&path).at("measure", &path)?.modified_ms,
         })
     }
