@@ -4,3 +4,4 @@
 mod chart;
 mod operator;
 mod rules;
+mod topics;
