@@ -113,6 +113,7 @@ impl Records {
                 self.index += 1;
                 Some(Ok(record))
             }
+            // Field by field: the record above borrows the body.
             Err(reason) => {
                 let index = self.index;
                 self.index = self.header.record_count;
@@ -134,23 +135,30 @@ impl Iterator for Records {
     type Item = Result<Record, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let body = self.body.clone();
-        let record = match self.next_ref()? {
-            Ok(record) => record,
-            Err(error) => return Some(Err(error)),
+        if self.index == self.header.record_count {
+            return self.end().map(Err);
+        }
+        let body = &self.body;
+        let mut rest = &body[self.at..];
+        let Ok(record) = parse(&mut rest, &self.header, self.index) else {
+            // The same again, for its error.
+            return self.next_ref()?.err().map(Err);
         };
         let owned = |field: &[u8]| body.slice_ref(field);
         let headers = record.headers().map(|(key, value)| Header {
             key: String::from_utf8_lossy(key).into_owned(),
             value: value.map(owned),
         });
-        Some(Ok(Record {
+        let record = Record {
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(owned),
             value: record.value.map(owned),
             headers: headers.collect(),
-        }))
+        };
+        self.at = body.len() - rest.len();
+        self.index += 1;
+        Some(Ok(record))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
