@@ -267,6 +267,23 @@ fn data_survives_a_stop_and_a_start() {
 }
 
 #[test]
+fn every_metric_of_a_broker_that_the_docs_name_is_shown() {
+    let address = dev::free_address();
+    let dev = Dev::start(&["-f", &example("topic.yaml"), "--http-listen", &address]);
+    with_flights(&dev);
+    dev.ok(&["consume", "flights"]);
+    dev.run(&["consume", "nothing"]);
+    let shown = dev::http_get(&address, "/metrics");
+    let docs = fs::read_to_string(example("../docs/OPERATIONS.md")).expect("readable");
+    let names = docs
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("taffrail_broker_"));
+    for name in names {
+        assert!(shown.contains(name), "{name} is not in:\n{shown}");
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_so() {
     let dev = Dev::start(&[]);
     let dir = tempfile::tempdir().expect("a directory");
