@@ -49,6 +49,14 @@ impl Fault {
             message: error.to_string(),
         }
     }
+
+    /// A write or sync failed: what the disk holds is not known.
+    pub(crate) fn poisoned(error: &LogError) -> Self {
+        Self {
+            kind: PartitionFault::Poisoned,
+            message: error.to_string(),
+        }
+    }
 }
 
 impl Partition {

@@ -65,13 +65,10 @@ impl Collector for PartitionCollector {
             ),
         ];
         for (name, help, unit, value) in single {
-            family(
-                &mut encoder,
-                name,
-                help,
-                unit.as_ref(),
-                std::iter::once((vec![], value)),
-            )?;
+            let name = format!("taffrail_broker_{name}");
+            let metric =
+                encoder.encode_descriptor(&name, help, unit.as_ref(), MetricType::Gauge)?;
+            ConstGauge::new(value as i64).encode(metric)?;
         }
         Ok(())
     }

@@ -167,7 +167,7 @@ impl OwnedLog {
             written.disk_full |= code == ErrorCode::DiskFull;
             return WireError::new(code, error.to_string());
         }
-        self.poison(Fault::of(error));
+        self.poison(Fault::poisoned(error));
         self.partition.offline(&error.to_string())
     }
 
@@ -225,7 +225,7 @@ impl OwnedLog {
         self.syncing = false;
         let result = result.and_then(|()| self.log.synced(token));
         if let Err(error) = result {
-            self.poison(Fault::of(&error));
+            self.poison(Fault::poisoned(&error));
         }
         self.publish();
     }

@@ -41,7 +41,7 @@ impl SyncJob {
                 }
             }
             Err(error) => {
-                self.partition.fail(Fault::of(error));
+                self.partition.fail(Fault::poisoned(error));
                 for Waiting { responder, outcome } in self.waiting {
                     let offline = self.partition.offline(&error.to_string());
                     responder.answer(outcome.and(Err(offline)));

@@ -1,0 +1,287 @@
+//! What bad input gets: a stable code, nothing lost, nobody else disturbed.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::Request;
+use taffrail_api::{
+    WireError,
+    status::from_status,
+    v1::{FetchPartition, ProduceRequest, broker_client::BrokerClient, offset_query::Position},
+};
+use taffrail_core::ErrorCode;
+use tonic::{Status, body::Body};
+use tower::{Service as _, ServiceExt as _};
+
+use crate::{
+    controller::Topic,
+    fixture::{Fixture, TOPIC, batch, code, fetch_at, request, within},
+};
+
+/// The error that a request gets, after which the same stream goes on.
+async fn refused(fixture: &Fixture, bad: ProduceRequest) -> WireError {
+    let mut client = fixture.client().await;
+    let error = client.produce(bad).await.expect_err("refused");
+    client
+        .produce(request(0, batch(&["good"])))
+        .await
+        .expect("the stream goes on");
+    error
+}
+
+fn damaged(at: usize) -> Bytes {
+    let mut bytes = batch(&["a", "b"]).to_vec();
+    let at = if at == usize::MAX {
+        bytes.len() - 1
+    } else {
+        at
+    };
+    bytes[at] ^= 1;
+    bytes.into()
+}
+
+#[tokio::test]
+async fn a_wrong_checksum_length_magic_or_count_is_a_corrupt_batch() {
+    let fixture = Fixture::start(1).await;
+    for at in [usize::MAX, 11, 16, 60] {
+        let error = refused(&fixture, request(0, damaged(at))).await;
+        assert_eq!(
+            (error.code, error.retriable),
+            (ErrorCode::CorruptBatch, false),
+            "byte {at}"
+        );
+    }
+    let only_good = fixture.client().await.values(0, 0).await;
+    assert_eq!(only_good, ["good"; 4]);
+}
+
+#[tokio::test]
+async fn an_unknown_compression_is_told_apart() {
+    let fixture = Fixture::start(1).await;
+    let mut bytes = batch(&["a"]).to_vec();
+    bytes[22] |= 0b111;
+    let error = refused(&fixture, request(0, bytes.into())).await;
+    assert_eq!(error.code, ErrorCode::UnsupportedCompression);
+}
+
+#[tokio::test]
+async fn a_batch_above_the_topics_limit_says_the_limit() {
+    let fixture = Fixture::start(1).await;
+    let (half, whole) = ("x".repeat(600_000), "x".repeat(1_100_000));
+    let error = refused(&fixture, request(0, batch(&[&half, &half]))).await;
+    assert_eq!(error.code, ErrorCode::BatchTooLarge);
+    assert!(error.message.contains("1048576"), "{error}");
+    let error = refused(&fixture, request(0, batch(&[&whole]))).await;
+    assert_eq!(error.code, ErrorCode::RecordTooLarge);
+}
+
+#[tokio::test]
+async fn an_unknown_topic_or_partition_is_told() {
+    let fixture = Fixture::start(1).await;
+    let unknown = ProduceRequest {
+        topic_id: Bytes::from_static(&[9; 16]),
+        ..request(0, batch(&["a"]))
+    };
+    assert_eq!(
+        refused(&fixture, unknown).await.code,
+        ErrorCode::UnknownTopic
+    );
+    let error = refused(&fixture, request(1, batch(&["a"]))).await;
+    assert_eq!(error.code, ErrorCode::UnknownPartition);
+    assert!(error.message.contains("has 1 partitions"), "{error}");
+    let malformed = ProduceRequest {
+        topic_id: Bytes::from_static(b"flights"),
+        ..request(0, batch(&["a"]))
+    };
+    assert_eq!(
+        refused(&fixture, malformed).await.code,
+        ErrorCode::InvalidRequest
+    );
+}
+
+#[tokio::test]
+async fn nothing_to_append_is_an_invalid_request() {
+    let fixture = Fixture::start(1).await;
+    let error = refused(&fixture, request(0, Bytes::new())).await;
+    assert_eq!(error.code, ErrorCode::InvalidRequest);
+}
+
+#[tokio::test]
+async fn an_epoch_that_is_over_or_not_known_yet_is_refused() {
+    let fixture = Fixture::start(1).await;
+    fixture
+        .put(Topic {
+            leader_epoch: 5,
+            partition_epoch: 5,
+            ..Topic::new("flights", &[1])
+        })
+        .await;
+    let with = |leader_epoch| ProduceRequest {
+        leader_epoch,
+        ..request(0, batch(&["a"]))
+    };
+    assert_eq!(
+        refused(&fixture, with(4)).await.code,
+        ErrorCode::StaleLeaderEpoch
+    );
+    assert_eq!(
+        refused(&fixture, with(6)).await.code,
+        ErrorCode::NotYetKnown
+    );
+    let client = fixture.client().await;
+    let fetched = client
+        .fetch(
+            FetchPartition {
+                leader_epoch: 4,
+                ..fetch_at(0, 0)
+            },
+            0,
+        )
+        .await;
+    assert_eq!(
+        code(fetched.error.expect("refused")),
+        ErrorCode::StaleLeaderEpoch
+    );
+}
+
+#[tokio::test]
+async fn an_offset_out_of_range_says_the_range() {
+    let fixture = Fixture::start(1).await;
+    let mut client = fixture.client().await;
+    client
+        .produce(request(0, batch(&["a", "b", "c"])))
+        .await
+        .expect("stored");
+    let fetched = client.fetch(fetch_at(0, 17), 10_000).await;
+    let error = WireError::from(fetched.error.expect("refused"));
+    assert_eq!(error.code, ErrorCode::OffsetOutOfRange);
+    assert!(error.message.contains("from 0 to 3"), "{error}");
+    let fetched = client.fetch(fetch_at(0, -5), 10_000).await;
+    assert_eq!(
+        code(fetched.error.expect("refused")),
+        ErrorCode::InvalidRequest
+    );
+}
+
+#[tokio::test]
+async fn an_offset_query_without_a_position_is_refused_alone() {
+    let fixture = Fixture::start(1).await;
+    let client = fixture.client().await;
+    let error = client
+        .offset(0, Position::Earliest(false))
+        .await
+        .expect_err("no position");
+    assert_eq!(error.code, ErrorCode::InvalidRequest);
+    assert_eq!(
+        client
+            .offset(3, Position::Earliest(true))
+            .await
+            .expect_err("unknown")
+            .code,
+        ErrorCode::UnknownPartition
+    );
+}
+
+/// Sends raw bytes on a call and returns how it ended.
+async fn raw(fixture: &Fixture, path: &'static str, body: &'static [u8]) -> Status {
+    let frames = futures::stream::iter([Ok::<_, Status>(http_body::Frame::data(
+        Bytes::from_static(body),
+    ))]);
+    let mut request = Request::new(Body::new(http_body_util::StreamBody::new(frames)));
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = path.parse().expect("path");
+    request
+        .headers_mut()
+        .insert("content-type", "application/grpc".parse().expect("value"));
+    let mut channel = fixture.channel();
+    let response = within("a response", async {
+        channel
+            .ready()
+            .await
+            .expect("connects")
+            .call(request)
+            .await
+            .expect("answers")
+    })
+    .await;
+    if let Some(status) = Status::from_header_map(response.headers()) {
+        return status;
+    }
+    let mut body = http_body_util::BodyStream::new(response.into_body());
+    while let Some(frame) = within("a frame", body.next()).await {
+        if let Ok(trailers) = frame.expect("arrives").into_trailers() {
+            return Status::from_header_map(&trailers).expect("a status");
+        }
+    }
+    panic!("ended without a status");
+}
+
+#[tokio::test]
+async fn malformed_protobuf_ends_the_stream_with_a_code() {
+    let fixture = Fixture::start(1).await;
+    for path in ["/taffrail.v1.Broker/Produce", "/taffrail.v1.Broker/Fetch"] {
+        let status = raw(&fixture, path, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff]).await;
+        let error = from_status(&status);
+        assert_eq!(error.code, ErrorCode::InvalidRequest, "{path}");
+        assert!(error.message.contains("malformed"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_above_every_limit_is_refused_before_it_is_read() {
+    let fixture = Fixture::start(1).await;
+    let status = raw(
+        &fixture,
+        "/taffrail.v1.Broker/Produce",
+        &[0, 0x7f, 0xff, 0xff, 0xff],
+    )
+    .await;
+    assert_eq!(from_status(&status).code, ErrorCode::BatchTooLarge);
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_exist_is_an_unsupported_version() {
+    let fixture = Fixture::start(1).await;
+    let status = raw(&fixture, "/taffrail.v1.Broker/Teleport", &[0, 0, 0, 0, 0]).await;
+    assert_eq!(from_status(&status).code, ErrorCode::UnsupportedVersion);
+}
+
+#[tokio::test]
+async fn requests_of_a_chain_do_not_overtake_the_one_that_failed() {
+    let fixture = Fixture::start(1).await;
+    let mut client = fixture.client().await;
+    let chained = |chain, leader_epoch| ProduceRequest {
+        chain,
+        leader_epoch,
+        ..request(0, batch(&["a"]))
+    };
+    client.send(chained(1, 9));
+    client.send(chained(1, 1));
+    client.send(chained(2, 1));
+    let failed = client.answer().await.1.expect_err("an epoch not known yet");
+    let behind = client.answer().await.1.expect_err("must not overtake");
+    assert_eq!(
+        (failed.code, behind.code),
+        (ErrorCode::NotYetKnown, ErrorCode::NotYetKnown)
+    );
+    assert_eq!(
+        client.answer().await.1.expect("the next chain").base_offset,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_topic_that_does_not_exist_is_named_in_the_metadata() {
+    let fixture = Fixture::start(2).await;
+    let request = taffrail_api::v1::GetMetadataRequest {
+        topics: vec!["flights".into(), "ships".into()],
+    };
+    let metadata = BrokerClient::new(fixture.channel())
+        .get_metadata(request)
+        .await
+        .expect("answers")
+        .into_inner();
+    assert_eq!(metadata.unknown_topics, ["ships"]);
+    assert_eq!(metadata.topics[0].topic_id, TOPIC.as_bytes()[..]);
+    assert_eq!(metadata.topics[0].partitions.len(), 2);
+    assert_eq!(metadata.brokers[0].number, 1);
+}

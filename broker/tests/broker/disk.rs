@@ -1,0 +1,201 @@
+//! Disks that fail, fill up, and flip bits.
+
+use std::{path::Path, sync::Arc};
+
+use taffrail_api::v1::PartitionFault;
+use taffrail_broker::{DiskSettings, Environment};
+use taffrail_core::ErrorCode;
+use taffrail_log::sim::{Fault, Operation, SimDisk};
+
+use crate::{
+    controller::Topic,
+    fixture::{Fixture, TOPIC, batch, code, fetch_at, request, until},
+};
+
+async fn on(disk: &SimDisk, partitions: usize, settings: DiskSettings) -> Fixture {
+    let environment = Environment {
+        disk: Arc::new(disk.clone()),
+        ..Environment::real(None)
+    };
+    Fixture::in_environment(partitions, environment, settings).await
+}
+
+fn no_reserve() -> DiskSettings {
+    DiskSettings {
+        free_bytes_min: 0,
+        ballast_bytes: 0,
+        ..DiskSettings::default()
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_takes_its_partition_offline_and_no_other() {
+    let disk = SimDisk::new(1);
+    let fixture = on(&disk, 2, no_reserve()).await;
+    let mut client = fixture.client().await;
+    client
+        .produce(request(0, batch(&["a"])))
+        .await
+        .expect("stored");
+    disk.inject(Fault::on(Operation::Sync, &format!("{TOPIC}-0")));
+    let error = client
+        .produce(request(0, batch(&["b"])))
+        .await
+        .expect_err("not durable");
+    assert_eq!(error.code, ErrorCode::PartitionOffline);
+    disk.heal();
+    let error = client
+        .produce(request(0, batch(&["c"])))
+        .await
+        .expect_err("never tried again");
+    assert_eq!(error.code, ErrorCode::PartitionOffline);
+    assert!(error.message.contains("flights/0 is offline"), "{error}");
+    client
+        .produce(request(1, batch(&["d"])))
+        .await
+        .expect("others serve on");
+    until("the report", async || {
+        fixture
+            .controller
+            .report(TOPIC, 0)
+            .is_some_and(|r| r.fault == i32::from(PartitionFault::Poisoned) && !r.leading)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_write_takes_its_partition_offline() {
+    let disk = SimDisk::new(1);
+    let fixture = on(&disk, 1, no_reserve()).await;
+    let mut client = fixture.client().await;
+    disk.inject(Fault::on(Operation::Write, ".log"));
+    let error = client
+        .produce(request(0, batch(&["a"])))
+        .await
+        .expect_err("not stored");
+    assert_eq!(error.code, ErrorCode::PartitionOffline);
+    let fetched = client.fetch(fetch_at(0, 0), 0).await;
+    assert_eq!(
+        code(fetched.error.expect("offline")),
+        ErrorCode::PartitionOffline
+    );
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_produce_serves_fetch_and_recovers_by_itself() {
+    let disk = SimDisk::new(1);
+    let settings = DiskSettings {
+        space_interval_ms: 20,
+        ..no_reserve()
+    };
+    let fixture = on(&disk, 1, settings).await;
+    let mut client = fixture.client().await;
+    client
+        .produce(request(0, batch(&["a"])))
+        .await
+        .expect("stored");
+    disk.set_capacity(Some(0));
+    let large = "x".repeat(500_000);
+    let error = client
+        .produce(request(0, batch(&[&large])))
+        .await
+        .expect_err("no room");
+    assert_eq!((error.code, error.retriable), (ErrorCode::DiskFull, true));
+    assert_eq!(client.values(0, 0).await, ["a"], "fetch goes on");
+
+    disk.set_capacity(None);
+    disk.heal();
+    until("room", async || {
+        let mut client = fixture.client().await;
+        client.produce(request(0, batch(&["b"]))).await.is_ok()
+    })
+    .await;
+    assert_eq!(client.values(0, 0).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn produce_is_refused_below_the_reserve() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity(Some(1 << 30));
+    let settings = DiskSettings {
+        free_bytes_min: 2 << 30,
+        space_interval_ms: 20,
+        ballast_bytes: 0,
+        ..DiskSettings::default()
+    };
+    let fixture = on(&disk, 1, settings).await;
+    let mut client = fixture.client().await;
+    let error = client
+        .produce(request(0, batch(&["a"])))
+        .await
+        .expect_err("too little room");
+    assert_eq!(error.code, ErrorCode::DiskFull);
+    assert!(
+        error
+            .message
+            .contains("lower retentions or grow the volume"),
+        "{error}"
+    );
+    disk.set_capacity(None);
+    until("room", async || {
+        let mut client = fixture.client().await;
+        client.produce(request(0, batch(&["a"]))).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_said_by_its_partition_and_the_others_serve_on() {
+    let fixture = Fixture::start(2).await;
+    let small = Topic {
+        generation: 2,
+        ..Topic::new("flights", &[1, 1])
+    };
+    fixture.put(small).await;
+    let mut client = fixture.client().await;
+    for partition in [0, 1] {
+        client
+            .produce(request(partition, batch(&["a", "b"])))
+            .await
+            .expect("stored");
+    }
+    let path = fixture
+        .dir
+        .path()
+        .join(format!("partitions/{TOPIC}-0/00000000000000000000.log"));
+    let Fixture {
+        dir,
+        controller,
+        broker,
+    } = fixture;
+    broker.stop().await;
+    flip_bit(&path, 70);
+    let config = crate::fixture::config(&dir, &controller);
+    let broker = taffrail_broker::start(config).await.expect("starts");
+    crate::fixture::within("registration", broker.ready()).await;
+    let fixture = Fixture {
+        dir,
+        controller,
+        broker,
+    };
+    let client = fixture.client().await;
+    let fetched = client.fetch(fetch_at(0, 0), 0).await;
+    assert_eq!(
+        code(fetched.error.expect("damaged")),
+        ErrorCode::PartitionOffline
+    );
+    assert_eq!(client.values(1, 0).await, ["a", "b"]);
+    until("the report", async || {
+        fixture
+            .controller
+            .report(TOPIC, 0)
+            .is_some_and(|r| r.fault == i32::from(PartitionFault::Damaged))
+    })
+    .await;
+}
+
+fn flip_bit(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).expect("reads");
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("writes");
+}

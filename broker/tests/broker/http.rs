@@ -1,0 +1,147 @@
+//! /metrics, /livez, /readyz, PUT /log-level; health and reflection.
+
+use taffrail_broker::{Environment, start_with};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use crate::{
+    controller::FakeController,
+    fixture::{Fixture, batch, config, request, within},
+};
+
+/// Status line and body of one HTTP/1.1 exchange.
+async fn ask(broker: &taffrail_broker::RunningBroker, head: &str, body: &str) -> (String, String) {
+    let address = broker.http_addr().expect("listens");
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let text = format!(
+        "{head} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(text.as_bytes()).await.expect("sends");
+    let mut answer = String::new();
+    within("an answer", stream.read_to_string(&mut answer))
+        .await
+        .expect("reads");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (
+        head.lines().next().expect("a status").to_owned(),
+        body.to_owned(),
+    )
+}
+
+#[tokio::test]
+async fn metrics_have_their_documented_names() {
+    let fixture = Fixture::start(1).await;
+    let mut client = fixture.client().await;
+    client
+        .produce(request(0, batch(&["a", "b"])))
+        .await
+        .expect("stored");
+    client
+        .produce(request(0, bytes::Bytes::new()))
+        .await
+        .expect_err("nothing");
+    client.values(0, 0).await;
+    let (status, text) = ask(&fixture.broker, "GET /metrics", "").await;
+    assert!(status.contains("200"), "{status}");
+    for line in [
+        "taffrail_broker_produce_records_total{topic=\"flights\"} 2",
+        "taffrail_broker_produce_bytes_total{topic=\"flights\"} ",
+        "taffrail_broker_fetch_bytes_total{topic=\"flights\"} ",
+        "taffrail_broker_requests_total{call=\"produce\"} 2",
+        "taffrail_broker_errors_total{call=\"produce\",code=\"INVALID_REQUEST\"} 1",
+        "taffrail_broker_produce_seconds_count 2",
+        "taffrail_broker_sync_seconds_count ",
+        "taffrail_broker_group_bytes_count ",
+        "taffrail_broker_connections 1",
+        "taffrail_broker_controller_connected 1",
+        "taffrail_broker_partitions{state=\"leader\"} 1",
+        "taffrail_broker_partition_high_watermark{topic=\"flights\",partition=\"0\"} 2",
+        "taffrail_broker_partition_log_bytes{topic=\"flights\",partition=\"0\"} ",
+        "taffrail_broker_disk_free_bytes ",
+        "taffrail_broker_disk_full 0",
+        "taffrail_broker_queue_bytes 0",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_is_live_at_once_and_ready_once_registered() {
+    let fixture = Fixture::start(1).await;
+    assert!(
+        ask(&fixture.broker, "GET /livez", "")
+            .await
+            .0
+            .contains("200")
+    );
+    assert!(
+        ask(&fixture.broker, "GET /readyz", "")
+            .await
+            .0
+            .contains("200")
+    );
+
+    let controller = FakeController::start().await;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let config = config(&dir, &controller);
+    drop(controller);
+    let alone = start_with(config, Environment::real(None))
+        .await
+        .expect("starts");
+    assert!(ask(&alone, "GET /livez", "").await.0.contains("200"));
+    let (status, reason) = ask(&alone, "GET /readyz", "").await;
+    assert!(status.contains("503"), "{status}");
+    assert!(reason.contains("not registered"), "{reason}");
+}
+
+#[tokio::test]
+async fn the_log_level_changes_only_where_there_is_one() {
+    let fixture = Fixture::start(1).await;
+    let (status, _) = ask(&fixture.broker, "PUT /log-level", "debug").await;
+    assert!(status.contains("501"), "{status}");
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_served() {
+    let fixture = Fixture::start(1).await;
+    let health = HealthClient::new(fixture.channel())
+        .check(HealthCheckRequest {
+            service: "taffrail.v1.Broker".into(),
+        })
+        .await
+        .expect("answers")
+        .into_inner();
+    assert_eq!(health.status(), ServingStatus::Serving);
+
+    let list = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..ServerReflectionRequest::default()
+    };
+    let mut answers = ServerReflectionClient::new(fixture.channel())
+        .server_reflection_info(futures::stream::iter([list]))
+        .await
+        .expect("opens")
+        .into_inner();
+    let answer = answers.message().await.expect("answers").expect("one");
+    let Some(MessageResponse::ListServicesResponse(services)) = answer.message_response else {
+        panic!("{answer:?}");
+    };
+    assert!(
+        services
+            .service
+            .iter()
+            .any(|s| s.name == "taffrail.v1.Broker"),
+        "{services:?}"
+    );
+}

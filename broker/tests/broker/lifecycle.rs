@@ -1,0 +1,134 @@
+//! Starting, being refused, stopping.
+
+use taffrail_api::v1;
+use taffrail_broker::{Environment, start_with};
+use taffrail_core::ErrorCode;
+
+use crate::{
+    controller::FakeController,
+    fixture::{Fixture, batch, config, request, within},
+};
+
+#[tokio::test]
+async fn a_data_directory_of_another_cluster_is_refused() {
+    let fixture = Fixture::start(1).await;
+    let Fixture { dir, broker, .. } = fixture;
+    broker.stop().await;
+    let foreign = FakeController::of_cluster("22222222-2222-4222-8222-222222222222", 9).await;
+    let mut broker = start_with(config(&dir, &foreign), Environment::real(None))
+        .await
+        .expect("starts");
+    let error = within("the refusal", broker.failed()).await;
+    assert_eq!(error.code(), ErrorCode::ForeignCluster);
+    assert!(
+        error.to_string().contains("use the right data directory"),
+        "{error}"
+    );
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_ends_the_broker() {
+    let controller = FakeController::start().await;
+    controller.refuse(v1::Error {
+        code: v1::ErrorCode::UnsupportedVersion.into(),
+        retriable: false,
+        message: "upgrade the broker".into(),
+    });
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut broker = start_with(config(&dir, &controller), Environment::real(None))
+        .await
+        .expect("starts");
+    let error = within("the refusal", broker.failed()).await;
+    assert_eq!(error.code(), ErrorCode::UnsupportedVersion);
+}
+
+#[tokio::test]
+async fn a_data_directory_of_a_newer_format_is_refused() {
+    let fixture = Fixture::start(1).await;
+    let Fixture {
+        dir,
+        broker,
+        controller,
+    } = fixture;
+    broker.stop().await;
+    let path = dir.path().join("identity");
+    let text = std::fs::read_to_string(&path).expect("reads");
+    std::fs::write(&path, text.replace("format=1", "format=2")).expect("writes");
+    let error = start_with(config(&dir, &controller), Environment::real(None))
+        .await
+        .expect_err("newer");
+    assert_eq!(error.code(), ErrorCode::UnsupportedVersion);
+    assert!(
+        error
+            .to_string()
+            .contains("start the release that wrote it"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_identity_is_an_error_and_not_a_new_broker() {
+    let fixture = Fixture::start(1).await;
+    let Fixture {
+        dir,
+        broker,
+        controller,
+    } = fixture;
+    broker.stop().await;
+    let path = dir.path().join("identity");
+    let text = std::fs::read_to_string(&path).expect("reads");
+    std::fs::write(&path, text.replace("broker_uuid", "broker_uuie")).expect("writes");
+    let error = start_with(config(&dir, &controller), Environment::real(None))
+        .await
+        .expect_err("damaged");
+    assert!(
+        error.to_string().contains("identity is unreadable"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_a_produce_loses_nothing_acknowledged() {
+    let fixture = Fixture::start(1).await;
+    let mut client = fixture.client().await;
+    for i in 0..500 {
+        client.send(request(0, batch(&[&format!("{i}")])));
+    }
+    let (_, first) = client.answer().await;
+    first.expect("stored");
+    let Fixture {
+        dir,
+        controller,
+        broker,
+    } = fixture;
+    let ((), (acknowledged, end)) = tokio::join!(broker.stop(), async {
+        let mut acknowledged = 1;
+        loop {
+            match within("an answer", client.next_result()).await {
+                Ok(true) => acknowledged += 1,
+                Ok(false) => {}
+                Err(error) => return (acknowledged, error),
+            }
+        }
+    });
+    assert_eq!(end.code, ErrorCode::ShuttingDown, "{end}");
+
+    let broker = start_with(config(&dir, &controller), Environment::real(None))
+        .await
+        .expect("starts");
+    within("registration", broker.ready()).await;
+    let fixture = Fixture {
+        dir,
+        controller,
+        broker,
+    };
+    let stored = fixture.client().await.values(0, 0).await;
+    assert!(
+        stored.len() >= acknowledged,
+        "{} stored, {acknowledged} acknowledged",
+        stored.len()
+    );
+    let expected: Vec<_> = (0..stored.len()).map(|i| i.to_string()).collect();
+    assert_eq!(stored, expected);
+}

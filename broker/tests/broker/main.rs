@@ -1,0 +1,13 @@
+//! A broker from outside, over gRPC, with a controller that does as the test says.
+#![forbid(unsafe_code)]
+
+mod bad_input;
+mod cluster;
+mod controller;
+mod disk;
+mod fixture;
+mod gateway;
+mod http;
+mod lifecycle;
+mod records;
+mod routing;
