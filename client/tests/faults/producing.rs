@@ -1,6 +1,6 @@
 //! Nothing is lost silently, and order is kept, whatever brokers do.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use taffrail_client::{
@@ -288,4 +288,33 @@ async fn a_partition_that_is_not_there_is_said_at_once() {
     };
     let error = producer.send(TOPIC, record).await.expect_err("0 and 1");
     assert_eq!(error.code(), ErrorCode::UnknownPartition);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_senders_at_once_keep_their_own_order_through_refusals_and_moves() {
+    let cluster = Cluster::start(2, 1).await;
+    let producer = cluster.client().await.producer(small_batches());
+    let senders = (0..4).map(|sender| {
+        let (producer, cluster) = (producer.clone(), Arc::clone(&cluster));
+        tokio::spawn(async move {
+            for i in 0..2_000 {
+                let _delivery = send(&producer, &format!("{sender}-{i:06}")).await;
+                match i % 700 {
+                    99 => cluster.next_meets([Fault::Refuse(ErrorCode::DiskFull)]),
+                    500 if sender == 0 => cluster.move_leader(0, i / 700 % 2),
+                    _ => {}
+                }
+            }
+        })
+    });
+    for sender in senders.collect::<Vec<_>>() {
+        sender.await.expect("no panic");
+    }
+    close(producer).await;
+    let all = cluster.values(0);
+    for sender in 0..4 {
+        let prefix = format!("{sender}-");
+        let own: Vec<_> = all.iter().filter_map(|v| v.strip_prefix(&prefix)).collect();
+        assert_eq!(own, numbers(2_000), "sender {sender}");
+    }
 }
