@@ -18,6 +18,9 @@ use crate::{
 
 /// Where everything is.
 pub const NAMESPACE: &str = "default";
+/// Operators as their Lease names them.
+const FIRST: &str = "operator-0";
+const SECOND: &str = "operator-1";
 
 /// An API server with our chart's resources, and an operator that runs as its service account.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ impl Operated {
         .expect_success();
         let kubeconfig = service_account(&api, "taffrail-operator");
         let controller = ports::free();
-        let operator = start_operator(&api, &kubeconfig, controller);
+        let operator = start_operator(&api, &kubeconfig, controller, FIRST);
         Self {
             operator,
             kubeconfig,
@@ -90,7 +93,12 @@ impl Operated {
 
     /// Starts it again.
     pub fn restart_operator(&mut self) {
-        self.operator = start_operator(&self.api, &self.kubeconfig, self.controller);
+        self.operator = start_operator(&self.api, &self.kubeconfig, self.controller, FIRST);
+    }
+
+    /// Starts another one in its place, which has to wait for the end of the Lease of the first.
+    pub fn replace_operator(&mut self) {
+        self.operator = start_operator(&self.api, &self.kubeconfig, self.controller, SECOND);
     }
 
     /// Starts the broker `<cluster>-0`, once the operator has written its configuration.
@@ -206,12 +214,17 @@ fn service_account(api: &KubeApi, name: &str) -> PathBuf {
     api.dir().write("operator.kubeconfig", &config)
 }
 
-fn start_operator(api: &KubeApi, kubeconfig: &Path, controller: SocketAddr) -> Process {
+fn start_operator(
+    api: &KubeApi,
+    kubeconfig: &Path,
+    controller: SocketAddr,
+    identity: &str,
+) -> Process {
     Process::start(
         Command::new(programs::path("taffrail-operator"))
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", NAMESPACE)
-            .env("POD_NAME", "operator-under-test")
+            .env("POD_NAME", identity)
             .arg(format!("--controller-listen={controller}"))
             .arg(format!("--controller-address={controller}"))
             .arg(format!("--http-listen={}", ports::free()))

@@ -183,3 +183,26 @@ fn brokers_of_two_clusters_share_the_controller_port() {
         "{theirs}"
     );
 }
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn another_operator_takes_over_when_the_lease_of_the_first_ends() {
+    let (mut operated, broker) = start();
+    operated.apply_and_wait(&named("flights", &["partitions: 1"]), "topic/flights");
+    operated.kill_operator();
+    operated.replace_operator();
+    operated.apply_and_wait(&named("later", &["partitions: 1"]), "topic/later");
+    let holder = operated.api().kubectl(&[
+        "get",
+        "lease",
+        "taffrail-operator",
+        "--output",
+        "jsonpath={.spec.holderIdentity}",
+    ]);
+    assert_eq!(holder.stdout, "operator-1");
+    let topics = broker.taffrail(&["get", "topics"]).expect_success();
+    assert!(
+        topics.contains("flights") && topics.contains("later"),
+        "{topics}"
+    );
+}
