@@ -13,11 +13,15 @@ use anyhow::{Context as _, Result, bail};
 use super::{daemon, network, node::Node, pki::Pki, tools::Tools};
 use crate::shell;
 
+/// Local volumes, for those take a pod's fsGroup, as real ones do.
 const STORAGE_CLASS: &str = "apiVersion: storage.k8s.io/v1
 kind: StorageClass
 metadata: {name: standard, annotations: {storageclass.kubernetes.io/is-default-class: 'true'}}
-provisioner: kubernetes.io/host-path
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
 ";
+/// A volume whose claim was deleted is not used again.
+const VOLUMES_PER_NODE: u8 = 8;
 
 /// The pods' network namespaces that were there before.
 const NAMESPACES_BEFORE: &str = "namespaces-before";
@@ -96,7 +100,6 @@ impl Cluster {
             bail!("the cluster of {} is not ours to end", kubeconfig.display());
         }
         let nodes = self.nodes()?;
-        let volumes = self.volumes();
         for number in 1..=nodes {
             self.node(number).stop()?;
         }
@@ -105,10 +108,6 @@ impl Cluster {
         }
         let not_ours = fs::read_to_string(self.home.join(NAMESPACES_BEFORE))?;
         network::remove(nodes, &not_ours);
-        for volume in volumes {
-            fs::remove_dir_all(&volume)
-                .with_context(|| format!("cannot remove the volume {}", volume.display()))?;
-        }
         fs::remove_dir_all(&self.home)
             .with_context(|| format!("cannot remove {}", self.home.display()))
     }
@@ -155,18 +154,6 @@ impl Cluster {
         (1..=self.nodes()?).try_for_each(|number| self.node(number).import(archive))
     }
 
-    /// Where the provisioner made the volumes that are still there. It knows no folder of ours.
-    fn volumes(&self) -> Vec<PathBuf> {
-        let paths = "jsonpath={range .items[*]}{.spec.hostPath.path}{\"\\n\"}{end}";
-        let paths = shell::output(self.kubectl().args(["get", "pv", "--output", paths]));
-        paths
-            .unwrap_or_default()
-            .lines()
-            .map(PathBuf::from)
-            .filter(|path| path.starts_with("/tmp/hostpath_pv") && path.is_dir())
-            .collect()
-    }
-
     fn start(&self, nodes: u8) -> Result<()> {
         let api = network::CONTROL_PLANE;
         let pki = Pki::create(&self.home.join("pki"), &["127.0.0.1", "10.96.0.1", api])?;
@@ -177,10 +164,37 @@ impl Cluster {
             self.node(number).start()?;
         }
         self.apply(STORAGE_CLASS)?;
+        for number in 1..=nodes {
+            for index in 0..VOLUMES_PER_NODE {
+                self.apply(&self.volume(number, index)?)?;
+            }
+        }
         daemon::wait_for("all nodes' readiness", Duration::from_mins(2), || {
             shell::output(self.kubectl().args(["get", "nodes", "--no-headers"]))
                 .is_ok_and(|list| list.matches(" Ready").count() == usize::from(nodes))
         })
+    }
+
+    fn volume(&self, node: u8, index: u8) -> Result<String> {
+        let path = self.home.join(format!("volumes/node-{node}/{index}"));
+        fs::create_dir_all(&path)?;
+        Ok(format!(
+            "apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: node-{node}-{index}}}
+spec:
+  capacity: {{storage: 100Gi}}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: standard
+  local: {{path: {path}}}
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+        - matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [node-{node}]}}]
+",
+            path = path.display()
+        ))
     }
 
     fn start_control_plane(&self, pki: &Pki) -> Result<()> {
@@ -232,7 +246,6 @@ impl Cluster {
                 format!("--root-ca-file={}", pki.file("ca.crt").display()),
                 "--use-service-account-credentials=true".to_owned(),
                 "--leader-elect=false".to_owned(),
-                "--enable-hostpath-provisioner=true".to_owned(),
                 "--node-monitor-grace-period=20s".to_owned(),
             ],
         )?;
