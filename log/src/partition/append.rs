@@ -57,6 +57,7 @@ impl PartitionLog {
             headers,
             epoch: leader_epoch,
             now_ms: append_time_ms.max(self.active.point().last_append_time_ms),
+            follows_sync: self.durable.offset == self.log_end(),
         };
         let base_offset = self.log_end();
         if !batches.is_empty() {

@@ -17,7 +17,9 @@ use crate::{
     names::Part, shared::Home,
 };
 
-/// Room that is reserved and zeroed ahead of small appends: while they stay within it a sync need not also commit the file's new size.
+/// Room that is reserved and zeroed ahead of small appends that are synced one by one: while they stay within it a sync need not also
+/// commit the file's new size, which took a third off its median and tenth percentile (ext4, 1 KiB appends). Zeros and not `fallocate`: it
+/// was not slower, and every file system can do it.
 const RESERVE_BYTES: u64 = 128 << 10;
 /// Appends of this size and larger reserve nothing: their sync is dominated by their bytes.
 const RESERVE_FOR_APPENDS_BELOW: u64 = 32 << 10;
@@ -31,6 +33,8 @@ pub(crate) struct Append<'a> {
     pub(crate) headers: &'a [BatchHeader],
     pub(crate) epoch: LeaderEpoch,
     pub(crate) now_ms: i64,
+    /// All that came before is durable: appends come one sync at a time, and their latency counts.
+    pub(crate) follows_sync: bool,
 }
 
 impl Append<'_> {
@@ -138,7 +142,9 @@ impl ActiveSegment {
 
     /// Writes into the page cache and publishes. On an error nothing was published; the file may have bytes beyond the end.
     pub(crate) fn append(&mut self, append: &Append<'_>) -> Result<(), LogError> {
-        self.reserve_for(append.bytes());
+        if append.follows_sync {
+            self.reserve_for(append.bytes());
+        }
         self.stamp(append);
         let mut slices = Vec::with_capacity(2 * append.batches.len());
         for (prefix, batch) in self.prefixes.iter().zip(append.batches) {
@@ -195,7 +201,7 @@ impl ActiveSegment {
         self.reserved = self.reserved.max(point.position);
     }
 
-    /// Zeroes room ahead of small appends. If there is none, the append itself will say so.
+    /// Zeroes room ahead of a small append. If there is none, the append itself will say so.
     fn reserve_for(&mut self, bytes: u64) {
         let end = self.point.position + bytes;
         if bytes >= RESERVE_FOR_APPENDS_BELOW || end <= self.reserved {

@@ -85,7 +85,10 @@ impl Inode {
 
     fn crash(&mut self, loss: Loss, rng: &mut Rng) {
         match loss {
-            Loss::Nothing => self.sync(),
+            Loss::Nothing => {
+                self.changes.clear();
+                self.durable = self.data.clone();
+            }
             Loss::Everything => self.changes.clear(),
             Loss::Tails => {
                 let kept = rng.below(self.changes.len() + 1);

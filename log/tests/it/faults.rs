@@ -111,7 +111,7 @@ fn a_full_disk_refuses_appends_serves_reads_and_recovers_by_itself() {
 
 #[test]
 fn a_full_disk_in_the_middle_of_an_append_takes_all_of_it_back() {
-    for room in (0..3200).step_by(13) {
+    for room in (0..3200).step_by(61) {
         let (disk, place) = sim();
         let large = LogConfig {
             segment_bytes: 1 << 20,

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use taffrail_core::Offset;
 use taffrail_log::{
     Disk, LogConfig, LogError, PartitionLog, inspect,
-    sim::{Loss, SimDisk},
+    sim::{Fault, Loss, Operation, SimDisk},
 };
 use taffrail_record::BatchHeader;
 
@@ -39,6 +39,13 @@ enum Step {
     TimeLookup(i64),
     Crash(Loss),
     CleanStop,
+    /// The disk fails once in the middle of everything, and then the machine crashes.
+    Fault {
+        operation: Operation,
+        after: u32,
+        full: bool,
+        loss: Loss,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -52,12 +59,30 @@ fn step() -> impl Strategy<Value = Step> {
             epoch: epoch / 7,
             ms,
         });
-    let loss = prop_oneof![
-        Just(Loss::Nothing),
-        Just(Loss::Everything),
-        Just(Loss::Tails),
-        Just(Loss::Anything)
+    let loss = || {
+        prop_oneof![
+            Just(Loss::Nothing),
+            Just(Loss::Everything),
+            Just(Loss::Tails),
+            Just(Loss::Anything)
+        ]
+    };
+    let operation = prop_oneof![
+        Just(Operation::Open),
+        Just(Operation::Write),
+        Just(Operation::Sync),
+        Just(Operation::Rename),
+        Just(Operation::Remove)
     ];
+    let fault =
+        (operation, 0u32..40, any::<bool>(), loss()).prop_map(|(operation, after, full, loss)| {
+            Step::Fault {
+                operation,
+                after,
+                full,
+                loss,
+            }
+        });
     prop_oneof![
         12 => append,
         4 => Just(Step::Sync),
@@ -67,8 +92,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u64..1001).prop_map(Step::Truncate),
         3 => (0u64..1001).prop_map(Step::Read),
         2 => (0i64..4000).prop_map(Step::TimeLookup),
-        2 => loss.prop_map(Step::Crash),
+        2 => loss().prop_map(Step::Crash),
         1 => Just(Step::CleanStop),
+        1 => fault,
     ]
 }
 
@@ -93,6 +119,8 @@ struct Run {
     place: OnDisk,
     log: PartitionLog,
     batches: Vec<Batch>,
+    /// Of appends that failed. A crash may bring them back: nobody was promised either.
+    failed: Vec<Batch>,
     start: u64,
     durable: u64,
     epoch: u32,
@@ -119,6 +147,7 @@ impl Run {
             place,
             log,
             batches: Vec::new(),
+            failed: Vec::new(),
             start: 0,
             durable: 0,
             epoch: 1,
@@ -166,6 +195,18 @@ impl Run {
             Step::TimeLookup(ms) => self.check_time(*ms),
             Step::Crash(loss) => return self.crash(*loss),
             Step::CleanStop => self.stop_and_open(),
+            Step::Fault {
+                operation,
+                after,
+                full,
+                loss,
+            } => {
+                let fault = Fault::on(*operation, "").after(*after).once();
+                self.disk
+                    .inject(if *full { fault.no_space() } else { fault });
+                self.work_on_a_failing_disk();
+                return self.crash(*loss);
+            }
         }
         self.check_marks();
         true
@@ -177,15 +218,47 @@ impl Run {
     }
 
     fn append(&mut self, sizes: &[u32]) {
+        self.try_append(sizes).expect("append");
+    }
+
+    /// What fails must not have happened, or must not have been promised.
+    fn work_on_a_failing_disk(&mut self) {
+        for round in 0..8 {
+            self.pass(400);
+            let appended = self.try_append(&[20, 5, 20]);
+            let full = matches!(appended, Err(LogError::DiskFull { .. }));
+            let end = self.end();
+            assert_eq!(self.log.log_end().0, end, "a failed append appends nothing");
+            let token = self.log.sync_token();
+            if token.sync().is_ok() && self.log.synced(&token).is_ok() {
+                self.durable = end;
+            } else {
+                assert!(!full || round > 0, "no room is no reason to stop");
+            }
+            // These may fail as a whole; what they had done by then is found after the crash.
+            let hw = Offset(self.durable);
+            let _ = (self.log.expire(self.now_ms, hw), self.log.checkpoint(hw));
+            self.forget_before(self.log.log_start().0);
+        }
+    }
+
+    fn forget_before(&mut self, start: u64) {
+        assert!(start >= self.start, "the log start never moves back");
+        self.batches.retain(|b| b.base >= start);
+        self.start = start;
+    }
+
+    fn try_append(&mut self, sizes: &[u32]) -> Result<(), LogError> {
         // Record times run away from append times, in both directions.
         let time_of = |i: usize| (self.now_ms * 7 + i as i64 * 131) % 3500;
         let batches: Vec<Bytes> = (0..sizes.len())
             .map(|i| batch_at(time_of(i), sizes[i], 11))
             .collect();
+        let mut base = self.end();
+        let mut attempt = Vec::new();
         for (batch, records) in batches.iter().zip(sizes) {
             let header = BatchHeader::parse(batch).expect("a batch");
-            let base = self.end();
-            self.batches.push(Batch {
+            attempt.push(Batch {
                 base,
                 records: *records,
                 epoch: self.epoch,
@@ -193,10 +266,19 @@ impl Run {
                 appended_ms: self.now_ms,
                 crc: header.crc,
             });
+            base += u64::from(*records);
         }
-        let appended =
-            try_append(&mut self.log, &batches, self.epoch, self.now_ms).expect("append");
-        assert_eq!(appended.next_offset.0, self.end());
+        match try_append(&mut self.log, &batches, self.epoch, self.now_ms) {
+            Ok(appended) => {
+                assert_eq!(appended.next_offset.0, base);
+                self.batches.append(&mut attempt);
+            }
+            Err(error) => {
+                self.failed.append(&mut attempt);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn expire(&mut self) {
@@ -239,12 +321,16 @@ impl Run {
             Err(LogError::Damaged { .. }) => {
                 // Later writes survived earlier ones; never where everything was synced.
                 assert!(loss == Loss::Anything || loss == Loss::Tails);
-                assert!(self.durable < self.end(), "damaged, though all was durable");
+                assert!(
+                    self.durable < self.end() || !self.failed.is_empty(),
+                    "damaged, though all was durable"
+                );
                 assert_eq!(self.logs(), before, "nothing is cut");
                 return false;
             }
             Err(error) => panic!("{error}"),
         }
+        self.forget_before(self.log.log_start().0);
         let end = self.log.log_end().0;
         assert!(
             end >= self.durable,
@@ -255,6 +341,14 @@ impl Run {
             assert_eq!(end, self.end());
         }
         self.batches.retain(|b| b.next() <= end);
+        while let Some(back) = self
+            .failed
+            .iter()
+            .find(|b| b.base == self.end() && b.next() <= end)
+        {
+            self.batches.push(back.clone());
+        }
+        self.failed.clear();
         assert_eq!(self.end(), end, "the log ends between batches");
         self.durable = end;
         self.check_from(self.start);
