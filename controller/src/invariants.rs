@@ -7,6 +7,18 @@ use taffrail_core::{Assignment, TopicPartition};
 
 use crate::state::cluster::{Cluster, Root, TopicState};
 
+/// Brokers are told only records, topics and orders that the store has, or had.
+#[cfg(test)]
+pub(crate) const NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED: &str =
+    "nothing is said before it is persisted";
+/// Every order to delete is backed by a tombstone that was persisted before.
+#[cfg(test)]
+pub(crate) const A_DELETE_ORDER_HAS_A_TOMBSTONE: &str =
+    "a delete order only with a persisted tombstone";
+/// Leaders of a new topic differ by one at most between brokers.
+#[cfg(test)]
+pub(crate) const PLACEMENT_IS_EVEN: &str = "placement is even within one";
+
 /// A rule that was broken, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Broken {

@@ -158,15 +158,22 @@ impl Cluster {
         maps.find_map(|map| map.value.partitions.get(&partition))
     }
 
-    /// Every record of a topic that the root lists.
+    /// Every record that counts. One of a topic that the root does not list, or beyond what it counts, was left by a decision that got
+    /// no further than the maps: it is as if it were not there.
     pub(crate) fn assignments(
         &self,
     ) -> impl Iterator<Item = (&Arc<Topic>, TopicPartition, &Assignment)> {
         let records = self.maps.values().flat_map(|map| &map.value.partitions);
         records.filter_map(|(partition, assignment)| {
-            let topic = self.topic(partition.topic)?;
+            let topic = self.counting(*partition)?;
             Some((topic, *partition, assignment))
         })
+    }
+
+    /// The topic that counts `partition` among its own.
+    pub(crate) fn counting(&self, partition: TopicPartition) -> Option<&Arc<Topic>> {
+        let topic = self.topic(partition.topic)?;
+        (partition.partition.0 < topic.placed).then_some(topic)
     }
 
     /// The broker on this volume. Should two controllers have numbered one volume, the later number counts.

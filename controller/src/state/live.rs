@@ -78,13 +78,6 @@ impl Live {
         self.hears_until_ms = Some(now_ms + suspect_after_ms);
     }
 
-    /// Is it over with the time that brokers have to come? Says so once.
-    pub(crate) fn has_heard(&mut self, now_ms: u64) -> bool {
-        self.hears_until_ms
-            .take_if(|until| now_ms >= *until)
-            .is_some()
-    }
-
     /// Replaces what was known of `number`: it registered. Gives the session that it had before.
     pub(crate) fn register(
         &mut self,
@@ -166,6 +159,7 @@ impl Live {
 
     /// Brings liveness up to date and gives those whose liveness changed.
     pub(crate) fn judge(&mut self, now_ms: u64, suspect_after_ms: u64) -> Vec<BrokerNumber> {
+        self.hears_until_ms.take_if(|until| now_ms >= *until);
         let mut changed = Vec::new();
         for (number, broker) in &mut self.brokers {
             let silent = now_ms.saturating_sub(broker.last_heard_ms) >= suspect_after_ms;

@@ -19,6 +19,9 @@ use crate::writes::WriteReason;
 /// Protocol versions that this controller speaks. Version 1 is controller.proto.
 const VERSIONS: RangeInclusive<u32> = 1..=1;
 
+/// A root that went back in time may know fewer numbers than brokers have; more than so many fewer is garbage.
+const NUMBERS_AHEAD_MAX: u32 = 10_000;
+
 /// A registration that holds once the draft is persisted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Admitted {
@@ -56,7 +59,7 @@ pub(crate) fn register(
     });
     // First, or an election above the store's epochs could repeat one that a broker has seen.
     let found = doubt::examine(draft, live, number, registration);
-    elect(draft, number, own, is_older_volume);
+    elect(draft, live, number, own, is_older_volume);
     let broker = Broker {
         number,
         uuid: registration.uuid,
@@ -135,7 +138,7 @@ fn number_for(draft: &mut Draft, registration: &Registration) -> BrokerNumber {
     let next = draft.cluster.root.value.next_broker_number;
     let had = registration.known_number.filter(|number| {
         registration.cluster_id.is_some()
-            && number.0 < u32::MAX
+            && number.0 < next.saturating_add(NUMBERS_AHEAD_MAX)
             && !draft.cluster.brokers.contains_key(number)
     });
     let number = had.unwrap_or(BrokerNumber(next));
@@ -145,22 +148,42 @@ fn number_for(draft: &mut Draft, registration: &Registration) -> BrokerNumber {
     number
 }
 
-/// Everything that the volume's former process led is led by this one, under a higher epoch.
+/// Everything that the volume's former process led is led by this one, under a higher epoch. So is what names a former process of
+/// another broker that is there: a record that only came to light after that broker had registered.
 ///
 /// With an older volume, nobody leads it: what was acknowledged since is not there, and the last member of an in-sync set is
 /// never replaced by the machine. It waits for a human.
-fn elect(draft: &mut Draft, number: BrokerNumber, own: Incarnation, is_older_volume: bool) {
-    let led = draft.cluster.assignments().filter(|(_, _, assignment)| {
-        assignment.leader == Some(number) && assignment.leader_incarnation != own
-    });
-    let led: Vec<_> = led.map(|(_, partition, _)| partition).collect();
-    for partition in led {
+fn elect(
+    draft: &mut Draft,
+    live: &Live,
+    number: BrokerNumber,
+    own: Incarnation,
+    is_older_volume: bool,
+) {
+    let running = |leader: BrokerNumber| {
+        if leader == number {
+            return Some(own);
+        }
+        let broker = draft.cluster.brokers.get(&leader);
+        let broker = broker.filter(|_| live.is_online(leader))?;
+        Some(broker.value.incarnation)
+    };
+    let led = draft
+        .cluster
+        .assignments()
+        .filter_map(|(_, partition, record)| {
+            let leader = record.leader?;
+            let incarnation = running(leader)?;
+            (record.leader_incarnation != incarnation).then_some((partition, leader, incarnation))
+        });
+    let led: Vec<_> = led.collect();
+    for (partition, leader, incarnation) in led {
         if let Some(assignment) = draft.assignment(partition, WriteReason::Election) {
             raise(assignment);
-            if is_older_volume {
+            if is_older_volume && leader == number {
                 assignment.leader = None;
             } else {
-                assignment.leader_incarnation = own;
+                assignment.leader_incarnation = incarnation;
             }
         }
     }

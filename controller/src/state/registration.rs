@@ -5,11 +5,16 @@ use std::ops::RangeInclusive;
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
     Assignment, BrokerNumber, BrokerUuid, ClusterId, ControllerStamp, Incarnation, PartitionFault,
-    TopicPartition,
+    TopicPartition, rules::PARTITIONS_MAX,
 };
 
 /// Starts that a broker can have tried since the last confirmed one. Each is 16 bytes; more are a broken volume.
 const CANDIDATES_MAX: usize = 1 << 16;
+
+/// Elections go one by one: no partition gets here, and garbage must not use up the epochs.
+const LEADER_EPOCH_MAX: u32 = 1 << 30;
+/// The same for changes.
+const PARTITION_EPOCH_MAX: u64 = 1 << 48;
 
 /// A checked `Register`.
 #[derive(Debug, Clone)]
@@ -96,14 +101,66 @@ impl TryFrom<v1::StoredPartition> for Stored {
     fn try_from(stored: v1::StoredPartition) -> Result<Self, WireError> {
         let partition = convert::topic_partition(&stored.topic_id, stored.partition)?;
         let fault = stored.fault().to_core();
+        let assignment: Assignment = stored.assignment.unwrap_or_default().try_into()?;
+        if partition.partition.0 >= PARTITIONS_MAX
+            || assignment.leader_epoch.0 > LEADER_EPOCH_MAX
+            || assignment.partition_epoch.0 > PARTITION_EPOCH_MAX
+            || stored.last_epoch > LEADER_EPOCH_MAX as i32
+        {
+            return Err(WireError::invalid(format!(
+                "stored partition {partition}: its number or epochs cannot be; check the volume"
+            )));
+        }
         Ok(Self {
             partition,
-            assignment: stored.assignment.unwrap_or_default().try_into()?,
+            assignment,
             last_epoch: u32::try_from(stored.last_epoch).unwrap_or_default(),
             durable_end: stored.durable_end_offset,
             topic_name: stored.topic_name,
             fault,
             deleted: stored.deleted,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn register(stored: v1::StoredPartition) -> v1::Register {
+        v1::Register {
+            broker_uuid: vec![1; 16].into(),
+            candidates: vec![v1::Incarnation::default()],
+            name: "main-0".to_owned(),
+            client_endpoint: Some(v1::Endpoint::default()),
+            stored: vec![stored],
+            ..v1::Register::default()
+        }
+    }
+
+    fn stored(partition: u32, leader_epoch: i32, partition_epoch: u64) -> v1::StoredPartition {
+        v1::StoredPartition {
+            topic_id: vec![2; 16].into(),
+            partition,
+            assignment: Some(v1::Assignment {
+                leader_epoch,
+                partition_epoch,
+                ..v1::Assignment::default()
+            }),
+            ..v1::StoredPartition::default()
+        }
+    }
+
+    #[test]
+    fn garbage_from_a_volume_cannot_use_up_epochs_or_partitions() {
+        assert!(Registration::try_from(register(stored(7, 3, 4))).is_ok());
+        for garbage in [
+            stored(u32::MAX, 3, 4),
+            stored(7, i32::MAX, 4),
+            stored(7, -1, 4),
+            stored(7, 3, u64::MAX),
+        ] {
+            assert!(Registration::try_from(register(garbage)).is_err());
+        }
     }
 }

@@ -1,15 +1,18 @@
 //! Sessions: opened, fenced, silent, closed.
 
-use std::mem;
+use std::{collections::BTreeSet, mem};
 
 use taffrail_api::{
     WireError, convert,
     v1::{self, NotActive, Refused, controller_message::Message},
 };
-use taffrail_core::{ErrorCode, Incarnation, PartitionEpoch};
+use taffrail_core::{BrokerNumber, ErrorCode, Incarnation, PartitionEpoch};
 
 use super::{
-    Effect, Machine, Note, SessionId, Step, Work, live::Session, place, registration::Registration,
+    Effect, Machine, Note, SessionId, Step, Work,
+    live::{Liveness, Session},
+    place,
+    registration::Registration,
 };
 
 /// No controller gets here by one election after another: a stamp above this is garbage, and must not use up the epochs.
@@ -131,26 +134,30 @@ impl Machine {
         self.has_chores |= self.cluster.as_ref().is_some_and(place::is_waiting);
     }
 
-    /// Tells whose liveness changed.
+    /// Tells who came or went. Mere suspicion is only shown.
     pub(super) fn judge(&mut self) {
-        let mut changed = self.live.judge(self.now_ms, self.settings.suspect_after_ms);
-        if self.live.has_heard(self.now_ms)
-            && let Some(cluster) = &self.cluster
-        {
-            let numbers = cluster.brokers.keys().copied();
-            changed.extend(numbers.filter(|number| !self.live.brokers.contains_key(number)));
-        }
-        if changed.is_empty() || self.step != Step::Active {
+        let before = self.offline();
+        let changed = self.live.judge(self.now_ms, self.settings.suspect_after_ms);
+        if self.step != Step::Active {
             return;
         }
-        for broker in &changed {
-            let state = self.live.liveness(*broker).name();
-            self.note(Note::LivenessChanged {
-                broker: *broker,
-                state,
-            });
+        for broker in changed {
+            let state = self.live.liveness(broker).name();
+            self.is_stale = true;
+            self.note(Note::LivenessChanged { broker, state });
         }
-        self.is_stale = true;
-        self.publish(None, &changed);
+        let after = self.offline();
+        let stirred: Vec<_> = before.symmetric_difference(&after).copied().collect();
+        if !stirred.is_empty() {
+            self.is_stale = true;
+            self.publish(None, &stirred);
+        }
+    }
+
+    fn offline(&self) -> BTreeSet<BrokerNumber> {
+        let brokers = self.cluster.iter().flat_map(|c| c.brokers.keys()).copied();
+        brokers
+            .filter(|number| self.live.liveness(*number) == Liveness::Offline)
+            .collect()
     }
 }

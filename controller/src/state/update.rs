@@ -106,11 +106,13 @@ fn changed_partitions(
             continue;
         }
         for (id, assignment) in &map.value.partitions {
-            let topic = after.topic(id.topic);
+            let topic = after.counting(*id);
             if !topic.is_some_and(|topic| topic.is_active()) {
                 continue;
             }
-            let known = known.and_then(|known| known.value.partitions.get(id));
+            let known = known
+                .filter(|_| before.counting(*id).is_some())
+                .and_then(|known| known.value.partitions.get(id));
             if appeared.contains(&id.topic) || known != Some(assignment) {
                 update.partitions.push(partition(*id, assignment));
             }

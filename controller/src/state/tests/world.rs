@@ -10,7 +10,7 @@ use taffrail_api::v1::{self, MetadataUpdate, controller_message::Message};
 use taffrail_core::{ClusterId, Incarnation, TopicDefaults, TopicId, TopicSpec};
 
 use crate::{
-    invariants::{self, BROKER_NUMBERS_ARE_NEVER_REUSED},
+    invariants::{self, BROKER_NUMBERS_ARE_NEVER_REUSED, PLACEMENT_IS_EVEN},
     request::Request,
     state::{
         Answer, Effect, Event, Machine, SessionId, Settings, WriteFailure,
@@ -443,7 +443,7 @@ impl World {
         let (min, max) = (leads.values().min(), leads.values().max());
         assert!(
             leads.len() == BROKERS && max.zip(min).is_some_and(|(a, b)| a - b <= 1),
-            "even: {leads:?}"
+            "{PLACEMENT_IS_EVEN}: {leads:?}"
         );
     }
 }

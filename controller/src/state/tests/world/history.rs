@@ -10,7 +10,13 @@ use taffrail_api::v1::MetadataUpdate;
 use taffrail_core::{BrokerNumber, Incarnation, LeaderEpoch, TopicPartition};
 
 use super::broker::read;
-use crate::{invariants::A_LEADER_EPOCH_HAS_ONE_OWNER, state::cluster::Cluster};
+use crate::{
+    invariants::{
+        A_DELETE_ORDER_HAS_A_TOMBSTONE, A_LEADER_EPOCH_HAS_ONE_OWNER,
+        NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED,
+    },
+    state::cluster::Cluster,
+};
 
 /// Everything that was ever persisted or answered.
 #[derive(Default)]
@@ -29,13 +35,16 @@ impl History {
         for record in &update.partitions {
             let (partition, assignment) = read(record);
             let key = (partition, format!("{assignment:?}"));
-            assert!(self.records.contains(&key), "{key:?} was never persisted");
+            assert!(
+                self.records.contains(&key),
+                "{NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED}: {key:?}"
+            );
         }
         for topic in &update.topics {
             let key = (topic.topic_id.to_vec(), topic.generation);
             assert!(
                 self.topics.contains(&key),
-                "{} was never persisted",
+                "{NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED}: topic {}",
                 topic.name
             );
         }
@@ -49,7 +58,10 @@ impl History {
                 to,
                 order.partition_epoch,
             );
-            assert!(self.tombstones.contains(&key), "no tombstone for {order:?}");
+            assert!(
+                self.tombstones.contains(&key),
+                "{A_DELETE_ORDER_HAS_A_TOMBSTONE}: {order:?}"
+            );
         }
     }
 
