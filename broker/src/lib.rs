@@ -11,7 +11,8 @@
 //!
 //! ```text
 //! config, args, environment, logging   what comes from outside
-//! start                                from settings to a running broker, and its one way to stop
+//! start                                from settings to a running broker
+//! running                              a broker that serves, and its one way to stop
 //! broker                               what every part shares
 //! datadir                              identity, metadata, ballast, partition directories
 //! cluster                              the session with the controller, and obeying it
@@ -39,9 +40,11 @@ mod metrics;
 mod partition;
 mod peers;
 mod rpc;
+mod running;
 mod start;
 
 pub use config::{BrokerConfig, CLIENT_PORT, DiskSettings, HTTP_PORT, Limits};
 pub use environment::Environment;
 pub use error::BrokerError;
-pub use start::{RunningBroker, run, run_with, start, start_with};
+pub use running::RunningBroker;
+pub use start::{run, run_with, start, start_with};

@@ -1,6 +1,6 @@
-//! From settings to a running broker, and its one way to stop.
+//! From settings to a running broker.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, net::SocketAddr, sync::Arc};
 
 use prometheus_client::registry::Registry;
 use taffrail_api::v1::Endpoint;
@@ -8,7 +8,6 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, mpsc, watch},
     task::JoinSet,
-    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -28,7 +27,7 @@ use crate::{
         metadata_file::MetadataFile,
         scan::{self, Found},
     },
-    disk::{self, handle::DiskThreads, maintenance, space::Space},
+    disk::{self, maintenance, space::Space},
     environment::Environment,
     error::BrokerError,
     http,
@@ -36,6 +35,7 @@ use crate::{
     partition::{Fault, Partition, table::PartitionTable},
     peers::Peers,
     rpc,
+    running::RunningBroker,
 };
 
 /// Updates waiting to be obeyed. The controller sends one at a time for each change.
@@ -211,6 +211,7 @@ fn assemble(
         dir: Arc::new(dir),
         file,
         known: known_sender,
+        configured: HashMap::new(),
     };
     let session = Session {
         broker: Arc::clone(&broker),
@@ -315,81 +316,4 @@ fn advertised(config: &BrokerConfig, bound: SocketAddr) -> Result<Endpoint, Brok
         host,
         port: u32::from(bound.port()),
     })
-}
-
-/// A broker that serves. Dropping it cuts everything off; [`Self::stop`] stops it cleanly.
-#[derive(Debug)]
-pub struct RunningBroker {
-    broker: Arc<Broker>,
-    client_addr: SocketAddr,
-    http_addr: Option<SocketAddr>,
-    tasks: JoinSet<Result<(), BrokerError>>,
-    clients: tokio::task::JoinHandle<Result<(), BrokerError>>,
-    threads: DiskThreads,
-}
-
-impl RunningBroker {
-    /// Where clients are served.
-    pub const fn client_addr(&self) -> SocketAddr {
-        self.client_addr
-    }
-
-    /// Where /metrics is served.
-    pub const fn http_addr(&self) -> Option<SocketAddr> {
-        self.http_addr
-    }
-
-    /// Resolves once the broker is recovered and registered.
-    pub async fn ready(&self) {
-        self.broker.membership.registered().await;
-    }
-
-    /// Resolves when the broker cannot go on: a controller refused it for good, or a server failed. Stop it then.
-    pub async fn failed(&mut self) -> BrokerError {
-        loop {
-            let ended = tokio::select! {
-                Some(ended) = self.tasks.join_next() => ended,
-                ended = &mut self.clients => ended,
-            };
-            match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return error,
-                Err(error) => return BrokerError::Serve(format!("a task panicked: {error}")),
-            }
-        }
-    }
-
-    /// Stops accepting, finishes what is under way within the deadline, writes and syncs what is queued, leaves clean-stop marks.
-    pub async fn stop(mut self) {
-        let deadline = Duration::from_millis(self.broker.config.shutdown_timeout_ms);
-        tracing::info!("stopping");
-        self.broker.draining.cancel();
-        self.broker.streams.close();
-        let drained = async {
-            self.broker.streams.wait().await;
-            if !self.clients.is_finished() {
-                // Its failure was the reason to stop, or does not matter any more.
-                let _ = (&mut self.clients).await;
-            }
-        };
-        if timeout(deadline, drained).await.is_err() {
-            tracing::warn!(
-                ?deadline,
-                "calls were still open at the deadline and are cut off"
-            );
-        }
-        self.clients.abort();
-        let unclean = self.broker.disk.close().await;
-        let threads = self.threads;
-        if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
-            tracing::error!(%error, "disk threads did not end");
-        }
-        self.broker.stopped.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Ok(Err(error)) = ended {
-                tracing::debug!(%error, "ended with an error while stopping");
-            }
-        }
-        tracing::info!(unclean, "stopped");
-    }
 }

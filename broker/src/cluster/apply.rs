@@ -1,10 +1,12 @@
 //! Obeys the controller. An update is durable before anything of it is done.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
-use taffrail_core::{ClusterId, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition};
+use taffrail_core::{
+    ClusterId, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
+};
 use taffrail_log::{LogConfig, LogError, PartitionIdentity, PartitionLog, delete_dir};
 use tokio::{
     sync::{mpsc, watch},
@@ -41,11 +43,13 @@ pub(crate) struct Conductor {
     pub(crate) dir: Arc<DataDir>,
     pub(crate) file: MetadataFile,
     pub(crate) known: watch::Sender<Arc<Known>>,
+    /// What each log was last told.
+    pub(crate) configured: HashMap<TopicPartition, (LogConfig, Durability)>,
 }
 
 impl Conductor {
     /// Obeys until the broker stops.
-    pub(crate) async fn run(self, mut instructions: mpsc::Receiver<Instruction>) {
+    pub(crate) async fn run(mut self, mut instructions: mpsc::Receiver<Instruction>) {
         let mut retry = interval(RETRY_INTERVAL);
         let stopped = self.broker.stopped.clone();
         loop {
@@ -66,7 +70,7 @@ impl Conductor {
         }
     }
 
-    async fn obey(&self, instruction: &Instruction) -> Result<(), WireError> {
+    async fn obey(&mut self, instruction: &Instruction) -> Result<(), WireError> {
         let update = &instruction.update;
         let known = Arc::clone(&self.known.borrow());
         let stamp = update.stamp.unwrap_or_default().into();
@@ -104,7 +108,7 @@ impl Conductor {
     }
 
     /// Makes every partition what the view says: creates what is missing, configures the rest, serves nothing of strays.
-    async fn serve(&self, known: &Known) {
+    async fn serve(&mut self, known: &Known) {
         let Some(me) = self.broker.membership.number() else {
             return;
         };
@@ -173,29 +177,27 @@ impl Conductor {
         }
     }
 
-    fn place(&self, partition: &Arc<Partition>, known: &Known) {
+    fn place(&mut self, partition: &Arc<Partition>, known: &Known) {
         let standing = standing_of(&self.broker, partition.id, known);
-        if *partition.standing() == standing {
-            // A changed retention does not show in the standing.
-            self.configure(partition, known, &standing);
-            return;
+        let config = (
+            log_config(known.config_of(partition.id)),
+            standing.durability,
+        );
+        if self.configured.get(&partition.id) != Some(&config) {
+            let (log, durability) = config.clone();
+            self.broker.disk.configure(partition.id, log, durability);
+            self.configured.insert(partition.id, config);
         }
-        tracing::info!(partition = %partition.label(), role = ?standing.role, leader_epoch = %standing.leader_epoch,
-            partition_epoch = %standing.partition_epoch, "standing");
-        self.configure(partition, known, &standing);
-        partition.set_standing(standing);
-    }
-
-    fn configure(&self, partition: &Partition, known: &Known, standing: &Standing) {
-        let config = known.config_of(partition.id);
-        self.broker
-            .disk
-            .configure(partition.id, log_config(config), standing.durability);
+        if *partition.standing() != standing {
+            tracing::info!(partition = %partition.label(), role = ?standing.role,
+                leader_epoch = %standing.leader_epoch, partition_epoch = %standing.partition_epoch, "standing");
+            partition.set_standing(standing);
+        }
     }
 
     /// Deletes what is ordered, notes it durably, and confirms.
     async fn delete(
-        &self,
+        &mut self,
         update: &v1::MetadataUpdate,
         known: &mut Known,
         instruction: &Instruction,
@@ -232,7 +234,8 @@ impl Conductor {
         Ok(())
     }
 
-    async fn delete_replica(&self, id: TopicPartition) -> Result<(), WireError> {
+    async fn delete_replica(&mut self, id: TopicPartition) -> Result<(), WireError> {
+        self.configured.remove(&id);
         if let Some(partition) = self.broker.partitions.remove(id) {
             partition.set_standing(Standing::stray());
             tracing::info!(partition = %partition.label(), "deleting a partition by order of the controller");

@@ -1,6 +1,11 @@
 //! The session with the active controller: dial, register, heartbeat; and again, for as long as the broker runs. The data plane goes on without it.
 
-use std::{net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use taffrail_api::{
     WireError, transport,
@@ -74,6 +79,7 @@ impl Session {
         let stopped = self.broker.stopped.clone();
         let mut backoff = BACKOFF_MIN;
         loop {
+            let begun = Instant::now();
             let outcome = tokio::select! {
                 () = stopped.cancelled() => return Ok(()),
                 outcome = self.once() => outcome,
@@ -83,7 +89,10 @@ impl Session {
             match outcome {
                 Ok(reason) => {
                     tracing::warn!(%reason, "the session with the controller ended; serving goes on");
-                    backoff = BACKOFF_MIN;
+                    // One that ends at once, again and again, is no better than none.
+                    if begun.elapsed() > BACKOFF_MAX {
+                        backoff = BACKOFF_MIN;
+                    }
                 }
                 Err(NoSession::Retry(error)) => tracing::debug!(%error, "no controller yet"),
                 Err(NoSession::Fatal(error)) => return Err(error),

@@ -15,18 +15,18 @@ use super::{inbox::Inbox, space::Space, sync_pool::SyncPool, writer::Writer};
 use crate::{
     environment::Environment,
     metrics::Metrics,
-    partition::{Partition, append::Append, commit::SyncDone},
+    partition::{
+        Partition,
+        append::{Append, OwnedLog},
+        commit::SyncDone,
+    },
 };
 
 /// What the writer is told.
 #[derive(Debug)]
 pub(super) enum Command {
     Append(Append),
-    Adopt {
-        partition: Arc<Partition>,
-        log: Box<PartitionLog>,
-        durability: Durability,
-    },
+    Adopt(Box<OwnedLog>),
     Configure {
         id: TopicPartition,
         config: LogConfig,
@@ -90,18 +90,15 @@ impl DiskHandle {
         }
     }
 
-    /// Hands a log to the writer.
+    /// Hands a log to the writer. On return the partition says where its log begins and ends.
     pub(crate) fn adopt(
         &self,
         partition: &Arc<Partition>,
         log: PartitionLog,
         durability: Durability,
     ) {
-        self.tell(Command::Adopt {
-            partition: Arc::clone(partition),
-            log: Box::new(log),
-            durability,
-        });
+        let owned = OwnedLog::new(Arc::clone(partition), log, durability);
+        self.tell(Command::Adopt(Box::new(owned)));
     }
 
     pub(crate) fn configure(&self, id: TopicPartition, config: LogConfig, durability: Durability) {

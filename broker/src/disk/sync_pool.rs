@@ -31,7 +31,7 @@ impl SyncPool {
                     .name(format!("disk-sync-{number}"))
                     .spawn(move || {
                         while let Some(job) = jobs.take_one() {
-                            // Closed only after the last sync was waited for.
+                            // The inbox is closed only after the last sync came back.
                             let _ = writer.push(Command::SyncDone(job.run(&metrics)));
                         }
                     })?,

@@ -7,19 +7,24 @@ use std::{
 };
 
 use taffrail_api::WireError;
-use taffrail_core::{ErrorCode, TopicPartition};
+use taffrail_core::{Durability, ErrorCode, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::{handle::Command, inbox::Inbox, space::Space, sync_pool::SyncPool};
 use crate::{
     environment::Environment,
     metrics::Metrics,
-    partition::{append::OwnedLog, commit::SyncJob},
+    partition::{
+        append::{Append, OwnedLog},
+        commit::SyncJob,
+    },
 };
 
 /// A lone sync of up to this much is done on the writing thread itself: nothing else is to be written, and a change of threads would
 /// cost more than it saves.
 const INLINE_SYNC_BYTES: u64 = 64 << 10;
+/// Not if a `pageCache` topic was written to within this time: its producers do not wait for others' syncs.
+const INLINE_SYNC_QUIET_MS: i64 = 1_000;
 /// Logs are closed by so many threads at a time.
 const CLOSING_THREADS: usize = 8;
 
@@ -37,6 +42,7 @@ pub(super) struct Writer {
     /// One is done between two rounds, so that no request waits for many.
     chores: VecDeque<Chore>,
     closing: Option<oneshot::Sender<usize>>,
+    page_cache_used_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +77,11 @@ impl Writer {
             touched: Vec::new(),
             chores: VecDeque::new(),
             closing: None,
+            page_cache_used_ms: i64::MIN,
         }
     }
 
+    /// Until told to close, and then until everything queued is written, synced and answered.
     pub(super) fn run(mut self) {
         let mut commands = VecDeque::new();
         loop {
@@ -91,22 +99,15 @@ impl Writer {
                 break;
             }
         }
+        // What comes now is answered by being dropped.
+        self.inbox.close();
         self.close();
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Append(append) => {
-                let id = append.partition.id;
-                match self.logs.get_mut(&id) {
-                    Some(log) => {
-                        if log.enqueue(append) {
-                            self.touched.push(id);
-                        }
-                    }
-                    None => append.responder.answer(Err(gone())),
-                }
-            }
+            Command::Append(append) if self.closing.is_some() => drop(append),
+            Command::Append(append) => self.enqueue(append),
             Command::SyncDone(done) => {
                 let id = done.partition.id;
                 if let Some(log) = self.logs.get_mut(&id) {
@@ -114,13 +115,8 @@ impl Writer {
                     self.touched.push(id);
                 }
             }
-            Command::Adopt {
-                partition,
-                log,
-                durability,
-            } => {
-                self.logs
-                    .insert(partition.id, OwnedLog::new(partition, *log, durability));
+            Command::Adopt(log) => {
+                self.logs.insert(log.partition.id, *log);
             }
             Command::Configure {
                 id,
@@ -143,10 +139,21 @@ impl Writer {
             Command::Expire => self.plan(Chore::Expire),
             Command::Checkpoint => self.plan(Chore::Checkpoint),
             Command::Close { reply } => {
-                self.inbox.close();
                 self.chores.clear();
                 self.closing = Some(reply);
             }
+        }
+    }
+
+    fn enqueue(&mut self, append: Append) {
+        let id = append.partition.id;
+        match self.logs.get_mut(&id) {
+            Some(log) => {
+                if log.enqueue(append) {
+                    self.touched.push(id);
+                }
+            }
+            None => append.responder.answer(Err(gone())),
         }
     }
 
@@ -162,6 +169,9 @@ impl Writer {
             let written = log.write(now_ms);
             bytes += written.bytes;
             requests += written.requests;
+            if written.requests > 0 && log.durability() == Durability::PageCache {
+                self.page_cache_used_ms = now_ms;
+            }
             if written.disk_full {
                 self.space.report_full();
             }
@@ -170,13 +180,15 @@ impl Writer {
         if requests > 0 {
             self.metrics.group_written(requests, bytes);
         }
-        self.start_syncs(jobs);
+        self.start_syncs(jobs, now_ms);
     }
 
-    fn start_syncs(&mut self, mut jobs: Vec<SyncJob>) {
+    fn start_syncs(&mut self, mut jobs: Vec<SyncJob>, now_ms: i64) {
+        let nobody_waits_for_writes = self.inbox.is_empty()
+            && now_ms.saturating_sub(self.page_cache_used_ms) > INLINE_SYNC_QUIET_MS;
         if jobs.len() == 1
             && jobs[0].bytes <= INLINE_SYNC_BYTES
-            && self.inbox.is_empty()
+            && nobody_waits_for_writes
             && let Some(job) = jobs.pop()
         {
             let done = job.run(&self.metrics);

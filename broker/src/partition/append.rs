@@ -84,6 +84,10 @@ impl OwnedLog {
         owned
     }
 
+    pub(crate) const fn durability(&self) -> Durability {
+        self.durability
+    }
+
     /// Queues a request for the next round. True if it is the first one.
     pub(crate) fn enqueue(&mut self, append: Append) -> bool {
         self.incoming.push(append);

@@ -90,10 +90,10 @@ async fn a_damaged_identity_is_an_error_and_not_a_new_broker() {
 
 #[tokio::test]
 async fn a_stop_in_the_middle_of_a_produce_loses_nothing_acknowledged() {
-    let fixture = Fixture::start(1).await;
+    let fixture = Fixture::start(4).await;
     let mut client = fixture.client().await;
-    for i in 0..500 {
-        client.send(request(0, batch(&[&format!("{i}")])));
+    for i in 0..2_000 {
+        client.send(request(i % 4, batch(&[&format!("{}", i / 4)])));
     }
     let (_, first) = client.answer().await;
     first.expect("stored");
@@ -123,12 +123,16 @@ async fn a_stop_in_the_middle_of_a_produce_loses_nothing_acknowledged() {
         controller,
         broker,
     };
-    let stored = fixture.client().await.values(0, 0).await;
+    let client = fixture.client().await;
+    let mut total = 0;
+    for partition in 0..4 {
+        let stored = client.values(partition, 0).await;
+        let expected: Vec<_> = (0..stored.len()).map(|i| i.to_string()).collect();
+        assert_eq!(stored, expected);
+        total += stored.len();
+    }
     assert!(
-        stored.len() >= acknowledged,
-        "{} stored, {acknowledged} acknowledged",
-        stored.len()
+        total >= acknowledged,
+        "{total} stored, {acknowledged} acknowledged"
     );
-    let expected: Vec<_> = (0..stored.len()).map(|i| i.to_string()).collect();
-    assert_eq!(stored, expected);
 }

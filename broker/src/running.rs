@@ -1,0 +1,91 @@
+//! A broker that serves, and its one way to stop.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{broker::Broker, disk::handle::DiskThreads, error::BrokerError};
+
+/// A broker that serves. Dropping it cuts everything off; [`Self::stop`] stops it cleanly.
+#[derive(Debug)]
+pub struct RunningBroker {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) client_addr: SocketAddr,
+    pub(crate) http_addr: Option<SocketAddr>,
+    pub(crate) tasks: JoinSet<Result<(), BrokerError>>,
+    pub(crate) clients: tokio::task::JoinHandle<Result<(), BrokerError>>,
+    pub(crate) threads: DiskThreads,
+}
+
+impl RunningBroker {
+    /// Where clients are served.
+    pub const fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// Where /metrics is served.
+    pub const fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+
+    /// Resolves once the broker is recovered and registered.
+    pub async fn ready(&self) {
+        self.broker.membership.registered().await;
+    }
+
+    /// Resolves when the broker cannot go on: a controller refused it for good, or a server failed. Stop it then.
+    pub async fn failed(&mut self) -> BrokerError {
+        loop {
+            let ended = tokio::select! {
+                Some(ended) = self.tasks.join_next() => ended,
+                ended = &mut self.clients => ended,
+            };
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error,
+                Err(error) => return BrokerError::Serve(format!("a task panicked: {error}")),
+            }
+        }
+    }
+
+    /// Stops accepting, finishes what is under way within the deadline, writes and syncs what is queued, leaves clean-stop marks.
+    pub async fn stop(mut self) {
+        let deadline = Duration::from_millis(self.broker.config.shutdown_timeout_ms);
+        tracing::info!("stopping");
+        self.broker.draining.cancel();
+        self.broker.streams.close();
+        let drained = async {
+            self.broker.streams.wait().await;
+            if !self.clients.is_finished() {
+                // Its failure was the reason to stop, or does not matter any more.
+                let _ = (&mut self.clients).await;
+            }
+        };
+        if timeout(deadline, drained).await.is_err() {
+            tracing::warn!(
+                ?deadline,
+                "calls were still open at the deadline and are cut off"
+            );
+        }
+        self.clients.abort();
+        if let Ok(unclean) = timeout(deadline, self.broker.disk.close()).await {
+            let threads = self.threads;
+            if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
+                tracing::error!(%error, "disk threads did not end");
+            }
+            tracing::info!(unclean, "logs are closed");
+        } else {
+            tracing::error!(
+                ?deadline,
+                "the disk hangs; the next start recovers what was not closed"
+            );
+        }
+        self.broker.stopped.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::debug!(%error, "ended with an error while stopping");
+            }
+        }
+        tracing::info!("stopped");
+    }
+}
