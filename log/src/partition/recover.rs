@@ -209,13 +209,15 @@ impl Recovery<'_> {
     fn reseal(&mut self, scanned: Scanned) -> Result<(), LogError> {
         let base = scanned.point.segment;
         let active = self.resume(scanned);
-        let first = self.epochs.at(base);
-        let epochs = first.zip(self.last_epoch).ok_or_else(|| {
-            active
-                .segment()
-                .damaged(0, base, "a segment before the last one is empty")
-        })?;
         let segment = Arc::clone(active.segment());
+        let mut first = None;
+        segment.walk(0, segment.bytes(), 4096, |_, header| {
+            first = epoch_of(header);
+            false
+        })?;
+        let epochs = first.zip(self.last_epoch).ok_or_else(|| {
+            segment.damaged(0, base, "a segment before the last one has no leader epoch")
+        })?;
         active.into_seal_job(self.home, epochs).run()?;
         self.report.segments_sealed += 1;
         self.sealed.push(segment);

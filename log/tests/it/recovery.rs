@@ -353,6 +353,30 @@ fn epochs_are_derived_from_the_batches_when_their_file_is_wrong() {
 }
 
 #[test]
+fn a_lost_epochs_file_and_a_crash_with_unsealed_segments_are_survived_together() {
+    let (disk, place) = sim();
+    let mut log = place.create(small());
+    disk.inject(taffrail_log::sim::Fault::on(
+        taffrail_log::sim::Operation::Rename,
+        ".seal",
+    ));
+    for i in 0..60 {
+        try_append(&mut log, &[batch(1, 100)], 1 + i / 7, 0).expect("append");
+        if i == 10 {
+            sync(&mut log);
+            log.checkpoint(Offset(11)).expect("checkpoint");
+        }
+    }
+    sync(&mut log);
+    let expected = log.epochs().to_vec();
+    disk.crash(Loss::Nothing);
+    disk.remove(&file(&place, "epochs")).expect("remove");
+    let opened = place.open(small()).expect("open");
+    assert!(opened.recovery.epochs_rebuilt && opened.recovery.segments_sealed > 0);
+    assert_eq!(opened.log.epochs(), expected);
+}
+
+#[test]
 fn a_newer_format_is_refused_by_name() {
     let (disk, place) = sim();
     drop(ten_batches(&place, 10));
