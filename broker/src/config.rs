@@ -85,6 +85,8 @@ pub struct DiskSettings {
     pub checkpoint_interval_ms: u64,
     /// How often `pageCache` topics are synced, in milliseconds.
     pub background_sync_interval_ms: u64,
+    /// How often a sealed segment is read to compare its checksum, in milliseconds; 0: never.
+    pub scrub_interval_ms: u64,
 }
 
 impl Default for BrokerConfig {
@@ -133,6 +135,8 @@ impl Default for DiskSettings {
             expire_interval_ms: 5_000,
             checkpoint_interval_ms: 30_000,
             background_sync_interval_ms: 1_000,
+            // 256 MiB a minute at most.
+            scrub_interval_ms: 60_000,
         }
     }
 }

@@ -10,6 +10,7 @@
 pub(crate) mod handle;
 mod inbox;
 pub(crate) mod maintenance;
+pub(crate) mod scrub;
 pub(crate) mod space;
 mod sync_pool;
 mod writer;

@@ -7,6 +7,7 @@ pub(crate) mod chain;
 pub(crate) mod commit;
 pub(crate) mod fetch;
 pub(crate) mod progress;
+pub(crate) mod scrub;
 pub(crate) mod standing;
 pub(crate) mod table;
 pub(crate) mod verify;

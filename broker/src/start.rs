@@ -27,7 +27,7 @@ use crate::{
         metadata_file::MetadataFile,
         scan::{self, Found},
     },
-    disk::{self, maintenance, space::Space},
+    disk::{self, maintenance, scrub, space::Space},
     environment::Environment,
     error::BrokerError,
     http,
@@ -230,6 +230,15 @@ fn assemble(
     );
     tasks.spawn(async move {
         maintenance::run(disk, space, settings, stopped).await;
+        Ok(())
+    });
+    let (partitions, scrub_ms, stopped) = (
+        Arc::clone(&broker.partitions),
+        broker.config.disk.scrub_interval_ms,
+        broker.stopped.clone(),
+    );
+    tasks.spawn(async move {
+        scrub::run(partitions, scrub_ms, stopped).await;
         Ok(())
     });
     tasks.spawn(async move {

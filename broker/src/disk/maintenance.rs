@@ -39,7 +39,7 @@ pub(crate) async fn run(
     }
 }
 
-fn every(ms: u64) -> tokio::time::Interval {
+pub(super) fn every(ms: u64) -> tokio::time::Interval {
     let period: Duration = DiskSettings::interval(ms);
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -128,14 +129,15 @@ impl ProduceStream {
     async fn accept(&mut self, request: ProduceRequest) {
         self.requests.inc();
         let room = self.room(request.batches.len()).await;
-        let id = match convert::topic_partition(&request.topic_id, request.partition) {
-            Ok(id) => id,
+        let id = convert::topic_partition(&request.topic_id, request.partition);
+        let (id, link) = match id.and_then(|id| Ok((id, self.chain(id, request.chain)?))) {
+            Ok(chained) => chained,
             Err(error) => {
                 let ticket = Ticket::new(request.request_id, ChainLink::default());
                 return self.answers.send(&ticket, Err(error));
             }
         };
-        let ticket = Ticket::new(request.request_id, self.chain(id, request.chain));
+        let ticket = Ticket::new(request.request_id, link);
         let placed = match ticket.chain.broken() {
             Some(error) => Err(error),
             None => convert::acks(request.acks)
@@ -168,11 +170,18 @@ impl ProduceStream {
         }
     }
 
-    fn chain(&mut self, id: TopicPartition, number: u32) -> ChainLink {
-        match number {
-            0 => ChainLink::default(),
-            _ => ChainLink::new(self.chains.entry(id).or_default(), number),
+    fn chain(&mut self, id: TopicPartition, number: u32) -> Result<ChainLink, WireError> {
+        if number == 0 {
+            return Ok(ChainLink::default());
         }
+        let max = self.broker.config.limits.partitions_per_request_max;
+        if self.chains.len() >= max && !self.chains.contains_key(&id) {
+            return Err(WireError::new(
+                ErrorCode::ResourceExhausted,
+                format!("more than {max} partitions on one produce stream; use several"),
+            ));
+        }
+        Ok(ChainLink::new(self.chains.entry(id).or_default(), number))
     }
 
     async fn route(&mut self, leader: BrokerNumber, request: ProduceRequest, responder: Responder) {
@@ -186,7 +195,8 @@ impl ProduceStream {
                 Err(error) => return responder.answer(Err(error)),
             },
         };
-        link.send(request, responder).await;
+        self.keeping_time(async move { link.send(request, responder).await })
+            .await;
     }
 
     fn responder(&mut self, timeout_ms: u32, ticket: Ticket, room: Room) -> Responder {
@@ -204,7 +214,7 @@ impl ProduceStream {
         Responder::stream(&self.answers, ticket, room)
     }
 
-    /// Waits for room in the queues: that is the back-pressure. Deadlines of earlier requests go on.
+    /// Waits for room in the queues: that is the back-pressure.
     async fn room(&mut self, batch_bytes: usize) -> Room {
         let limits = &self.broker.config.limits;
         let of_stream = batch_bytes
@@ -219,11 +229,16 @@ impl ProduceStream {
                 broker.acquire_many_owned(of_broker as u32).await.ok(),
             ]
         };
-        tokio::pin!(room);
+        self.keeping_time(room).await
+    }
+
+    /// Awaits `work` while deadlines of earlier requests go on.
+    async fn keeping_time<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
         loop {
             tokio::select! {
                 biased;
-                room = &mut room => return room,
+                done = &mut work => return done,
                 _ = self.deadlines.tick() => self.expire(),
             }
         }

@@ -2,13 +2,14 @@
 
 use taffrail_api::v1::{
     GetMetadataRequest, ListTopicsRequest, admin_client::AdminClient, broker_client::BrokerClient,
+    offset_query::Position,
 };
-use taffrail_broker::{Environment, start_with};
-use taffrail_core::ErrorCode;
+use taffrail_broker::{DiskSettings, Environment, start_with};
+use taffrail_core::{Durability, ErrorCode};
 
 use crate::{
     controller::Topic,
-    fixture::{Fixture, TOPIC, batch, config, request, until, within},
+    fixture::{Fixture, TOPIC, batch, code, config, fetch_at, request, until, within},
 };
 
 fn partition_dir(fixture: &Fixture, partition: u32) -> std::path::PathBuf {
@@ -205,4 +206,92 @@ async fn heartbeats_go_on() {
         fixture.controller.heartbeats() > before + 3
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_smaller_retention_takes_effect_without_a_restart() {
+    let fixture = with_expiry(20).await;
+    let mut topic = Topic::new("flights", &[1]);
+    topic.config.segment_bytes = 1 << 20;
+    topic.generation = 2;
+    fixture.put(topic.clone()).await;
+    let mut client = fixture.client().await;
+    let value = "x".repeat(600_000);
+    for _ in 0..6 {
+        client
+            .produce(request(0, batch(&[&value])))
+            .await
+            .expect("stored");
+    }
+    assert_eq!(
+        client
+            .offset(0, Position::Earliest(true))
+            .await
+            .expect("found")
+            .0,
+        0
+    );
+    topic.config.retention_bytes_per_partition = Some(1 << 20);
+    topic.generation = 3;
+    fixture.put(topic.clone()).await;
+    until("the oldest segments to go", async || {
+        client
+            .offset(0, Position::Earliest(true))
+            .await
+            .expect("found")
+            .0
+            >= 3
+    })
+    .await;
+    until("the report", async || {
+        fixture
+            .controller
+            .report(TOPIC, 0)
+            .is_some_and(|r| r.log_start_offset >= 3)
+    })
+    .await;
+    // A configuration of the past does not count.
+    topic.config.retention_bytes_per_partition = None;
+    topic.generation = 2;
+    fixture.put(topic).await;
+    client
+        .produce(request(0, batch(&["last"])))
+        .await
+        .expect("stored");
+    let error = client
+        .fetch(fetch_at(0, 0), 0)
+        .await
+        .error
+        .expect("expired");
+    assert_eq!(code(error), ErrorCode::OffsetOutOfRange);
+}
+
+#[tokio::test]
+async fn page_cache_topics_are_acknowledged_before_the_sync_and_there_after_a_restart() {
+    let fixture = Fixture::start(1).await;
+    let mut topic = Topic::new("flights", &[1]);
+    topic.config.durability = Durability::PageCache;
+    topic.generation = 2;
+    topic.leader_epoch = 2;
+    fixture.put(topic).await;
+    let mut client = fixture.client().await;
+    for i in 0..100 {
+        client.send(request(0, batch(&[&format!("{i}")])));
+    }
+    for expected in 0..100 {
+        assert_eq!(
+            client.answer().await.1.expect("stored").base_offset,
+            expected
+        );
+    }
+    let fixture = fixture.restart().await;
+    assert_eq!(fixture.client().await.values(0, 0).await.len(), 100);
+}
+
+async fn with_expiry(expire_interval_ms: u64) -> Fixture {
+    let disk = DiskSettings {
+        expire_interval_ms,
+        ..DiskSettings::default()
+    };
+    Fixture::in_environment(1, Environment::real(None), disk).await
 }

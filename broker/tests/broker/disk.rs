@@ -194,6 +194,48 @@ async fn a_flipped_bit_is_said_by_its_partition_and_the_others_serve_on() {
     .await;
 }
 
+#[tokio::test]
+async fn the_scrubber_finds_a_flipped_bit_that_nobody_reads() {
+    let settings = DiskSettings {
+        scrub_interval_ms: 20,
+        ..DiskSettings::default()
+    };
+    let fixture = Fixture::in_environment(2, Environment::real(None), settings).await;
+    let mut topic = Topic {
+        generation: 2,
+        leader_epoch: 2,
+        ..Topic::new("flights", &[1, 1])
+    };
+    topic.config.segment_bytes = 1 << 20;
+    fixture.put(topic).await;
+    let mut client = fixture.client().await;
+    let value = "x".repeat(600_000);
+    for partition in [0, 1, 0, 1, 0, 1] {
+        client
+            .produce(request(partition, batch(&[&value])))
+            .await
+            .expect("stored");
+    }
+    flip_bit(
+        &fixture
+            .dir
+            .path()
+            .join(format!("partitions/{TOPIC}-1/00000000000000000000.log")),
+        300_000,
+    );
+    until("the report", async || {
+        fixture
+            .controller
+            .report(TOPIC, 1)
+            .is_some_and(|r| r.fault == i32::from(PartitionFault::Damaged))
+    })
+    .await;
+    client
+        .produce(request(0, batch(&["a"])))
+        .await
+        .expect("others serve on");
+}
+
 fn flip_bit(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).expect("reads");
     bytes[at] ^= 1;
