@@ -22,9 +22,15 @@ const SERVES: &str = "listening on ";
 pub struct Dev {
     process: Process,
     data_dir: PathBuf,
-    address: SocketAddr,
+    addresses: Addresses,
     disk: Disk,
     scratch: Scratch,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    client: SocketAddr,
+    http: SocketAddr,
 }
 
 /// Where the data lies.
@@ -50,12 +56,15 @@ impl Dev {
     fn start_on(name: &str, disk: Disk) -> Self {
         let scratch = Scratch::new(name);
         let data_dir = scratch.path().join("data");
-        let address = ports::free();
-        let process = spawn(&scratch, &data_dir, address, disk);
+        let addresses = Addresses {
+            client: ports::free(),
+            http: ports::free(),
+        };
+        let process = spawn(&scratch, &data_dir, addresses, disk);
         let mut dev = Self {
             process,
             data_dir,
-            address,
+            addresses,
             disk,
             scratch,
         };
@@ -65,7 +74,12 @@ impl Dev {
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.client
+    }
+
+    /// Where metrics and probes are served.
+    pub fn http(&self) -> SocketAddr {
+        self.addresses.http
     }
 
     /// Where its data is.
@@ -136,7 +150,7 @@ impl Dev {
     /// The same, to be started by the test.
     pub fn command(&self) -> Command {
         let mut taffrail = Command::new(programs::path("taffrail"));
-        taffrail.env("TAFFRAIL_SERVER", self.address.to_string());
+        taffrail.env("TAFFRAIL_SERVER", self.address().to_string());
         taffrail
     }
 
@@ -155,7 +169,7 @@ impl Dev {
 
     fn restart_without_waiting(&mut self) {
         assert!(self.process.has_ended(), "it still runs");
-        self.process = spawn(&self.scratch, &self.data_dir, self.address, self.disk);
+        self.process = spawn(&self.scratch, &self.data_dir, self.addresses, self.disk);
     }
 
     fn wait_until_it_serves(&mut self, times_before: usize) {
@@ -172,7 +186,7 @@ impl Dev {
     }
 }
 
-fn spawn(scratch: &Scratch, data_dir: &Path, address: SocketAddr, disk: Disk) -> Process {
+fn spawn(scratch: &Scratch, data_dir: &Path, addresses: Addresses, disk: Disk) -> Process {
     let mut command = match disk {
         Disk::Ours => Command::new(programs::path("taffrail")),
         Disk::Small { mebibytes } => on_a_small_disk(data_dir, mebibytes),
@@ -182,7 +196,9 @@ fn spawn(scratch: &Scratch, data_dir: &Path, address: SocketAddr, disk: Disk) ->
         .arg("--data-dir")
         .arg(data_dir)
         .arg("--listen")
-        .arg(address.to_string());
+        .arg(addresses.client.to_string())
+        .arg("--http-listen")
+        .arg(addresses.http.to_string());
     Process::start(&mut command, &scratch.path().join("dev.log"))
 }
 

@@ -3,13 +3,14 @@
 //! ```text
 //! scratch   a folder of a test's own           programs   the binaries under test
 //! ports     addresses nobody listens on        process    start, stop, kill -9, read its log
-//! wait      conditions with deadlines
+//! wait      conditions with deadlines          http       what a probe asks
+//! manifest  the YAML of a Topic                flights    the real input
 //! dev       `taffrail dev` as a person runs it
-//! flights   the real input                     history    what was acknowledged against what is read
-//! manifest  the YAML of a Topic                traffic    a producer that goes on through crashes
+//! traffic   a producer that goes on through crashes
+//! history   what was acknowledged against what is read
 //! consumed  what `consume` prints              partitions as `get` shows them and as they lie on the disk
 //! kube_api  etcd and kube-apiserver            operated   operator and broker around it, as processes
-//! node      a cluster that runs pods              image      what they run
+//! node      a cluster that runs pods           image      what they run
 //! ```
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ pub mod consumed;
 pub mod dev;
 pub mod flights;
 pub mod history;
+pub mod http;
 pub mod image;
 pub mod kube_api;
 pub mod manifest;

@@ -65,6 +65,8 @@ fn a_flipped_bit_is_told_by_its_partition_and_the_others_serve_on() {
     dev.kill();
     let folder = &folders(dev.data_dir(), 1)[0];
     flip_a_bit(&files(folder, "log")[0], 2_000);
+    let verified = dev.taffrail(&["log", "verify", &dev.data_dir().to_string_lossy()]);
+    assert_eq!(verified.code, Some(7), "{verified:?}");
     dev.restart();
 
     let said = dev

@@ -52,14 +52,35 @@ fn a_data_folder_in_use_is_refused() {
 fn a_partition_without_its_identity_is_offline_and_says_so() {
     let mut dev = Dev::start("no-identity");
     dev.apply(&manifest::topic("events", &["partitions: 2"]));
+    let keyed = (0..100).map(|n| format!("{{\"k\":\"{n}\"}}\n"));
+    let file = dev
+        .scratch()
+        .write("keyed.ndjson", &keyed.collect::<String>());
+    dev.taffrail(&[
+        "produce",
+        "events",
+        &file.to_string_lossy(),
+        "--key-field",
+        "k",
+    ])
+    .expect_success();
+    let healthy = consumed::consume_partition(&dev, "events", 0).len();
     dev.stop();
     let folder = &folders(dev.data_dir(), 1)[0];
-    assert!(!files(folder, "log").is_empty());
+    let segment = files(folder, "log").remove(0);
+    let bytes = fs::read(&segment).expect("the segment is readable");
     fs::remove_file(folder.join("identity")).expect("it can be removed");
     dev.restart();
     let states = partitions::after_start(&dev, "events");
     assert_eq!(states[0].state, "ONLINE", "{states:?}");
     assert_ne!(states[1].state, "ONLINE", "{states:?}");
     assert!(states[1].message.contains("identity"), "{states:?}");
-    assert!(consumed::consume_partition(&dev, "events", 0).is_empty());
+    assert_eq!(
+        consumed::consume_partition(&dev, "events", 0).len(),
+        healthy
+    );
+    assert!(
+        fs::read(&segment).is_ok_and(|now| now == bytes),
+        "its records are untouched"
+    );
 }

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod data_folder;
 mod errors;
+mod from_outside;
 mod main_job;
 mod manifests;
 mod topics;

@@ -1,11 +1,12 @@
 //! The main job on real input: apply a Topic, produce, consume.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, process::Command};
 
 use taffrail_tests::{
     consumed::{self, Consumed},
     dev::Dev,
-    flights, manifest,
+    flights, manifest, programs,
+    scratch::Scratch,
 };
 
 fn produce_flights(dev: &Dev) {
@@ -103,4 +104,16 @@ fn reading_starts_at_a_time() {
         .expect_success();
     let first = &consumed::parse(&lines)[0];
     assert!(first.timestamp.as_str() >= "2013-01-31T12", "{first:?}");
+}
+
+#[test]
+fn the_demo_shows_it_all_in_one_command() {
+    let scratch = Scratch::new("demo");
+    let shown = programs::answer(
+        Command::new(programs::path("taffrail"))
+            .args(["demo", "--once", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(scratch.path().join("data")),
+    )
+    .expect_success();
+    assert!(shown.contains("27,004"), "{shown}");
 }
