@@ -9,7 +9,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use rustix::fs::statvfs;
+use rustix::fs::{Advice, fadvise, statvfs};
 
 use super::{Disk, DiskFile, FileStat, Mapping, OpenMode, Space};
 
@@ -108,6 +108,11 @@ impl DiskFile for StdFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn forget_cached(&self, from: u64) -> io::Result<()> {
+        // No length: to the end.
+        Ok(fadvise(&self.0, from, None, Advice::DontNeed)?)
     }
 
     fn map(&self, bytes: usize) -> io::Result<Option<Mapping>> {

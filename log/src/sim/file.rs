@@ -97,6 +97,11 @@ impl DiskFile for SimFile {
         Ok(state.inode(self.id).data.len() as u64)
     }
 
+    fn forget_cached(&self, from: u64) -> io::Result<()> {
+        self.state()?.inode(self.id).forget_cached(from as usize);
+        Ok(())
+    }
+
     /// Always by pread, so that the simulator sees every read.
     fn map(&self, _bytes: usize) -> io::Result<Option<Mapping>> {
         Ok(None)

@@ -83,12 +83,20 @@ impl Inode {
         self.changes.clear();
     }
 
+    /// What is neither on the medium nor waiting to be written is seen as it is there: lost. The length is kept elsewhere.
+    pub(super) fn forget_cached(&mut self, from: usize) {
+        let mut medium = self.durable.clone();
+        for change in &self.changes {
+            change.apply(&mut medium);
+        }
+        medium.resize(self.data.len(), 0);
+        let from = from.min(medium.len());
+        self.data[from..].copy_from_slice(&medium[from..]);
+    }
+
     fn crash(&mut self, loss: Loss, rng: &mut Rng) {
         match loss {
-            Loss::Nothing => {
-                self.changes.clear();
-                self.durable = self.data.clone();
-            }
+            Loss::Nothing => return,
             Loss::Everything => self.changes.clear(),
             Loss::Tails => {
                 let kept = rng.below(self.changes.len() + 1);
@@ -243,14 +251,15 @@ impl State {
     }
 
     pub(super) fn crash(&mut self, loss: Loss) {
-        let kept = match loss {
-            Loss::Nothing => self.name_changes.len(),
-            Loss::Everything => 0,
-            Loss::Tails | Loss::Anything => self.rng.below(self.name_changes.len() + 1),
-        };
-        self.name_changes.truncate(kept);
-        self.sync_names();
-        self.names = self.durable_names.clone();
+        if loss != Loss::Nothing {
+            let kept = match loss {
+                Loss::Everything => 0,
+                _ => self.rng.below(self.name_changes.len() + 1),
+            };
+            self.name_changes.truncate(kept);
+            self.sync_names();
+            self.names = self.durable_names.clone();
+        }
         for inode in &mut self.inodes {
             inode.crash(loss, &mut self.rng);
         }
@@ -261,10 +270,12 @@ impl State {
     pub(super) fn flip_bit(&mut self, path: &Path, position: usize) {
         let id = self.find(path).expect("a file of this name");
         let inode = &mut self.inodes[id];
-        inode.data[position] ^= 0x10;
         if let Some(byte) = inode.durable.get_mut(position) {
             *byte ^= 0x10;
         }
+        // What is still to be written is changed on its way.
+        let flipped = inode.data[position] ^ 0x10;
+        inode.write(position, &[flipped]);
     }
 }
 

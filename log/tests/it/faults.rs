@@ -47,6 +47,28 @@ fn a_failed_sync_poisons_and_is_never_retried_as_if_nothing_had_happened() {
 }
 
 #[test]
+fn what_a_failed_sync_lost_is_not_believed_after_a_restart() {
+    let (disk, place) = sim();
+    let mut log = place.create(small());
+    append(&mut log, batch(1, 10), 0);
+    sync(&mut log);
+    log.checkpoint(Offset(1)).expect("checkpoint");
+    append(&mut log, batch(1, 10), 0);
+    disk.inject(Fault::on(Operation::Sync, ".log").once());
+    assert!(log.sync_token().sync().is_err());
+    assert_eq!(
+        headers_from(&log, Offset::ZERO).len(),
+        2,
+        "the cache still has it"
+    );
+    drop(log);
+    // The process was killed; the machine, and its cache, went on.
+    disk.crash(Loss::Nothing);
+    let log = place.open(small()).expect("open").log;
+    assert_eq!(log.log_end(), Offset(1));
+}
+
+#[test]
 fn a_failed_write_poisons_and_leaves_nothing_half_written() {
     let (disk, place) = sim();
     let mut log = place.create(small());

@@ -121,6 +121,8 @@ struct Run {
     batches: Vec<Batch>,
     /// Of appends that failed. A crash may bring them back: nobody was promised either.
     failed: Vec<Batch>,
+    /// What is in the cache need not be on the medium.
+    sync_failed: bool,
     start: u64,
     durable: u64,
     epoch: u32,
@@ -148,6 +150,7 @@ impl Run {
             log,
             batches: Vec::new(),
             failed: Vec::new(),
+            sync_failed: false,
             start: 0,
             durable: 0,
             epoch: 1,
@@ -233,6 +236,7 @@ impl Run {
             if token.sync().is_ok() && self.log.synced(&token).is_ok() {
                 self.durable = end;
             } else {
+                self.sync_failed = true;
                 assert!(!full || round > 0, "no room is no reason to stop");
             }
             // These may fail as a whole; what they had done by then is found after the crash.
@@ -320,7 +324,7 @@ impl Run {
             Ok(opened) => self.log = opened.log,
             Err(LogError::Damaged { .. }) => {
                 // Later writes survived earlier ones; never where everything was synced.
-                assert!(loss == Loss::Anything || loss == Loss::Tails);
+                assert!(loss == Loss::Anything || loss == Loss::Tails || self.sync_failed);
                 assert!(
                     self.durable < self.end() || !self.failed.is_empty(),
                     "damaged, though all was durable"
@@ -337,7 +341,7 @@ impl Run {
             "{end} < {}: what was durable is lost",
             self.durable
         );
-        if loss == Loss::Nothing {
+        if loss == Loss::Nothing && !self.sync_failed {
             assert_eq!(end, self.end());
         }
         self.batches.retain(|b| b.next() <= end);
@@ -349,6 +353,7 @@ impl Run {
             self.batches.push(back.clone());
         }
         self.failed.clear();
+        self.sync_failed = false;
         assert_eq!(self.end(), end, "the log ends between batches");
         self.durable = end;
         self.check_from(self.start);

@@ -167,6 +167,8 @@ impl Scanned {
         let mut hasher =
             crc32fast::Hasher::new_with_initial_len(self.point.crc32, self.point.position);
         let file = self.file.clone();
+        // If that fails the scan sees the cache, as after any crash without a failed sync.
+        let _ = file.handle().forget_cached(self.point.position);
         let mut scanner = Scanner::new(&file)?;
         loop {
             let point = &mut self.point;
