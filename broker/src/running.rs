@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
 
 use crate::{broker::Broker, disk::handle::DiskThreads, error::BrokerError};
 
@@ -15,6 +18,23 @@ pub struct RunningBroker {
     pub(crate) tasks: JoinSet<Result<(), BrokerError>>,
     pub(crate) clients: tokio::task::JoinHandle<Result<(), BrokerError>>,
     pub(crate) threads: DiskThreads,
+    pub(crate) _cut_off: CutOff,
+}
+
+/// Ends everything that a broker has begun, as a crash would, when it is dropped. After a clean stop there is nothing left to end.
+#[derive(Debug)]
+pub(crate) struct CutOff {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) clients: AbortHandle,
+}
+
+impl Drop for CutOff {
+    fn drop(&mut self) {
+        self.broker.draining.cancel();
+        self.broker.stopped.cancel();
+        self.clients.abort();
+        self.broker.disk.cut_off();
+    }
 }
 
 impl RunningBroker {

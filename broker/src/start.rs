@@ -35,7 +35,7 @@ use crate::{
     partition::{Fault, Partition, table::PartitionTable},
     peers::Peers,
     rpc,
-    running::RunningBroker,
+    running::{CutOff, RunningBroker},
 };
 
 /// Updates waiting to be obeyed. The controller sends one at a time for each change.
@@ -171,8 +171,15 @@ fn assemble(
         .map(|(number, _)| *number);
     let membership = Membership::new(identity.incarnation(), me, known.view.stamp);
     let (space, metrics) = (Arc::new(space), Arc::new(Metrics::default()));
-    let (disk, threads) = disk::start(config.disk.sync_threads, &environment, &space, &metrics)
-        .map_err(|e| BrokerError::Serve(format!("starting disk threads: {e}")))?;
+    let dir = Arc::new(dir);
+    let (disk, threads) = disk::start(
+        config.disk.sync_threads,
+        Arc::clone(&dir),
+        &environment,
+        &space,
+        &metrics,
+    )
+    .map_err(|e| BrokerError::Serve(format!("starting disk threads: {e}")))?;
     let (known_sender, known_receiver) = watch::channel(Arc::new(known));
     let (active_sender, active_receiver) = watch::channel(None);
     let partitions = Arc::new(PartitionTable::default());
@@ -208,7 +215,7 @@ fn assemble(
     let (instructions, received) = mpsc::channel(INSTRUCTIONS_MAX);
     let conductor = Conductor {
         broker: Arc::clone(&broker),
-        dir: Arc::new(dir),
+        dir,
         file,
         known: known_sender,
         configured: HashMap::new(),
@@ -253,6 +260,10 @@ fn assemble(
         tasks.spawn(http::serve(Arc::clone(&broker), registry, listener));
     }
     Ok(RunningBroker {
+        _cut_off: CutOff {
+            broker: Arc::clone(&broker),
+            clients: clients.abort_handle(),
+        },
         broker,
         client_addr,
         http_addr,

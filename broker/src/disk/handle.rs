@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{inbox::Inbox, space::Space, sync_pool::SyncPool, writer::Writer};
 use crate::{
+    datadir::DataDir,
     environment::Environment,
     metrics::Metrics,
     partition::{
@@ -58,6 +59,7 @@ pub(crate) struct DiskThreads(Mutex<Vec<JoinHandle<()>>>);
 /// Starts the threads.
 pub(crate) fn start(
     sync_threads: usize,
+    dir: Arc<DataDir>,
     environment: &Environment,
     space: &Arc<Space>,
     metrics: &Arc<Metrics>,
@@ -74,7 +76,11 @@ pub(crate) fn start(
     threads.push(
         thread::Builder::new()
             .name("disk-writer".into())
-            .spawn(move || writer.run())?,
+            .spawn(move || {
+                writer.run();
+                // The directory stays locked until nobody writes to it any more.
+                drop(dir);
+            })?,
     );
     Ok((DiskHandle { inbox }, DiskThreads(Mutex::new(threads))))
 }
@@ -133,6 +139,11 @@ impl DiskHandle {
         let (reply, done) = oneshot::channel();
         self.tell(Command::Close { reply });
         done.await.unwrap_or(0)
+    }
+
+    /// Ends the threads at once: what is queued is dropped, and no clean-stop marks are left.
+    pub(crate) fn cut_off(&self) {
+        self.inbox.abandon();
     }
 
     fn tell(&self, command: Command) {

@@ -69,6 +69,17 @@ impl<T> Inbox<T> {
         self.lock().items.is_empty()
     }
 
+    /// No more items come, and what is queued is dropped.
+    pub(super) fn abandon(&self) {
+        let dropped = std::mem::take(&mut self.lock().items);
+        self.close();
+        drop(dropped);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// No more items come; what is queued is still handed out.
     pub(super) fn close(&self) {
         self.lock().closed = true;

@@ -81,7 +81,7 @@ impl Writer {
         }
     }
 
-    /// Until told to close, and then until everything queued is written, synced and answered.
+    /// Until told to close, and then until everything queued is written, synced and answered; or until cut off.
     pub(super) fn run(mut self) {
         let mut commands = VecDeque::new();
         loop {
@@ -95,6 +95,10 @@ impl Writer {
             }
             self.commit();
             self.do_one_chore();
+            if self.inbox.is_closed() {
+                // Cut off: as if the process had crashed.
+                return;
+            }
             if self.closing.is_some() && self.logs.values().all(OwnedLog::is_quiet) {
                 break;
             }

@@ -39,11 +39,15 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
             .set_service_status(service, tonic_health::ServingStatus::Serving)
             .await;
     }
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|e| BrokerError::Serve(e.to_string()))?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let unbuilt = |e: tonic_reflection::server::Error| BrokerError::Serve(e.to_string());
+    let reflection_v1 = reflection().build_v1().map_err(unbuilt)?;
+    // What stock clients in Python and older tools ask.
+    let reflection_v1alpha = reflection().build_v1alpha().map_err(unbuilt)?;
     let limit = transport::CALL_MESSAGE_BYTES_MAX;
     let draining = broker.draining.clone();
     let connections = accept(Arc::clone(&broker), listener);
@@ -60,7 +64,8 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
                 .max_encoding_message_size(limit),
         )
         .add_service(health_service)
-        .add_service(reflection)
+        .add_service(reflection_v1)
+        .add_service(reflection_v1alpha)
         .serve_with_incoming_shutdown(connections, async move {
             draining.cancelled().await;
             for service in [

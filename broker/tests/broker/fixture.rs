@@ -15,7 +15,9 @@ use taffrail_api::{
         offset_query::Position, produce_response,
     },
 };
-use taffrail_broker::{BrokerConfig, DiskSettings, Environment, RunningBroker, start_with};
+use taffrail_broker::{
+    BrokerConfig, BrokerError, DiskSettings, Environment, RunningBroker, start_with,
+};
 use taffrail_core::{ErrorCode, TopicId};
 use taffrail_record::{BatchBuilder, Compression, NewRecord, records, split};
 use tempfile::TempDir;
@@ -90,6 +92,31 @@ impl Fixture {
         let broker = start_with(config(&dir, &controller), Environment::real(None))
             .await
             .expect("starts again");
+        within("registration", broker.ready()).await;
+        Self {
+            dir,
+            controller,
+            broker,
+        }
+    }
+
+    /// Drops the broker in the middle of whatever it does, and starts another once the directory is free.
+    pub(crate) async fn crash_and_restart(self) -> Self {
+        let Self {
+            dir,
+            controller,
+            broker,
+        } = self;
+        drop(broker);
+        let broker = within("the lock", async {
+            loop {
+                match start_with(config(&dir, &controller), Environment::real(None)).await {
+                    Err(BrokerError::DataDirInUse { .. }) => sleep(Duration::from_millis(5)).await,
+                    started => return started.expect("starts again"),
+                }
+            }
+        })
+        .await;
         within("registration", broker.ready()).await;
         Self {
             dir,

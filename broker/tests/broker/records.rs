@@ -204,3 +204,35 @@ async fn records_are_there_after_a_clean_restart() {
         .expect("stored");
     assert_eq!(ack.base_offset, 1);
 }
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_the_broker_was_cut_off() {
+    let fixture = Fixture::start(2).await;
+    let mut client = fixture.client().await;
+    for i in 0..400 {
+        client.send(request(i % 2, batch(&[&format!("{}", i / 2)])));
+    }
+    let mut acknowledged = 0;
+    while acknowledged < 100 {
+        client.answer().await.1.expect("stored");
+        acknowledged += 1;
+    }
+    let fixture = fixture.crash_and_restart().await;
+    let client = fixture.client().await;
+    let mut total = 0;
+    for partition in 0..2 {
+        let values = client.values(partition, 0).await;
+        let expected: Vec<_> = (0..values.len()).map(|i| i.to_string()).collect();
+        assert_eq!(values, expected);
+        total += values.len();
+    }
+    assert!(
+        total >= acknowledged,
+        "{total} stored, {acknowledged} acknowledged"
+    );
+    let mut client = fixture.client().await;
+    client
+        .produce(request(0, batch(&["more"])))
+        .await
+        .expect("goes on");
+}
