@@ -26,16 +26,19 @@ pub(crate) struct Http {
 
 /// Serves until `stop` is cancelled.
 pub(crate) async fn serve(listener: TcpListener, http: Http, stop: CancellationToken) {
-    let app = Router::new()
+    let served = axum::serve(listener, app(http)).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the HTTP server ended");
+    }
+}
+
+fn app(http: Http) -> Router {
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/log-level", put(log_level))
-        .with_state(http);
-    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the HTTP server ended");
-    }
+        .with_state(http)
 }
 
 async fn metrics(State(http): State<Http>) -> impl IntoResponse {
@@ -70,5 +73,67 @@ async fn log_level(State(http): State<Http>, directive: String) -> impl IntoResp
             StatusCode::BAD_REQUEST,
             format!("{error}; write a level such as info, or target=level pairs\n"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{engines::Engines, metrics::Metrics};
+
+    async fn answer(ready: bool, method: &str, path: &str, body: &str) -> (StatusCode, String) {
+        let (_ready, is_ready) = watch::channel(ready);
+        let metrics = Metrics::default();
+        metrics.reconciled("Topic", true);
+        let http = Http {
+            registry: Arc::new(metrics.registry(Arc::new(Engines::default()))),
+            logs: LogLevel::detached(),
+            ready: is_ready,
+        };
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Body::from(body.to_owned())).expect("valid");
+        let Ok(response) = app(http).oneshot(request).await;
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .expect("a body");
+        (status, String::from_utf8(bytes.into()).expect("UTF-8"))
+    }
+
+    #[tokio::test]
+    async fn an_operator_is_ready_once_the_api_server_answered() {
+        assert_eq!(
+            answer(false, "GET", "/readyz", "").await.0,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert_eq!(answer(true, "GET", "/readyz", "").await.0, StatusCode::OK);
+        assert_eq!(answer(false, "GET", "/livez", "").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_log_level_that_makes_no_sense_is_refused_with_how_to_write_one() {
+        let (status, said) = answer(true, "PUT", "/log-level", "=x=,").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(said.contains("such as info"), "{said}");
+        assert_eq!(
+            answer(true, "PUT", "/log-level", "taffrail_operator=debug,info")
+                .await
+                .0,
+            StatusCode::OK
+        );
+    }
+
+    #[tokio::test]
+    async fn metrics_have_their_documented_names() {
+        let (_, text) = answer(true, "GET", "/metrics", "").await;
+        for sample in [
+            "taffrail_operator_active 0",
+            r#"taffrail_operator_reconciles_total{kind="Topic",result="ok"} 1"#,
+        ] {
+            assert!(text.contains(sample), "{text}");
+        }
     }
 }

@@ -31,6 +31,12 @@ impl LogLevel {
         let _ = self.0.reload(filter);
         Ok(())
     }
+
+    /// Of a subscriber that is gone.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        Self(reload::Layer::new(EnvFilter::new("info")).1)
+    }
 }
 
 /// Starts to log to stderr.
