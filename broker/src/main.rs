@@ -6,6 +6,10 @@ use clap::Parser as _;
 use taffrail_broker::{Environment, args::Args, logging, run_with};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Batches come and go by the megabyte. The C library's allocator gives such memory back to the kernel each time and faults it in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();

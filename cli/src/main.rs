@@ -35,6 +35,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// Batches come and go by the megabyte. The C library's allocator gives such memory back to the kernel each time and faults it in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match cli::Cli::parse().run().await {
