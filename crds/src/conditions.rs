@@ -1,5 +1,7 @@
 //! `metav1.Condition`: what a resource's status says is so, since when, and why.
 
+use std::borrow::Cow;
+
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -13,37 +15,49 @@ pub struct Finding {
     /// Holds; `None`: not known.
     pub status: Option<bool>,
     /// One CamelCase word. API.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For a person. Holds no counters or times, or it would change with every look.
     pub message: String,
 }
 
 impl Finding {
     /// The condition holds.
-    pub fn yes(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn yes(
+        type_: &'static str,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self::new(type_, Some(true), reason, message)
     }
 
     /// The condition does not hold.
-    pub fn no(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn no(
+        type_: &'static str,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self::new(type_, Some(false), reason, message)
     }
 
     /// Nobody can say.
-    pub fn unknown(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn unknown(
+        type_: &'static str,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self::new(type_, None, reason, message)
     }
 
     fn new(
         type_: &'static str,
         status: Option<bool>,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
         Self {
             type_,
             status,
-            reason,
+            reason: reason.into(),
             message: message.into(),
         }
     }
@@ -70,7 +84,7 @@ pub fn next(
             Condition {
                 type_: finding.type_.to_owned(),
                 status: status.to_owned(),
-                reason: finding.reason.to_owned(),
+                reason: finding.reason.clone().into_owned(),
                 message: finding.message.clone(),
                 observed_generation,
                 last_transition_time: Time(since),

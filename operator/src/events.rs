@@ -70,10 +70,16 @@ impl Events {
 fn turned<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition> {
     let is_news = |condition: &&Condition| {
         let reason = condition.reason.as_str();
-        if condition.status == "Unknown" || matches!(reason, "Creating" | "NotAccepted") {
+        if condition.status == "Unknown"
+            || condition.type_ == "Progressing"
+            || matches!(reason, "Creating" | "CatchingUp" | "NotAccepted")
+        {
             return false;
         }
         match conditions::find(before, &condition.type_) {
+            Some(old) if old.status == "Unknown" && condition.status == "True" => {
+                matches!(condition.type_.as_str(), "Accepted" | "Ready")
+            }
             Some(old) => (&old.status, &old.reason) != (&condition.status, &condition.reason),
             None => {
                 condition.type_ == "Accepted"

@@ -20,6 +20,14 @@ use crate::engines::ClusterKey;
 /// Numbers of bytes are written no more often than this for one topic.
 const STORAGE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The conditions that the controller decides, as it says them.
+const CONTROLLERS: [&str; 4] = [
+    "FullyReplicated",
+    "PlacementSatisfied",
+    "CapacityOK",
+    "Progressing",
+];
+
 /// What the operator makes of the topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum Verdict {
@@ -79,10 +87,11 @@ pub(super) fn next(topic: &Topic, sight: &Sight, now: Timestamp) -> TopicStatus 
             online: seen.partitions_online,
             offline: config.partitions.saturating_sub(seen.partitions_online),
         });
-    let findings = [
+    let mut findings = vec![
         accepted(&sight.verdict, &before.conditions),
         ready(&sight.verdict, partitions.as_ref(), &before.conditions),
     ];
+    findings.extend(CONTROLLERS.map(|type_| controllers_word(type_, &sight.verdict, seen)));
     let topic_id = match &sight.verdict {
         Verdict::Accepted { topic_id } => Some(topic_id.to_string()),
         _ => before.topic_id,
@@ -107,7 +116,7 @@ pub(super) fn next(topic: &Topic, sight: &Sight, now: Timestamp) -> TopicStatus 
 fn accepted(verdict: &Verdict, before: &[Condition]) -> Finding {
     match verdict {
         Verdict::Accepted { .. } => Finding::yes("Accepted", "Valid", "the topic is its cluster's"),
-        Verdict::Refused(reason, message) => Finding::no("Accepted", reason, message.clone()),
+        Verdict::Refused(reason, message) => Finding::no("Accepted", *reason, message.clone()),
         Verdict::Unavailable(_) | Verdict::Deleting | Verdict::Paused => {
             match conditions::find(before, "Accepted") {
                 Some(c) if c.status == "True" => {
@@ -120,6 +129,38 @@ fn accepted(verdict: &Verdict, before: &[Condition]) -> Finding {
                 ),
             }
         }
+    }
+}
+
+/// What the controller says of its topic; unknown while it has not said.
+fn controllers_word(
+    type_: &'static str,
+    verdict: &Verdict,
+    seen: Option<&v1::TopicStatus>,
+) -> Finding {
+    let said = seen.and_then(|s| s.conditions.iter().find(|c| c.r#type == type_));
+    match (verdict, said) {
+        (Verdict::Paused, _) => Finding::unknown(
+            type_,
+            "Paused",
+            "the operator leaves this topic alone while it is paused",
+        ),
+        (Verdict::Refused(..), _) => {
+            Finding::unknown(type_, "NotAccepted", "see the condition Accepted")
+        }
+        (Verdict::Unavailable(why), _) => {
+            Finding::unknown(type_, "ClusterUnavailable", why.clone())
+        }
+        (_, None) => Finding::unknown(
+            type_,
+            "ClusterUnavailable",
+            "the topic has not been looked at yet",
+        ),
+        (_, Some(c)) => match c.status.as_str() {
+            "True" => Finding::yes(type_, c.reason.clone(), c.message.clone()),
+            "False" => Finding::no(type_, c.reason.clone(), c.message.clone()),
+            _ => Finding::unknown(type_, c.reason.clone(), c.message.clone()),
+        },
     }
 }
 

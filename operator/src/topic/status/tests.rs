@@ -112,3 +112,29 @@ fn numbers_alone_are_written_every_thirty_seconds() {
     let same = next(&topic(Some(first.clone())), &seen(3, 1 << 20), at(200));
     assert_eq!(same, first, "unchanged numbers keep their time");
 }
+
+#[test]
+fn every_condition_is_there_from_the_first_look_on() {
+    let types = |status: &TopicStatus| -> Vec<String> {
+        status.conditions.iter().map(|c| c.type_.clone()).collect()
+    };
+    let mut all = vec!["Accepted", "Ready"];
+    all.extend(CONTROLLERS);
+    let mut sight = seen(3, 0);
+    assert_eq!(types(&next(&topic(None), &sight, at(1))), all);
+    let full = v1::Condition {
+        r#type: "CapacityOK".to_owned(),
+        status: "False".to_owned(),
+        reason: "WritesRefused".to_owned(),
+        message: "a broker's disk is full".to_owned(),
+    };
+    sight
+        .seen
+        .as_mut()
+        .expect("set above")
+        .conditions
+        .push(full);
+    let status = next(&topic(None), &sight, at(1));
+    assert_eq!(reason(&status, "CapacityOK"), "WritesRefused");
+    assert_eq!(reason(&status, "Progressing"), "ClusterUnavailable");
+}
