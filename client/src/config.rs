@@ -125,9 +125,9 @@ impl Default for ConsumerConfig {
         Self {
             max_wait: Duration::from_millis(500),
             min_bytes: 1,
-            // Below the stream's flow-control window, so that a whole answer can arrive while the one before is read.
-            max_bytes: 3 << 20,
-            partition_max_bytes: 3 << 20,
+            // What fits one HTTP/2 frame: an answer that spans frames has to be joined by a copy.
+            max_bytes: 960 << 10,
+            partition_max_bytes: 960 << 10,
             request_timeout: Duration::from_secs(30),
             decompressed_bytes_max: 64 << 20,
             verify_checksums: true,

@@ -27,6 +27,7 @@ pub fn run() -> Result<ExitCode> {
     report.check("lints", || {
         cargo(&[
             "clippy",
+            "--locked",
             "--workspace",
             "--all-targets",
             "--",

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{cache, kube::tools::Tools, shell, workspace_root};
 
 /// Program that shows a package is there, and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("cc", "gcc"),
     ("openssl", "openssl"),
     ("ip", "iproute2"),
@@ -22,7 +22,6 @@ const PACKAGES: [(&str, &str); 11] = [
     ("socat", "socat"),
     ("pkg-config", "pkg-config"),
     ("buildah", "buildah"),
-    ("python3", "python3-venv"),
 ];
 
 /// Packages without a program: a file that shows they are there.
@@ -53,12 +52,11 @@ pub(super) struct Needs {
 
 /// Installs the Debian packages that are missing, where that is possible.
 pub(super) fn install_packages() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
-        .iter()
-        .filter(|(program, _)| shell::find(program).is_none())
-        .chain(FILES.iter().filter(|(file, _)| !Path::new(file).exists()))
-        .map(|(_, package)| *package)
-        .collect();
+    let mut missing: Vec<&str> = missing_for_a_node().collect();
+    // Debian's python3 comes without what makes virtual environments.
+    if !shell::succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
+        missing.push("python3-venv");
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -116,14 +114,23 @@ impl Needs {
 /// An interpreter with the packages of the thin client's test.
 fn python() -> Result<PathBuf> {
     let requirements = workspace_root().join("tests/thin_client/requirements.txt");
-    let dir = cache::keyed("python", std::slice::from_ref(&requirements), "")?;
+    shell::find("python3").context("there is no python3")?;
+    let version = shell::output(Command::new("python3").arg("--version"))?;
+    let dir = cache::keyed(
+        "python",
+        std::slice::from_ref(&requirements),
+        version.trim(),
+    )?;
     let python = dir.join("bin/python");
     let complete = dir.join("complete");
     if complete.exists() {
         return Ok(python);
     }
-    shell::find("python3").context("there is no python3")?;
-    shell::run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+    shell::run(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&dir),
+    )?;
     shell::run(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--requirement"])
@@ -151,11 +158,21 @@ fn node(tools: Option<&Tools>) -> Result<PathBuf, String> {
     if !tools.is_some_and(Tools::has_node) {
         return Err("containerd, runc or the pause image could not be built".to_owned());
     }
+    if let Some(package) = missing_for_a_node().next() {
+        return Err(format!("package {package} is missing"));
+    }
+    let probe = format!("taffrail-probe-{}", std::process::id());
+    if !shell::succeeds(Command::new("ip").args(["netns", "add", &probe])) {
+        return Err("this machine allows no network namespaces".to_owned());
+    }
+    shell::run(Command::new("ip").args(["netns", "del", &probe])).map_err(|e| format!("{e:#}"))?;
+    Ok(dir)
+}
+
+fn missing_for_a_node() -> impl Iterator<Item = &'static str> {
     PACKAGES
         .iter()
         .filter(|(program, _)| shell::find(program).is_none())
         .chain(FILES.iter().filter(|(file, _)| !Path::new(file).exists()))
-        .map(|(_, package)| format!("package {package} is missing"))
-        .next()
-        .map_or(Ok(dir), Err)
+        .map(|(_, package)| *package)
 }

@@ -78,15 +78,17 @@ impl Report {
 
     /// A step that runs tests: they are counted.
     pub(super) fn tests(&mut self, name: &str, body: impl FnOnce() -> Result<Counts>) {
-        match self.timed(name, body) {
-            Ok(counts) => {
-                self.total += counts;
-                if counts.failed > 0 {
-                    self.failures
-                        .push(format!("{name}: {} failed", counts.failed));
-                }
-            }
+        let mut counts = Counts::default();
+        let result = self.timed(name, || {
+            counts = body()?;
+            anyhow::ensure!(counts.failed == 0, "{} failed", counts.failed);
+            Ok(())
+        });
+        self.total += counts;
+        match result {
+            Err(error) if counts.failed > 0 => self.failures.push(format!("{name}: {error:#}")),
             Err(error) => self.failed(name, &error),
+            Ok(()) => {}
         }
     }
 
