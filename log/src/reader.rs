@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use taffrail_core::Offset;
-use taffrail_record::records;
+use taffrail_record::{BatchHeader, records};
 
 use crate::{
     error::LogError,
@@ -121,7 +121,8 @@ impl LogReader {
         Ok(found)
     }
 
-    /// The first record whose record time is `ts_ms` or later, and its time; `None` if there is none. Exact, whatever the order of the times.
+    /// The first record whose record time is `ts_ms` or later, and its time; `None` if there is none. Exact, whatever the order of the times. A batch
+    /// whose records cannot be read counts as one record with the header's greatest time.
     ///
     /// # Errors
     /// [`LogError::Damaged`]; the disk's.
@@ -239,17 +240,31 @@ fn first_at_or_after(
         let Some(chunk) = segment.read(offset, bounds)? else {
             break;
         };
-        let malformed = |e: taffrail_record::BatchError| {
-            segment.damaged(from, offset, &format!("its records cannot be read: {e}"))
-        };
-        let mut records = records(chunk.bytes, DECOMPRESSED_BYTES_MAX).map_err(malformed)?;
-        while let Some(record) = records.next_ref() {
-            let record = record.map_err(malformed)?;
-            if record.timestamp_ms >= ts_ms {
-                return Ok(Some((record.offset, record.timestamp_ms)));
-            }
+        if let Some(found) = first_of_batch(chunk.bytes, ts_ms) {
+            return Ok(Some(found));
         }
         offset = chunk.next_offset;
     }
     Ok(None)
+}
+
+/// In one batch whose checksum holds. Records that cannot be read are no damage: the producer sent them so. Then the header's word counts, and the batch is
+/// found by its first offset.
+fn first_of_batch(batch: Bytes, ts_ms: i64) -> Option<(Offset, i64)> {
+    let header = BatchHeader::parse(&batch).ok()?;
+    let by_header =
+        (header.max_timestamp_ms >= ts_ms).then_some((header.base_offset, header.max_timestamp_ms));
+    let Ok(mut records) = records(batch, DECOMPRESSED_BYTES_MAX) else {
+        return by_header;
+    };
+    while let Some(record) = records.next_ref() {
+        match record {
+            Ok(record) if record.timestamp_ms >= ts_ms => {
+                return Some((record.offset, record.timestamp_ms));
+            }
+            Ok(_) => {}
+            Err(_) => return by_header,
+        }
+    }
+    None
 }

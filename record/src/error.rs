@@ -46,6 +46,14 @@ pub enum BatchError {
         /// The last offset delta field.
         last_offset_delta: i32,
     },
+    /// More records than the batch's bytes can hold.
+    #[error("batch says it has {count} records, its bytes hold {max} at most")]
+    TooManyRecords {
+        /// The record count field.
+        count: u32,
+        /// What there is room for.
+        max: usize,
+    },
     /// A compression number that does not exist.
     #[error("batch has unknown compression {0}; known are 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd")]
     UnknownCompression(u8),
@@ -91,6 +99,7 @@ impl BatchError {
             | Self::LengthMismatch { .. }
             | Self::Crc { .. }
             | Self::Count { .. }
+            | Self::TooManyRecords { .. }
             | Self::NegativeBaseOffset(_)
             | Self::Record { .. }
             | Self::TrailingBytes(_)

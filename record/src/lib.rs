@@ -13,6 +13,7 @@
 //! batch         whole batches: verify, split, stamp
 //! builder       records -> one batch
 //! reader        one batch -> records
+//! walk          does one batch hold the records that its header says
 //! compression   none, gzip, snappy, lz4, zstd; decompression is bounded
 //! partitioner   Kafka's murmur2, so that keys land where Kafka's users expect
 //! error         what can be wrong with a batch
@@ -27,6 +28,7 @@ mod header;
 pub mod partitioner;
 mod reader;
 mod varint;
+mod walk;
 
 pub use batch::{Batches, split, stamp, stamped_prefix, verify};
 pub use builder::{BatchBuilder, NewRecord, ProducerStamp};
@@ -34,3 +36,4 @@ pub use compression::Compression;
 pub use error::BatchError;
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES};
 pub use reader::{Header, Record, RecordRef, Records, records};
+pub use walk::verify_records;

@@ -34,6 +34,7 @@ pub(crate) fn write(out: &mut [u8], at: usize, value: i64) -> usize {
 }
 
 /// Reads a 32-bit value and moves `bytes` past it. `None`: cut short or too long.
+#[inline]
 pub(crate) fn read_i32(bytes: &mut &[u8]) -> Option<i32> {
     let value = read_unsigned(bytes, VARINT_BYTES_MAX)?;
     u32::try_from(value).ok()?;
@@ -41,6 +42,7 @@ pub(crate) fn read_i32(bytes: &mut &[u8]) -> Option<i32> {
 }
 
 /// Reads a 64-bit value and moves `bytes` past it. `None`: cut short or too long.
+#[inline]
 pub(crate) fn read_i64(bytes: &mut &[u8]) -> Option<i64> {
     read_unsigned(bytes, VARLONG_BYTES_MAX).map(unzigzag)
 }
@@ -51,6 +53,13 @@ fn read_unsigned(bytes: &mut &[u8], bytes_max: usize) -> Option<u64> {
     if first < 0x80 {
         *bytes = rest;
         return Some(u64::from(first));
+    }
+    // What most lengths take.
+    if let Some((&second, rest)) = rest.split_first()
+        && second < 0x80
+    {
+        *bytes = rest;
+        return Some(u64::from(first & 0x7f) | u64::from(second) << 7);
     }
     let mut value = u64::from(first & 0x7f);
     for (i, &byte) in rest.iter().take(bytes_max - 1).enumerate() {

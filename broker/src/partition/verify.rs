@@ -1,9 +1,9 @@
-//! What a produce request holds, checked before any of it is queued: structure, length, checksum, limits.
+//! What a produce request holds, checked before any of it is queued: structure, length, checksum, record count, limits.
 
 use bytes::Bytes;
 use taffrail_api::WireError;
 use taffrail_core::{ErrorCode, LeaderEpoch};
-use taffrail_record::{BatchHeader, split, verify as verify_batch};
+use taffrail_record::{BatchError, BatchHeader, split, verify as verify_batch, verify_records};
 
 /// Batches that may be appended.
 #[derive(Debug)]
@@ -21,10 +21,19 @@ impl Verified {
     }
 }
 
+/// What a batch may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The topic's.
+    pub(crate) batch_bytes_max: usize,
+    /// The broker's: bounds the record count of compressed batches.
+    pub(crate) decompressed_bytes_max: usize,
+}
+
 /// Checks every batch.
 pub(crate) fn verify(
     bytes: &Bytes,
-    batch_bytes_max: usize,
+    limits: Limits,
     epoch: LeaderEpoch,
 ) -> Result<Verified, WireError> {
     let mut verified = Verified {
@@ -34,11 +43,12 @@ pub(crate) fn verify(
         epoch,
     };
     for batch in split(bytes) {
-        let (header, batch) = batch.map_err(|e| WireError::new(e.code(), e.to_string()))?;
-        if batch.len() > batch_bytes_max {
-            return Err(too_large(&header, batch.len(), batch_bytes_max));
+        let (header, batch) = batch.map_err(|e| refused(&e))?;
+        if batch.len() > limits.batch_bytes_max {
+            return Err(too_large(&header, batch.len(), limits.batch_bytes_max));
         }
-        verify_batch(&batch).map_err(|e| WireError::new(e.code(), e.to_string()))?;
+        verify_batch(&batch).map_err(|e| refused(&e))?;
+        verify_records(&header, &batch, limits.decompressed_bytes_max).map_err(|e| refused(&e))?;
         if header.attributes.is_control() || header.attributes.is_transactional() {
             return Err(WireError::invalid(
                 "batch is transactional or a control batch, which producers do not send; leave these attributes unset",
@@ -53,6 +63,10 @@ pub(crate) fn verify(
         ));
     }
     Ok(verified)
+}
+
+fn refused(error: &BatchError) -> WireError {
+    WireError::new(error.code(), error.to_string())
 }
 
 fn too_large(header: &BatchHeader, bytes: usize, max: usize) -> WireError {
@@ -93,7 +107,11 @@ mod tests {
     }
 
     fn check(bytes: Vec<u8>, max: usize) -> Result<Verified, WireError> {
-        verify(&Bytes::from(bytes), max, LeaderEpoch(1))
+        let limits = Limits {
+            batch_bytes_max: max,
+            decompressed_bytes_max: 64 << 20,
+        };
+        verify(&Bytes::from(bytes), limits, LeaderEpoch(1))
     }
 
     fn code(bytes: Vec<u8>) -> ErrorCode {

@@ -30,7 +30,7 @@ use crate::{
         ack::{Answers, Responder, Room, Ticket},
         append::Append,
         chain::{Chain, ChainLink},
-        verify::{Verified, verify},
+        verify::{Limits, Verified, verify},
     },
     peers::ProduceLink,
 };
@@ -287,9 +287,9 @@ pub(super) fn check(
 ) -> Result<Verified, WireError> {
     broker.space.check()?;
     let standing = partition.check_leads(convert::known_epoch(request.leader_epoch)?)?;
-    verify(
-        &request.batches,
-        standing.max_batch_bytes,
-        standing.leader_epoch,
-    )
+    let limits = Limits {
+        batch_bytes_max: standing.max_batch_bytes,
+        decompressed_bytes_max: broker.config.limits.decompressed_bytes_max,
+    };
+    verify(&request.batches, limits, standing.leader_epoch)
 }

@@ -9,6 +9,7 @@ use taffrail_api::{
     v1::{FetchPartition, ProduceRequest, broker_client::BrokerClient, offset_query::Position},
 };
 use taffrail_core::ErrorCode;
+use taffrail_record::{BatchError, verify};
 use tonic::{Status, body::Body};
 use tower::{Service as _, ServiceExt as _};
 
@@ -52,6 +53,74 @@ async fn a_wrong_checksum_length_magic_or_count_is_a_corrupt_batch() {
     }
     let only_good = fixture.client().await.values(0, 0).await;
     assert_eq!(only_good, ["good"; 4]);
+}
+
+/// A lie that hangs together: whatever `change` makes of the batch, with a checksum that holds.
+fn consistent(change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut bytes = batch(&["a", "b"]).to_vec();
+    change(&mut bytes);
+    let length = bytes.len() as i32 - 12;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    if let Err(BatchError::Crc { actual, .. }) = verify(&bytes) {
+        bytes[17..21].copy_from_slice(&actual.to_be_bytes());
+    }
+    bytes.into()
+}
+
+fn set_count(bytes: &mut [u8], count: i32) {
+    bytes[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+    bytes[57..61].copy_from_slice(&count.to_be_bytes());
+}
+
+#[tokio::test]
+async fn records_that_are_not_what_the_header_says_are_a_corrupt_batch() {
+    let fixture = Fixture::start(1).await;
+    let lies = [
+        ("one too many", consistent(|b| set_count(b, 3))),
+        ("one too few", consistent(|b| set_count(b, 1))),
+        ("garbage", consistent(|b| b[61..].fill(0xff))),
+        ("the same offset twice", consistent(|b| b[61 + 8 + 3] = 0)),
+        (
+            "two thousand million in no bytes",
+            consistent(|b| {
+                b.truncate(61);
+                set_count(b, i32::MAX);
+            }),
+        ),
+        (
+            "two thousand million, compressed",
+            consistent(|b| {
+                b[22] = 4;
+                set_count(b, i32::MAX);
+            }),
+        ),
+    ];
+    let count = lies.len();
+    for (what, lie) in lies {
+        let error = refused(&fixture, request(0, lie)).await;
+        assert_eq!(error.code, ErrorCode::CorruptBatch, "{what}: {error}");
+    }
+    let only_good = fixture.client().await.values(0, 0).await;
+    assert_eq!(only_good, vec!["good"; count]);
+}
+
+/// What decompresses to garbage is found by its readers only.
+#[tokio::test]
+async fn a_stored_batch_that_cannot_be_read_takes_no_partition_offline() {
+    let fixture = Fixture::start(1).await;
+    let mut client = fixture.client().await;
+    let lie = consistent(|b| {
+        b[22] = 4;
+        b[35..43].copy_from_slice(&i64::MAX.to_be_bytes());
+    });
+    client.produce(request(0, lie)).await.expect("stored");
+    let found = client.offset(0, Position::TimestampMs(5_000)).await;
+    assert_eq!(found.expect("a batch"), (0, i64::MAX));
+    client
+        .produce(request(0, batch(&["good"])))
+        .await
+        .expect("the partition serves on");
+    assert_eq!(client.values(0, 2).await, ["good"]);
 }
 
 #[tokio::test]

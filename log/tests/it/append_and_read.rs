@@ -1,7 +1,9 @@
 //! Append, roll, read.
 
+use bytes::Bytes;
 use taffrail_core::{LeaderEpoch, Offset};
 use taffrail_log::LogError;
+use taffrail_record::{BatchError, verify};
 
 use crate::common::{OnDisk, append, batch, batch_at, headers_from, small, sync, try_append};
 
@@ -174,6 +176,31 @@ fn record_times_are_looked_up_exactly() {
     check(&log);
     log.close(Offset(400)).expect("close");
     check(&place.open(small()).expect("open").log);
+}
+
+#[test]
+fn records_that_cannot_be_read_are_no_damage_to_a_lookup_by_time() {
+    let place = OnDisk::std();
+    let mut log = place.create(small());
+    append(&mut log, batch_at(1_000, 2, 30), 0);
+    append(&mut log, unreadable(5_000), 0);
+    append(&mut log, batch_at(9_000, 2, 30), 0);
+    let lookup = |ts| log.reader().offset_for_timestamp(ts).expect("lookup");
+    assert_eq!(lookup(1_001), Some((Offset(1), 1_001)));
+    assert_eq!(lookup(2_000), Some((Offset(2), 5_000)), "by its header");
+    assert_eq!(lookup(5_001), Some((Offset(4), 9_000)), "behind it");
+}
+
+/// Two records' count, none of their bytes; the checksum holds.
+fn unreadable(time_ms: i64) -> Bytes {
+    let mut bytes = batch_at(time_ms, 2, 30).to_vec();
+    bytes[61..].fill(0xff);
+    bytes[27..35].copy_from_slice(&time_ms.to_be_bytes());
+    bytes[35..43].copy_from_slice(&time_ms.to_be_bytes());
+    if let Err(BatchError::Crc { actual, .. }) = verify(&bytes) {
+        bytes[17..21].copy_from_slice(&actual.to_be_bytes());
+    }
+    bytes.into()
 }
 
 #[test]
