@@ -64,7 +64,7 @@ class Taffrail:
         return json.loads(out), s
 
     def produce(self, topic, records, size, partitions=1):
-        r, s = self.bench("produce", topic, records, size)
+        r, s = self.bench("produce", topic, records, size, "--batch-bytes", "512Ki", "--linger", "5ms")
         return {"mb_s": r["mb_per_s"], "records_s": r["records_per_s"], "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
 
     def consume(self, topic, records, size):

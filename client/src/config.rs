@@ -83,7 +83,7 @@ impl Default for ProducerConfig {
             compression: Compression::None,
             delivery_timeout: Duration::from_mins(2),
             request_timeout: Duration::from_secs(30),
-            in_flight_max: 8,
+            in_flight_max: 16,
             buffer_bytes: 64 << 20,
         }
     }
