@@ -57,7 +57,7 @@ fn a_large_read_is_mapped_and_a_held_chunk_survives_everything() {
     log.delete().expect("delete");
     assert_eq!(last.chunks.concat(), copy);
     taffrail_record::split(&first.chunks[0]).for_each(|b| {
-        taffrail_record::verify(&b.expect("batch").1).expect("sound");
+        verify(&b.expect("batch").1).expect("sound");
     });
 }
 
