@@ -10,6 +10,7 @@ pub(crate) mod progress;
 pub(crate) mod scrub;
 pub(crate) mod standing;
 pub(crate) mod table;
+pub(crate) mod untaken;
 pub(crate) mod verify;
 pub(crate) mod waiters;
 

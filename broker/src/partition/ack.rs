@@ -16,16 +16,18 @@ use taffrail_core::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tonic::Status;
 
-use super::chain::ChainLink;
+use super::{chain::ChainLink, untaken::Untaken};
 use crate::metrics::Metrics;
 
 /// What a produce request is answered.
 pub(crate) type Outcome = Result<ProduceAck, WireError>;
-/// The answers of one stream, in the order in which they are sent. Bounded by the stream's permits, which each unanswered request holds.
+/// The answers of one stream, in the order in which they are sent. Bounded: each unanswered request holds a permit of the stream, and no request is
+/// read while too many answers are not taken.
 #[derive(Debug)]
 pub(crate) struct Answers {
     pub(crate) sender: mpsc::UnboundedSender<Result<ProduceResponse, Status>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) untaken: Arc<Untaken>,
 }
 
 impl Answers {
@@ -36,7 +38,18 @@ impl Answers {
             self.metrics.error("produce", error.code);
             ticket.chain.break_off(error);
         }
-        let _ = self.sender.send(Ok(response(ticket.request_id, outcome)));
+        self.push(Ok(response(ticket.request_id, outcome)));
+    }
+
+    /// Says why the stream ends.
+    pub(crate) fn end(&self, status: Status) {
+        self.push(Err(status));
+    }
+
+    fn push(&self, answer: Result<ProduceResponse, Status>) {
+        self.untaken.add();
+        // The client may be gone.
+        let _ = self.sender.send(answer);
     }
 }
 
@@ -196,6 +209,7 @@ mod tests {
         let answers = Arc::new(Answers {
             sender,
             metrics: Arc::default(),
+            untaken: Arc::default(),
         });
         let ticket = Ticket::new(1, ChainLink::default());
         let responder = Responder::stream(&answers, ticket.clone(), Room::default());

@@ -72,19 +72,23 @@ async fn pass(
     pending: &mut HashMap<u64, Responder>,
 ) -> String {
     let mut next_id = 0;
+    // Waits for room beside the answers: the other broker reads no requests while its answers are not taken.
+    let mut held = None;
     loop {
         tokio::select! {
-            request = routed.recv() => {
+            request = routed.recv(), if held.is_none() => {
                 let Some((mut request, responder)) = request else {
                     return "nobody routes any more".to_owned();
                 };
                 next_id += 1;
                 request.request_id = next_id;
                 pending.insert(next_id, responder);
-                if outgoing.send(request).await.is_err() {
-                    return "the stream was closed".to_owned();
-                }
+                held = Some(request);
             }
+            room = outgoing.reserve(), if held.is_some() => match (room, held.take()) {
+                (Ok(room), Some(request)) => room.send(request),
+                _ => return "the stream was closed".to_owned(),
+            },
             answer = answers.next() => match answer {
                 Ok(Some(answer)) => {
                     if let Some(responder) = pending.remove(&answer.request_id) {

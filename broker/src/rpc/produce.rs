@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::StreamExt as _;
 use http::{Request, Response};
 use prometheus_client::metrics::counter::Counter;
 use taffrail_api::{
@@ -48,8 +49,9 @@ pub(super) fn serve(broker: Arc<Broker>, request: Request<Body>) -> Response<Bod
     let (sender, answers) = mpsc::unbounded_channel();
     let streams = broker.streams.clone();
     let stream = ProduceStream::new(broker, route, sender);
+    let untaken = Arc::clone(&stream.answers.untaken);
     streams.spawn(stream.run(reader));
-    respond(UnboundedReceiverStream::new(answers))
+    respond(UnboundedReceiverStream::new(answers).inspect(move |_| untaken.take()))
 }
 
 struct ProduceStream {
@@ -88,6 +90,7 @@ impl ProduceStream {
             answers: Arc::new(Answers {
                 sender,
                 metrics: Arc::clone(&broker.metrics),
+                untaken: Arc::default(),
             }),
             queue: Arc::new(Semaphore::new(limits.stream_queue_bytes_max)),
             room_bytes_min: limits
@@ -104,9 +107,16 @@ impl ProduceStream {
 
     async fn run(mut self, mut reader: FrameReader<ProduceRequest>) {
         let draining = self.broker.draining.clone();
+        let answers = Arc::clone(&self.answers);
+        let answers_max = self.broker.config.limits.produce_requests_max;
         let end = loop {
+            let request = async {
+                // A client that does not read its answers is not read either.
+                answers.untaken.below(answers_max).await;
+                reader.next().await
+            };
             tokio::select! {
-                request = reader.next() => match request {
+                request = request => match request {
                     Ok(Some(request)) => self.accept(request).await,
                     Ok(None) => break None,
                     Err(status) => break Some(status),
@@ -121,8 +131,7 @@ impl ProduceStream {
             self.broker
                 .metrics
                 .error("produce", taffrail_api::status::from_status(&status).code);
-            // The client may be gone.
-            let _ = self.answers.sender.send(Err(status));
+            self.answers.end(status);
         }
     }
 

@@ -339,6 +339,21 @@ async fn requests_of_a_chain_do_not_overtake_the_one_that_failed() {
 }
 
 #[tokio::test]
+async fn more_requests_than_answers_are_kept_for_all_get_theirs_once_they_are_read() {
+    let fixture = Fixture::start(1).await;
+    let mut client = fixture.client().await;
+    let requests = 5_000;
+    for _ in 0..requests {
+        client.send(request(0, Bytes::new()));
+    }
+    for id in 1..=requests {
+        let (answered, result) = client.answer().await;
+        assert_eq!(answered, id);
+        assert_eq!(result.expect_err("empty").code, ErrorCode::InvalidRequest);
+    }
+}
+
+#[tokio::test]
 async fn a_topic_that_does_not_exist_is_named_in_the_metadata() {
     let fixture = Fixture::start(2).await;
     let request = taffrail_api::v1::GetMetadataRequest {
