@@ -74,6 +74,11 @@ pub enum BrokerError {
     /// A log operation failed where the broker cannot do without.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A thread that writes or syncs panicked: nothing is stored any more.
+    #[error(
+        "a disk thread panicked, the log says where; start the broker again, it recovers what was not closed"
+    )]
+    DiskThread,
     /// A server failed.
     #[error("serving: {0}")]
     Serve(String),
@@ -99,6 +104,7 @@ impl BrokerError {
             | Self::Listen { .. }
             | Self::DataDirInUse { .. }
             | Self::Unreadable { .. }
+            | Self::DiskThread
             | Self::Serve(_) => ErrorCode::Internal,
         }
     }

@@ -51,6 +51,8 @@ async fn show_metrics(State(site): State<Site>) -> Response {
 async fn readiness(State(site): State<Site>) -> (StatusCode, &'static str) {
     if site.broker.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if site.broker.disk.is_broken() {
+        (StatusCode::SERVICE_UNAVAILABLE, "a disk thread panicked\n")
     } else if site.broker.membership.is_registered() {
         (StatusCode::OK, "ok\n")
     } else {

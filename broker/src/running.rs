@@ -53,12 +53,13 @@ impl RunningBroker {
         self.broker.membership.registered().await;
     }
 
-    /// Resolves when the broker cannot go on: a controller refused it for good, or a server failed. Stop it then.
+    /// Resolves when the broker cannot go on: a controller refused it for good, a disk thread panicked, or a server failed. Stop it then.
     pub async fn failed(&mut self) -> BrokerError {
         loop {
             let ended = tokio::select! {
                 Some(ended) = self.tasks.join_next() => ended,
                 ended = &mut self.clients => ended,
+                () = self.broker.disk.broken() => return BrokerError::DiskThread,
             };
             match ended {
                 Ok(Ok(())) => {}

@@ -10,6 +10,7 @@ use taffrail_api::WireError;
 use taffrail_core::{Durability, ErrorCode, TopicPartition};
 use taffrail_log::{LogConfig, LogError, PartitionLog};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::{inbox::Inbox, space::Space, sync_pool::SyncPool, writer::Writer};
 use crate::{
@@ -50,6 +51,20 @@ pub(super) enum Command {
 #[derive(Debug, Clone)]
 pub(crate) struct DiskHandle {
     inbox: Arc<Inbox<Command>>,
+    broken: CancellationToken,
+}
+
+/// Held by each disk thread. If the thread panics, nothing more is accepted, what is queued is answered, and the broker is told.
+#[derive(Debug, Clone)]
+pub(super) struct Watch(DiskHandle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.broken.cancel();
+            self.0.cut_off();
+        }
+    }
 }
 
 /// The threads, to be joined.
@@ -65,7 +80,12 @@ pub(crate) fn start(
     metrics: &Arc<Metrics>,
 ) -> io::Result<(DiskHandle, DiskThreads)> {
     let inbox = Arc::new(Inbox::default());
-    let (pool, mut threads) = SyncPool::start(sync_threads, &inbox, metrics)?;
+    let handle = DiskHandle {
+        inbox: Arc::clone(&inbox),
+        broken: CancellationToken::new(),
+    };
+    let watch = Watch(handle.clone());
+    let (pool, mut threads) = SyncPool::start(sync_threads, &inbox, metrics, &watch)?;
     let writer = Writer::new(
         Arc::clone(&inbox),
         pool,
@@ -77,12 +97,13 @@ pub(crate) fn start(
         thread::Builder::new()
             .name("disk-writer".into())
             .spawn(move || {
+                let _watch = watch;
                 writer.run();
                 // The directory stays locked until nobody writes to it any more.
                 drop(dir);
             })?,
     );
-    Ok((DiskHandle { inbox }, DiskThreads(Mutex::new(threads))))
+    Ok((handle, DiskThreads(Mutex::new(threads))))
 }
 
 impl DiskHandle {
@@ -144,6 +165,15 @@ impl DiskHandle {
     /// Ends the threads at once: what is queued is dropped, and no clean-stop marks are left.
     pub(crate) fn cut_off(&self) {
         self.inbox.abandon();
+    }
+
+    /// Resolves when a disk thread has panicked: nothing is stored any more.
+    pub(crate) async fn broken(&self) {
+        self.broken.cancelled().await;
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.is_cancelled()
     }
 
     fn tell(&self, command: Command) {

@@ -71,8 +71,13 @@ impl<T> Inbox<T> {
 
     /// No more items come, and what is queued is dropped.
     pub(super) fn abandon(&self) {
-        let dropped = std::mem::take(&mut self.lock().items);
-        self.close();
+        let dropped = {
+            let mut state = self.lock();
+            // At once: nothing may come in between, which nobody would take.
+            state.closed = true;
+            std::mem::take(&mut state.items)
+        };
+        self.news.notify_all();
         drop(dropped);
     }
 
@@ -108,6 +113,16 @@ mod tests {
     use std::{sync::Arc, thread};
 
     use super::*;
+
+    #[test]
+    fn an_abandoned_inbox_drops_what_it_has_and_gives_back_what_comes() {
+        let (inbox, item) = (Inbox::default(), Arc::new(()));
+        assert!(inbox.push(Arc::clone(&item)).is_ok());
+        inbox.abandon();
+        assert_eq!(Arc::strong_count(&item), 1, "dropped");
+        assert!(inbox.push(item).is_err());
+        assert!(inbox.take_one().is_none());
+    }
 
     #[test]
     fn what_was_queued_before_the_close_is_handed_out() {

@@ -6,7 +6,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{handle::Command, inbox::Inbox};
+use super::{
+    handle::{Command, Watch},
+    inbox::Inbox,
+};
 use crate::{metrics::Metrics, partition::commit::SyncJob};
 
 /// Hands jobs to the sync threads; closes them when dropped.
@@ -20,16 +23,19 @@ impl SyncPool {
         count: usize,
         writer: &Arc<Inbox<Command>>,
         metrics: &Arc<Metrics>,
+        watch: &Watch,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let jobs = Arc::new(Inbox::<SyncJob>::default());
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let (jobs, writer, metrics) =
                 (Arc::clone(&jobs), Arc::clone(writer), Arc::clone(metrics));
+            let watch = watch.clone();
             threads.push(
                 thread::Builder::new()
                     .name(format!("disk-sync-{number}"))
                     .spawn(move || {
+                        let _watch = watch;
                         while let Some(job) = jobs.take_one() {
                             // The inbox is closed only after the last sync came back.
                             let _ = writer.push(Command::SyncDone(job.run(&metrics)));

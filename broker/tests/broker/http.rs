@@ -1,6 +1,12 @@
 //! /metrics, /livez, /readyz, PUT /log-level; health and reflection.
 
-use taffrail_broker::{Environment, start_with};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use taffrail_broker::{BrokerError, DiskSettings, Environment, start_with};
+use taffrail_core::ErrorCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -144,4 +150,39 @@ async fn health_and_reflection_are_served() {
             .any(|s| s.name == "taffrail.v1.Broker"),
         "{services:?}"
     );
+}
+
+/// A clock that the disk-writer thread dies of, once told so.
+fn deadly_clock() -> (Environment, Arc<AtomicBool>) {
+    let deadly = Arc::new(AtomicBool::new(false));
+    let (real, armed) = (Environment::real(None), Arc::clone(&deadly));
+    let clock = Arc::clone(&real.clock);
+    let environment = Environment {
+        clock: Arc::new(move || {
+            let is_writer = std::thread::current().name() == Some("disk-writer");
+            assert!(!(is_writer && armed.load(Ordering::Acquire)), "injected");
+            clock()
+        }),
+        ..real
+    };
+    (environment, deadly)
+}
+
+#[tokio::test]
+async fn a_broker_whose_disk_thread_panics_is_not_ready_and_fails() {
+    let (environment, deadly) = deadly_clock();
+    let mut fixture = Fixture::in_environment(1, environment, DiskSettings::default()).await;
+    let mut client = fixture.client().await;
+    deadly.store(true, Ordering::Release);
+    let error = client
+        .produce(request(0, batch(&["a"])))
+        .await
+        .expect_err("nobody writes");
+    assert_eq!(error.code, ErrorCode::ShuttingDown);
+    let failure = within("the failure", fixture.broker.failed()).await;
+    assert!(matches!(failure, BrokerError::DiskThread), "{failure}");
+    let (status, body) = ask(&fixture.broker, "GET /readyz", "").await;
+    assert!(status.contains("503"), "{status}");
+    assert_eq!(body, "a disk thread panicked\n");
+    within("the stop", fixture.broker.stop()).await;
 }
