@@ -107,12 +107,20 @@ impl OwnedLog {
                     continue;
                 }
             }
-            while let Some(next) = queue.next_if(|next| group.takes(next)) {
-                if let Ok((content, responder)) = admit(next) {
-                    group.add(content, responder);
+            let mut broken = None;
+            while broken.is_none()
+                && let Some(next) = queue.next_if(|next| group.takes(next))
+            {
+                match admit(next) {
+                    Ok((content, responder)) => group.add(content, responder),
+                    // Its chain broke since it was looked at.
+                    Err(refused) => broken = Some(refused),
                 }
             }
             self.write_group(group, now_ms, &mut written);
+            if let Some((error, responder)) = broken {
+                self.refuse([responder], &error);
+            }
         }
         if self.log_is_ahead() {
             self.publish();
