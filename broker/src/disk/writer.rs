@@ -103,8 +103,8 @@ impl Writer {
                 break;
             }
         }
-        // What comes now is answered by being dropped.
-        self.inbox.close();
+        // What came meanwhile, and what comes now, is answered by being dropped.
+        self.inbox.abandon();
         self.close();
     }
 
