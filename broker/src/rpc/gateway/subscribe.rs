@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
+use prost::Message as _;
 use taffrail_api::{
     WireError, convert,
     stream::{FetchedChunks, Route},
@@ -14,7 +15,10 @@ use taffrail_api::{
 };
 use taffrail_core::{ErrorCode, Offset, TopicId};
 use taffrail_record::{records, split};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -30,11 +34,13 @@ const RECORDS_MAX: usize = 10_000;
 const WAIT_MS: u32 = 1_000;
 /// One fetch: decoded records are held in memory.
 const FETCH_BYTES: u32 = 1 << 20;
+/// One answer, unless a single record is larger: gRPC clients refuse messages above 4 MiB if nobody tells them otherwise.
+const ANSWER_BYTES: usize = 1 << 20;
 /// Answers that the client has not taken yet.
 const ANSWERS_MAX: usize = 2;
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-type Answers = mpsc::Sender<Result<SubscribeResponse, Status>>;
+type Answers = mpsc::Sender<SubscribeResponse>;
 
 /// A subscription under way.
 struct Subscription {
@@ -110,12 +116,17 @@ pub(super) async fn subscribe(
         );
     }
     let (answers, stream) = mpsc::channel(ANSWERS_MAX);
-    broker.streams.spawn(subscription.run(answers));
-    Ok(ReceiverStream::new(stream).boxed())
+    let (farewell, last) = oneshot::channel();
+    broker.streams.spawn(subscription.run(answers, farewell));
+    let last = last
+        .into_stream()
+        .filter_map(async |said| Some(Err(said.ok()?)));
+    Ok(ReceiverStream::new(stream).map(Ok).chain(last).boxed())
 }
 
 impl Subscription {
-    async fn run(mut self, answers: Answers) {
+    /// Says in `farewell` why it ended early: after all answers, and without waiting for a client that is slow to take them.
+    async fn run(mut self, answers: Answers, farewell: oneshot::Sender<Status>) {
         let draining = self.broker.draining.clone();
         let error = tokio::select! {
             () = answers.closed() => return,
@@ -127,7 +138,7 @@ impl Subscription {
         };
         self.broker.metrics.error("subscribe", error.code);
         // The client may be gone.
-        let _ = answers.send(Err(error.into())).await;
+        let _ = farewell.send(error.into());
     }
 
     /// Until the ends are reached, or for ever.
@@ -264,25 +275,20 @@ impl Subscription {
         for chunk in fetched.chunks {
             for batch in split(&chunk) {
                 let (header, batch) = batch.map_err(corrupt)?;
-                let mut ready = Vec::new();
+                let mut ready = Ready::default();
                 for record in records(batch, limit).map_err(corrupt)? {
                     let record = record.map_err(corrupt)?;
-                    if self.is_wanted(partition, record.offset) {
-                        ready.push(to_wire(partition, record));
+                    if !self.is_wanted(partition, record.offset) {
+                        continue;
                     }
+                    let record = to_wire(partition, record);
+                    if ready.is_full(&record, self.records_max) {
+                        ready.send(answers).await;
+                    }
+                    ready.add(record);
                 }
                 self.next.insert(partition, header.next_offset());
-                while !ready.is_empty() {
-                    let rest = ready.split_off(ready.len().min(self.records_max));
-                    let records = std::mem::replace(&mut ready, rest);
-                    if answers
-                        .send(Ok(SubscribeResponse { records }))
-                        .await
-                        .is_err()
-                    {
-                        return Ok(());
-                    }
-                }
+                ready.send(answers).await;
             }
         }
         Ok(())
@@ -297,6 +303,34 @@ impl Subscription {
             .and_then(|ends| ends.get(&partition))
             .is_some_and(|end| offset >= *end);
         begun && !over
+    }
+}
+
+/// Records that become one answer.
+#[derive(Default)]
+struct Ready {
+    records: Vec<SubscribedRecord>,
+    bytes: usize,
+}
+
+impl Ready {
+    /// Must what there is be sent before `next` is added?
+    fn is_full(&self, next: &SubscribedRecord, records_max: usize) -> bool {
+        !self.records.is_empty()
+            && (self.records.len() >= records_max || self.bytes + next.encoded_len() > ANSWER_BYTES)
+    }
+
+    fn add(&mut self, record: SubscribedRecord) {
+        self.bytes += record.encoded_len();
+        self.records.push(record);
+    }
+
+    async fn send(&mut self, answers: &Answers) {
+        let Self { records, .. } = std::mem::take(self);
+        if !records.is_empty() {
+            // The client may be gone; the subscription ends by itself then.
+            let _ = answers.send(SubscribeResponse { records }).await;
+        }
     }
 }
 
