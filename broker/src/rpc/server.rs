@@ -1,6 +1,7 @@
 //! The client port: accepts up to a limit, serves, drains.
 
 use std::{
+    future::Future as _,
     io,
     pin::Pin,
     sync::Arc,
@@ -17,7 +18,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    time::{Sleep, sleep},
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -26,6 +27,9 @@ use crate::{broker::Broker, error::BrokerError};
 
 /// The process is out of file descriptors or memory: give it a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A connection whose client has not sent the HTTP/2 preface by then is closed: it would take room for ever, as pings begin only after it.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+const PREFACE_BYTES: usize = 24;
 
 /// Serves until the broker drains and every call has ended.
 pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<(), BrokerError> {
@@ -119,6 +123,10 @@ fn accept(
                 gauge.inc();
                 let connection = Connection {
                     stream,
+                    preface: Some(Preface {
+                        received: 0,
+                        deadline: Box::pin(sleep(PREFACE_TIMEOUT)),
+                    }),
                     gauge,
                     _permit: permit,
                 };
@@ -131,8 +139,37 @@ fn accept(
 /// A connection that counts.
 struct Connection {
     stream: TcpStream,
+    /// Until it has come.
+    preface: Option<Preface>,
     gauge: prometheus_client::metrics::gauge::Gauge,
     _permit: OwnedSemaphorePermit,
+}
+
+/// The first bytes of a connection, on their way.
+struct Preface {
+    received: usize,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    /// What a read, which came to `read` and gave `bytes`, means for the wait for the preface.
+    fn watch_preface(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: Poll<io::Result<()>>,
+        bytes: usize,
+    ) -> Poll<io::Result<()>> {
+        let Some(preface) = &mut self.preface else {
+            return read;
+        };
+        preface.received += bytes;
+        if preface.received >= PREFACE_BYTES {
+            self.preface = None;
+        } else if read.is_pending() && preface.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
+    }
 }
 
 impl Drop for Connection {
@@ -155,7 +192,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let bytes = buf.filled().len() - before;
+        self.watch_preface(cx, read, bytes)
     }
 }
 
