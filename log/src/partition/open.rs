@@ -129,7 +129,11 @@ impl PartitionLog {
         let mut log = Self::assemble(home, parts);
         log.epochs_changed = recovered.epochs_changed;
         if !recovered.report.clean_stop || log.epochs_changed {
-            log.write_checkpoint(false)?;
+            match log.write_checkpoint(false) {
+                // Reads need no room. Until a later checkpoint finds some, the next crash means the same recovery again.
+                Ok(()) | Err(LogError::DiskFull { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(Opened {
             log,

@@ -132,6 +132,26 @@ fn a_full_disk_refuses_appends_serves_reads_and_recovers_by_itself() {
 }
 
 #[test]
+fn after_a_crash_a_log_opens_on_a_full_disk() {
+    let (disk, place) = sim();
+    let mut log = place.create(small());
+    append(&mut log, batch(1, 10), 0);
+    sync(&mut log);
+    drop(log);
+    disk.crash(Loss::Nothing);
+    disk.set_capacity(Some(0));
+    let mut log = place.open(small()).expect("serves what it has").log;
+    assert_eq!(headers_from(&log, Offset::ZERO).len(), 1);
+    disk.set_capacity(None);
+    append(&mut log, batch(1, 10), 0);
+    sync(&mut log);
+    log.checkpoint(Offset(2)).expect("there is room again");
+    drop(log);
+    disk.crash(Loss::Everything);
+    assert_eq!(place.open(small()).expect("open").log.log_end(), Offset(2));
+}
+
+#[test]
 fn a_full_disk_in_the_middle_of_an_append_takes_all_of_it_back() {
     for room in (0..3200).step_by(61) {
         let (disk, place) = sim();
