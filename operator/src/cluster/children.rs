@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
@@ -17,12 +17,24 @@ use crate::{context::Context, error::OperatorError, writes::API_TIMEOUT};
 /// What was applied, by kind, namespace and name. A new term starts empty and applies everything once.
 pub(crate) type Applied = Mutex<HashMap<String, Stamp>>;
 
-/// Tells whether an object is still as we applied it. The generation of kinds that have none stays `None`.
+/// Tells whether an object is still as we applied it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
     wanted: u64,
     uid: Option<String>,
-    generation: Option<i64>,
+    version: Option<String>,
+}
+
+impl Stamp {
+    /// The generation, which a change of status leaves alone. Kinds that have none (ConfigMap, Service) have hardly a status: their resource version.
+    fn new(wanted: u64, meta: &ObjectMeta) -> Self {
+        let generation = meta.generation.map(|generation| generation.to_string());
+        Self {
+            wanted,
+            uid: meta.uid.clone(),
+            version: generation.or_else(|| meta.resource_version.clone()),
+        }
+    }
 }
 
 /// Server-side apply, if needed.
@@ -43,11 +55,7 @@ where
     let found = found
         .unwrap_or_else(|elapsed| Err(kube::Error::Service(Box::new(elapsed))))
         .map_err(OperatorError::kube("read", key.clone()))?;
-    let found = found.map(|found| Stamp {
-        wanted,
-        uid: found.metadata.uid,
-        generation: found.metadata.generation,
-    });
+    let found = found.map(|found| Stamp::new(wanted, &found.metadata));
     let last = context
         .applied
         .lock()
@@ -60,11 +68,7 @@ where
     let reason = if last.is_some() { "changed" } else { "first" };
     let written = context.writer.apply(object, reason).await?;
     tracing::info!(object = key, "applied");
-    let stamp = Stamp {
-        wanted,
-        uid: written.uid(),
-        generation: written.meta().generation,
-    };
+    let stamp = Stamp::new(wanted, written.meta());
     context
         .applied
         .lock()
@@ -78,4 +82,31 @@ fn hash<K: Serialize>(object: &K) -> u64 {
     let json = serde_json::to_string(object).expect("a Kubernetes object is JSON");
     json.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(generation: Option<i64>, version: &str) -> ObjectMeta {
+        ObjectMeta {
+            generation,
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn an_object_without_a_generation_changes_with_its_resource_version() {
+        let ours = Stamp::new(1, &meta(None, "7"));
+        assert_eq!(ours, Stamp::new(1, &meta(None, "7")));
+        assert_ne!(ours, Stamp::new(1, &meta(None, "8")));
+    }
+
+    #[test]
+    fn a_new_status_is_no_change_of_an_object_with_a_generation() {
+        let ours = Stamp::new(1, &meta(Some(2), "7"));
+        assert_eq!(ours, Stamp::new(1, &meta(Some(2), "8")));
+        assert_ne!(ours, Stamp::new(1, &meta(Some(3), "9")));
+    }
 }
