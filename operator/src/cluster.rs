@@ -57,12 +57,14 @@ async fn look(
         paused: is_paused(&**cluster),
         ..Sight::default()
     };
+    let mut applied = Ok(());
     if !sight.paused {
         match cluster.spec.topic_defaults() {
-            Ok(defaults) => run(cluster, &key, defaults, context, &mut sight).await?,
+            Ok(defaults) => applied = run(cluster, &key, defaults, context, &mut sight).await,
             Err(violations) => sight.invalid = violations,
         }
     }
+    sight.apply_error = applied.as_ref().err().map(ToString::to_string);
     if let Some(running) = context.engines.get(&key).and_then(|engine| engine.running) {
         sight.cluster_id = Some(running.handle.cluster_id());
         sight.brokers = running.handle.brokers();
@@ -78,6 +80,7 @@ async fn look(
             .turned(&**cluster, &before.conditions, &status.conditions)
             .await;
     }
+    applied?;
     let settled = taffrail_crds::conditions::is_true(&status.conditions, "Ready");
     Ok(Action::requeue(if settled { RESYNC } else { UNDER_WAY }))
 }

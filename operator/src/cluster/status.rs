@@ -19,6 +19,8 @@ pub(super) struct Sight {
     pub(super) invalid: Vec<Violation>,
     /// Why there is no controller.
     pub(super) controller_error: Option<String>,
+    /// Why something that the cluster consists of is not as it should be.
+    pub(super) apply_error: Option<String>,
     pub(super) cluster_id: Option<String>,
     pub(super) brokers: Vec<v1::BrokerStatus>,
     pub(super) stateful_set: Option<StatefulSet>,
@@ -88,6 +90,9 @@ fn ready(sight: &Sight, wanted: u32) -> Finding {
     }
     if let Some(error) = &sight.controller_error {
         return Finding::no("Ready", "ControllerUnavailable", error.clone());
+    }
+    if let Some(error) = &sight.apply_error {
+        return Finding::no("Ready", "ApplyFailed", error.clone());
     }
     if sight.online() >= wanted {
         Finding::yes(
@@ -210,6 +215,18 @@ mod tests {
         assert_eq!(reason_of(&sight, "Progressing").1, "Rolling");
         sight.stateful_set = Some(set(2));
         assert_eq!(reason_of(&sight, "Progressing").1, "Idle");
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_applied_is_said() {
+        let sight = Sight {
+            apply_error: Some("cannot apply Service streams/main: forbidden".to_owned()),
+            ..Sight::default()
+        };
+        let status = next(&cluster(), &sight, Timestamp::UNIX_EPOCH);
+        let ready = conditions::find(&status.conditions, "Ready").expect("is there");
+        assert_eq!((&*ready.status, &*ready.reason), ("False", "ApplyFailed"));
+        assert!(ready.message.contains("forbidden"), "{}", ready.message);
     }
 
     #[test]
