@@ -283,6 +283,7 @@ impl Driver {
                 name,
                 spec,
                 dry_run,
+                id: wanted_id,
                 answer,
             } => {
                 let new_id = TopicId::from_bytes(random_uuid(&mut self.environment));
@@ -291,6 +292,7 @@ impl Driver {
                     name,
                     spec,
                     dry_run,
+                    wanted_id,
                     new_id,
                 };
                 Event::Request(id, request)

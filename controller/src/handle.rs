@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use taffrail_api::v1;
-use taffrail_core::{DeletionPolicy, TopicDefaults, TopicSpec};
+use taffrail_core::{DeletionPolicy, TopicDefaults, TopicId, TopicSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -27,6 +27,8 @@ pub(crate) enum Command {
         name: String,
         spec: TopicSpec,
         dry_run: bool,
+        /// What a new topic is to be called by, if whoever asks cares.
+        id: Option<TopicId>,
         answer: ApplyAnswer,
     },
     Delete {
@@ -122,12 +124,36 @@ impl ControllerHandle {
         spec: TopicSpec,
         dry_run: bool,
     ) -> Result<Applied, ApplyError> {
+        self.apply(name, spec, dry_run, None).await
+    }
+
+    /// Creates or changes a topic as `apply_topic` does. A new one gets the identity `id`, unless another topic has it.
+    ///
+    /// # Errors
+    /// The spec is refused, or nothing can be changed just now.
+    pub async fn apply_topic_as(
+        &self,
+        id: Option<TopicId>,
+        name: &str,
+        spec: TopicSpec,
+    ) -> Result<Applied, ApplyError> {
+        self.apply(name, spec, false, id).await
+    }
+
+    async fn apply(
+        &self,
+        name: &str,
+        spec: TopicSpec,
+        dry_run: bool,
+        id: Option<TopicId>,
+    ) -> Result<Applied, ApplyError> {
         let (answer, answered) = oneshot::channel();
         let name = name.to_owned();
         let command = Command::Apply {
             name,
             spec,
             dry_run,
+            id,
             answer,
         };
         self.ask(command, answered).await

@@ -11,7 +11,9 @@ pub(crate) enum Request {
         name: String,
         spec: TopicSpec,
         dry_run: bool,
-        /// Used should the topic be new.
+        /// Used should the topic be new and no other have it.
+        wanted_id: Option<TopicId>,
+        /// Used otherwise, should the topic be new.
         new_id: TopicId,
     },
     /// End a topic.

@@ -58,12 +58,16 @@ impl Machine {
                 name,
                 spec,
                 dry_run,
+                wanted_id,
                 new_id,
             } => {
                 let mut rehearsal = dry_run.then(|| draft.clone());
                 let draft = rehearsal.as_mut().unwrap_or(draft);
                 let defaults = &self.settings.defaults;
-                Answer::Apply(topics::apply(draft, defaults, name, spec, *new_id))
+                let topics = &draft.cluster.root.value.topics;
+                let id = wanted_id.filter(|id| !topics.contains_key(id));
+                let id = id.unwrap_or(*new_id);
+                Answer::Apply(topics::apply(draft, defaults, name, spec, id))
             }
             Request::Delete { name, policy } => {
                 Answer::Delete(Ok(topics::delete(draft, &self.live, name, *policy)))

@@ -1,7 +1,7 @@
 //! Topics through the handle.
 
 use taffrail_controller::{ApplyOutcome, Deleted};
-use taffrail_core::{Adoption, DeletionPolicy, ErrorCode, TopicSpec};
+use taffrail_core::{Adoption, DeletionPolicy, ErrorCode, TopicId, TopicSpec};
 
 use crate::{
     condition,
@@ -290,4 +290,20 @@ async fn a_thousand_partitions_cost_eight_maps_and_the_root() {
     assert_eq!(store.puts() - puts, 9);
     let counted: u64 = handle.writes().iter().map(|write| write.count).sum();
     assert_eq!(counted, store.puts());
+}
+
+#[tokio::test]
+async fn a_new_topic_gets_the_identity_that_is_asked_for_unless_another_has_it() {
+    let (_, handle) = memory_controller().await;
+    let id = TopicId::from_bytes([7; 16]);
+    let applied = handle.apply_topic_as(Some(id), "flights", spec(1)).await;
+    assert_eq!(applied.expect("valid").topic_id, id);
+    let deleted = handle.delete_topic("flights", DeletionPolicy::Retain).await;
+    assert_eq!(deleted, Ok(Deleted::Retained));
+    let fresh = TopicSpec {
+        adoption: Adoption::Fresh,
+        ..spec(1)
+    };
+    let applied = handle.apply_topic_as(Some(id), "flights", fresh).await;
+    assert_ne!(applied.expect("valid").topic_id, id);
 }

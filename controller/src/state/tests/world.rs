@@ -130,6 +130,7 @@ impl World {
             name: name.to_owned(),
             spec,
             dry_run: false,
+            wanted_id: None,
             new_id: TopicId::from_bytes(bytes),
         };
         self.request(controller, request);
