@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::ListParams,
+    core::DeserializeGuard,
     runtime::{Controller, controller::Action, reflector, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -24,6 +25,7 @@ use crate::{
     metrics::Metrics,
     sweep,
     topic::{self, Owners, Topics},
+    watch::{self, Unreadable},
     writes::Writer,
 };
 
@@ -43,16 +45,13 @@ pub(crate) async fn run(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), OperatorError> {
-    seed(&client, &config, &engines).await?;
+    let unreadable = Unreadable::default();
+    seed(&client, &config, &engines, &unreadable).await?;
     let scopes = config.scopes();
     let clusters: Vec<_> = scopes
         .iter()
         .map(|scope| {
-            Controller::new(
-                scoped::<BrokerCluster>(&client, scope.as_deref()),
-                watcher::Config::default(),
-            )
-            .owns(
+            watch::controller::<BrokerCluster>(scoped(&client, scope.as_deref()), &unreadable).owns(
                 scoped::<StatefulSet>(&client, scope.as_deref()),
                 watcher::Config::default(),
             )
@@ -60,12 +59,7 @@ pub(crate) async fn run(
         .collect();
     let topics: Vec<_> = scopes
         .iter()
-        .map(|scope| {
-            Controller::new(
-                scoped::<Topic>(&client, scope.as_deref()),
-                watcher::Config::default(),
-            )
-        })
+        .map(|scope| watch::controller::<Topic>(scoped(&client, scope.as_deref()), &unreadable))
         .collect();
     let cluster_stores: Vec<reflector::Store<BrokerCluster>> =
         clusters.iter().map(Controller::store).collect();
@@ -77,6 +71,7 @@ pub(crate) async fn run(
         writer: Writer::new(client.clone(), metrics.clone()),
         applied: cluster::Applied::default(),
         owners: Owners::default(),
+        unreadable,
         tasks: TaskTracker::new(),
         client,
         config,
@@ -105,12 +100,15 @@ async fn seed(
     client: &Client,
     config: &OperatorConfig,
     engines: &Engines,
+    unreadable: &Unreadable,
 ) -> Result<(), OperatorError> {
     for scope in config.scopes() {
-        let api = scoped::<BrokerCluster>(client, scope.as_deref());
+        let api = scoped::<DeserializeGuard<BrokerCluster>>(client, scope.as_deref());
         let listed = api.list(&ListParams::default()).await;
-        for cluster in listed.map_err(OperatorError::kube("list", "BrokerClusters"))? {
-            engines.note(Arc::new(cluster));
+        for guard in listed.map_err(OperatorError::kube("list", "BrokerClusters"))? {
+            if let Some(cluster) = unreadable.sort(guard) {
+                engines.note(Arc::new(cluster));
+            }
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use crate::{
     events::Events,
     metrics::Metrics,
     topic::{Owners, Topics},
+    watch::Unreadable,
     writes::Writer,
 };
 
@@ -26,6 +27,7 @@ pub(crate) struct Context {
     pub(crate) topics: Topics,
     pub(crate) applied: Applied,
     pub(crate) owners: Owners,
+    pub(crate) unreadable: Unreadable,
     /// Cancelled when this operator is no longer active.
     pub(crate) stop: CancellationToken,
     /// What must have ended before another term begins.

@@ -12,6 +12,7 @@
 //!                     sweep      resources that vanished: their topics are no longer served, their data stays
 //!   brokers ────────▶ dispatch   sessions to the engine of their cluster; NotActive where there is none
 //!   people ─────────▶ http       /metrics, /livez, /readyz, PUT /log-level
+//!                     watch      resources one at a time: one that cannot be read does not stop the others
 //!                     writes     every write to the API server, counted by kind and reason
 //! ```
 #![forbid(unsafe_code)]
@@ -33,6 +34,7 @@ mod run;
 pub mod store;
 mod sweep;
 mod topic;
+mod watch;
 mod writes;
 
 pub use config::OperatorConfig;

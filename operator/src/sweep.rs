@@ -47,6 +47,9 @@ pub(crate) async fn run(clusters: Vec<reflector::Store<BrokerCluster>>, context:
 }
 
 async fn stop_vanished_clusters(clusters: &[reflector::Store<BrokerCluster>], context: &Context) {
+    if !context.unreadable.is_empty() {
+        return;
+    }
     let live: Vec<_> = clusters
         .iter()
         .flat_map(reflector::Store::state)
@@ -73,6 +76,11 @@ async fn retain_vanished_topics(
     missing: &mut BTreeMap<(ClusterKey, String), Instant>,
     context: &Context,
 ) {
+    if !context.unreadable.is_empty() {
+        // It may be the resource of any topic.
+        missing.clear();
+        return;
+    }
     let topics = context.topics.all();
     let mut still_missing = BTreeMap::new();
     for (key, handle) in context.engines.handles() {

@@ -1,0 +1,180 @@
+//! Watches resources one at a time: one that cannot be read is said, and the others go on.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{
+    Api, Resource, ResourceExt as _,
+    core::DeserializeGuard,
+    runtime::{
+        Controller, WatchStreamExt as _, reflector,
+        watcher::{self, Event},
+    },
+};
+use serde::de::DeserializeOwned;
+use taffrail_crds::{BrokerCluster, Topic};
+
+/// A resource that the operator watches.
+pub(crate) trait Watched:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+    /// Stands for a resource that went without having been readable: only who it was counts.
+    fn gone(metadata: ObjectMeta) -> Option<Self>;
+}
+
+impl Watched for Topic {
+    fn gone(metadata: ObjectMeta) -> Option<Self> {
+        from_json(&metadata, &serde_json::json!({}))
+    }
+}
+
+impl Watched for BrokerCluster {
+    fn gone(metadata: ObjectMeta) -> Option<Self> {
+        let spec = serde_json::json!({ "brokers": 1, "storage": { "size": "1Gi" } });
+        from_json(&metadata, &spec)
+    }
+}
+
+fn from_json<K: Watched>(metadata: &ObjectMeta, spec: &serde_json::Value) -> Option<K> {
+    let value = serde_json::json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": metadata, "spec": spec,
+    });
+    serde_json::from_value(value).ok()
+}
+
+/// The resources that are there but cannot be read. While there are any, no topic is taken for vanished.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unreadable(Arc<Mutex<BTreeSet<String>>>);
+
+impl Unreadable {
+    /// Is every resource readable?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// The resource, or the note that it cannot be read.
+    pub(crate) fn sort<K: Watched>(&self, guard: DeserializeGuard<K>) -> Option<K> {
+        let name = name_of(&guard);
+        match guard.0 {
+            Ok(object) => {
+                self.lock().remove(&name);
+                Some(object)
+            }
+            Err(invalid) => {
+                tracing::warn!(object = name, error = %invalid, "resource cannot be read and is left as it was; correct its spec");
+                self.lock().insert(name);
+                None
+            }
+        }
+    }
+
+    /// `prefix`: what the names of all resources of the watch begin with.
+    fn sort_event<K: Watched>(
+        &self,
+        event: Event<DeserializeGuard<K>>,
+        prefix: &str,
+    ) -> Option<Event<K>> {
+        match event {
+            Event::Apply(guard) => self.sort(guard).map(Event::Apply),
+            Event::InitApply(guard) => self.sort(guard).map(Event::InitApply),
+            Event::Delete(guard) => {
+                self.lock().remove(&name_of(&guard));
+                let object = guard
+                    .0
+                    .map_or_else(|invalid| K::gone(invalid.metadata), Some);
+                object.map(Event::Delete)
+            }
+            Event::Init => {
+                self.lock().retain(|name| !name.starts_with(prefix));
+                Some(Event::Init)
+            }
+            Event::InitDone => Some(Event::InitDone),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let namespace = object.namespace().unwrap_or_default();
+    format!("{} {namespace}/{}", K::kind(&()), object.name_any())
+}
+
+/// A controller of every resource of `api` that can be read.
+pub(crate) fn controller<K: Watched>(
+    api: Api<DeserializeGuard<K>>,
+    unreadable: &Unreadable,
+) -> Controller<K> {
+    let prefix = match api.namespace() {
+        Some(namespace) => format!("{} {namespace}/", K::kind(&())),
+        None => format!("{} ", K::kind(&())),
+    };
+    let writer = reflector::store::Writer::<K>::default();
+    let reader = writer.as_reader();
+    let events = watcher::watcher(api, watcher::Config::default());
+    let events = readable(events, unreadable.clone(), prefix);
+    Controller::for_stream(reflector(writer, events).applied_objects(), reader)
+}
+
+fn readable<K: Watched>(
+    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> + Send,
+    unreadable: Unreadable,
+    prefix: String,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send {
+    events.filter_map(move |event| {
+        let sorted = match event {
+            Ok(event) => unreadable.sort_event(event, &prefix).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(sorted)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn topic(spec: &Value) -> DeserializeGuard<Topic> {
+        let value = json!({
+            "apiVersion": "taffrail.dev/v1alpha1", "kind": "Topic",
+            "metadata": { "name": "flights", "namespace": "streams" },
+            "spec": spec,
+        });
+        serde_json::from_value(value).expect("the metadata can be read")
+    }
+
+    #[test]
+    fn a_resource_that_cannot_be_read_is_noted_until_it_can() {
+        let unreadable = Unreadable::default();
+        let bad = Event::Apply(topic(&json!({ "minInSync": 5_000_000_000_u64 })));
+        assert!(unreadable.sort_event(bad, "Topic ").is_none());
+        assert!(!unreadable.is_empty());
+        let good = Event::Apply(topic(&json!({})));
+        assert!(matches!(
+            unreadable.sort_event(good, "Topic "),
+            Some(Event::Apply(_))
+        ));
+        assert!(unreadable.is_empty());
+    }
+
+    #[test]
+    fn a_resource_that_could_not_be_read_still_goes() {
+        let unreadable = Unreadable::default();
+        let bad = topic(&json!({ "minInSync": -1 }));
+        let noted = unreadable.sort_event(Event::Apply(bad.clone()), "Topic ");
+        assert!(noted.is_none() && !unreadable.is_empty());
+        let gone = unreadable.sort_event(Event::Delete(bad), "Topic ");
+        assert!(matches!(gone, Some(Event::Delete(topic)) if topic.name_any() == "flights"));
+        assert!(unreadable.is_empty());
+        assert!(BrokerCluster::gone(ObjectMeta::default()).is_some());
+    }
+}
