@@ -15,14 +15,16 @@ use kube::{
 };
 use taffrail_controller::{ApplyError, ControllerHandle};
 use taffrail_core::{
-    DeletionPolicy,
+    DeletionPolicy, TopicId,
     rules::{Violation, check_topic_name},
 };
 use taffrail_crds::{Topic, conditions};
 
 use crate::{context::Context, error::OperatorError, paused::is_paused};
 pub(crate) use controller::delete;
+use deletion::Ending;
 pub(crate) use owners::Owners;
+use owners::Whose;
 pub(crate) use resolve::claimed_names;
 use resolve::{Resolved, Unresolved, resolve};
 use status::{Sight, Verdict};
@@ -79,10 +81,11 @@ async fn look(topic: &Topic, context: &Context) -> Result<Action, OperatorError>
     if is_paused(topic) {
         sight.verdict = Verdict::Paused;
     } else if deleting {
-        if deletion::finish(topic, resolved.as_ref().ok(), context).await? {
-            return Ok(Action::await_change());
-        }
-        sight.verdict = Verdict::Deleting;
+        sight.verdict = match deletion::finish(topic, &resolved, context).await? {
+            Ending::Gone => return Ok(Action::await_change()),
+            Ending::UnderWay => Verdict::Deleting,
+            Ending::Stuck(reason, message) => Verdict::Refused(reason, message),
+        };
     } else {
         sight.verdict = match &resolved {
             Ok(resolved) => {
@@ -109,20 +112,19 @@ async fn apply(topic: &Topic, resolved: &Resolved, context: &Context) -> Verdict
         Ok(spec) => spec,
         Err(violations) => return refused(&ApplyError::Invalid(violations)),
     };
-    let uid = topic.uid().unwrap_or_default();
-    if context
-        .owners
-        .is_anothers(&resolved.cluster, &resolved.name, &uid)
-    {
+    let (cluster, name) = (&resolved.cluster, &resolved.name);
+    let active = owners::active_id(handle, name);
+    if context.owners.whose(topic, cluster, name, active) == Whose::Anothers {
         // The resource that this topic was made for is gone.
-        if let Err(error) = delete(handle, &resolved.name, DeletionPolicy::Retain).await {
+        if let Err(error) = delete(handle, name, DeletionPolicy::Retain).await {
             return Verdict::Unavailable(error.to_string());
         }
-        context.owners.forget(&resolved.cluster, &resolved.name);
+        context.owners.forget(cluster, name);
     }
-    let verdict = hand_over(handle, &resolved.name, spec).await;
+    let verdict = hand_over(handle, owners::id_for(topic), name, spec).await;
     if matches!(verdict, Verdict::Accepted { .. }) {
-        context.owners.note(&resolved.cluster, &resolved.name, &uid);
+        let uid = topic.uid().unwrap_or_default();
+        context.owners.note(cluster, name, &uid);
     }
     verdict
 }
@@ -146,10 +148,11 @@ fn wanted(topic: &Topic, resolved: &Resolved) -> Result<taffrail_core::TopicSpec
 
 async fn hand_over(
     handle: &ControllerHandle,
+    id: Option<TopicId>,
     name: &str,
     spec: taffrail_core::TopicSpec,
 ) -> Verdict {
-    match controller::apply(handle, name, spec).await {
+    match controller::apply(handle, id, name, spec).await {
         Ok(applied) => Verdict::Accepted {
             topic_id: applied.topic_id,
         },

@@ -3,19 +3,20 @@
 use std::{future::Future, time::Duration};
 
 use taffrail_controller::{Applied, ApplyError, ControllerHandle, Deleted};
-use taffrail_core::{DeletionPolicy, TopicSpec};
+use taffrail_core::{DeletionPolicy, TopicId, TopicSpec};
 use tokio::time::timeout;
 
 /// A decision takes a few writes to the API server, each with a deadline of its own.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Creates or changes a topic.
+/// Creates or changes a topic. A new one gets the identity `id`.
 pub(crate) async fn apply(
     handle: &ControllerHandle,
+    id: Option<TopicId>,
     name: &str,
     spec: TopicSpec,
 ) -> Result<Applied, ApplyError> {
-    within(handle.apply_topic(name, spec, false)).await
+    within(handle.apply_topic_as(id, name, spec)).await
 }
 
 /// Ends a topic.

@@ -6,7 +6,11 @@ use taffrail_controller::Deleted;
 use taffrail_core::DeletionPolicy;
 use taffrail_crds::Topic;
 
-use super::{controller, resolve::Resolved};
+use super::{
+    controller,
+    owners::{self, Whose},
+    resolve::{Resolved, Unresolved},
+};
 use crate::{context::Context, error::OperatorError};
 
 /// Keeps the resource until its data is deleted.
@@ -26,30 +30,36 @@ pub(super) async fn keep_finalizer(topic: &Topic, context: &Context) -> Result<(
     context.writer.finalizers(topic, &finalizers).await
 }
 
-/// Sees the deletion through. True once the finalizer is gone. A topic that never owned its name has no data to delete.
+/// How far a deletion is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nothing of it is left, and no finalizer.
+    Gone,
+    /// Data is being deleted.
+    UnderWay,
+    /// Nobody can delete its data as things are: reason and message.
+    Stuck(&'static str, String),
+}
+
+/// Sees the deletion through. A topic that never owned its name has no data to delete.
 pub(super) async fn finish(
     topic: &Topic,
-    resolved: Option<&Resolved>,
+    resolved: &Result<Resolved, Unresolved>,
     context: &Context,
-) -> Result<bool, OperatorError> {
+) -> Result<Ending, OperatorError> {
     if !topic.finalizers().iter().any(|f| f == FINALIZER) {
-        return Ok(true);
+        return Ok(Ending::Gone);
     }
-    if let Some(resolved) = resolved {
-        let Some(handle) = &resolved.handle else {
-            return Ok(false);
-        };
-        match controller::delete(handle, &resolved.name, policy(topic)).await {
-            Ok(Deleted::Gone | Deleted::Retained) => {
-                context.owners.forget(&resolved.cluster, &resolved.name);
+    match resolved {
+        Ok(resolved) => {
+            if !delete_data(topic, resolved, context).await {
+                return Ok(Ending::UnderWay);
             }
-            Ok(Deleted::Deleting { pending }) => {
-                tracing::debug!(topic = resolved.name, pending, "data is being deleted");
-                return Ok(false);
-            }
-            Err(error) => {
-                tracing::warn!(topic = resolved.name, %error, "cannot delete the topic now");
-                return Ok(false);
+        }
+        Err(unresolved) => {
+            let are_all_seen = context.unreadable.is_empty();
+            if let Some(stuck) = stuck(policy(topic), unresolved, are_all_seen) {
+                return Ok(stuck);
             }
         }
     }
@@ -59,7 +69,54 @@ pub(super) async fn finish(
         namespace = topic.namespace(),
         "topic is gone"
     );
-    Ok(true)
+    Ok(Ending::Gone)
+}
+
+/// True once there is no data to delete any more.
+async fn delete_data(topic: &Topic, resolved: &Resolved, context: &Context) -> bool {
+    let Resolved { cluster, name, .. } = resolved;
+    let Some(handle) = &resolved.handle else {
+        return false;
+    };
+    let active = owners::active_id(handle, name);
+    let policy = match context.owners.whose(topic, cluster, name, active) {
+        Whose::Own => policy(topic),
+        // It is ended already, or never was: what is left is to see a deletion through.
+        Whose::Nobodys => DeletionPolicy::Retain,
+        Whose::Anothers => return true,
+    };
+    match controller::delete(handle, name, policy).await {
+        Ok(Deleted::Gone | Deleted::Retained) => {
+            context.owners.forget(cluster, name);
+            true
+        }
+        Ok(Deleted::Deleting { pending }) => {
+            tracing::debug!(topic = name, pending, "data is being deleted");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(topic = name, %error, "cannot delete the topic now");
+            false
+        }
+    }
+}
+
+/// What keeps a topic without a usable cluster from ending, if its data is to be deleted and there may be some.
+fn stuck(policy: DeletionPolicy, unresolved: &Unresolved, are_all_seen: bool) -> Option<Ending> {
+    let has_none = match unresolved {
+        Unresolved::NoCluster { .. } | Unresolved::Missing(_) => are_all_seen,
+        Unresolved::Conflict { .. } => true,
+        Unresolved::ManyClusters { .. }
+        | Unresolved::NotAllowed { .. }
+        | Unresolved::Moved { .. } => false,
+    };
+    if has_none || policy == DeletionPolicy::Retain {
+        return None;
+    }
+    let message = format!(
+        "the topic's data cannot be deleted: {unresolved}; or set deletionPolicy: Retain to leave the data where it is"
+    );
+    Some(Ending::Stuck(unresolved.reason(), message))
 }
 
 fn policy(topic: &Topic) -> DeletionPolicy {
@@ -77,4 +134,37 @@ fn others(topic: &Topic) -> Vec<String> {
         .filter(|f| *f != FINALIZER)
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn many() -> Unresolved {
+        Unresolved::ManyClusters {
+            namespace: "streams".to_owned(),
+            count: 2,
+        }
+    }
+
+    #[test]
+    fn data_to_be_deleted_keeps_its_resource_while_its_cluster_is_unclear() {
+        let stuck = stuck(DeletionPolicy::Delete, &many(), true);
+        let Some(Ending::Stuck("ClusterNotFound", message)) = stuck else {
+            panic!("kept: {stuck:?}");
+        };
+        assert!(message.contains("deletionPolicy: Retain"), "{message}");
+    }
+
+    #[test]
+    fn data_that_is_to_stay_keeps_no_resource() {
+        assert_eq!(stuck(DeletionPolicy::Retain, &many(), true), None);
+    }
+
+    #[test]
+    fn a_cluster_that_is_gone_keeps_no_resource_but_one_that_cannot_be_read_does() {
+        let missing = Unresolved::Missing("streams/main".to_owned());
+        assert_eq!(stuck(DeletionPolicy::Delete, &missing, true), None);
+        assert!(stuck(DeletionPolicy::Delete, &missing, false).is_some());
+    }
 }

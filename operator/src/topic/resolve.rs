@@ -33,6 +33,10 @@ pub(crate) enum Unresolved {
     )]
     NotAllowed { cluster: String, namespace: String },
     #[error(
+        "the topic lives in BrokerCluster {cluster} and cannot move; set clusterRef to that, or create a Topic in the other cluster and copy"
+    )]
+    Moved { cluster: ClusterKey },
+    #[error(
         "Topic {owner} already owns the name {name} in cluster {cluster}; set another topicName in a new Topic"
     )]
     Conflict {
@@ -50,6 +54,7 @@ impl Unresolved {
                 "ClusterNotFound"
             }
             Self::NotAllowed { .. } => "NotAllowed",
+            Self::Moved { .. } => "InvalidSpec",
             Self::Conflict { .. } => "NameConflict",
         }
     }
@@ -90,18 +95,30 @@ pub(crate) fn resolve(
     Ok(Resolved {
         cluster: key,
         name,
-        handle: engine.running.map(|running| running.handle),
+        // Before its first view a controller seems to have no topics, nor its identity.
+        handle: engine
+            .running
+            .map(|running| running.handle)
+            .filter(|handle| !handle.cluster_id().is_empty()),
     })
 }
 
-/// The cluster that a topic means.
+/// The cluster that a topic means. One that was accepted stays where it is, whatever clusters come.
 fn cluster_key_of(topic: &Topic, engines: &Engines) -> Result<ClusterKey, Unresolved> {
     let namespace = topic.namespace().unwrap_or_default();
-    if let Some(reference) = &topic.spec.cluster_ref {
-        return Ok(ClusterKey {
-            namespace: reference.namespace.clone().unwrap_or(namespace),
-            name: reference.name.clone(),
-        });
+    let named = topic.spec.cluster_ref.as_ref().map(|reference| ClusterKey {
+        namespace: reference
+            .namespace
+            .clone()
+            .unwrap_or_else(|| namespace.clone()),
+        name: reference.name.clone(),
+    });
+    match (named, home_of(topic)) {
+        (Some(named), Some(home)) if named != home => {
+            return Err(Unresolved::Moved { cluster: home });
+        }
+        (Some(key), _) | (None, Some(key)) => return Ok(key),
+        (None, None) => {}
     }
     engines.only_in(&namespace).map_err(|count| match count {
         0 => Unresolved::NoCluster { namespace },
@@ -109,7 +126,19 @@ fn cluster_key_of(topic: &Topic, engines: &Engines) -> Result<ClusterKey, Unreso
     })
 }
 
-/// The names that resources claim in a cluster, also those that were refused: what they claim is not to be taken for vanished.
+/// The cluster that accepted the topic. Only the operator writes a status.
+fn home_of(topic: &Topic) -> Option<ClusterKey> {
+    let status = topic.status.as_ref()?;
+    status.topic_id.as_ref()?;
+    let (namespace, name) = status.cluster.as_ref()?.split_once('/')?;
+    Some(ClusterKey {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+/// The names that resources claim in a cluster, also those that were refused: what they claim is not to be taken for vanished. A resource whose
+/// cluster is unclear claims its name in all of them.
 pub(crate) fn claimed_names(
     cluster: &ClusterKey,
     topics: &[Arc<Topic>],
@@ -117,13 +146,14 @@ pub(crate) fn claimed_names(
 ) -> BTreeSet<String> {
     let claims = topics
         .iter()
-        .filter(|t| cluster_key_of(t, engines).as_ref() == Ok(cluster));
+        .filter(|t| cluster_key_of(t, engines).map_or(true, |key| key == *cluster));
     claims
         .map(|t| t.client_name(Some(&cluster.namespace)))
         .collect()
 }
 
-/// The first one created owns a name; of two in the same second the first by namespace and name.
+/// A resource that was accepted under a name keeps it. Otherwise the first one created owns it; of two in the same second the first by namespace
+/// and name.
 fn owner_of<'a>(
     name: &str,
     key: &ClusterKey,
@@ -137,8 +167,9 @@ fn owner_of<'a>(
             && cluster.admits(&t.namespace().unwrap_or_default())
     });
     claims.min_by_key(|t| {
+        let is_new = home_of(t).as_ref() != Some(key);
         let created = t.creation_timestamp().map(|time| time.0);
-        (created, t.namespace(), t.name_any())
+        (is_new, created, t.namespace(), t.name_any())
     })
 }
 
@@ -213,6 +244,82 @@ mod tests {
         let error = resolve(&second, &all, &engines).expect_err("taken");
         assert_eq!(error.reason(), "NameConflict");
         assert!(error.to_string().contains("streams/flights"), "{error}");
+    }
+
+    fn accepted(topic: &Topic, cluster: &str) -> Arc<Topic> {
+        let mut topic = topic.clone();
+        let status =
+            json!({ "cluster": cluster, "topicId": "6f1c5c6a-0123-4567-89ab-cdef00112233" });
+        topic.status = Some(serde_json::from_value(status).expect("valid"));
+        Arc::new(topic)
+    }
+
+    fn add_cluster(engines: &Engines, name: &str) {
+        let first = engines.only_in("streams").expect("the first");
+        let mut cluster = (*engines.get(&first).expect("noted").cluster).clone();
+        cluster.metadata.name = Some(name.to_owned());
+        engines.note(Arc::new(cluster));
+    }
+
+    fn claims(cluster: &str, topics: &[Arc<Topic>], engines: &Engines) -> usize {
+        let key = ClusterKey {
+            namespace: "streams".to_owned(),
+            name: cluster.to_owned(),
+        };
+        claimed_names(&key, topics, engines).len()
+    }
+
+    #[test]
+    fn a_second_cluster_leaves_accepted_topics_where_they_are() {
+        let engines = engines("Same");
+        add_cluster(&engines, "second");
+        let flights = topic("streams", "flights", EARLY, &json!({}));
+        let flights = accepted(&flights, "streams/main");
+        let all = [flights.clone()];
+        let resolved = resolve(&flights, &all, &engines).expect("pinned");
+        assert_eq!(resolved.cluster.to_string(), "streams/main");
+        assert_eq!(claims("main", &all, &engines), 1);
+        assert_eq!(claims("second", &all, &engines), 0);
+    }
+
+    #[test]
+    fn a_topic_whose_cluster_is_unclear_claims_its_name_in_all_of_them() {
+        let engines = engines("Same");
+        add_cluster(&engines, "second");
+        let all = [topic("streams", "flights", EARLY, &json!({}))];
+        assert!(resolve(&all[0], &all, &engines).is_err());
+        assert_eq!(claims("main", &all, &engines), 1);
+        assert_eq!(claims("second", &all, &engines), 1);
+    }
+
+    #[test]
+    fn a_topic_does_not_move_by_naming_another_cluster_later() {
+        let engines = engines("Same");
+        add_cluster(&engines, "second");
+        let spec = json!({ "clusterRef": { "name": "second" } });
+        let moved = accepted(&topic("streams", "flights", EARLY, &spec), "streams/main");
+        let all = [moved.clone()];
+        let error = resolve(&moved, &all, &engines).expect_err("moved");
+        assert_eq!(error.reason(), "InvalidSpec");
+        assert!(error.to_string().contains("streams/main"), "{error}");
+        assert_eq!(claims("main", &all, &engines), 1);
+    }
+
+    #[test]
+    fn an_accepted_topic_keeps_its_name_from_an_older_resource() {
+        let older = topic(
+            "streams",
+            "older",
+            EARLY,
+            &json!({ "topicName": "flights" }),
+        );
+        let owner = topic("streams", "flights", LATE, &json!({}));
+        let owner = accepted(&owner, "streams/main");
+        let all = [older.clone(), owner.clone()];
+        let engines = engines("Same");
+        assert!(resolve(&owner, &all, &engines).is_ok());
+        let error = resolve(&older, &all, &engines).expect_err("taken");
+        assert_eq!(error.reason(), "NameConflict");
     }
 
     #[test]
