@@ -10,7 +10,7 @@ use taffrail_api::{
     },
 };
 use taffrail_core::ErrorCode;
-use taffrail_record::partitioner::partition_for_key;
+use taffrail_record::{BatchBuilder, Compression, NewRecord, partitioner::partition_for_key};
 
 use crate::fixture::{Fixture, batch, request, within};
 
@@ -169,4 +169,47 @@ async fn a_subscription_with_an_offset_needs_one_partition() {
         .await
         .expect_err("ambiguous");
     assert_eq!(from_status(&status).code, ErrorCode::InvalidRequest);
+}
+
+#[tokio::test]
+async fn a_batch_that_unpacks_to_more_than_a_stock_client_takes_comes_in_parts() {
+    let fixture = Fixture::start(1).await;
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    let value = vec![b'x'; 700_000];
+    for _ in 0..9 {
+        builder.push(&NewRecord {
+            value: Some(&value),
+            ..NewRecord::default()
+        });
+    }
+    let packed = builder.build().expect("records");
+    let mut client = fixture.client().await;
+    client.produce(request(0, packed)).await.expect("stored");
+    let from_earliest = SubscribeRequest {
+        start: Some(Start::Earliest(true)),
+        ..SubscribeRequest::default()
+    };
+    let records = read(&fixture, from_earliest, 9).await;
+    let offsets: Vec<i64> = records.iter().map(|r| r.offset).collect();
+    assert_eq!(offsets, (0..9).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_subscription_is_told_that_the_broker_stops() {
+    let fixture = Fixture::start(1).await;
+    let request = SubscribeRequest {
+        topic: "flights".into(),
+        ..SubscribeRequest::default()
+    };
+    let mut stream = GatewayClient::new(fixture.channel())
+        .subscribe(request)
+        .await
+        .expect("opens")
+        .into_inner();
+    let stopped = tokio::spawn(fixture.broker.stop());
+    let status = within("the end", stream.message())
+        .await
+        .expect_err("ends early");
+    assert_eq!(from_status(&status).code, ErrorCode::ShuttingDown);
+    within("the stop", stopped).await.expect("stops");
 }

@@ -186,3 +186,19 @@ async fn a_broker_whose_disk_thread_panics_is_not_ready_and_fails() {
     assert_eq!(body, "a disk thread panicked\n");
     within("the stop", fixture.broker.stop()).await;
 }
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let fixture = Fixture::start(1).await;
+    let mut silent = TcpStream::connect(fixture.broker.client_addr())
+        .await
+        .expect("connects");
+    let mut heard = Vec::new();
+    // Closed or reset: either way it takes no room any more.
+    let _ = within("the end", silent.read_to_end(&mut heard)).await;
+    let mut client = fixture.client().await;
+    client
+        .produce(request(0, batch(&["a"])))
+        .await
+        .expect("others are served");
+}
