@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use thiserror::Error;
 
-use crate::rules::{DURATION_READABLE, SIZE_READABLE};
+use crate::rules::{DURATION_READABLE, SIZE_MAX, SIZE_READABLE};
 
 /// A text that is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -32,10 +32,10 @@ const SIZE_UNITS: &[(&str, u64)] = &[
     ("", 1),
 ];
 
-/// Bytes of a quantity. Fractions are allowed if they come out as whole bytes (`1.5Gi`).
+/// Bytes of a quantity. A fraction needs a unit (`1.5Gi`); what is no whole number of bytes is rounded up, as Kubernetes does.
 ///
 /// # Errors
-/// If `text` is no number with a known unit, is negative, is not whole or does not fit.
+/// If `text` is no number with a known unit, is negative, is a fraction of bytes or exceeds `SIZE_MAX`.
 pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
     let error = || ParseSizeError(text.to_owned());
     let unit_at = text
@@ -47,7 +47,12 @@ pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
         .find(|(name, _)| *name == unit)
         .ok_or_else(error)?
         .1;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (whole, fraction) = match number.split_once('.') {
+        Some(_) if unit.is_empty() => return Err(error()),
+        Some((_, "")) => return Err(error()),
+        Some(parts) => parts,
+        None => (number, ""),
+    };
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
         return Err(error());
@@ -55,10 +60,10 @@ pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
     let scale = 10_u128.pow(fraction.len() as u32);
     let parts: u128 = format!("{whole}{fraction}").parse().map_err(|_| error())?;
     let bytes = parts.checked_mul(u128::from(factor)).ok_or_else(error)?;
-    if bytes % scale != 0 {
-        return Err(error());
-    }
-    u64::try_from(bytes / scale).map_err(|_| error())
+    u64::try_from(bytes.div_ceil(scale))
+        .ok()
+        .filter(|bytes| *bytes <= SIZE_MAX)
+        .ok_or_else(error)
 }
 
 /// The shortest exact way to write a size with a binary unit.
@@ -142,6 +147,9 @@ mod tests {
             ("1.5Gi", 1_610_612_736),
             ("50Gi", 50 << 30),
             ("0.5Ki", 512),
+            ("0.1Ki", 103),
+            ("1.0005k", 1_001),
+            ("4Ei", SIZE_MAX),
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
@@ -155,6 +163,11 @@ mod tests {
             "1GB",
             "-1Gi",
             "1.3",
+            "1.0",
+            "1048577.5",
+            "1.Gi",
+            "4611686018427387905",
+            "100E",
             "1 Gi",
             "99999999Ei",
             "1e3",

@@ -44,6 +44,8 @@ impl fmt::Display for Violation {
 pub const PARTITIONS_MAX: u32 = 10_000;
 /// Most brokers of one cluster.
 pub const BROKERS_MAX: u32 = 256;
+/// Largest size that can be written: 4Ei.
+pub const SIZE_MAX: u64 = 4 << 60;
 /// Longest topic name, in bytes, as in Kafka.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
@@ -54,9 +56,9 @@ macro_rules! rules {
 }
 
 rules! {
-    /// Of every size, wherever it stands.
-    SIZE_READABLE = "size", "is not a size; write a number with an optional unit, such as 512Mi, 50Gi or 1500000",
-        "self.matches('^[0-9]+([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?$')";
+    /// Of every size, wherever it stands. The bound, `SIZE_MAX`, keeps what is stored within 63 bits.
+    SIZE_READABLE = "size", "is not a size; write a number with an optional unit, at most 4Ei, such as 512Mi, 50Gi or 1500000",
+        "self.matches('^([0-9]{1,19}|[0-9]{1,19}([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E))$') && quantity(self).compareTo(quantity('4Ei')) <= 0";
     /// Of every duration, wherever it stands. The digits are bounded, for CEL counts in 64 bits of nanoseconds.
     DURATION_READABLE = "duration", "is not a duration; write numbers with units h, m, s or ms, such as 168h, 1h30m or 500ms",
         "self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?$')";
@@ -78,9 +80,9 @@ rules! {
     /// Between 1 and 5.
     REPLICAS_IN_RANGE = "spec.replicas", "replicas must be between 1 and 5",
         "!has(self.replicas) || (self.replicas >= 1 && self.replicas <= 5)";
-    /// At least 1.
-    MIN_IN_SYNC_POSITIVE = "spec.minInSync", "minInSync must be at least 1",
-        "!has(self.minInSync) || self.minInSync >= 1";
+    /// Between 1 and 5, as replicas are.
+    MIN_IN_SYNC_IN_RANGE = "spec.minInSync", "minInSync must be at least 1 and at most 5",
+        "!has(self.minInSync) || (self.minInSync >= 1 && self.minInSync <= 5)";
     /// No more than there are replicas.
     MIN_IN_SYNC_WITHIN_REPLICAS = "spec.minInSync", "minInSync is larger than replicas; lower minInSync or raise replicas",
         "!has(self.minInSync) || !has(self.replicas) || self.minInSync <= self.replicas";
@@ -108,9 +110,13 @@ rules! {
     /// Renaming would need a copy.
     TOPIC_NAME_IMMUTABLE = "spec.topicName", "topicName cannot change; create a new Topic and copy",
         "has(self.topicName) == has(oldSelf.topicName) && (!has(self.topicName) || self.topicName == oldSelf.topicName)";
-    /// A topic does not move between clusters.
+    /// A topic does not move between clusters. One that named none may name it later: the operator refuses another than the one it lives in.
     CLUSTER_REF_IMMUTABLE = "spec.clusterRef", "clusterRef cannot change; create a Topic in the other cluster and copy",
-        "has(self.clusterRef) == has(oldSelf.clusterRef) && (!has(self.clusterRef) || self.clusterRef == oldSelf.clusterRef)";
+        "!has(oldSelf.clusterRef) || (has(self.clusterRef) && self.clusterRef == oldSelf.clusterRef)";
+    /// Services, labels and pods are named after the cluster; the label `controller-revision-hash` adds eleven and has room for 63. Over the whole
+    /// resource, not its spec.
+    CLUSTER_NAME_VALID = "metadata.name", "a cluster's name starts with a letter and has at most 52 lower-case letters, digits and dashes, the last no dash",
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$')";
 }
 
 /// The rules of a topic's spec by itself.
@@ -132,8 +138,8 @@ pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
             within(spec.replicas.map(u64::from), 1..=5),
         ),
         (
-            &MIN_IN_SYNC_POSITIVE,
-            spec.min_in_sync.is_none_or(|m| m >= 1),
+            &MIN_IN_SYNC_IN_RANGE,
+            within(spec.min_in_sync.map(u64::from), 1..=5),
         ),
         (
             &MIN_IN_SYNC_WITHIN_REPLICAS,

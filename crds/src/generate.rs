@@ -18,7 +18,7 @@ pub const TOPIC_RULES: &[&Rule] = &[
     &rules::PARTITIONS_IN_RANGE,
     &rules::PARTITIONS_GROW_ONLY,
     &rules::REPLICAS_IN_RANGE,
-    &rules::MIN_IN_SYNC_POSITIVE,
+    &rules::MIN_IN_SYNC_IN_RANGE,
     &rules::MIN_IN_SYNC_WITHIN_REPLICAS,
     &rules::SEGMENT_BYTES_IN_RANGE,
     &rules::SEGMENT_AGE_IN_RANGE,
@@ -37,6 +37,9 @@ pub const CLUSTER_RULES: &[&Rule] = &[
     &rules::BROKERS_GROW_ONLY,
     &rules::STORAGE_IMMUTABLE,
 ];
+
+/// The rules of a whole BrokerCluster.
+pub const CLUSTER_ROOT_RULES: &[&Rule] = &[&rules::CLUSTER_NAME_VALID];
 
 /// The rules of a BrokerCluster's `spec.defaults.topic`: a Topic's, where they read the same fields.
 pub const DEFAULT_TOPIC_RULES: &[&Rule] = &[
@@ -66,12 +69,16 @@ pub enum WriteYamlError {
 
 /// Every CustomResourceDefinition, those that users write first.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let topic = finish(Topic::crd(), &[("", TOPIC_RULES)]);
+    let topic = finish(Topic::crd(), &[("/properties/spec", TOPIC_RULES)]);
     let cluster = finish(
         BrokerCluster::crd(),
         &[
-            ("", CLUSTER_RULES),
-            ("/properties/defaults/properties/topic", DEFAULT_TOPIC_RULES),
+            ("", CLUSTER_ROOT_RULES),
+            ("/properties/spec", CLUSTER_RULES),
+            (
+                "/properties/spec/properties/defaults/properties/topic",
+                DEFAULT_TOPIC_RULES,
+            ),
         ],
     );
     let machine = [ClusterMetadata::crd(), PartitionMap::crd(), Broker::crd()];
@@ -110,16 +117,15 @@ pub fn write_yaml(dir: &Path) -> Result<(), WriteYamlError> {
     Ok(())
 }
 
-/// Adapts the schema and attaches `rules` at the given places below `spec`.
+/// Adapts the schema and attaches `rules` at the given places.
 fn finish(crd: CustomResourceDefinition, rules: &[(&str, &[&Rule])]) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).expect("a definition is JSON");
     value["metadata"]["annotations"] = json!({ "helm.sh/resource-policy": "keep" });
     let schema = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     adapt(schema);
     for (place, rules) in rules {
-        let place = format!("/properties/spec{place}");
         let target = schema
-            .pointer_mut(&place)
+            .pointer_mut(place)
             .expect("the schema has this place");
         target["x-kubernetes-validations"] = rules.iter().map(|rule| validation(rule)).collect();
     }

@@ -45,7 +45,8 @@ const TOPIC_CASES: &[Case] = &[
     changes(&rules::PARTITIONS_GROW_ONLY, "{partitions: 12}", "{}"),
     breaks(&rules::REPLICAS_IN_RANGE, "{replicas: 0}"),
     breaks(&rules::REPLICAS_IN_RANGE, "{replicas: 6}"),
-    breaks(&rules::MIN_IN_SYNC_POSITIVE, "{minInSync: 0}"),
+    breaks(&rules::MIN_IN_SYNC_IN_RANGE, "{minInSync: 0}"),
+    breaks(&rules::MIN_IN_SYNC_IN_RANGE, "{minInSync: 6}"),
     breaks(
         &rules::MIN_IN_SYNC_WITHIN_REPLICAS,
         "{replicas: 2, minInSync: 3}",
@@ -80,11 +81,29 @@ const TOPIC_CASES: &[Case] = &[
         "{clusterRef: {name: a}}",
         "{clusterRef: {name: b}}",
     ),
+    changes(
+        &rules::CLUSTER_REF_IMMUTABLE,
+        "{clusterRef: {name: a}}",
+        "{}",
+    ),
     breaks(&rules::SIZE_READABLE, "{segment: {bytes: 12 parsecs}}"),
+    breaks(&rules::SIZE_READABLE, "{segment: {bytes: '1048577.5'}}"),
+    breaks(
+        &rules::SIZE_READABLE,
+        "{retention: {bytesPerPartition: 100E}}",
+    ),
+    breaks(
+        &rules::SIZE_READABLE,
+        "{retention: {bytesPerPartition: '4611686018427387905'}}",
+    ),
     breaks(&rules::DURATION_READABLE, "{retention: {time: 2 weeks}}"),
 ];
 
 const CLUSTER_CASES: &[Case] = &[
+    breaks(
+        &rules::SIZE_READABLE,
+        "{brokers: 1, storage: {size: '1.5'}}",
+    ),
     breaks(
         &rules::BROKERS_IN_RANGE,
         "{brokers: 0, storage: {size: 1Gi}}",
@@ -181,6 +200,52 @@ fn each_rule_is_broken_with_the_same_message_in_rust_and_by_the_api_server() {
     let api = api_with_crds();
     check(&api, "Topic", TOPIC_CASES);
     check(&api, "BrokerCluster", CLUSTER_CASES);
+}
+
+/// Specs on the edge of what the API server takes, and over it where Rust counts in fewer bits.
+const EDGES: [(&str, &str); 8] = [
+    ("Topic", "{retention: {bytesPerPartition: 4Ei}}"),
+    ("Topic", "{retention: {bytesPerPartition: 1.3Gi}}"),
+    ("Topic", "{retention: {bytesPerPartition: 4.6E}}"),
+    (
+        "Topic",
+        "{retention: {time: 999999h9999999m999999999s999999999999ms}}",
+    ),
+    ("Topic", "{minInSync: 5000000000}"),
+    ("Topic", "{partitions: 5000000000}"),
+    ("Topic", "{replicas: -1}"),
+    (
+        "BrokerCluster",
+        "{brokers: 1, storage: {size: 1Gi}, resources: {requests: {cpu: 1, memory: 1Gi}}}",
+    ),
+];
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn what_the_api_server_accepts_can_be_read() {
+    let api = api_with_crds();
+    for (index, (kind, spec)) in EDGES.into_iter().enumerate() {
+        let text = text(kind, &format!("edge-{index}"), spec);
+        let is_accepted = api.apply(&text, &[]).code == Some(0);
+        let read = manifest::parse(&text);
+        assert!(!is_accepted || read.is_ok(), "{spec}: {read:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn a_cluster_whose_pods_could_not_be_named_is_refused() {
+    let api = api_with_crds();
+    let spec = "{brokers: 1, storage: {size: 1Gi}}";
+    let longest = "a".repeat(52);
+    api.apply(&text("BrokerCluster", &longest, spec), &[])
+        .expect_success();
+    for name in ["a.b", "1st", &"a".repeat(53)] {
+        let said = api
+            .apply(&text("BrokerCluster", name, spec), &[])
+            .expect_failure();
+        assert!(said.contains(rules::CLUSTER_NAME_VALID.message), "{said}");
+    }
 }
 
 #[test]
