@@ -1,8 +1,8 @@
 //! Which resource a topic belongs to. A resource that was deleted and made again is another one: its topic ended with the first, and the data
 //! that was kept is adopted only if the new one says so, however fast it came.
 //!
-//! A topic carries its owner: a new one gets the uid of its resource as its id, and the status of a resource has the id of the topic that it was
-//! accepted for. So another term of the operator, which remembers nothing, decides the same.
+//! A topic carries its owner: a new one's id is derived from the uid of its resource, and the status of a resource has the id of the topic that it
+//! was accepted for. So another term of the operator, which remembers nothing, decides the same.
 
 use std::{
     collections::HashMap,
@@ -13,6 +13,7 @@ use kube::ResourceExt as _;
 use taffrail_controller::ControllerHandle;
 use taffrail_core::TopicId;
 use taffrail_crds::Topic;
+use uuid::Uuid;
 
 use crate::engines::ClusterKey;
 
@@ -65,9 +66,14 @@ impl Owners {
     }
 }
 
-/// The id that a topic made for this resource gets.
+/// What the ids of topics are derived under (RFC 9562, version 5). Persisted ids depend on it: never change it.
+const ID_NAMESPACE: Uuid = Uuid::from_bytes(*b"taffrail.dev/tpc");
+
+/// The id that a topic made for this resource gets. Derived, never the uid itself: an id is the cluster's, not Kubernetes'.
 pub(super) fn id_for(topic: &Topic) -> Option<TopicId> {
-    topic.uid()?.parse().ok()
+    let uid = topic.uid()?;
+    let id = Uuid::new_v5(&ID_NAMESPACE, uid.as_bytes());
+    Some(TopicId::from_bytes(id.into_bytes()))
 }
 
 /// The id of the active topic of this name.
@@ -136,7 +142,11 @@ mod tests {
     #[test]
     fn an_operator_that_remembers_nothing_knows_a_topic_by_the_uid_that_it_was_made_for() {
         let owners = Owners::default();
-        let active = Some(FIRST);
+        let made = id_for(&topic(FIRST, None))
+            .expect("it has a uid")
+            .to_string();
+        assert_ne!(made, FIRST, "an id is never the uid itself");
+        let active = Some(&*made);
         assert_eq!(whose(&owners, &topic(FIRST, None), active), Whose::Own);
         assert_eq!(
             whose(&owners, &topic(SECOND, None), active),
@@ -149,7 +159,8 @@ mod tests {
         let owners = Owners::default();
         let adopter = topic(SECOND, Some(FIRST));
         assert_eq!(whose(&owners, &adopter, Some(FIRST)), Whose::Own);
-        assert_eq!(whose(&owners, &adopter, Some(SECOND)), Whose::Own);
+        let made = id_for(&adopter).expect("it has a uid").to_string();
+        assert_eq!(whose(&owners, &adopter, Some(&made)), Whose::Own);
         let other = "11111111-0123-4567-89ab-cdef00112233";
         assert_eq!(whose(&owners, &adopter, Some(other)), Whose::Anothers);
     }
