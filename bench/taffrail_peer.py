@@ -8,7 +8,7 @@ import time
 from measure import Sample, settle, sh, spawn, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BINARY = f"{ROOT}/target/release/taffrail"
+BINARY = os.path.join(os.environ.get("CARGO_TARGET_DIR", f"{ROOT}/target"), "release/taffrail")
 
 
 def prepare():

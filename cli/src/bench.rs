@@ -91,7 +91,14 @@ struct BenchOutput {
 }
 
 /// Measures, then reports.
+///
+/// On a worker of the runtime, as in a service: the main thread is none, and each answer would have to wake it.
 pub(crate) async fn run(args: BenchArgs) -> Outcome {
+    let measured = tokio::spawn(measure(args)).await;
+    measured.map_err(|error| connect::join_failure(&error))?
+}
+
+async fn measure(args: BenchArgs) -> Outcome {
     match args.what {
         What::Produce(args) => {
             let client = connect::client(&args.output.server).await?;

@@ -27,17 +27,17 @@ pub(crate) struct DescribeArgs {
 pub(crate) async fn run(args: DescribeArgs) -> Outcome {
     let admin = connect::admin(&args.server).await?;
     let names = topic_names(&args.topics);
-    let mut out = std::io::stdout().lock();
     for (index, topic) in admin.topics(&names).await?.iter().enumerate() {
-        if index > 0 {
-            writeln!(out)?;
-        }
-        describe(topic, &mut out)?;
         let partitions = Partitions(
             admin
                 .partitions(std::slice::from_ref(&topic.metadata.name))
                 .await?,
         );
+        let mut out = std::io::stdout().lock();
+        if index > 0 {
+            writeln!(out)?;
+        }
+        describe(topic, &mut out)?;
         writeln!(out, "\nPartitions:")?;
         partitions.table(true, now_ms()).print(&mut out, "none")?;
     }
