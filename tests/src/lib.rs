@@ -4,7 +4,7 @@
 //! scratch   a folder of a test's own           programs   the binaries under test
 //! ports     addresses nobody listens on        process    start, stop, kill -9, read its log
 //! wait      conditions with deadlines          http       what a probe asks
-//! manifest  the YAML of a Topic                flights    the real input
+//! manifest  the YAML of cluster and Topic      flights    the real input
 //! dev       `taffrail dev` as a person runs it
 //! traffic   a producer that goes on through crashes
 //! history   what was acknowledged against what is read

@@ -1,4 +1,13 @@
-//! The YAML of a Topic.
+//! The YAML of a cluster and of a Topic.
+
+/// A cluster of one broker, `main`.
+pub const CLUSTER: &str = "apiVersion: taffrail.dev/v1alpha1
+kind: BrokerCluster
+metadata: {name: main}
+spec:
+  brokers: 1
+  storage: {size: 1Gi}
+";
 
 /// A manifest of the topic `name` with these fields of its spec, such as `partitions: 3`.
 pub fn topic(name: &str, spec: &[&str]) -> String {

@@ -10,7 +10,7 @@ use taffrail_xtask::workspace_root;
 
 use crate::{
     kube_api::KubeApi,
-    ports,
+    manifest, ports,
     process::Process,
     programs::{self, Answer},
     wait,
@@ -39,6 +39,20 @@ pub struct Broker {
     log: PathBuf,
     name: String,
     address: SocketAddr,
+}
+
+/// An operator, its cluster `main` of one broker, and that broker.
+///
+/// # Panics
+/// As [`Operated::start`] and [`Operated::start_broker`].
+pub fn start() -> (Operated, Broker) {
+    let operated = Operated::start();
+    operated
+        .api()
+        .apply(manifest::CLUSTER, &[])
+        .expect_success();
+    let broker = operated.start_broker("main");
+    (operated, broker)
 }
 
 impl Operated {

@@ -2,25 +2,9 @@
 
 use taffrail_tests::{
     consumed, flights, manifest,
-    operated::{Broker, Operated},
+    operated::{Broker, start},
     wait,
 };
-
-const CLUSTER: &str = "apiVersion: taffrail.dev/v1alpha1
-kind: BrokerCluster
-metadata: {name: main}
-spec:
-  brokers: 1
-  storage: {size: 1Gi}
-";
-
-/// A cluster of one broker, up and Ready.
-fn start() -> (Operated, Broker) {
-    let operated = Operated::start();
-    operated.api().apply(CLUSTER, &[]).expect_success();
-    let broker = operated.start_broker("main");
-    (operated, broker)
-}
 
 fn produce_flights(broker: &Broker) {
     let file = flights::file();

@@ -1,25 +1,11 @@
 //! What becomes of Topics that cannot be, that end, and that are left alone.
 
 use taffrail_tests::{
-    consumed, flights, manifest,
-    operated::{Broker, Operated},
+    consumed, flights,
+    manifest::{self, CLUSTER},
+    operated::{Broker, Operated, start},
     wait,
 };
-
-const CLUSTER: &str = "apiVersion: taffrail.dev/v1alpha1
-kind: BrokerCluster
-metadata: {name: main}
-spec:
-  brokers: 1
-  storage: {size: 1Gi}
-";
-
-fn start() -> (Operated, Broker) {
-    let operated = Operated::start();
-    operated.api().apply(CLUSTER, &[]).expect_success();
-    let broker = operated.start_broker("main");
-    (operated, broker)
-}
 
 /// Waits until a condition has this reason.
 fn wait_for_reason(operated: &Operated, resource: &[&str], condition: &str, reason: &str) {
