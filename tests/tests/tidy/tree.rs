@@ -7,7 +7,7 @@ use std::{
 
 use taffrail_xtask::workspace_root;
 
-/// Folders that hold nothing we wrote.
+/// What nobody wrote here. In a linked working tree `.git` is a file.
 const NOT_OURS: [&str; 4] = ["target", ".git", "taffrail-data", "__pycache__"];
 
 /// A text file.
@@ -54,10 +54,11 @@ fn collect(root: &Path, dir: &Path, texts: &mut Vec<Text>) {
     for entry in fs::read_dir(dir).expect("the tree is readable") {
         let path: PathBuf = entry.expect("the entry is readable").path();
         let name = path.file_name().expect("an entry has a name");
+        if NOT_OURS.iter().any(|other| name == *other) {
+            continue;
+        }
         if path.is_dir() {
-            if !NOT_OURS.iter().any(|other| name == *other) {
-                collect(root, &path, texts);
-            }
+            collect(root, &path, texts);
         } else if let Ok(content) = fs::read_to_string(&path) {
             let path = path.strip_prefix(root).expect("it lies in the tree");
             texts.push(Text {
