@@ -3,6 +3,7 @@
 mod brokers;
 mod build;
 mod children;
+mod network_policy;
 mod start;
 mod status;
 
@@ -110,6 +111,7 @@ async fn run(
     children::apply::<Service>(&build::headless_service(cluster), context).await?;
     children::apply::<Service>(&build::client_service(cluster), context).await?;
     children::apply::<PodDisruptionBudget>(&build::disruption_budget(cluster), context).await?;
+    network_policy::ensure(cluster, context).await?;
     children::apply::<StatefulSet>(&stateful_set, context).await
 }
 

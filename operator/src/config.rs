@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 
 use crate::logging::LogFormat;
 
@@ -40,6 +40,14 @@ pub struct OperatorConfig {
     /// The image of brokers whose BrokerCluster names none.
     #[arg(long, env = "TAFFRAIL_OPERATOR_BROKER_IMAGE", default_value = concat!("taffrail:", env!("CARGO_PKG_VERSION")))]
     pub broker_image: String,
+    /// Whether each cluster of brokers gets a NetworkPolicy. If not, those that are there are deleted.
+    #[arg(
+        long,
+        env = "TAFFRAIL_OPERATOR_NETWORK_POLICIES",
+        action = ArgAction::Set,
+        default_value_t = true
+    )]
+    pub network_policies: bool,
     /// Where brokers connect.
     #[arg(
         long,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Lease ──────────▶ lease      active or standby: a hint only, what keeps data safe is the compare-and-swap of `store`
-//!   BrokerCluster ──▶ cluster ──▶ StatefulSet, Services, PodDisruptionBudget, ConfigMap, status
+//!   BrokerCluster ──▶ cluster ──▶ StatefulSet, Services, PodDisruptionBudget, ConfigMap, NetworkPolicy, status
 //!                        │
 //!                        ▼
 //!                     engines    one controller (taffrail-controller) for each BrokerCluster

@@ -6,7 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use taffrail_xtask::kube::pki::Pki;
+use serde_json::Value;
+use taffrail_xtask::{kube::pki::Pki, workspace_root};
 
 use crate::{
     ports,
@@ -147,6 +148,18 @@ impl KubeApi {
         programs::answer(self.kubectl_command().args(args))
     }
 
+    /// What `kubectl get --output json` shows of these.
+    ///
+    /// # Panics
+    /// If there is no such object.
+    #[track_caller]
+    pub fn get(&self, what: &[&str]) -> Value {
+        let json = self
+            .kubectl(&[&["get", "--output", "json"], what].concat())
+            .expect_success();
+        serde_json::from_str(&json).expect("kubectl writes JSON")
+    }
+
     /// `kubectl apply -f -` of this text, with more arguments.
     ///
     /// # Panics
@@ -183,6 +196,14 @@ impl KubeApi {
         kubectl.env("KUBECONFIG", &self.kubeconfig);
         kubectl
     }
+}
+
+/// Where our chart is.
+pub fn chart() -> String {
+    workspace_root()
+        .join("charts/taffrail")
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn start_etcd(programs: &Programs, dir: &Path, client: &str, peer: &str) -> Process {

@@ -1,20 +1,21 @@
 //! Operator and broker as processes around a real API server: what the operator's pods would run, without pods.
 
+mod broker;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use taffrail_xtask::workspace_root;
-
 use crate::{
-    kube_api::KubeApi,
+    kube_api::{self, KubeApi},
     manifest, ports,
     process::Process,
-    programs::{self, Answer},
-    wait,
+    programs,
 };
+
+pub use broker::Broker;
 
 /// Where everything is.
 pub const NAMESPACE: &str = "default";
@@ -29,16 +30,6 @@ pub struct Operated {
     kubeconfig: PathBuf,
     controller: SocketAddr,
     api: KubeApi,
-}
-
-/// A broker beside it, configured by what the operator wrote into the ConfigMap.
-#[derive(Debug)]
-pub struct Broker {
-    process: Process,
-    config: PathBuf,
-    log: PathBuf,
-    name: String,
-    address: SocketAddr,
 }
 
 /// An operator, its cluster `main` of one broker, and that broker.
@@ -61,16 +52,17 @@ impl Operated {
     /// # Panics
     /// If the chart cannot be installed.
     pub fn start() -> Self {
-        let api = KubeApi::start();
-        let chart = workspace_root().join("charts/taffrail");
-        api.helm(&[
-            "install",
-            "taffrail",
-            &chart.to_string_lossy(),
-            "--namespace",
-            NAMESPACE,
-        ])
-        .expect_success();
+        Self::start_with(KubeApi::start(), &[])
+    }
+
+    /// The same with more arguments for `helm install`, in an API server that may have been prepared for it.
+    ///
+    /// # Panics
+    /// If the chart cannot be installed.
+    pub fn start_with(api: KubeApi, values: &[&str]) -> Self {
+        let chart = kube_api::chart();
+        let install = ["install", "taffrail", &chart, "--namespace", NAMESPACE];
+        api.helm(&[&install, values].concat()).expect_success();
         api.kubectl(&[
             "wait",
             "--for=condition=Established",
@@ -100,6 +92,16 @@ impl Operated {
         self.operator.said()
     }
 
+    /// `helm upgrade` with these values. An operator that is started from now on runs with them.
+    ///
+    /// # Panics
+    /// If Helm refuses.
+    pub fn upgrade(&self, values: &[&str]) {
+        let chart = kube_api::chart();
+        let upgrade = ["upgrade", "taffrail", &chart, "--namespace", NAMESPACE];
+        self.api.helm(&[&upgrade, values].concat()).expect_success();
+    }
+
     /// kill -9 of the operator.
     pub fn kill_operator(&mut self) {
         self.operator.kill();
@@ -120,35 +122,7 @@ impl Operated {
     /// # Panics
     /// If the operator does not.
     pub fn start_broker(&self, cluster: &str) -> Broker {
-        let config_map = format!("configmap/{cluster}-brokers");
-        let toml = wait::until("the brokers' configuration", wait::PATIENCE, || {
-            let read = [
-                "get",
-                &config_map,
-                "--output",
-                r"jsonpath={.data.broker\.toml}",
-            ];
-            let answer = self.api.kubectl(&read);
-            (answer.code == Some(0)).then_some(answer.stdout)
-        });
-        let dir = self.api.dir();
-        let name = format!("{cluster}-0");
-        let address = ports::free();
-        let data_dir = dir.path().join(&name);
-        let settings = [
-            ("data_dir", data_dir.display().to_string()),
-            ("client_listen", address.to_string()),
-            ("http_listen", ports::free().to_string()),
-        ];
-        let config = dir.write(&format!("{name}.toml"), &with_settings(&toml, &settings));
-        let log = dir.path().join(format!("{name}.log"));
-        Broker {
-            process: spawn_broker(&config, &name, &log),
-            config,
-            log,
-            name,
-            address,
-        }
+        Broker::start(&self.api, cluster)
     }
 
     /// Applies a manifest and waits until the resource is Ready.
@@ -183,33 +157,6 @@ impl Operated {
     }
 }
 
-impl Broker {
-    /// The command line tool, told where this broker is.
-    pub fn taffrail(&self, args: &[&str]) -> Answer {
-        programs::answer(
-            Command::new(programs::path("taffrail"))
-                .env("TAFFRAIL_SERVER", self.address.to_string())
-                .args(args),
-        )
-    }
-
-    /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// What it logged, over all its runs.
-    pub fn said(&self) -> String {
-        self.process.said()
-    }
-
-    /// kill -9, and starts again on the same data and address.
-    pub fn kill_and_restart(&mut self) {
-        self.process.kill();
-        self.process = spawn_broker(&self.config, &self.name, &self.log);
-    }
-}
-
 /// A kubeconfig with a token of this service account.
 fn service_account(api: &KubeApi, name: &str) -> PathBuf {
     let token = api
@@ -228,52 +175,34 @@ fn service_account(api: &KubeApi, name: &str) -> PathBuf {
     api.dir().write("operator.kubeconfig", &config)
 }
 
+/// Starts what the chart's Deployment starts, with the arguments that it gives, but for those that say where in a pod things are.
 fn start_operator(
     api: &KubeApi,
     kubeconfig: &Path,
     controller: SocketAddr,
     identity: &str,
 ) -> Process {
+    let ours = [
+        format!("--controller-listen={controller}"),
+        format!("--controller-address={controller}"),
+        format!("--http-listen={}", ports::free()),
+        "--log-format=text".to_owned(),
+    ];
+    let flag = |argument: &str| argument.split('=').next().map(str::to_owned);
+    let deployment = api.get(&["deployment", "taffrail-operator", "--namespace", NAMESPACE]);
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let theirs = container["args"].as_array().expect("it has arguments");
+    let theirs = theirs
+        .iter()
+        .map(|argument| argument.as_str().expect("text"));
+    let kept = theirs.filter(|theirs| ours.iter().all(|ours| flag(ours) != flag(theirs)));
     Process::start(
         Command::new(programs::path("taffrail-operator"))
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", NAMESPACE)
             .env("POD_NAME", identity)
-            .arg(format!("--controller-listen={controller}"))
-            .arg(format!("--controller-address={controller}"))
-            .arg(format!("--http-listen={}", ports::free()))
-            .arg("--log-format=text"),
+            .args(kept)
+            .args(&ours),
         &api.dir().path().join("operator.log"),
     )
-}
-
-fn spawn_broker(config: &Path, name: &str, log: &Path) -> Process {
-    Process::start(
-        Command::new(programs::path("taffrail-broker"))
-            .env("TAFFRAIL_BROKER_NAME", name)
-            .arg("--config")
-            .arg(config),
-        log,
-    )
-}
-
-/// The same TOML with other values for these keys: those that say where in a pod things are.
-fn with_settings(toml: &str, settings: &[(&str, String)]) -> String {
-    let mut lines: Vec<String> = settings
-        .iter()
-        .map(|(key, value)| format!("{key} = {value:?}"))
-        .collect();
-    let replaced = |line: &str| {
-        settings.iter().any(|(key, _)| {
-            line.split('=')
-                .next()
-                .is_some_and(|found| found.trim() == *key)
-        })
-    };
-    lines.extend(
-        toml.lines()
-            .filter(|line| !replaced(line))
-            .map(str::to_owned),
-    );
-    lines.join("\n") + "\n"
 }

@@ -63,6 +63,9 @@ capabilities:
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, create, patch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: {{ if .Values.networkPolicy.enabled }}[get, create, patch]{{ else }}[get, delete]{{ end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -77,7 +77,7 @@ fn text(value: &str) -> String {
     format!("{value:?}")
 }
 
-fn metadata(cluster: &BrokerCluster, name: &str) -> ObjectMeta {
+pub(super) fn metadata(cluster: &BrokerCluster, name: &str) -> ObjectMeta {
     let mut labels: std::collections::BTreeMap<String, String> =
         serde_json::from_value(selector(cluster)).unwrap_or_default();
     labels.insert(
@@ -98,7 +98,7 @@ fn owner(cluster: &BrokerCluster) -> Option<OwnerReference> {
 }
 
 /// Labels that say whose pod it is. Immutable in a StatefulSet: never add to these.
-fn selector(cluster: &BrokerCluster) -> Value {
+pub(super) fn selector(cluster: &BrokerCluster) -> Value {
     json!({
         "app.kubernetes.io/name": "taffrail-broker",
         "app.kubernetes.io/instance": cluster.name_any(),
@@ -106,7 +106,7 @@ fn selector(cluster: &BrokerCluster) -> Value {
 }
 
 /// An object written as JSON. That nothing was lost on the way is tested with the objects.
-fn typed<K: DeserializeOwned>(value: Value) -> K {
+pub(super) fn typed<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).expect("what is written here is of its kind")
 }
 

@@ -1,14 +1,7 @@
 //! The Helm chart: linted, rendered, and installed into the API server.
 
-use taffrail_tests::kube_api::KubeApi;
+use taffrail_tests::kube_api::{KubeApi, chart};
 use taffrail_xtask::workspace_root;
-
-fn chart() -> String {
-    workspace_root()
-        .join("charts/taffrail")
-        .to_string_lossy()
-        .into_owned()
-}
 
 #[test]
 #[ignore = "needs etcd, kube-apiserver and helm: cargo xtask ci"]
@@ -61,14 +54,4 @@ fn restricted_pod_security_has_nothing_against_its_pods() {
         answer.stderr
     );
     answer.expect_success();
-}
-
-#[test]
-#[ignore = "needs etcd, kube-apiserver and helm: cargo xtask ci"]
-fn an_unknown_value_is_refused_by_its_schema() {
-    let api = KubeApi::start();
-    let said = api
-        .helm(&["template", "taffrail", &chart(), "--set", "replicsa=3"])
-        .expect_failure();
-    assert!(said.contains("replicsa"), "{said}");
 }

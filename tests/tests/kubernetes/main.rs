@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod chart;
+mod children;
 mod operator;
 mod rules;
 mod topics;
