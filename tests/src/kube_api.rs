@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use taffrail_xtask::{kube::pki::Pki, workspace_root};
 
 use crate::{
@@ -165,9 +165,28 @@ impl KubeApi {
     /// # Panics
     /// If kubectl cannot be started.
     pub fn apply(&self, manifest: &str, args: &[&str]) -> Answer {
+        self.feed("apply", manifest, args)
+    }
+
+    /// What the API server answers to objects that are questions, such as SubjectAccessReviews.
+    ///
+    /// # Panics
+    /// If it refuses one.
+    #[track_caller]
+    pub fn ask(&self, questions: &[Value]) -> Vec<Value> {
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": questions });
+        let answers = self.feed("create", &list.to_string(), &["--output", "json"]);
+        let json = answers.expect_success();
+        let one_after_the_other = serde_json::Deserializer::from_str(&json).into_iter();
+        let answers = one_after_the_other.map(|answer| answer.expect("kubectl writes JSON"));
+        answers.collect()
+    }
+
+    /// `kubectl <command> -f -` of this text.
+    fn feed(&self, command: &str, manifest: &str, args: &[&str]) -> Answer {
         let mut child = self
             .kubectl_command()
-            .args(["apply", "-f", "-"])
+            .args([command, "-f", "-"])
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -3,6 +3,10 @@
 
 mod chart;
 mod children;
+mod columns;
+mod events;
 mod operator;
+mod rights;
 mod rules;
 mod topics;
+mod values;
