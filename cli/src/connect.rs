@@ -1,6 +1,12 @@
 //! A cluster as the commands see it: clients, lists, and failures in the user's words.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use taffrail_api::WireError;
 use taffrail_client::{
@@ -18,6 +24,9 @@ use crate::{
 
 /// How long a call may take: somebody sits before the screen.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often somebody who waits asks.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Topics, partitions and brokers.
 pub(crate) struct Admin(taffrail_client::Admin);
@@ -133,6 +142,39 @@ pub(crate) async fn require_topic(client: &Client, name: &str) -> Outcome<Arc<To
         .topic(name)
         .cloned()
         .ok_or_else(|| unknown_topic(name))
+}
+
+/// Connects, once a broker answers and the topic is there. Until `patience` is over that is waited for.
+pub(crate) async fn client_of_topic(
+    server: &ServerArgs,
+    topic: &str,
+    patience: Duration,
+) -> Outcome<Client> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let found = async {
+            let client = client(server).await?;
+            require_topic(&client, topic).await?;
+            Ok(client)
+        };
+        match found.await {
+            Err(failure) if may_come(&failure) && Instant::now() < deadline => {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Is it a failure that ends when brokers have started and the topic was made?
+fn may_come(failure: &Failure) -> bool {
+    [
+        ErrorCode::LeaderUnreachable,
+        ErrorCode::UnknownTopic,
+        ErrorCode::TimedOut,
+    ]
+    .iter()
+    .any(|code| failure.code() == code.name())
 }
 
 /// Where reading begins, by partition.

@@ -3,9 +3,13 @@
 mod print;
 mod reader;
 
-use std::io::{BufWriter, Write as _};
+use std::{
+    io::{BufWriter, Write as _},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
+use taffrail_core::quantity::parse_duration;
 
 pub(crate) use print::Printed;
 pub(crate) use reader::{Reader, Until};
@@ -58,13 +62,16 @@ pub(crate) struct ConsumeArgs {
     /// How to print records
     #[arg(long, short, value_enum, default_value = "text")]
     output: RecordOutput,
+    /// Wait this long until a broker answers and the topic is there
+    #[arg(long, default_value = "0s", value_parser = parse_duration, value_name = "DURATION")]
+    wait: Duration,
     #[command(flatten)]
     server: ServerArgs,
 }
 
 /// Prints them, then says on standard error how many there were.
 pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
-    let client = connect::client(&args.server).await?;
+    let client = connect::client_of_topic(&args.server, &args.topic, args.wait).await?;
     let starts = connect::starts(&client, &args.topic, args.partition, args.from).await?;
     let until = if args.follow {
         Until::Stopped

@@ -2,11 +2,12 @@
 
 mod sender;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use taffrail_client::Acks;
+use taffrail_core::quantity::parse_duration;
 
 pub(crate) use sender::{Sent, send_all};
 
@@ -63,6 +64,9 @@ pub(crate) struct ProduceArgs {
     /// When a record counts as sent
     #[arg(long, value_enum, default_value = "all")]
     acks: AcksArg,
+    /// Wait this long until a broker answers and the topic is there
+    #[arg(long, default_value = "0s", value_parser = parse_duration, value_name = "DURATION")]
+    wait: Duration,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -77,8 +81,7 @@ pub(crate) async fn run(args: ProduceArgs) -> Outcome {
         timestamp: args.timestamp_field,
     };
     fields.check(format)?;
-    let client = connect::client(&args.server).await?;
-    connect::require_topic(&client, &args.topic).await?;
+    let client = connect::client_of_topic(&args.server, &args.topic, args.wait).await?;
     let source = Source::open(&args.file)?;
     let progress = source.progress.clone();
     let records = input::records(source, format, &fields)?;

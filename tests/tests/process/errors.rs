@@ -1,6 +1,6 @@
 //! Requests that cannot be carried out: a stable code, and what to do.
 
-use taffrail_tests::{dev::Dev, manifest};
+use taffrail_tests::{dev::Dev, manifest, process::Process, wait};
 
 #[test]
 fn a_topic_that_does_not_exist_is_named() {
@@ -51,6 +51,28 @@ fn where_nobody_listens_the_address_is_named() {
     dev.stop();
     let said = dev.taffrail(&["get", "topics"]).expect_failure();
     assert!(said.contains(&address), "{said}");
+}
+
+#[test]
+fn whoever_says_wait_goes_on_when_the_cluster_and_the_topic_have_come() {
+    let mut dev = Dev::start("wait");
+    dev.stop();
+    let mut waiting = dev.command();
+    waiting.args(["consume", "events", "--wait=60s", "--follow", "--max=1"]);
+    let log = dev.scratch().path().join("waiting.log");
+    let mut waiting = Process::start(&mut waiting, &log);
+    dev.restart();
+    assert!(!waiting.has_ended(), "{}", waiting.said());
+    dev.apply(&manifest::topic("events", &["partitions: 1"]));
+    let one = dev.scratch().write("one.txt", "one\n");
+    dev.taffrail(&["produce", "events", &one.to_string_lossy(), "--wait=60s"])
+        .expect_success();
+    assert!(waiting.wait(wait::PATIENCE).success(), "{}", waiting.said());
+    assert!(waiting.said().contains("one"), "{}", waiting.said());
+    let said = dev
+        .taffrail(&["produce", "nowhere", "--wait=1s"])
+        .expect_failure();
+    assert!(said.contains("UNKNOWN_TOPIC"), "{said}");
 }
 
 #[test]
