@@ -7,6 +7,7 @@
 //! rules        every validation rule, once, with its message
 //! topic        what a user wants of a topic, and what is in force
 //! assignment   who holds a partition, who leads it
+//! replica      what leaders, followers and electors decide
 //! ```
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ pub mod assignment;
 pub mod error;
 pub mod ids;
 pub mod quantity;
+pub mod replica;
 pub mod rules;
 pub mod topic;
 

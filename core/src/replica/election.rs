@@ -1,0 +1,251 @@
+//! Who may lead next: a pure function of what is persisted, what brokers reported, and what the topic allows.
+
+use std::cmp::Reverse;
+
+use super::{
+    eligibility::Standing,
+    epochs::LogTail,
+    invariants,
+    mutant::{Broken, Mutant},
+};
+use crate::{
+    assignment::Assignment,
+    ids::{BrokerNumber, Incarnation, LeaderEpoch, Offset, PartitionEpoch},
+};
+
+/// What a broker said of its replica to this controller, when it registered or since.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// Whose.
+    pub broker: BrokerNumber,
+    /// The run of it that registered, or is just registering.
+    pub incarnation: Incarnation,
+    /// Its session is open.
+    pub is_alive: bool,
+    /// What the replica is worth.
+    pub standing: Standing,
+    /// A leader reported that this run has caught up, or it has been running since before.
+    pub is_confirmed: bool,
+    /// How far its log goes durably.
+    pub tail: LogTail,
+    /// The highest it knows.
+    pub high_watermark: Offset,
+    /// The newest assignment that it saw; `None` if it never saw one.
+    pub record: Option<&'a Assignment>,
+}
+
+/// Everything that an election depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Election<'a> {
+    /// In the store; `None` if it vanished from there.
+    pub stored: Option<&'a Assignment>,
+    /// One of each replica that has been heard by this controller, whether it is there now or not.
+    pub reports: &'a [Report<'a>],
+    /// The topic's.
+    pub min_in_sync: usize,
+    /// May not win: it is suspected, or hands its leadership over.
+    pub except: Option<BrokerNumber>,
+    /// The topic allows unclean elections, or a human accepted the loss of this partition's records.
+    pub loss_accepted: bool,
+}
+
+/// The assignment to be written, by compare-and-swap, before anybody hears of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elected {
+    /// With a leader, and with epochs above all that anybody has seen.
+    pub assignment: Assignment,
+    /// Records may be lost by it: to be reported.
+    pub may_lack: Option<MayLack>,
+}
+
+/// What the new leader may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MayLack {
+    /// The end of its log.
+    pub from: Offset,
+    /// The furthest that anybody is known to have had. There may have been more that nobody heard of.
+    pub known_to: Offset,
+}
+
+/// Why there is no leader yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Too few replicas have reported to know that the store is not old.
+    Reports {
+        /// So many did.
+        heard: usize,
+        /// So many have to.
+        needed: usize,
+    },
+    /// A broker knows a newer assignment than the store: every member of the best record's in-sync set has to report.
+    Doubt,
+    /// No member of the in-sync set is there that is known to have everything.
+    Candidate,
+}
+
+impl<'a> Election<'a> {
+    /// Elects a leader, or says what it takes.
+    ///
+    /// The winner is a member of the in-sync set, there, whole, and the one with the greatest tail. A member whose run is not
+    /// confirmed may win only when every other one is there, unconfirmed as well, and reported nothing greater: its volume might be
+    /// a copy from before it had what is committed.
+    ///
+    /// # Errors
+    /// [`Wait`]. Ask again when somebody reports.
+    pub fn decide(&self) -> Result<Elected, Wait> {
+        self.decide_broken(Broken::default())
+    }
+
+    pub(super) fn decide_broken(&self, broken: Broken) -> Result<Elected, Wait> {
+        let best = self.best_record().ok_or(Wait::Doubt)?;
+        let in_doubt = self.is_in_doubt(best);
+        let everybody = best.isr.iter().all(|m| self.is_there(*m));
+        if !self.loss_accepted {
+            if in_doubt && !everybody {
+                return Err(Wait::Doubt);
+            }
+            self.check_heard(best)?;
+        }
+        let members = self.of(&best.isr);
+        let whole = members.filter(|r| self.may_win(r) && r.standing == Standing::Whole);
+        let electable = whole.filter(|r| {
+            let is_sure = in_doubt || Self::is_confirmed(best, r) || self.outdoes_others(best, r);
+            is_sure || broken.is(Mutant::UnconfirmedElected)
+        });
+        let anybody = self
+            .of(&best.replicas)
+            .filter(|r| self.may_win(r) && broken.is(Mutant::ElectOutsideIsr));
+        if let Some(winner) = greatest(best, electable.chain(anybody)) {
+            let isr = self.remaining(best, winner.broker);
+            return Ok(self.elected(best, winner, isr, None));
+        }
+        // With pageCache all members may have lost their tails at once.
+        let usable = |r: &Report<'_>| self.may_win(r) && r.standing != Standing::Unusable;
+        let all_usable = everybody && self.of(&best.isr).all(|r| usable(r));
+        let winner = if all_usable && self.of(&best.isr).any(|r| r.standing == Standing::MayLack) {
+            greatest(best, self.of(&best.isr))
+        } else if self.loss_accepted {
+            greatest(best, self.of(&best.replicas).filter(|r| usable(r)))
+        } else {
+            None
+        };
+        let winner = winner.ok_or(Wait::Candidate)?;
+        let ends = self
+            .reports
+            .iter()
+            .map(|r| r.tail.end.max(r.high_watermark));
+        let may_lack = MayLack {
+            from: winner.tail.end,
+            known_to: ends.fold(winner.tail.end, Offset::max),
+        };
+        Ok(self.elected(best, winner, vec![winner.broker], Some(may_lack)))
+    }
+
+    /// The newest assignment over store and brokers.
+    pub fn best_record(&self) -> Option<&'a Assignment> {
+        let seen = self.reports.iter().filter_map(|report| report.record);
+        // The last of equals wins: the store's.
+        seen.chain(self.stored)
+            .max_by_key(|record| record.version())
+    }
+
+    /// Does a broker know more than the store? Or has it records of an epoch that no assignment has?
+    fn is_in_doubt(&self, best: &Assignment) -> bool {
+        let is_newer = self.stored.map(Assignment::version) < Some(best.version());
+        let mut last = self.reports.iter().map(|report| report.tail.last_epoch);
+        is_newer || last.any(|epoch| epoch > Some(best.leader_epoch))
+    }
+
+    /// Any so many replicas include a member of every in-sync set that could commit, which would know if the store were old.
+    fn check_heard(&self, best: &Assignment) -> Result<(), Wait> {
+        let heard = self.of(&best.replicas).count();
+        let needed = best.replicas.len() + 1 - self.min_in_sync.min(best.replicas.len());
+        if heard < needed {
+            return Err(Wait::Reports { heard, needed });
+        }
+        Ok(())
+    }
+
+    fn outdoes_others(&self, best: &Assignment, member: &Report<'_>) -> bool {
+        let mut others = best.isr.iter().filter(|other| **other != member.broker);
+        others.all(|other| {
+            let report = self.of(std::slice::from_ref(other)).next();
+            report.is_some_and(|other| {
+                other.is_alive && !Self::is_confirmed(best, other) && other.tail <= member.tail
+            })
+        })
+    }
+
+    /// The run that leads the epoch needs nobody's word.
+    fn is_confirmed(best: &Assignment, report: &Report<'_>) -> bool {
+        report.is_confirmed || best.is_led_by(report.broker, report.incarnation)
+    }
+
+    /// What is left of the in-sync set: those that lost data or cannot be read leave it, those that are away stay.
+    fn remaining(&self, best: &Assignment, winner: BrokerNumber) -> Vec<BrokerNumber> {
+        let stays = |member: &BrokerNumber| {
+            let mut report = self.of(std::slice::from_ref(member));
+            *member == winner || report.all(|r| r.standing == Standing::Whole)
+        };
+        best.isr.iter().copied().filter(stays).collect()
+    }
+
+    fn elected(
+        &self,
+        best: &Assignment,
+        winner: &Report<'_>,
+        isr: Vec<BrokerNumber>,
+        may_lack: Option<MayLack>,
+    ) -> Elected {
+        let mut version = best.version();
+        for report in self.reports {
+            let seen = report.record.map(Assignment::version).unwrap_or_default();
+            let last = report.tail.last_epoch.unwrap_or_default();
+            version.0 = version.0.max(seen.0).max(last);
+            version.1 = version.1.max(seen.1);
+        }
+        let stored = self.stored.map(Assignment::version).unwrap_or_default();
+        let assignment = Assignment {
+            isr,
+            leader: Some(winner.broker),
+            leader_incarnation: winner.incarnation,
+            leader_epoch: LeaderEpoch(version.0.max(stored.0).0 + 1),
+            partition_epoch: PartitionEpoch(version.1.max(stored.1).0 + 1),
+            ..best.clone()
+        };
+        let followed = invariants::follows(best, &assignment);
+        debug_assert_eq!(followed, Ok(()));
+        Elected {
+            assignment,
+            may_lack,
+        }
+    }
+
+    fn may_win(&self, report: &Report<'_>) -> bool {
+        report.is_alive && self.except != Some(report.broker)
+    }
+
+    fn is_there(&self, broker: BrokerNumber) -> bool {
+        self.reports
+            .iter()
+            .any(|r| r.broker == broker && r.is_alive)
+    }
+
+    /// The reports of these brokers.
+    fn of(&self, brokers: &[BrokerNumber]) -> impl Iterator<Item = &'a Report<'a>> {
+        self.reports
+            .iter()
+            .filter(move |r| brokers.contains(&r.broker))
+    }
+}
+
+/// By tail; of equals a confirmed one; of those the preferred one.
+fn greatest<'a>(
+    best: &Assignment,
+    reports: impl Iterator<Item = &'a Report<'a>>,
+) -> Option<&'a Report<'a>> {
+    reports.max_by_key(|r| {
+        let place = best.replicas.iter().position(|broker| *broker == r.broker);
+        (r.tail, Election::is_confirmed(best, r), Reverse(place))
+    })
+}

@@ -1,0 +1,190 @@
+//! Changes of the in-sync set: what a leader asks for, and what its controller makes of it (KIP-497).
+
+use super::mutant::{Broken, Mutant};
+use crate::{
+    assignment::Assignment,
+    error::ErrorCode,
+    ids::{BrokerNumber, Incarnation, LeaderEpoch, PartitionEpoch},
+};
+
+/// What a leader wants changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IsrChange {
+    /// This incarnation of a replica has caught up.
+    Expand {
+        /// The newcomer.
+        broker: BrokerNumber,
+        /// The run of it that reported so.
+        incarnation: Incarnation,
+    },
+    /// A member does not keep up, or is not what it was.
+    Shrink {
+        /// The leaver.
+        broker: BrokerNumber,
+        /// Why.
+        reason: ShrinkReason,
+    },
+}
+
+/// Why a member has to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShrinkReason {
+    /// It did not catch up for the allowed time.
+    Lagging,
+    /// It has less than it once reported, or less than what is committed.
+    LostData,
+}
+
+/// A request for a change of exactly this version of the assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IsrRequest {
+    /// The leader's epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The assignment that the leader goes by.
+    pub partition_epoch: PartitionEpoch,
+    /// What to change.
+    pub change: IsrChange,
+}
+
+impl IsrChange {
+    /// Whose membership changes.
+    pub const fn broker(self) -> BrokerNumber {
+        match self {
+            Self::Expand { broker, .. } | Self::Shrink { broker, .. } => broker,
+        }
+    }
+}
+
+impl IsrRequest {
+    /// The assignment after the change, for the controller; `running` is the registered incarnation of the broker that it concerns.
+    ///
+    /// The partition epoch grows also if the change cannot be made (the newcomer runs anew, or is no replica any more): the leader
+    /// counts with a change until a higher one comes, and only that keeps this request from being accepted later.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StaleLeaderEpoch`]: it is about another version than the stored one. The leader hears the newer map, or has it.
+    pub fn apply(
+        &self,
+        stored: &Assignment,
+        running: Option<Incarnation>,
+    ) -> Result<Assignment, ErrorCode> {
+        self.apply_broken(stored, running, Broken::default())
+    }
+
+    pub(super) fn apply_broken(
+        &self,
+        stored: &Assignment,
+        running: Option<Incarnation>,
+        broken: Broken,
+    ) -> Result<Assignment, ErrorCode> {
+        let is_now = (self.leader_epoch, self.partition_epoch) == stored.version()
+            || broken.is(Mutant::LateChangeAccepted);
+        if !is_now {
+            return Err(ErrorCode::StaleLeaderEpoch);
+        }
+        let mut next = stored.clone();
+        next.partition_epoch = PartitionEpoch(stored.partition_epoch.0 + 1);
+        match self.change {
+            IsrChange::Expand {
+                broker,
+                incarnation,
+            } => {
+                let is_it =
+                    running == Some(incarnation) || broken.is(Mutant::IncarnationNotCompared);
+                let is_new = stored.replicas.contains(&broker) && !stored.isr.contains(&broker);
+                if is_it && is_new {
+                    next.isr.push(broker);
+                }
+            }
+            IsrChange::Shrink { broker, .. } => {
+                // The leader is a member: so the last one stays.
+                if stored.leader != Some(broker) && stored.isr.len() > 1 {
+                    next.isr.retain(|member| *member != broker);
+                }
+            }
+        }
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const I: Incarnation = Incarnation {
+        generation: 4,
+        random: 44,
+    };
+
+    fn stored(isr: &[u32]) -> Assignment {
+        Assignment {
+            replicas: [1, 2, 3].map(BrokerNumber).to_vec(),
+            isr: isr.iter().copied().map(BrokerNumber).collect(),
+            leader: Some(BrokerNumber(1)),
+            leader_epoch: LeaderEpoch(5),
+            partition_epoch: PartitionEpoch(7),
+            ..Assignment::default()
+        }
+    }
+
+    fn request(change: IsrChange) -> IsrRequest {
+        IsrRequest {
+            leader_epoch: LeaderEpoch(5),
+            partition_epoch: PartitionEpoch(7),
+            change,
+        }
+    }
+
+    const fn expand(broker: u32) -> IsrChange {
+        IsrChange::Expand {
+            broker: BrokerNumber(broker),
+            incarnation: I,
+        }
+    }
+
+    const fn shrink(broker: u32) -> IsrChange {
+        IsrChange::Shrink {
+            broker: BrokerNumber(broker),
+            reason: ShrinkReason::Lagging,
+        }
+    }
+
+    #[test]
+    fn a_request_is_refused_unless_both_epochs_are_the_stored_ones() {
+        let late = |leader_epoch, partition_epoch| IsrRequest {
+            leader_epoch: LeaderEpoch(leader_epoch),
+            partition_epoch: PartitionEpoch(partition_epoch),
+            change: shrink(2),
+        };
+        for (request, accepted) in [
+            (late(5, 7), true),
+            (late(4, 7), false),
+            (late(5, 6), false),
+            (late(5, 8), false),
+        ] {
+            let next = request.apply(&stored(&[1, 2]), Some(I));
+            assert_eq!(next.is_ok(), accepted, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn every_accepted_request_raises_the_partition_epoch_also_if_it_changes_nothing() {
+        let other = Incarnation { generation: 5, ..I };
+        for (change, running, isr) in [
+            (expand(3), Some(I), &[1, 2, 3][..]),
+            (expand(3), Some(other), &[1, 2]),
+            (expand(3), None, &[1, 2]),
+            (expand(2), Some(I), &[1, 2]),
+            (expand(9), Some(I), &[1, 2]),
+            (shrink(2), Some(I), &[1]),
+            (shrink(3), Some(I), &[1, 2]),
+            (shrink(1), Some(I), &[1, 2]),
+        ] {
+            let next = request(change)
+                .apply(&stored(&[1, 2]), running)
+                .expect("is now");
+            assert_eq!(next.isr, stored(isr).isr, "{change:?}");
+            assert_eq!(next.version(), (LeaderEpoch(5), PartitionEpoch(8)));
+        }
+    }
+}

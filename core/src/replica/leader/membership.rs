@@ -1,0 +1,154 @@
+//! Who is in sync: what the map says, what a leader asks for, and what it reports.
+
+use super::{Leader, LeaderEffect, progress::Progress};
+use crate::{
+    assignment::Assignment,
+    ids::{BrokerNumber, Incarnation, Offset},
+    replica::{
+        isr::{IsrChange, IsrRequest, ShrinkReason},
+        mutant::Mutant,
+    },
+};
+
+/// A change that was asked for and may have been made, until a map with a higher partition epoch says what became of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending {
+    pub(super) request: IsrRequest,
+    sent_ms: u64,
+}
+
+impl Leader {
+    /// A newer map of this epoch: the answer to whatever was asked for.
+    pub(in crate::replica) fn assigned(
+        &mut self,
+        me: BrokerNumber,
+        assignment: &Assignment,
+        now_ms: u64,
+        effects: &mut Vec<LeaderEffect>,
+    ) {
+        debug_assert_eq!(assignment.leader_epoch, self.leader_epoch);
+        debug_assert!(assignment.partition_epoch > self.partition_epoch);
+        self.partition_epoch = assignment.partition_epoch;
+        self.pending = None;
+        self.take_replicas(me, assignment, now_ms);
+        self.advance(effects);
+        for index in 0..self.followers.len() {
+            self.confirm(index, effects);
+        }
+        self.ask_for_change(now_ms, effects);
+    }
+
+    /// Time passed: asks for the removal of whoever lags, and asks again what was not answered. To be called every few hundred
+    /// milliseconds with a clock that does not jump back.
+    pub fn tick(&mut self, now_ms: u64, effects: &mut Vec<LeaderEffect>) {
+        self.ask_for_change(now_ms, effects);
+        let retry_ms = self.rules.retry_ms;
+        let Some(pending) = &mut self.pending else {
+            return;
+        };
+        if now_ms.saturating_sub(pending.sent_ms) >= retry_ms {
+            pending.sent_ms = now_ms;
+            effects.push(LeaderEffect::Ask(pending.request));
+        }
+    }
+
+    /// Members whose running incarnation has caught up in this epoch: what a controller that took office has to be told.
+    pub fn confirmed(&self) -> impl Iterator<Item = (BrokerNumber, Incarnation)> + '_ {
+        let confirmed = self.followers.iter().filter(|f| f.is_confirmed);
+        confirmed.filter_map(|f| Some((f.broker, f.incarnation?)))
+    }
+
+    pub(super) fn take_replicas(&mut self, me: BrokerNumber, assignment: &Assignment, now_ms: u64) {
+        let others = assignment.replicas.iter().filter(|broker| **broker != me);
+        self.followers
+            .retain(|f| assignment.replicas.contains(&f.broker));
+        for broker in others {
+            if !self.followers.iter().any(|f| f.broker == *broker) {
+                let new = Progress::new(*broker, self.log.end, now_ms);
+                self.followers.push(new);
+            }
+        }
+        for follower in &mut self.followers {
+            follower.in_sync = assignment.isr.contains(&follower.broker);
+            follower.may_join = !assignment.removing.contains(&follower.broker);
+            if !follower.in_sync {
+                follower.has_lost = false;
+                follower.is_confirmed = false;
+                follower.highest_reported = follower.durable_end();
+            }
+        }
+    }
+
+    /// What a follower must have to be elected: everything that is committed now, and everything that may have been committed by
+    /// leaders before this one. Their high watermark is not known, but it is not above the log end at the election.
+    fn caught_up_floor(&self) -> Offset {
+        if self.broken.is(Mutant::CaughtUpByHighWatermark) {
+            return self.log.high_watermark;
+        }
+        self.log.high_watermark.max(self.epoch_start)
+    }
+
+    pub(super) fn confirm(&mut self, index: usize, effects: &mut Vec<LeaderEffect>) {
+        let floor = self.caught_up_floor();
+        let follower = &mut self.followers[index];
+        let is_new = follower.in_sync && !follower.is_confirmed && !follower.has_lost;
+        let Some(incarnation) = follower.incarnation.filter(|_| is_new) else {
+            return;
+        };
+        if follower.has_reported(floor) {
+            follower.is_confirmed = true;
+            let broker = follower.broker;
+            effects.push(LeaderEffect::Confirm {
+                broker,
+                incarnation,
+            });
+        }
+    }
+
+    /// Asks for the most urgent change, if none is under way.
+    pub(super) fn ask_for_change(&mut self, now_ms: u64, effects: &mut Vec<LeaderEffect>) {
+        if self.pending.is_some() {
+            return;
+        }
+        let Some(change) = self.next_change(now_ms) else {
+            return;
+        };
+        let request = IsrRequest {
+            leader_epoch: self.leader_epoch,
+            partition_epoch: self.partition_epoch,
+            change,
+        };
+        self.pending = Some(Pending {
+            request,
+            sent_ms: now_ms,
+        });
+        effects.push(LeaderEffect::Ask(request));
+        // A leaver no longer counts for minInSync.
+        self.advance(effects);
+    }
+
+    fn next_change(&self, now_ms: u64) -> Option<IsrChange> {
+        let floor = self.caught_up_floor();
+        let mut lagging = None;
+        let mut caught_up = None;
+        for follower in &self.followers {
+            let broker = follower.broker;
+            if follower.has_lost {
+                let reason = ShrinkReason::LostData;
+                return Some(IsrChange::Shrink { broker, reason });
+            }
+            if follower.in_sync && follower.lag_ms(now_ms) > self.rules.lag_ms_max {
+                let reason = ShrinkReason::Lagging;
+                lagging = Some(IsrChange::Shrink { broker, reason });
+            }
+            let joins = !follower.in_sync && follower.may_join && follower.has_reported(floor);
+            if let Some(incarnation) = follower.incarnation.filter(|_| joins) {
+                caught_up = Some(IsrChange::Expand {
+                    broker,
+                    incarnation,
+                });
+            }
+        }
+        lagging.or(caught_up)
+    }
+}

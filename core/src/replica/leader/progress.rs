@@ -1,0 +1,211 @@
+//! What a leader knows of one follower.
+
+use crate::ids::{BrokerNumber, Incarnation, Offset};
+
+/// One follower, in one epoch.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) broker: BrokerNumber,
+    /// By the persisted map.
+    pub(super) in_sync: bool,
+    /// A replica that a reassignment takes away does not join.
+    pub(super) may_join: bool,
+    /// The newest run of it that is known.
+    pub(super) incarnation: Option<Incarnation>,
+    /// Reported by that run without divergence.
+    reported: Option<Offset>,
+    /// Reported by any run in this epoch.
+    pub(super) highest_reported: Offset,
+    /// It is a member and has less than it once had, or than what is committed.
+    pub(super) has_lost: bool,
+    /// That this run of a member has caught up was reported.
+    pub(super) is_confirmed: bool,
+    lag: Option<Lag>,
+}
+
+/// A follower that does not have the whole log.
+///
+/// It had everything that was there at `caught_up_ms`. Once it has everything before `mark`, it had all that was there at `mark_ms`.
+#[derive(Debug, Clone, Copy)]
+struct Lag {
+    caught_up_ms: u64,
+    mark: Offset,
+    mark_ms: u64,
+}
+
+impl Progress {
+    /// Nothing is known of it: it is given time from now on.
+    pub(super) fn new(broker: BrokerNumber, log_end: Offset, now_ms: u64) -> Self {
+        Self {
+            broker,
+            in_sync: false,
+            may_join: true,
+            incarnation: None,
+            reported: None,
+            highest_reported: Offset::ZERO,
+            has_lost: false,
+            is_confirmed: false,
+            lag: Some(Lag {
+                caught_up_ms: now_ms,
+                mark: log_end,
+                mark_ms: now_ms,
+            }),
+        }
+    }
+
+    /// What counts for the high watermark.
+    pub(super) fn durable_end(&self) -> Offset {
+        self.reported.unwrap_or(Offset::ZERO)
+    }
+
+    /// Has it reported, and at least up to `floor`?
+    pub(super) fn has_reported(&self, floor: Offset) -> bool {
+        self.reported.is_some_and(|end| end >= floor)
+    }
+
+    /// A run of it asks. False: a newer one is known, or it is a copy of the volume that is not registered.
+    pub(super) fn admit(&mut self, incarnation: Incarnation) -> bool {
+        let is_newer = |known: Incarnation| incarnation.generation > known.generation;
+        if self.incarnation.is_none_or(is_newer) {
+            self.begin(incarnation);
+        }
+        self.incarnation == Some(incarnation)
+    }
+
+    /// The controller says which run it is.
+    pub(super) fn registered(&mut self, incarnation: Incarnation) {
+        let known = self.incarnation;
+        if known != Some(incarnation)
+            && known.is_none_or(|known| incarnation.generation >= known.generation)
+        {
+            self.begin(incarnation);
+        }
+    }
+
+    fn begin(&mut self, incarnation: Incarnation) {
+        self.incarnation = Some(incarnation);
+        self.reported = None;
+        self.is_confirmed = false;
+    }
+
+    /// Its log is a beginning of the leader's and durable up to `end`. False: it had more before.
+    pub(super) fn report(&mut self, end: Offset, log_end: Offset, now_ms: u64) -> bool {
+        if self.reported.is_none_or(|reported| reported < end) {
+            self.reported = Some(end);
+        }
+        let has_all = self.durable_end() >= self.highest_reported;
+        self.highest_reported = self.highest_reported.max(end);
+        self.measure_lag(log_end, now_ms);
+        has_all
+    }
+
+    fn measure_lag(&mut self, log_end: Offset, now_ms: u64) {
+        let end = self.durable_end();
+        if end >= log_end {
+            self.lag = None;
+            return;
+        }
+        let Some(lag) = &mut self.lag else { return };
+        if end >= lag.mark {
+            *lag = Lag {
+                caught_up_ms: lag.mark_ms,
+                mark: log_end,
+                mark_ms: now_ms,
+            };
+        }
+    }
+
+    /// The leader appended. Whoever had everything begins to lag now.
+    pub(super) fn log_grew(&mut self, before: Offset, end: Offset, now_ms: u64) {
+        if self.lag.is_none() && before < end {
+            self.lag = Some(Lag {
+                caught_up_ms: now_ms,
+                mark: end,
+                mark_ms: now_ms,
+            });
+        }
+    }
+
+    /// How long ago it had everything.
+    pub(super) fn lag_ms(&self, now_ms: u64) -> u64 {
+        self.lag
+            .map_or(0, |lag| now_ms.saturating_sub(lag.caught_up_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn run(generation: u64, random: u64) -> Incarnation {
+        Incarnation { generation, random }
+    }
+
+    fn progress() -> Progress {
+        Progress::new(BrokerNumber(2), Offset(0), 0)
+    }
+
+    #[test]
+    fn only_the_newest_run_counts_and_of_copies_the_registered_one() {
+        let mut follower = progress();
+        assert!(follower.admit(run(3, 30)));
+        assert!(!follower.admit(run(2, 20)), "a late fetch of a former run");
+        assert!(!follower.admit(run(3, 31)), "a copy of the volume");
+        follower.registered(run(3, 31));
+        assert!(follower.admit(run(3, 31)));
+        assert!(!follower.admit(run(3, 30)), "the copy is the other one now");
+        follower.registered(run(2, 20));
+        assert!(follower.admit(run(3, 31)), "late news change nothing");
+        assert!(
+            follower.admit(run(4, 40)),
+            "a run that has not registered yet"
+        );
+    }
+
+    #[test]
+    fn a_new_run_has_nothing_until_it_reports() {
+        let mut follower = progress();
+        follower.admit(run(1, 1));
+        assert!(follower.report(Offset(5), Offset(9), 0));
+        follower.admit(run(2, 2));
+        assert_eq!(follower.durable_end(), Offset::ZERO);
+        assert!(!follower.report(Offset(4), Offset(9), 0), "it had 5");
+        assert!(follower.report(Offset(6), Offset(9), 0));
+    }
+
+    #[test]
+    fn a_late_fetch_of_the_same_run_changes_nothing() {
+        let mut follower = progress();
+        follower.admit(run(1, 1));
+        assert!(follower.report(Offset(5), Offset(9), 0));
+        assert!(follower.report(Offset(3), Offset(9), 0));
+        assert_eq!(follower.durable_end(), Offset(5));
+    }
+
+    #[test]
+    fn lag_is_the_time_since_it_last_had_everything() {
+        let mut follower = progress();
+        follower.admit(run(1, 1));
+        follower.report(Offset(10), Offset(10), 100);
+        assert_eq!(follower.lag_ms(9_000), 0, "an idle partition does not lag");
+        follower.log_grew(Offset(10), Offset(20), 9_000);
+        follower.log_grew(Offset(20), Offset(30), 9_400);
+        assert_eq!(follower.lag_ms(9_500), 500);
+        follower.report(Offset(20), Offset(30), 9_500);
+        assert_eq!(follower.lag_ms(9_600), 600, "what was there at 9000");
+        follower.report(Offset(30), Offset(90), 9_700);
+        assert_eq!(follower.lag_ms(9_700), 200, "what was there at 9500");
+    }
+
+    #[test]
+    fn a_follower_under_steady_load_that_is_one_round_behind_never_lags_long() {
+        let mut follower = progress();
+        follower.admit(run(1, 1));
+        follower.report(Offset(0), Offset(0), 0);
+        for round in 1..100 {
+            follower.log_grew(Offset(round - 1), Offset(round), round * 10);
+            follower.report(Offset(round - 1), Offset(round), round * 10 + 5);
+            assert!(follower.lag_ms(round * 10 + 5) <= 20);
+        }
+    }
+}

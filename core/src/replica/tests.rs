@@ -1,0 +1,3 @@
+//! What no single file shows: the rules one by one, and all of them together in small worlds.
+
+mod electing;

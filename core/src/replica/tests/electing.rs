@@ -1,0 +1,327 @@
+//! The election rules of architecture.md's section 4, one by one.
+
+use crate::{
+    assignment::Assignment,
+    ids::{BrokerNumber, Incarnation, LeaderEpoch, Offset, PartitionEpoch},
+    replica::{Elected, Election, LogTail, MayLack, Report, Standing, Wait},
+};
+
+const fn run(generation: u64) -> Incarnation {
+    Incarnation {
+        generation,
+        random: 7,
+    }
+}
+
+fn assignment(isr: &[u32], leader: u32, version: (u32, u64)) -> Assignment {
+    Assignment {
+        replicas: [1, 2, 3].map(BrokerNumber).to_vec(),
+        isr: isr.iter().copied().map(BrokerNumber).collect(),
+        leader: Some(BrokerNumber(leader)),
+        leader_incarnation: run(1),
+        leader_epoch: LeaderEpoch(version.0),
+        partition_epoch: PartitionEpoch(version.1),
+        ..Assignment::default()
+    }
+}
+
+/// Alive, whole, confirmed, with a log of epoch 1 up to `end`.
+fn report(broker: u32, end: u64) -> Report<'static> {
+    Report {
+        broker: BrokerNumber(broker),
+        incarnation: run(1),
+        is_alive: true,
+        standing: Standing::Whole,
+        is_confirmed: true,
+        tail: LogTail {
+            last_epoch: Some(LeaderEpoch(1)),
+            end: Offset(end),
+        },
+        high_watermark: Offset(0),
+        record: None,
+    }
+}
+
+fn dead(report: Report<'_>) -> Report<'_> {
+    Report {
+        is_alive: false,
+        ..report
+    }
+}
+
+fn restarted(report: Report<'_>) -> Report<'_> {
+    Report {
+        incarnation: run(2),
+        is_confirmed: false,
+        ..report
+    }
+}
+
+fn election<'a>(stored: &'a Assignment, reports: &'a [Report<'a>]) -> Election<'a> {
+    Election {
+        stored: Some(stored),
+        reports,
+        min_in_sync: 2,
+        except: None,
+        loss_accepted: false,
+    }
+}
+
+fn decide(stored: &Assignment, reports: &[Report<'_>]) -> Result<Elected, Wait> {
+    election(stored, reports).decide()
+}
+
+fn leader(outcome: Result<Elected, Wait>) -> Result<u32, Wait> {
+    let elected = outcome?;
+    assert_eq!(elected.may_lack, None);
+    Ok(elected.assignment.leader.expect("elected").0)
+}
+
+#[test]
+fn a_leader_is_elected_from_the_persisted_isr_only() {
+    let stored = assignment(&[1, 2], 1, (1, 5));
+    let reports = [dead(report(1, 9)), report(2, 7), report(3, 9)];
+    assert_eq!(
+        leader(decide(&stored, &reports)),
+        Ok(2),
+        "3 is longer and not in sync"
+    );
+    let none = [dead(report(1, 9)), dead(report(2, 7)), report(3, 9)];
+    assert_eq!(leader(decide(&stored, &none)), Err(Wait::Candidate));
+}
+
+#[test]
+fn an_election_raises_both_epochs_and_names_the_winners_run() {
+    let stored = assignment(&[1, 2, 3], 1, (4, 9));
+    let reports = [dead(report(1, 9)), report(2, 7), report(3, 9)];
+    let elected = decide(&stored, &reports).expect("elected").assignment;
+    assert_eq!(elected.version(), (LeaderEpoch(5), PartitionEpoch(10)));
+    assert!(elected.is_led_by(BrokerNumber(3), run(1)));
+    assert_eq!(
+        elected.isr, stored.isr,
+        "who is away stays until its leader says otherwise"
+    );
+}
+
+#[test]
+fn nobody_is_elected_before_replicas_less_min_in_sync_plus_one_have_reported() {
+    let stored = assignment(&[1, 2], 1, (1, 5));
+    let outcome = leader(decide(&stored, &[report(2, 7)]));
+    assert_eq!(
+        outcome,
+        Err(Wait::Reports {
+            heard: 1,
+            needed: 2
+        })
+    );
+    let heard = [report(2, 7), dead(report(3, 1))];
+    assert_eq!(
+        leader(decide(&stored, &heard)),
+        Ok(2),
+        "one that was heard and is away counts"
+    );
+}
+
+#[test]
+fn the_greatest_last_epoch_and_then_end_wins_and_of_equals_the_preferred_one() {
+    let stored = assignment(&[1, 2, 3], 1, (4, 9));
+    let later = |broker, end| Report {
+        tail: LogTail {
+            last_epoch: Some(LeaderEpoch(3)),
+            end: Offset(end),
+        },
+        ..report(broker, 0)
+    };
+    for (reports, winner) in [
+        ([report(1, 9), report(2, 11), report(3, 10)], 2),
+        ([report(1, 9), report(2, 11), later(3, 10)], 3),
+        ([report(1, 9), report(2, 9), report(3, 9)], 1),
+    ] {
+        assert_eq!(leader(decide(&stored, &reports)), Ok(winner));
+    }
+}
+
+#[test]
+fn one_that_hands_over_does_not_win() {
+    let stored = assignment(&[1, 2, 3], 1, (1, 5));
+    let reports = [report(1, 9), report(2, 7), report(3, 7)];
+    let handing_over = Election {
+        except: Some(BrokerNumber(1)),
+        ..election(&stored, &reports)
+    };
+    assert_eq!(leader(handing_over.decide()), Ok(2));
+}
+
+#[test]
+fn an_unconfirmed_member_wins_only_when_all_others_are_there_and_have_nothing_greater() {
+    let stored = assignment(&[1, 2, 3], 1, (1, 5));
+    let own = restarted(report(2, 7));
+    for (first, third, expected) in [
+        (restarted(report(1, 7)), restarted(report(3, 5)), Ok(1)),
+        (restarted(report(1, 6)), restarted(report(3, 5)), Ok(2)),
+        (
+            restarted(report(1, 6)),
+            dead(report(3, 5)),
+            Err(Wait::Candidate),
+        ),
+        (
+            dead(report(1, 6)),
+            restarted(report(3, 5)),
+            Err(Wait::Candidate),
+        ),
+        // A confirmed one needs nobody, and its report is only a lower bound of what it has.
+        (dead(report(1, 6)), report(3, 5), Ok(3)),
+    ] {
+        assert_eq!(leader(decide(&stored, &[first, own, third])), expected);
+    }
+}
+
+#[test]
+fn the_run_that_leads_is_confirmed_by_the_map() {
+    let stored = assignment(&[1, 2], 1, (1, 5));
+    let leads = Report {
+        is_confirmed: false,
+        ..report(1, 5)
+    };
+    let reports = [leads, restarted(report(2, 7))];
+    assert_eq!(leader(decide(&stored, &reports)), Ok(1));
+}
+
+#[test]
+fn the_only_replica_wins_whatever_its_run() {
+    let stored = Assignment {
+        replicas: vec![BrokerNumber(1)],
+        ..assignment(&[1], 1, (1, 1))
+    };
+    let reports = [restarted(report(1, 7))];
+    let election = Election {
+        min_in_sync: 1,
+        ..election(&stored, &reports)
+    };
+    assert_eq!(leader(election.decide()), Ok(1));
+}
+
+#[test]
+fn who_may_lack_records_or_cannot_be_read_leaves_the_isr_with_the_election() {
+    let stored = assignment(&[1, 2, 3], 1, (1, 5));
+    let of = |standing, broker| Report {
+        standing,
+        ..restarted(report(broker, 9))
+    };
+    let reports = [
+        of(Standing::MayLack, 1),
+        of(Standing::Unusable, 2),
+        report(3, 7),
+    ];
+    let elected = decide(&stored, &reports).expect("elected");
+    assert_eq!(elected.assignment.isr, [BrokerNumber(3)]);
+    assert_eq!(elected.may_lack, None);
+}
+
+#[test]
+fn if_every_member_lost_its_page_cache_the_longest_log_wins_and_the_loss_is_reported() {
+    let stored = assignment(&[1, 2], 1, (1, 5));
+    let torn = |broker, end, high_watermark| Report {
+        standing: Standing::MayLack,
+        high_watermark: Offset(high_watermark),
+        ..restarted(report(broker, end))
+    };
+    let reports = [torn(1, 6, 8), torn(2, 7, 7), report(3, 9)];
+    let elected = decide(&stored, &reports).expect("elected");
+    assert_eq!(elected.assignment.leader, Some(BrokerNumber(2)));
+    assert_eq!(elected.assignment.isr, [BrokerNumber(2)]);
+    let may_lack = MayLack {
+        from: Offset(7),
+        known_to: Offset(9),
+    };
+    assert_eq!(elected.may_lack, Some(may_lack));
+    let one_away = [dead(torn(1, 6, 8)), torn(2, 7, 7), report(3, 9)];
+    assert_eq!(leader(decide(&stored, &one_away)), Err(Wait::Candidate));
+}
+
+#[test]
+fn an_unclean_election_needs_permission_and_reports_the_loss() {
+    let stored = assignment(&[1], 1, (1, 5));
+    let reports = [dead(report(1, 9)), report(2, 7), report(3, 8)];
+    assert_eq!(leader(decide(&stored, &reports)), Err(Wait::Candidate));
+    let unclean = Election {
+        loss_accepted: true,
+        ..election(&stored, &reports)
+    };
+    let elected = unclean.decide().expect("elected");
+    assert_eq!(elected.assignment.leader, Some(BrokerNumber(3)));
+    assert_eq!(elected.assignment.isr, [BrokerNumber(3)]);
+    let may_lack = MayLack {
+        from: Offset(8),
+        known_to: Offset(9),
+    };
+    assert_eq!(elected.may_lack, Some(may_lack));
+}
+
+#[test]
+fn the_last_member_waits_for_a_human_when_its_log_is_gone() {
+    let stored = assignment(&[1], 1, (1, 5));
+    let gone = Report {
+        standing: Standing::Unusable,
+        tail: LogTail::default(),
+        ..restarted(report(1, 0))
+    };
+    let reports = [gone, report(2, 7), report(3, 8)];
+    assert_eq!(leader(decide(&stored, &reports)), Err(Wait::Candidate));
+}
+
+#[test]
+fn in_doubt_every_member_of_the_best_records_isr_has_to_report() {
+    // The store was restored to before broker 3 left the in-sync set.
+    let old = assignment(&[1, 2, 3], 1, (1, 5));
+    let newer = assignment(&[1, 2], 1, (1, 6));
+    let knows = |report: Report<'static>| Report {
+        record: Some(&newer),
+        ..restarted(report)
+    };
+    let reports = [dead(report(1, 9)), knows(report(2, 7)), report(3, 3)];
+    assert_eq!(leader(decide(&old, &reports)), Err(Wait::Doubt));
+    let reports = [knows(report(1, 9)), knows(report(2, 7)), report(3, 3)];
+    let elected = decide(&old, &reports).expect("elected").assignment;
+    assert_eq!(elected.leader, Some(BrokerNumber(1)));
+    assert_eq!(elected.isr, newer.isr);
+    assert_eq!(elected.version(), (LeaderEpoch(2), PartitionEpoch(7)));
+}
+
+#[test]
+fn a_record_that_vanished_comes_back_from_the_brokers() {
+    let record = assignment(&[1, 2], 1, (3, 6));
+    let knows = |report: Report<'static>| Report {
+        record: Some(&record),
+        ..report
+    };
+    let reports = [knows(report(1, 9)), knows(report(2, 7))];
+    let vanished = Election {
+        stored: None,
+        ..election(&record, &reports)
+    };
+    let elected = vanished.decide().expect("elected").assignment;
+    assert_eq!(elected.leader, Some(BrokerNumber(1)));
+    assert_eq!(elected.version(), (LeaderEpoch(4), PartitionEpoch(7)));
+}
+
+#[test]
+fn batches_of_a_later_epoch_than_any_record_raise_doubt_and_the_epoch() {
+    let stored = assignment(&[1, 2], 1, (1, 5));
+    let later = Report {
+        tail: LogTail {
+            last_epoch: Some(LeaderEpoch(8)),
+            end: Offset(4),
+        },
+        ..report(3, 0)
+    };
+    assert_eq!(
+        leader(decide(&stored, &[report(1, 9), later])),
+        Err(Wait::Doubt)
+    );
+    let elected = decide(&stored, &[report(1, 9), report(2, 9), later]);
+    assert_eq!(
+        elected.expect("elected").assignment.leader_epoch,
+        LeaderEpoch(9)
+    );
+}
