@@ -31,6 +31,8 @@ pub(crate) enum RecordOutput {
     Json,
     /// The value's bytes and a line feed
     Raw,
+    /// Nothing but how many there were, at the end
+    Count,
 }
 
 /// Print the records of a topic

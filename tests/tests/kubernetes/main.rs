@@ -4,6 +4,7 @@
 mod chart;
 mod children;
 mod columns;
+mod controllers;
 mod events;
 mod operator;
 mod rights;

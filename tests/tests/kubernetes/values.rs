@@ -2,17 +2,16 @@
 
 use serde_json::Value;
 use taffrail_tests::{
-    kube_api::{KubeApi, Programs, chart},
+    kube_api::{KubeApi, chart, helm},
     manifest,
     operated::Operated,
-    programs::{self, Answer},
+    programs::Answer,
     wait,
 };
 
 fn render(values: &[&str]) -> Answer {
     let chart = chart();
-    let template = ["template", "taffrail", &chart];
-    programs::answer(Programs::find().helm().args(template).args(values))
+    helm(&[&["template", "taffrail", &chart], values].concat())
 }
 
 #[test]

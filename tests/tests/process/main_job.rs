@@ -107,6 +107,16 @@ fn reading_starts_at_a_time() {
 }
 
 #[test]
+fn counting_prints_how_many_there_were_and_no_record() {
+    let dev = Dev::start("count");
+    dev.apply(&manifest::topic("flights", &["partitions: 3"]));
+    produce_flights(&dev);
+    let answer = dev.taffrail(&["consume", "flights", "--output", "count"]);
+    assert_eq!(answer.stderr, "27,004 records read from flights\n");
+    assert_eq!(answer.expect_success(), "");
+}
+
+#[test]
 fn the_demo_shows_it_all_in_one_command() {
     let scratch = Scratch::new("demo");
     let shown = programs::answer(

@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{cache, kube::tools::Tools, shell, workspace_root};
+use crate::{
+    cache,
+    kube::{cluster::FOREIGN_CLUSTER, tools::Tools},
+    shell, workspace_root,
+};
 
 /// Program that shows a package is there, and the Debian package that brings it.
 const PACKAGES: [(&str, &str); 10] = [
@@ -46,8 +50,9 @@ pub(super) enum Need {
 /// What is there. A reason where it is not.
 pub(super) struct Needs {
     python: Result<PathBuf, String>,
-    api_server: Result<PathBuf, String>,
-    node: Result<PathBuf, String>,
+    api_server: Result<(), String>,
+    controllers: Result<(), String>,
+    node: Result<(), String>,
 }
 
 /// Installs the Debian packages that are missing, where that is possible.
@@ -89,6 +94,7 @@ impl Needs {
         Self {
             python: python().map_err(|error| format!("{error:#}")),
             api_server: api_server(tools),
+            controllers: controllers(tools),
             node: node(tools),
         }
     }
@@ -105,9 +111,15 @@ impl Needs {
                 }
             }
             Need::Python => Ok(vec![("TAFFRAIL_PYTHON", self.python.clone()?)]),
-            Need::ApiServer => Ok(vec![("TAFFRAIL_KUBE_TOOLS", self.api_server.clone()?)]),
-            Need::Node => Ok(vec![("TAFFRAIL_KUBE_TOOLS", self.node.clone()?)]),
+            Need::ApiServer => self.api_server.clone().map(|()| Vec::new()),
+            Need::Node => self.node.clone().map(|()| Vec::new()),
         }
+    }
+
+    /// The module of a test binary that needs still more, if that is not there, and why.
+    pub(super) fn left_out(&self, need: Need) -> Option<(&'static str, &str)> {
+        let why = self.controllers.as_ref().err()?;
+        (need == Need::ApiServer).then_some(("controllers::", why))
     }
 }
 
@@ -140,20 +152,34 @@ fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-fn api_server(tools: Option<&Tools>) -> Result<PathBuf, String> {
+fn api_server(tools: Option<&Tools>) -> Result<(), String> {
     match tools {
-        Some(tools) if tools.has_api_server() => Ok(tools.dir().to_owned()),
-        _ => Err("etcd, kube-apiserver and helm take a Go toolchain to build".to_owned()),
+        Some(tools) if tools.has_api_server() => Ok(()),
+        _ => Err("etcd, kube-apiserver, kubectl or helm is missing: they take a Go toolchain to build; or set KUBEBUILDER_ASSETS, with kubectl and helm on PATH".to_owned()),
     }
 }
 
-fn node(tools: Option<&Tools>) -> Result<PathBuf, String> {
-    let dir = api_server(tools)?;
-    if std::env::var_os("KUBECONFIG").is_some() {
-        return Ok(dir);
+fn controllers(tools: Option<&Tools>) -> Result<(), String> {
+    match tools {
+        Some(tools) if tools.has_controllers() => Ok(()),
+        _ => Err("KUBEBUILDER_ASSETS is without kube-controller-manager".to_owned()),
     }
+}
+
+fn node(tools: Option<&Tools>) -> Result<(), String> {
+    if std::env::var_os(FOREIGN_CLUSTER).is_some() {
+        let clients = tools.is_some_and(Tools::has_clients);
+        return if clients {
+            Ok(())
+        } else {
+            Err("kubectl and helm are neither built nor on PATH".to_owned())
+        };
+    }
+    api_server(tools)?;
     if !shell::is_root() {
-        return Err("a node takes root; or set KUBECONFIG to any cluster".to_owned());
+        return Err(format!(
+            "a node takes root; or set {FOREIGN_CLUSTER} to the kubeconfig of a cluster for tests"
+        ));
     }
     if !tools.is_some_and(Tools::has_node) {
         return Err("containerd, runc or the pause image could not be built".to_owned());
@@ -165,8 +191,7 @@ fn node(tools: Option<&Tools>) -> Result<PathBuf, String> {
     if !shell::succeeds(Command::new("ip").args(["netns", "add", &probe])) {
         return Err("this machine allows no network namespaces".to_owned());
     }
-    shell::run(Command::new("ip").args(["netns", "del", &probe])).map_err(|e| format!("{e:#}"))?;
-    Ok(dir)
+    shell::run(Command::new("ip").args(["netns", "del", &probe])).map_err(|e| format!("{e:#}"))
 }
 
 fn missing_for_a_node() -> impl Iterator<Item = &'static str> {

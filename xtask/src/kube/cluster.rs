@@ -26,6 +26,9 @@ const VOLUMES_PER_NODE: u8 = 8;
 /// The pods' network namespaces that were there before.
 const NAMESPACES_BEFORE: &str = "namespaces-before";
 
+/// Names the kubeconfig of a cluster of somebody else's in which the node's test may run. Not KUBECONFIG: nothing is installed anywhere unasked.
+pub const FOREIGN_CLUSTER: &str = "TAFFRAIL_TEST_KUBECONFIG";
+
 /// A cluster: one that `up` started, or any that KUBECONFIG names.
 #[derive(Debug)]
 pub struct Cluster {
@@ -43,15 +46,26 @@ impl Cluster {
     pub fn current(tools: Tools) -> Result<Self> {
         let home = home();
         let named = std::env::var_os("KUBECONFIG").map(PathBuf::from);
-        let foreign = named.filter(|path| *path != home.join("kubeconfig"));
-        if foreign.is_none() && !home.join("nodes").exists() {
+        if let Some(foreign) = named.filter(|path| *path != home.join("kubeconfig")) {
+            return Ok(Self::foreign(tools, foreign));
+        }
+        if !home.join("nodes").exists() {
             bail!("no cluster runs here: start one with `cargo xtask kube up`, or set KUBECONFIG");
         }
         Ok(Self {
             tools,
             home,
-            foreign,
+            foreign: None,
         })
+    }
+
+    /// Somebody else's.
+    pub fn foreign(tools: Tools, kubeconfig: PathBuf) -> Self {
+        Self {
+            tools,
+            home: home(),
+            foreign: Some(kubeconfig),
+        }
     }
 
     /// Starts a control plane and nodes.
@@ -131,14 +145,14 @@ impl Cluster {
 
     /// kubectl, in the cluster's network.
     pub fn kubectl(&self) -> Command {
-        let mut kubectl = self.enter(&self.tools.dir().join("kubernetes"));
-        kubectl.env("KUBECONFIG", self.kubeconfig()).arg("kubectl");
+        let mut kubectl = self.enter(&self.tools.kubernetes("kubectl"));
+        kubectl.env("KUBECONFIG", self.kubeconfig());
         kubectl
     }
 
     /// Helm, in the cluster's network.
     pub fn helm(&self) -> Command {
-        let mut helm = self.enter(&self.tools.dir().join("helm"));
+        let mut helm = self.enter(&self.tools.helm());
         helm.env("KUBECONFIG", self.kubeconfig());
         helm
     }
@@ -264,13 +278,13 @@ spec:
             kubeconfig = self.kubeconfig().display(),
         );
         fs::write(&corefile, text)?;
-        let mut coredns = self.enter(&self.tools.dir().join("coredns"));
+        let mut coredns = self.enter(&Command::new(self.tools.dir().join("coredns")));
         daemon::start(&self.home, "coredns", coredns.arg("-conf").arg(corefile))
     }
 
     fn start_daemon(&self, name: &str, command: &str, flags: &[String]) -> Result<()> {
-        let mut program = self.enter(&self.tools.dir().join("kubernetes"));
-        daemon::start(&self.home, name, program.arg(command).args(flags))
+        let mut program = self.enter(&self.tools.kubernetes(command));
+        daemon::start(&self.home, name, program.args(flags))
     }
 
     fn apply(&self, manifest: &str) -> Result<()> {
@@ -292,11 +306,16 @@ spec:
         Ok(())
     }
 
-    fn enter(&self, program: &Path) -> Command {
-        if self.foreign.is_some() {
-            return Command::new(program);
-        }
-        network::enter(network::CONTROL_PLANE_NAMESPACE, program)
+    /// The command, in the network of our control plane.
+    fn enter(&self, command: &Command) -> Command {
+        let program = Path::new(command.get_program());
+        let mut entered = if self.foreign.is_some() {
+            Command::new(program)
+        } else {
+            network::enter(network::CONTROL_PLANE_NAMESPACE, program)
+        };
+        entered.args(command.get_args());
+        entered
     }
 
     fn node(&self, number: u8) -> Node<'_> {

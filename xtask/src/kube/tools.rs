@@ -1,4 +1,5 @@
-//! The upstream programs that a cluster on this machine is made of: built from pinned Go modules into the cache, once.
+//! The upstream programs that a cluster on this machine is made of: those of KUBEBUILDER_ASSETS, otherwise built from pinned Go modules into the cache, once,
+//! otherwise (kubectl, Helm) those on PATH.
 
 use std::{
     fs,
@@ -18,10 +19,11 @@ const RUNC: &str = "v1.5.2";
 /// What every pod's sandbox runs.
 pub const PAUSE_IMAGE: &str = "localhost/pause:1";
 
-/// The folder of built programs.
+/// The folder of built programs, and what there is beside it.
 #[derive(Debug, Clone)]
 pub struct Tools {
     dir: PathBuf,
+    assets: Option<PathBuf>,
 }
 
 impl Tools {
@@ -44,7 +46,8 @@ impl Tools {
         .map(|file| modules.join(file));
         let versions = [KUBERNETES, CONTAINERD, RUNC].join(" ");
         let dir = cache::keyed("kube", &files, &versions)?;
-        Ok(Self { dir })
+        let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+        Ok(Self { dir, assets })
     }
 
     /// Where the programs are.
@@ -52,22 +55,53 @@ impl Tools {
         &self.dir
     }
 
-    /// A command of the multi-call binary: `etcd`, `kube-apiserver`, `kubectl` ...
-    pub fn kubernetes(&self, command: &str) -> Command {
-        let mut kubernetes = Command::new(self.dir.join("kubernetes"));
-        kubernetes.arg(command);
+    /// `etcd`, `kube-apiserver`, `kubectl` ...
+    pub fn kubernetes(&self, name: &str) -> Command {
+        if let Some(asset) = self.asset(name) {
+            return Command::new(asset);
+        }
+        // One binary for all of them.
+        let built = self.dir.join("kubernetes");
+        if !built.is_file() {
+            return Command::new(name);
+        }
+        let mut kubernetes = Command::new(built);
+        kubernetes.arg(name);
         kubernetes
+    }
+
+    /// Helm.
+    pub fn helm(&self) -> Command {
+        let built = self.dir.join("helm");
+        if built.is_file() {
+            Command::new(built)
+        } else {
+            Command::new("helm")
+        }
     }
 
     /// Can a kube-apiserver be started and a chart be rendered?
     pub fn has_api_server(&self) -> bool {
-        self.has(&["kubernetes", "helm"])
+        let servers = ["etcd", "kube-apiserver"];
+        servers.iter().all(|name| self.has_kubernetes(name)) && self.has_clients()
+    }
+
+    /// Is there what makes pods of StatefulSets, and collects garbage? KUBEBUILDER_ASSETS may be without.
+    pub fn has_controllers(&self) -> bool {
+        self.has_kubernetes("kube-controller-manager")
+    }
+
+    /// Are there kubectl and Helm?
+    pub fn has_clients(&self) -> bool {
+        let kubectl = self.has_kubernetes("kubectl") || shell::find("kubectl").is_some();
+        kubectl && (self.has(&["helm"]) || shell::find("helm").is_some())
     }
 
     /// Can a node be started?
     pub fn has_node(&self) -> bool {
         self.has_api_server()
             && self.has(&[
+                "kubernetes",
                 "containerd",
                 "containerd-shim-runc-v2",
                 "ctr",
@@ -91,13 +125,17 @@ impl Tools {
             return Ok(());
         }
         let modules = modules();
+        let can_run_nodes = cfg!(target_os = "linux") && shell::is_root();
+        if self.has_api_server() && !can_run_nodes {
+            return Ok(());
+        }
         let version = format!(
             "-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES} \
              -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
         );
         self.build_package(&modules.join("kubernetes"), ".", "kubernetes", &version)?;
         self.build_package(&modules.join("tools"), "./helm", "helm", "-s -w")?;
-        if !cfg!(target_os = "linux") || !shell::is_root() {
+        if !can_run_nodes {
             return Ok(());
         }
         self.build_package(&modules.join("tools"), "./coredns", "coredns", "-s -w")?;
@@ -187,6 +225,15 @@ impl Tools {
         Ok(())
     }
 
+    fn has_kubernetes(&self, name: &str) -> bool {
+        self.asset(name).is_some() || self.has(&["kubernetes"])
+    }
+
+    fn asset(&self, name: &str) -> Option<PathBuf> {
+        let asset = self.assets.as_ref()?.join(name);
+        asset.is_file().then_some(asset)
+    }
+
     fn has(&self, programs: &[&str]) -> bool {
         programs.iter().all(|p| self.dir.join(p).is_file())
     }
@@ -229,4 +276,49 @@ fn go() -> Command {
     };
     go.env("GOFLAGS", "");
     go
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tools(dir: &Path) -> Tools {
+        Tools {
+            dir: dir.join("built"),
+            assets: Some(dir.join("assets")),
+        }
+    }
+
+    fn put(dir: &Path, program: &str) {
+        let file = dir.join(program);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        fs::write(file, "").expect("written");
+    }
+
+    #[test]
+    fn assets_go_before_what_was_built_and_that_before_the_path() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let tools = tools(dir.path());
+        let program = |name| tools.kubernetes(name).get_program().to_owned();
+        assert_eq!(program("etcd"), "etcd");
+        put(dir.path(), "built/kubernetes");
+        assert_eq!(program("etcd"), dir.path().join("built/kubernetes"));
+        put(dir.path(), "assets/etcd");
+        assert_eq!(program("etcd"), dir.path().join("assets/etcd"));
+        assert_eq!(program("kubectl"), dir.path().join("built/kubernetes"));
+    }
+
+    #[test]
+    fn assets_make_an_api_server_without_anything_built_but_no_node() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let tools = tools(dir.path());
+        for program in ["etcd", "kube-apiserver", "kubectl"] {
+            assert!(!tools.has_api_server(), "without {program}");
+            put(dir.path(), &format!("assets/{program}"));
+        }
+        put(dir.path(), "built/helm");
+        assert!(tools.has_api_server());
+        assert!(!tools.has_controllers());
+        assert!(!tools.has_node());
+    }
 }
