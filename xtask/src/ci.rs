@@ -1,5 +1,6 @@
 //! Every check that CI runs, in order. A failed check does not hide the ones after it, except that nothing is tested that does not build.
 
+mod failures;
 mod needs;
 mod report;
 mod suite;

@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::Result;
 
-/// How many tests went which way.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// How many tests went which way, and why.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) passed: u64,
     pub(super) failed: u64,
     pub(super) skipped: u64,
+    pub(super) failures: Vec<String>,
 }
 
 impl AddAssign for Counts {
@@ -21,6 +22,7 @@ impl AddAssign for Counts {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.failures.extend(other.failures);
     }
 }
 
@@ -37,6 +39,7 @@ impl Counts {
             passed: number("passed")?,
             failed: number("failed")?,
             skipped: number("ignored")?,
+            failures: Vec::new(),
         })
     }
 }
@@ -84,9 +87,10 @@ impl Report {
             anyhow::ensure!(counts.failed == 0, "{} failed", counts.failed);
             Ok(())
         });
+        let failed = counts.failed > 0;
         self.total += counts;
         match result {
-            Err(error) if counts.failed > 0 => self.failures.push(format!("{name}: {error:#}")),
+            Err(error) if failed => self.failures.push(format!("{name}: {error:#}")),
             Err(error) => self.failed(name, &error),
             Ok(()) => {}
         }
@@ -94,7 +98,7 @@ impl Report {
 
     /// Says what failed and prints the counts, alone on the last line.
     pub(super) fn close(self) -> ExitCode {
-        for failure in &self.failures {
+        for failure in self.failures.iter().chain(&self.total.failures) {
             println!("failed: {failure}");
         }
         println!("all steps took {}", seconds(self.started.elapsed()));
@@ -102,6 +106,7 @@ impl Report {
             passed,
             failed,
             skipped,
+            ..
         } = self.total;
         println!("{passed} passed, {failed} failed, {skipped} skipped");
         if self.failures.is_empty() {
@@ -153,6 +158,7 @@ mod tests {
             passed: 12,
             failed: 2,
             skipped: 3,
+            failures: Vec::new(),
         };
         assert_eq!(Counts::parse(line), Some(counts));
     }

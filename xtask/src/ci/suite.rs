@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{
+    failures::Failures,
     needs::{Need, Needs},
     report::Counts,
 };
@@ -137,6 +138,7 @@ impl TestBinary {
                 println!("error: {}: {error:#}", self.target);
                 Counts {
                     failed: 1,
+                    failures: vec![format!("{}: {error:#}", self.target)],
                     ..Counts::default()
                 }
             }
@@ -182,11 +184,16 @@ impl TestBinary {
 
 fn print_and_count(output: impl std::io::BufRead) -> Option<Counts> {
     let mut counts = None;
+    let mut failures = Failures::default();
     for line in output.lines().map_while(Result::ok) {
         counts = Counts::parse(&line).or(counts);
+        failures.read(&line);
         println!("{line}");
     }
-    counts
+    counts.map(|counts| Counts {
+        failures: failures.into_vec(),
+        ..counts
+    })
 }
 
 fn wait(child: &mut Child) -> Result<std::process::ExitStatus> {
