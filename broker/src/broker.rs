@@ -32,6 +32,8 @@ pub(crate) struct Broker {
     pub(crate) metrics: Arc<Metrics>,
     /// Bytes of batches between network and disk.
     pub(crate) queue: Arc<Semaphore>,
+    /// Batches that are decompressed at a time.
+    pub(crate) decompressions: Arc<Semaphore>,
     /// Something changed that the controller should hear of before the next heartbeat.
     pub(crate) report_now: Notify,
     /// No new requests; those under way are finished.

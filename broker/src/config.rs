@@ -49,6 +49,10 @@ pub struct BrokerConfig {
 pub struct Limits {
     /// Connections on the client port.
     pub connections_max: usize,
+    /// Calls that are open, besides the few that each connection may have in any case.
+    pub calls_max: usize,
+    /// Bytes of messages that are not with their reader yet, besides the little that each connection may have in any case.
+    pub intake_bytes_max: usize,
     /// Bytes of batches between the network and the disk, over all streams.
     pub queue_bytes_max: usize,
     /// The same for one stream.
@@ -57,12 +61,14 @@ pub struct Limits {
     pub produce_requests_max: usize,
     /// Fetch requests of one stream that wait for their answer.
     pub fetch_requests_max: usize,
-    /// Partitions named by one request.
+    /// Partitions or topics named by one request.
     pub partitions_per_request_max: usize,
     /// Records of one Publish.
     pub publish_records_max: usize,
     /// Bytes a batch may have once it is decompressed, where the broker decodes it.
     pub decompressed_bytes_max: usize,
+    /// Batches that are decompressed at a time.
+    pub decompressions_max: usize,
     /// Longest wait a request may ask for, in milliseconds.
     pub request_timeout_ms_max: u32,
 }
@@ -112,6 +118,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 2_000,
+            calls_max: 4_000,
+            // Two of the largest messages, or four of the largest batches.
+            intake_bytes_max: 64 << 20,
             // Bandwidth times latency: 700 MB/s for the 20 ms that a large sync takes, twice.
             queue_bytes_max: 32 << 20,
             stream_queue_bytes_max: 16 << 20,
@@ -120,6 +129,7 @@ impl Default for Limits {
             partitions_per_request_max: 10_000,
             publish_records_max: 10_000,
             decompressed_bytes_max: 64 << 20,
+            decompressions_max: 4,
             request_timeout_ms_max: 300_000,
         }
     }
@@ -165,6 +175,7 @@ impl BrokerConfig {
         let limits = &self.limits;
         let positive = [
             ("limits.connections_max", limits.connections_max),
+            ("limits.intake_bytes_max", limits.intake_bytes_max),
             ("limits.queue_bytes_max", limits.queue_bytes_max),
             (
                 "limits.stream_queue_bytes_max",
@@ -172,16 +183,18 @@ impl BrokerConfig {
             ),
             ("limits.produce_requests_max", limits.produce_requests_max),
             ("limits.fetch_requests_max", limits.fetch_requests_max),
+            ("limits.decompressions_max", limits.decompressions_max),
             ("disk.sync_threads", self.disk.sync_threads),
         ];
         if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(BrokerError::config(format!("{field} must be at least 1")));
         }
         if limits.queue_bytes_max > u32::MAX as usize
+            || limits.intake_bytes_max > u32::MAX as usize
             || limits.stream_queue_bytes_max > u32::MAX as usize
         {
             return Err(BrokerError::config(
-                "queues must be smaller than 4 GiB".to_owned(),
+                "limits on bytes must be smaller than 4 GiB".to_owned(),
             ));
         }
         if self.name.is_empty() {

@@ -203,6 +203,7 @@ fn assemble(
         peers: Peers::new(known_receiver.clone()),
         metrics,
         queue,
+        decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),
         report_now: Notify::new(),
         draining: CancellationToken::new(),
         stopped: CancellationToken::new(),

@@ -23,7 +23,7 @@ use tokio::{sync::Notify, time::sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, body::Body};
 
-use super::route_of;
+use super::{intake::Share, route_of};
 use crate::{
     broker::{Broker, Place},
     partition::Partition,
@@ -35,8 +35,10 @@ const PARTITION_BYTES_DEFAULT: usize = 1 << 20;
 /// The call goes on until the client ends it.
 pub(super) fn serve(broker: Arc<Broker>, request: Request<Body>) -> Response<Body> {
     let route = route_of(request.headers());
+    let share = request.extensions().get::<Share>().cloned();
     respond(FetchStream {
-        reader: FrameReader::requests(request.into_body(), transport::CALL_MESSAGE_BYTES_MAX),
+        reader: FrameReader::requests(request.into_body(), transport::REQUEST_BYTES_MAX),
+        share,
         waiting: FuturesUnordered::new(),
         draining: Box::pin(broker.draining.clone().cancelled_owned()),
         requests: broker.metrics.requests("fetch"),
@@ -50,6 +52,8 @@ pub(super) fn serve(broker: Arc<Broker>, request: Request<Body>) -> Response<Bod
 struct FetchStream {
     broker: Arc<Broker>,
     route: Route,
+    /// Of the connection.
+    share: Option<Share>,
     reader: FrameReader<FetchRequest>,
     waiting: FuturesUnordered<BoxFuture<'static, FetchFrame>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -74,8 +78,9 @@ impl FetchStream {
                     self.requests.inc();
                     let broker = Arc::clone(&self.broker);
                     let route = self.route;
-                    self.waiting
-                        .push(async move { fetch(&broker, request, route).await }.boxed());
+                    let share = self.share.clone();
+                    let answer = async move { fetch_within(&broker, share, request, route).await };
+                    self.waiting.push(answer.boxed());
                 }
                 Poll::Ready(Ok(None)) => self.end = End::Near(None),
                 Poll::Ready(Err(status)) => self.end = End::Near(Some(status)),
@@ -119,6 +124,27 @@ struct Terms {
     min_bytes: usize,
     max_bytes: usize,
     deadline: Instant,
+}
+
+/// Answers one request if not too many partitions are waited for on the connection.
+async fn fetch_within(
+    broker: &Arc<Broker>,
+    share: Option<Share>,
+    request: FetchRequest,
+    route: Route,
+) -> FetchFrame {
+    let taken = share.map(|share| share.fetch(request.partitions.len()));
+    match taken.transpose() {
+        Ok(_permit) => fetch(broker, request, route).await,
+        Err(error) => {
+            broker.metrics.error("fetch", error.code);
+            let first = request.partitions.first().map(|w| failure(w, error));
+            FetchFrame {
+                request_id: request.request_id,
+                partitions: first.into_iter().collect(),
+            }
+        }
+    }
 }
 
 /// Answers one request.
@@ -198,7 +224,9 @@ fn plan(broker: &Broker, request: FetchRequest, route: Route) -> Plan {
         partitions: Vec::new(),
         ..request
     };
-    for wanted in request.partitions.into_iter().take(max) {
+    // One that names too many is told so once.
+    let taken = if too_many { 1 } else { max };
+    for wanted in request.partitions.into_iter().take(taken) {
         let placed = if too_many {
             Err(WireError::invalid(format!(
                 "more than {max} partitions in one request; send several"

@@ -1,34 +1,89 @@
 //! Plain records for thin clients: any broker takes them, routes to the leaders, batches and decodes.
 
+mod codec;
 mod publish;
 mod subscribe;
+mod unpack;
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use futures::stream::BoxStream;
+use futures::{future::BoxFuture, stream::BoxStream};
 use taffrail_api::{
-    WireError,
-    v1::{self, gateway_server::Gateway},
+    WireError, transport,
+    v1::{
+        self,
+        gateway_server::{Gateway, GatewayServer},
+    },
 };
 use taffrail_core::{ErrorCode, TopicId, TopicPartition};
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, async_trait, body::Body, server::NamedService};
+use tower::{Service, service_fn};
+
+use self::codec::PublishCodec;
 
 use crate::{broker::Broker, cluster::view::Topic};
 
-/// Serves taffrail.v1.Gateway.
+/// Serves taffrail.v1.Gateway: what tonic would, but Publish with a codec that counts before it allocates.
 #[derive(Debug, Clone)]
 pub(super) struct GatewayService {
-    broker: Arc<Broker>,
+    calls: Calls,
+    rest: GatewayServer<Calls>,
 }
 
 impl GatewayService {
-    pub(super) const fn new(broker: Arc<Broker>) -> Self {
-        Self { broker }
+    pub(super) fn new(broker: Arc<Broker>) -> Self {
+        let calls = Calls { broker };
+        Self {
+            rest: GatewayServer::new(calls.clone())
+                .max_decoding_message_size(transport::REQUEST_BYTES_MAX)
+                .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX),
+            calls,
+        }
     }
 }
 
+impl NamedService for GatewayService {
+    const NAME: &'static str = "taffrail.v1.Gateway";
+}
+
+impl Service<http::Request<Body>> for GatewayService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if request.uri().path() != "/taffrail.v1.Gateway/Publish" {
+            return self.rest.call(request);
+        }
+        let calls = self.calls.clone();
+        Box::pin(async move {
+            let records_max = calls.broker.config.limits.publish_records_max;
+            let call = service_fn(|request| calls.publish(request));
+            Ok(tonic::server::Grpc::new(PublishCodec { records_max })
+                .max_decoding_message_size(transport::CALL_MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX)
+                .unary(call, request)
+                .await)
+        })
+    }
+}
+
+/// The calls themselves.
+#[derive(Debug, Clone)]
+struct Calls {
+    broker: Arc<Broker>,
+}
+
 #[async_trait]
-impl Gateway for GatewayService {
+impl Gateway for Calls {
     type SubscribeStream = BoxStream<'static, Result<v1::SubscribeResponse, Status>>;
 
     async fn publish(

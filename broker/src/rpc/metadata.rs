@@ -1,9 +1,14 @@
 //! What topics there are, who leads their partitions, where brokers are: from the newest update, also while the controller is away.
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use futures::{Stream, StreamExt as _, future, stream::BoxStream};
-use taffrail_api::{convert, v1};
+use prost::Message as _;
+use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{Assignment, TopicId, TopicPartition};
 use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
@@ -14,24 +19,45 @@ use crate::{
 };
 
 /// Now.
-pub(super) fn get(broker: &Broker, request: &v1::GetMetadataRequest) -> v1::Metadata {
+pub(super) fn get(
+    broker: &Broker,
+    request: &v1::GetMetadataRequest,
+) -> Result<v1::Metadata, Status> {
     broker.metrics.requests("get_metadata").inc();
-    describe(&broker.known.borrow().view, &request.topics)
+    check(broker, "get_metadata", request)?;
+    Ok(describe(&broker.known.borrow().view, &request.topics))
 }
 
 /// Now, and whenever it changes.
 pub(super) fn watch(
     broker: &Arc<Broker>,
     request: v1::GetMetadataRequest,
-) -> BoxStream<'static, Result<v1::Metadata, Status>> {
+) -> Result<BoxStream<'static, Result<v1::Metadata, Status>>, Status> {
     broker.metrics.requests("watch_metadata").inc();
+    check(broker, "watch_metadata", &request)?;
     let draining = broker.draining.clone().cancelled_owned();
     let end = future::ready(Err(Broker::shutting_down().into()));
-    changes(broker, request)
+    Ok(changes(broker, request)
         .map(Ok)
         .take_until(draining)
         .chain(futures::stream::once(end))
-        .boxed()
+        .boxed())
+}
+
+fn check(
+    broker: &Broker,
+    call: &'static str,
+    request: &v1::GetMetadataRequest,
+) -> Result<(), WireError> {
+    let max = broker.config.limits.partitions_per_request_max;
+    if request.topics.len() <= max {
+        return Ok(());
+    }
+    let error = WireError::invalid(format!(
+        "more than {max} topics in one request; send several, or name none to get all"
+    ));
+    broker.metrics.error(call, error.code);
+    Err(error)
 }
 
 fn changes(
@@ -41,23 +67,39 @@ fn changes(
     WatchStream::new(broker.known.clone())
         .map(move |known| describe(&known.view, &request.topics))
         .scan(None, |last, metadata: v1::Metadata| {
-            // Updates about other topics change nothing but the stamp.
-            let same = v1::Metadata {
-                stamp: None,
-                ..metadata.clone()
-            };
-            let changed = last.as_ref() != Some(&same);
-            *last = Some(same);
+            let print = fingerprint(&metadata);
+            let changed = last.replace(print) != Some(print);
             future::ready(Some(changed.then_some(metadata)))
         })
         .filter_map(future::ready)
 }
 
+/// Of all but the stamp: updates about other topics change nothing else. A watch keeps this rather than what it last sent, which may be large.
+fn fingerprint(metadata: &v1::Metadata) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    metadata.cluster_id.hash(&mut hasher);
+    metadata.unknown_topics.hash(&mut hasher);
+    let mut bytes = Vec::new();
+    for broker in &metadata.brokers {
+        bytes.clear();
+        // A Vec grows.
+        let _ = broker.encode_length_delimited(&mut bytes);
+        hasher.write(&bytes);
+    }
+    for topic in &metadata.topics {
+        bytes.clear();
+        let _ = topic.encode_length_delimited(&mut bytes);
+        hasher.write(&bytes);
+    }
+    hasher.finish()
+}
+
 fn describe(view: &ClusterView, names: &[String]) -> v1::Metadata {
+    let asked: HashSet<&str> = names.iter().map(String::as_str).collect();
     let mut topics: Vec<_> = view
         .topics
         .iter()
-        .filter(|(_, t)| names.is_empty() || names.iter().any(|n| **n == *t.name))
+        .filter(|(_, t)| asked.is_empty() || asked.contains(&*t.name))
         .map(|(id, topic)| describe_topic(view, *id, topic))
         .collect();
     topics.sort_by(|a, b| a.name.cmp(&b.name));

@@ -53,7 +53,7 @@ async fn answer(
         Place::There(leader) => remote(broker, leader, query).await,
         Place::Here(partition) => {
             let standing = partition.check_leads(convert::known_epoch(query.leader_epoch)?)?;
-            let (offset, timestamp_ms) = local(&partition, query.position).await?;
+            let (offset, timestamp_ms) = local(broker, &partition, query.position).await?;
             Ok(OffsetAnswer {
                 topic_id: query.topic_id.clone(),
                 partition: query.partition,
@@ -67,6 +67,7 @@ async fn answer(
 }
 
 async fn local(
+    broker: &Broker,
     partition: &Arc<Partition>,
     position: Option<Position>,
 ) -> Result<(Offset, i64), WireError> {
@@ -77,6 +78,8 @@ async fn local(
             // Taken before the lookup: what comes in between is found by the fetch from here.
             let latest = partition.progress.high_watermark();
             let partition = Arc::clone(partition);
+            // A lookup may decompress a batch.
+            let _permit = broker.decompressions.acquire().await;
             let found = tokio::task::spawn_blocking(move || partition.offset_at(timestamp_ms))
                 .await
                 .unwrap_or_else(|e| {

@@ -12,7 +12,7 @@ use std::{
 use futures::{Stream, stream};
 use taffrail_api::{
     transport,
-    v1::{self, admin_server::AdminServer, gateway_server::GatewayServer},
+    v1::{self, admin_server::AdminServer},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -20,9 +20,14 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
-use super::{admin::AdminService, gateway::GatewayService, service::BrokerService};
+use super::{
+    admin::AdminService,
+    gateway::GatewayService,
+    intake::{CountLayer, Intake, Share},
+    service::BrokerService,
+};
 use crate::{broker::Broker, error::BrokerError};
 
 /// The process is out of file descriptors or memory: give it a moment.
@@ -52,24 +57,21 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
     let reflection_v1 = reflection().build_v1().map_err(unbuilt)?;
     // What stock clients in Python and older tools ask.
     let reflection_v1alpha = reflection().build_v1alpha().map_err(unbuilt)?;
-    let limit = transport::CALL_MESSAGE_BYTES_MAX;
+    let requests_max = transport::REQUEST_BYTES_MAX;
     let draining = broker.draining.clone();
     let connections = accept(Arc::clone(&broker), listener);
     transport::server()
+        .layer(CountLayer)
         .add_service(BrokerService::new(Arc::clone(&broker)))
-        .add_service(
-            GatewayServer::new(GatewayService::new(Arc::clone(&broker)))
-                .max_decoding_message_size(limit)
-                .max_encoding_message_size(limit),
-        )
+        .add_service(GatewayService::new(Arc::clone(&broker)))
         .add_service(
             AdminServer::new(AdminService::new(broker))
-                .max_decoding_message_size(limit)
-                .max_encoding_message_size(limit),
+                .max_decoding_message_size(requests_max)
+                .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX),
         )
-        .add_service(health_service)
-        .add_service(reflection_v1)
-        .add_service(reflection_v1alpha)
+        .add_service(health_service.max_decoding_message_size(requests_max))
+        .add_service(reflection_v1.max_decoding_message_size(requests_max))
+        .add_service(reflection_v1alpha.max_decoding_message_size(requests_max))
         .serve_with_incoming_shutdown(connections, async move {
             draining.cancelled().await;
             for service in [
@@ -93,9 +95,10 @@ fn accept(
 ) -> impl Stream<Item = io::Result<Connection>> {
     let max = broker.config.limits.connections_max;
     let room = Arc::new(Semaphore::new(max));
+    let intake = Intake::new(&broker.config.limits, Arc::clone(&broker.metrics));
     stream::unfold(
-        (broker, listener, room),
-        move |(broker, listener, room)| async move {
+        (broker, listener, room, intake),
+        move |(broker, listener, room, intake)| async move {
             loop {
                 let stream = match listener.accept().await {
                     Ok((stream, _)) => stream,
@@ -127,10 +130,11 @@ fn accept(
                         received: 0,
                         deadline: Box::pin(sleep(PREFACE_TIMEOUT)),
                     }),
+                    share: intake.share(),
                     gauge,
                     _permit: permit,
                 };
-                return Some((Ok(connection), (broker, listener, room)));
+                return Some((Ok(connection), (broker, listener, room, intake)));
             }
         },
     )
@@ -141,6 +145,7 @@ struct Connection {
     stream: TcpStream,
     /// Until it has come.
     preface: Option<Preface>,
+    share: Share,
     gauge: prometheus_client::metrics::gauge::Gauge,
     _permit: OwnedSemaphorePermit,
 }
@@ -179,10 +184,10 @@ impl Drop for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Share;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Share {
+        self.share.clone()
     }
 }
 

@@ -54,27 +54,17 @@ async fn dispatch(broker: Arc<Broker>, request: Request<Body>) -> Response<Body>
         "/taffrail.v1.Broker/Fetch" => fetch::serve(broker, request),
         "/taffrail.v1.Broker/GetMetadata" => {
             let call = service_fn(|r: tonic::Request<_>| {
-                std::future::ready(Ok(tonic::Response::new(metadata::get(
-                    &broker,
-                    &r.into_inner(),
-                ))))
+                let metadata = metadata::get(&broker, &r.into_inner());
+                std::future::ready(metadata.map(tonic::Response::new))
             });
-            tonic::server::Grpc::new(ProstCodec::default())
-                .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX)
-                .unary(call, request)
-                .await
+            grpc().unary(call, request).await
         }
         "/taffrail.v1.Broker/WatchMetadata" => {
             let call = service_fn(|r: tonic::Request<_>| {
-                std::future::ready(Ok(tonic::Response::new(metadata::watch(
-                    &broker,
-                    r.into_inner(),
-                ))))
+                let changes = metadata::watch(&broker, r.into_inner());
+                std::future::ready(changes.map(tonic::Response::new))
             });
-            tonic::server::Grpc::new(ProstCodec::default())
-                .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX)
-                .server_streaming(call, request)
-                .await
+            grpc().server_streaming(call, request).await
         }
         "/taffrail.v1.Broker/ListOffsets" => {
             let route = route_of(request.headers());
@@ -86,9 +76,7 @@ async fn dispatch(broker: Arc<Broker>, request: Request<Body>) -> Response<Body>
                         .map(tonic::Response::new)
                 }
             });
-            tonic::server::Grpc::new(ProstCodec::default())
-                .unary(call, request)
-                .await
+            grpc().unary(call, request).await
         }
         other => to_status(
             ErrorCode::UnsupportedVersion,
@@ -96,4 +84,15 @@ async fn dispatch(broker: Arc<Broker>, request: Request<Body>) -> Response<Body>
         )
         .into_http(),
     }
+}
+
+/// The usual codec, with limits.
+fn grpc<A, Q>() -> tonic::server::Grpc<ProstCodec<A, Q>>
+where
+    A: prost::Message + Send + 'static,
+    Q: prost::Message + Default + Send + 'static,
+{
+    tonic::server::Grpc::new(ProstCodec::default())
+        .max_decoding_message_size(transport::REQUEST_BYTES_MAX)
+        .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX)
 }

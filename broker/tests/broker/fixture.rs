@@ -16,7 +16,7 @@ use taffrail_api::{
     },
 };
 use taffrail_broker::{
-    BrokerConfig, BrokerError, DiskSettings, Environment, RunningBroker, start_with,
+    BrokerConfig, BrokerError, DiskSettings, Environment, Limits, RunningBroker, start_with,
 };
 use taffrail_core::{ErrorCode, TopicId};
 use taffrail_record::{BatchBuilder, Compression, NewRecord, records, split};
@@ -49,12 +49,23 @@ impl Fixture {
         environment: Environment,
         disk: DiskSettings,
     ) -> Self {
+        Self::configured(partitions, environment, |config| config.disk = disk).await
+    }
+
+    /// With one partition.
+    pub(crate) async fn with_limits(limits: Limits) -> Self {
+        Self::configured(1, Environment::real(None), |config| config.limits = limits).await
+    }
+
+    async fn configured(
+        partitions: usize,
+        environment: Environment,
+        configure: impl FnOnce(&mut BrokerConfig),
+    ) -> Self {
         let controller = FakeController::start().await;
         let dir = tempfile::tempdir().expect("temp dir");
-        let config = BrokerConfig {
-            disk,
-            ..config(&dir, &controller)
-        };
+        let mut config = config(&dir, &controller);
+        configure(&mut config);
         let broker = start_with(config, environment).await.expect("starts");
         within("registration", broker.ready()).await;
         let fixture = Self {
@@ -146,7 +157,11 @@ pub(crate) fn config(dir: &TempDir, controller: &FakeController) -> BrokerConfig
 }
 
 pub(crate) fn channel(broker: &RunningBroker) -> Channel {
-    transport::endpoint(&broker.client_addr().to_string())
+    channel_to(&broker.client_addr().to_string())
+}
+
+pub(crate) fn channel_to(address: &str) -> Channel {
+    transport::endpoint(address)
         .expect("address")
         .connect_lazy()
 }

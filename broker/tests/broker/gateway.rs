@@ -213,3 +213,37 @@ async fn a_subscription_is_told_that_the_broker_stops() {
     assert_eq!(from_status(&status).code, ErrorCode::ShuttingDown);
     within("the stop", stopped).await.expect("stops");
 }
+
+#[tokio::test]
+async fn more_lookups_and_subscriptions_than_may_decompress_at_a_time_are_all_answered() {
+    let fixture = Fixture::with_limits(taffrail_broker::Limits {
+        decompressions_max: 1,
+        ..taffrail_broker::Limits::default()
+    })
+    .await;
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    for i in 0..100 {
+        builder.push(&NewRecord {
+            value: Some(b"value"),
+            timestamp_ms: i,
+            ..NewRecord::default()
+        });
+    }
+    let mut client = fixture.client().await;
+    let packed = builder.build().expect("records");
+    client.produce(request(0, packed)).await.expect("stored");
+    let lookups = (0..50).map(async |i| {
+        let time = taffrail_api::v1::offset_query::Position::TimestampMs(i);
+        assert_eq!(client.offset(0, time).await.expect("found"), (i, i));
+    });
+    let from_earliest = || SubscribeRequest {
+        start: Some(Start::Earliest(true)),
+        ..SubscribeRequest::default()
+    };
+    let subscriptions = (0..10).map(|_| read(&fixture, from_earliest(), 100));
+    futures::future::join(
+        futures::future::join_all(lookups),
+        futures::future::join_all(subscriptions),
+    )
+    .await;
+}

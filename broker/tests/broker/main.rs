@@ -11,3 +11,4 @@ mod http;
 mod lifecycle;
 mod records;
 mod routing;
+mod strangers;

@@ -46,12 +46,6 @@ pub(super) async fn publish(
     request: PublishRequest,
 ) -> Result<PublishResponse, WireError> {
     let limits = &broker.config.limits;
-    if request.records.len() > limits.publish_records_max {
-        return Err(WireError::invalid(format!(
-            "more than {} records in one request; send several",
-            limits.publish_records_max
-        )));
-    }
     let (_, topic, partitions) = find_topic(broker, &request.topic)?;
     if partitions.is_empty() {
         return Err(WireError::new(

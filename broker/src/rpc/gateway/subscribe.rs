@@ -1,28 +1,33 @@
 //! Records out: a loop of fetches, decoded.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
-use prost::Message as _;
 use taffrail_api::{
     WireError, convert,
     stream::{FetchedChunks, Route},
     v1::{
-        FetchPartition, FetchRequest, Header, ListOffsetsRequest, OffsetQuery, SubscribeRequest,
-        SubscribeResponse, SubscribedRecord, offset_query::Position, subscribe_request::Start,
+        FetchPartition, FetchRequest, ListOffsetsRequest, OffsetQuery, SubscribeRequest,
+        SubscribeResponse, offset_query::Position, subscribe_request::Start,
     },
 };
 use taffrail_core::{ErrorCode, Offset, TopicId};
-use taffrail_record::{records, split};
+use taffrail_record::{BatchError, BatchHeader, Compression, split};
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
+    task::spawn_blocking,
     time::sleep,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::find_topic;
+use super::{find_topic, unpack::Unpack};
 use crate::{
     broker::Broker,
     rpc::{fetch::fetch, offsets},
@@ -34,8 +39,6 @@ const RECORDS_MAX: usize = 10_000;
 const WAIT_MS: u32 = 1_000;
 /// One fetch: decoded records are held in memory.
 const FETCH_BYTES: u32 = 1 << 20;
-/// One answer, unless a single record is larger: gRPC clients refuse messages above 4 MiB if nobody tells them otherwise.
-const ANSWER_BYTES: usize = 1 << 20;
 /// Answers that the client has not taken yet.
 const ANSWERS_MAX: usize = 2;
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -48,7 +51,7 @@ struct Subscription {
     topic_name: String,
     topic: TopicId,
     /// Empty: all.
-    chosen: Vec<u32>,
+    chosen: BTreeSet<u32>,
     start: Position,
     records_max: usize,
     next: BTreeMap<u32, Offset>,
@@ -61,12 +64,16 @@ pub(super) async fn subscribe(
     broker: &Arc<Broker>,
     request: SubscribeRequest,
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, WireError> {
+    let max = broker.config.limits.partitions_per_request_max;
+    if request.partitions.len() > max {
+        return Err(WireError::invalid(format!(
+            "more than {max} partitions in one request; name none to get all"
+        )));
+    }
     let (topic, _, partitions) = find_topic(broker, &request.topic)?;
-    if let Some(unknown) = request
-        .partitions
-        .iter()
-        .find(|p| partitions.iter().all(|known| known.partition.0 != **p))
-    {
+    let known: BTreeSet<u32> = partitions.iter().map(|id| id.partition.0).collect();
+    let chosen: BTreeSet<u32> = request.partitions.into_iter().collect();
+    if let Some(unknown) = chosen.difference(&known).next() {
         return Err(WireError::new(
             ErrorCode::UnknownPartition,
             format!(
@@ -85,7 +92,7 @@ pub(super) async fn subscribe(
             0 => RECORDS_DEFAULT,
             n => (n as usize).min(RECORDS_MAX),
         },
-        chosen: request.partitions,
+        chosen,
         next: BTreeMap::new(),
         ends: None,
     };
@@ -144,6 +151,10 @@ impl Subscription {
     /// Until the ends are reached, or for ever.
     async fn deliver(&mut self, answers: &Answers) -> Result<(), WireError> {
         loop {
+            // A fetch of a broker that drains waits for nothing: without this the loop would never give way.
+            if self.broker.draining.is_cancelled() {
+                return Err(Broker::shutting_down());
+            }
             let wanted = match self.refresh().await {
                 Ok(wanted) => wanted,
                 Err(error) if error.retriable && error.code != ErrorCode::UnknownTopic => {
@@ -270,84 +281,61 @@ impl Subscription {
 
     async fn decode(&mut self, fetched: FetchedChunks, answers: &Answers) -> Result<(), WireError> {
         let partition = fetched.head.partition;
-        let limit = self.broker.config.limits.decompressed_bytes_max;
-        let corrupt = |e: taffrail_record::BatchError| WireError::new(e.code(), e.to_string());
         for chunk in fetched.chunks {
             for batch in split(&chunk) {
-                let (header, batch) = batch.map_err(corrupt)?;
-                let mut ready = Ready::default();
-                for record in records(batch, limit).map_err(corrupt)? {
-                    let record = record.map_err(corrupt)?;
-                    if !self.is_wanted(partition, record.offset) {
-                        continue;
-                    }
-                    let record = to_wire(partition, record);
-                    if ready.is_full(&record, self.records_max) {
-                        ready.send(answers).await;
-                    }
-                    ready.add(record);
-                }
+                let (header, batch) = batch.map_err(|e| corrupt(&e))?;
+                self.unpack(partition, &header, batch, answers).await?;
                 self.next.insert(partition, header.next_offset());
-                ready.send(answers).await;
             }
         }
         Ok(())
     }
 
-    /// A batch may begin before the position, and reach beyond the end.
-    fn is_wanted(&self, partition: u32, offset: Offset) -> bool {
-        let begun = self.next.get(&partition).is_none_or(|next| offset >= *next);
-        let over = self
-            .ends
-            .as_ref()
-            .and_then(|ends| ends.get(&partition))
-            .is_some_and(|end| offset >= *end);
-        begun && !over
-    }
-}
-
-/// Records that become one answer.
-#[derive(Default)]
-struct Ready {
-    records: Vec<SubscribedRecord>,
-    bytes: usize,
-}
-
-impl Ready {
-    /// Must what there is be sent before `next` is added?
-    fn is_full(&self, next: &SubscribedRecord, records_max: usize) -> bool {
-        !self.records.is_empty()
-            && (self.records.len() >= records_max || self.bytes + next.encoded_len() > ANSWER_BYTES)
-    }
-
-    fn add(&mut self, record: SubscribedRecord) {
-        self.bytes += record.encoded_len();
-        self.records.push(record);
-    }
-
-    async fn send(&mut self, answers: &Answers) {
-        let Self { records, .. } = std::mem::take(self);
-        if !records.is_empty() {
-            // The client may be gone; the subscription ends by itself then.
-            let _ = answers.send(SubscribeResponse { records }).await;
+    /// Sends the records of a batch. While the client does not take them, nothing of the batch is kept decompressed.
+    async fn unpack(
+        &mut self,
+        partition: u32,
+        header: &BatchHeader,
+        batch: Bytes,
+        answers: &Answers,
+    ) -> Result<(), WireError> {
+        let is_compressed = header.attributes.compression() != Compression::None;
+        let end = self.ends.as_ref().and_then(|ends| ends.get(&partition));
+        let mut from = self.next.get(&partition).copied().unwrap_or_default();
+        while from < header.next_offset() {
+            let Ok(slot) = answers.clone().reserve_owned().await else {
+                // The client is gone; the subscription ends by itself.
+                return Ok(());
+            };
+            let permit = if is_compressed {
+                let all = Arc::clone(&self.broker.decompressions);
+                all.acquire_owned().await.ok()
+            } else {
+                None
+            };
+            let unpack = Unpack {
+                partition,
+                batch: batch.clone(),
+                range: from..end.copied().unwrap_or(Offset(u64::MAX)),
+                records_max: self.records_max,
+                bytes_max: self.broker.config.limits.decompressed_bytes_max,
+                runtime: Handle::current(),
+            };
+            let unpacked = spawn_blocking(move || {
+                let unpacked = unpack.run(slot);
+                drop(permit);
+                unpacked
+            });
+            from = unpacked
+                .await
+                .map_err(|e| WireError::new(ErrorCode::Internal, format!("unpacking: {e}")))?
+                .map_err(|e| corrupt(&e))?
+                .unwrap_or(header.next_offset());
         }
+        Ok(())
     }
 }
 
-fn to_wire(partition: u32, record: taffrail_record::Record) -> SubscribedRecord {
-    SubscribedRecord {
-        partition,
-        offset: convert::offset_to_wire(record.offset),
-        timestamp_ms: record.timestamp_ms,
-        key: record.key,
-        value: record.value,
-        headers: record
-            .headers
-            .into_iter()
-            .map(|h| Header {
-                key: h.key,
-                value: h.value,
-            })
-            .collect(),
-    }
+fn corrupt(error: &BatchError) -> WireError {
+    WireError::new(error.code(), error.to_string())
 }
