@@ -64,7 +64,10 @@ impl Conductor {
                 }
                 _ = retry.tick() => {
                     let known = Arc::clone(&self.known.borrow());
-                    self.serve(&known).await;
+                    // Before the first update nothing is known, and nothing is missing.
+                    if let Ok(cluster) = known.cluster() {
+                        self.serve(&known, cluster).await;
+                    }
                 }
             }
         }
@@ -73,7 +76,10 @@ impl Conductor {
     async fn obey(&mut self, instruction: &Instruction) -> Result<(), WireError> {
         let update = &instruction.update;
         let known = Arc::clone(&self.known.borrow());
-        let stamp = update.stamp.unwrap_or_default().into();
+        let stamp = update
+            .stamp
+            .ok_or_else(|| WireError::invalid("an update came without the controller's stamp"))?
+            .into();
         if stamp < known.view.stamp {
             return Err(WireError::new(
                 ErrorCode::StaleController,
@@ -90,8 +96,9 @@ impl Conductor {
             )
         })?;
         let mut next = known.after(update, me)?;
+        let cluster = next.cluster()?;
         self.save(&next).await?;
-        self.serve(&next).await;
+        self.serve(&next, cluster).await;
         self.delete(update, &mut next, instruction).await?;
         self.known.send_replace(Arc::new(next));
         self.broker.membership.set_applied(stamp);
@@ -108,7 +115,7 @@ impl Conductor {
     }
 
     /// Makes every partition what the view says: creates what is missing, configures the rest, serves nothing of strays.
-    async fn serve(&mut self, known: &Known) {
+    async fn serve(&mut self, known: &Known, cluster: ClusterId) {
         let Some(me) = self.broker.membership.number() else {
             return;
         };
@@ -121,14 +128,11 @@ impl Conductor {
             .filter(|(id, _)| self.broker.partitions.get(**id).is_none())
             .filter_map(|(id, _)| Some((*id, view.topics.get(&id.topic)?.clone())))
             .collect();
-        let cluster = view.cluster_id.parse().ok();
-        if let Some(cluster) = cluster {
-            stream::iter(missing)
-                .for_each_concurrent(CREATING_MAX, |(id, topic)| {
-                    self.create(id, cluster, topic.name, topic.config)
-                })
-                .await;
-        }
+        stream::iter(missing)
+            .for_each_concurrent(CREATING_MAX, |(id, topic)| {
+                self.create(id, cluster, topic.name, topic.config)
+            })
+            .await;
         for partition in self.broker.partitions.all() {
             self.place(&partition, known);
         }

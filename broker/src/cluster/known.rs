@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{Assignment, BrokerNumber, PartitionEpoch, TopicPartition};
+use taffrail_core::{Assignment, BrokerNumber, ClusterId, PartitionEpoch, TopicPartition};
 
 use super::view::{self, ClusterView};
 
@@ -61,6 +61,17 @@ impl Known {
         Ok(next)
     }
 
+    /// Whose metadata this is.
+    ///
+    /// # Errors
+    /// Nothing was heard yet, or what was heard is no id.
+    pub(crate) fn cluster(&self) -> Result<ClusterId, WireError> {
+        self.view
+            .cluster_id
+            .parse()
+            .map_err(|e| WireError::invalid(format!("cluster id {:?}: {e}", self.view.cluster_id)))
+    }
+
     /// May the replica be deleted by an order of `epoch`?
     pub(crate) fn allows_delete(&self, id: TopicPartition, epoch: PartitionEpoch) -> bool {
         self.seen
@@ -84,11 +95,15 @@ impl Known {
     }
 
     pub(crate) fn from_file(file: v1::BrokerMetadataFile) -> Result<Self, WireError> {
+        let missing = |what| WireError::invalid(format!("the {what} is missing"));
         let mut known = Self::default();
-        if let Some(last) = file.last {
-            known.view = known.view.after(&last)?;
-        }
-        known.view.stamp = file.stamp.unwrap_or_default().into();
+        let last = file.last.ok_or_else(|| missing("last update"))?;
+        known.view = known.view.after(&last)?;
+        known.view.stamp = file
+            .stamp
+            .ok_or_else(|| missing("controller stamp"))?
+            .into();
+        known.cluster()?;
         for seen in file.seen {
             let record = v1::PartitionRecord {
                 topic_id: seen.topic_id,
@@ -144,6 +159,7 @@ mod tests {
         };
         v1::MetadataUpdate {
             full: true,
+            cluster_id: "11111111-1111-4111-8111-111111111111".into(),
             partitions: vec![view::partition_record(ID, &assignment)],
             ..v1::MetadataUpdate::default()
         }
@@ -188,5 +204,21 @@ mod tests {
         let mut known = Known::default().after(&update(1, 5), ME).expect("valid");
         known.deleted(ID);
         assert_eq!(Known::from_file(known.to_file()), Ok(known));
+    }
+
+    #[test]
+    fn a_file_without_its_stamp_or_with_a_cluster_id_that_is_none_is_unreadable() {
+        let known = Known::default().after(&update(1, 5), ME).expect("valid");
+        let why = |damage: fn(&mut v1::BrokerMetadataFile)| {
+            let mut file = known.to_file();
+            damage(&mut file);
+            Known::from_file(file).expect_err("unreadable").message
+        };
+        assert!(why(|f| f.stamp = None).contains("controller stamp is missing"));
+        assert!(why(|f| f.last = None).contains("last update is missing"));
+        let of_no_cluster = |f: &mut v1::BrokerMetadataFile| {
+            f.last.as_mut().expect("there").cluster_id = "main".into();
+        };
+        assert!(why(of_no_cluster).contains("cluster id \"main\""));
     }
 }

@@ -295,3 +295,29 @@ async fn with_expiry(expire_interval_ms: u64) -> Fixture {
     };
     Fixture::in_environment(1, Environment::real(None), disk).await
 }
+
+#[tokio::test]
+async fn an_update_without_a_stamp_or_of_no_cluster_ends_the_session_and_changes_nothing() {
+    let fixture = Fixture::start(1).await;
+    let nonsense: [fn(&mut taffrail_api::v1::MetadataUpdate); 2] = [
+        |update| update.stamp = None,
+        |update| update.cluster_id = "main".into(),
+    ];
+    for change in nonsense {
+        let before = fixture.controller.registrations().len();
+        fixture.controller.say(|update| {
+            update.topics.clear();
+            update.partitions.clear();
+            change(update);
+        });
+        until("another registration", async || {
+            fixture.controller.registrations().len() > before
+        })
+        .await;
+        let mut client = fixture.client().await;
+        client
+            .produce(request(0, batch(&["a"])))
+            .await
+            .expect("served on");
+    }
+}

@@ -108,6 +108,14 @@ impl FakeController {
         self.tell(Vec::new());
     }
 
+    /// Tells every broker what is here, changed.
+    pub(crate) fn say(&self, change: impl FnOnce(&mut MetadataUpdate)) {
+        let mut state = self.state();
+        let mut update = state.next_update();
+        change(&mut update);
+        state.send(&update);
+    }
+
     /// The topic is no longer in the map.
     pub(crate) fn forget(&self, id: TopicId) {
         self.state().topics.remove(&id);
