@@ -1,16 +1,20 @@
 //! The port of `/metrics`, `/livez`, `/readyz` and `PUT /log-level`.
 
+mod listener;
+
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::State,
+    extract::{ConnectInfo, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+
+use self::listener::{BriefListener, Peer};
 
 use crate::{broker::Broker, error::BrokerError, metrics};
 
@@ -34,8 +38,9 @@ pub(crate) async fn serve(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readiness))
         .route("/log-level", put(set_log_level))
-        .with_state(Site { broker, registry });
-    axum::serve(listener, site)
+        .with_state(Site { broker, registry })
+        .into_make_service_with_connect_info::<Peer>();
+    axum::serve(BriefListener::new(listener), site)
         .with_graceful_shutdown(stopped.cancelled_owned())
         .await
         .map_err(|e| BrokerError::Serve(e.to_string()))
@@ -63,7 +68,19 @@ async fn readiness(State(site): State<Site>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn set_log_level(State(site): State<Site>, directives: String) -> (StatusCode, String) {
+/// Only for who is on this machine, or in this pod: `kubectl port-forward` comes from there too.
+async fn set_log_level(
+    State(site): State<Site>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    directives: String,
+) -> (StatusCode, String) {
+    if !peer.is_local() {
+        return (
+            StatusCode::FORBIDDEN,
+            "the log level changes only from the machine or pod itself; use kubectl port-forward\n"
+                .to_owned(),
+        );
+    }
     let Some(control) = &site.broker.environment.log_control else {
         return (
             StatusCode::NOT_IMPLEMENTED,

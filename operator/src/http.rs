@@ -1,10 +1,10 @@
 //! /metrics, /livez, /readyz and PUT /log-level.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{ConnectInfo, State},
     http::{StatusCode, header},
     response::IntoResponse,
     routing::{get, put},
@@ -26,7 +26,8 @@ pub(crate) struct Http {
 
 /// Serves until `stop` is cancelled.
 pub(crate) async fn serve(listener: TcpListener, http: Http, stop: CancellationToken) {
-    let served = axum::serve(listener, app(http)).with_graceful_shutdown(stop.cancelled_owned());
+    let app = app(http).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!(%error, "the HTTP server ended");
     }
@@ -63,7 +64,16 @@ async fn readyz(State(http): State<Http>) -> impl IntoResponse {
     }
 }
 
-async fn log_level(State(http): State<Http>, directive: String) -> impl IntoResponse {
+/// Only for who is in this pod: `kubectl port-forward` comes from there too.
+async fn log_level(
+    State(http): State<Http>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    directive: String,
+) -> impl IntoResponse {
+    if !peer.ip().to_canonical().is_loopback() {
+        let reason = "the log level changes only from the pod itself; use kubectl port-forward\n";
+        return (StatusCode::FORBIDDEN, reason.to_owned());
+    }
     match http.logs.set(directive.trim()) {
         Ok(()) => {
             tracing::info!(directive = directive.trim(), "log level changed");
@@ -78,13 +88,24 @@ async fn log_level(State(http): State<Http>, directive: String) -> impl IntoResp
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::Request};
+    use axum::{body::Body, extract::connect_info::MockConnectInfo, http::Request};
     use tower::ServiceExt as _;
 
     use super::*;
     use crate::{engines::Engines, metrics::Metrics};
 
     async fn answer(ready: bool, method: &str, path: &str, body: &str) -> (StatusCode, String) {
+        answer_to("127.0.0.1:5", ready, method, path, body).await
+    }
+
+    async fn answer_to(
+        peer: &str,
+        ready: bool,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> (StatusCode, String) {
+        let peer: SocketAddr = peer.parse().expect("an address");
         let (_ready, is_ready) = watch::channel(ready);
         let metrics = Metrics::default();
         metrics.reconciled("Topic", true);
@@ -95,7 +116,8 @@ mod tests {
         };
         let request = Request::builder().method(method).uri(path);
         let request = request.body(Body::from(body.to_owned())).expect("valid");
-        let Ok(response) = app(http).oneshot(request).await;
+        let app = app(http).layer(MockConnectInfo(peer));
+        let Ok(response) = app.oneshot(request).await;
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
             .await
@@ -124,6 +146,21 @@ mod tests {
                 .0,
             StatusCode::OK
         );
+    }
+
+    #[tokio::test]
+    async fn the_log_level_changes_only_from_the_pod_itself() {
+        for (peer, status) in [
+            ("10.0.0.7:5", StatusCode::FORBIDDEN),
+            ("[::ffff:10.0.0.7]:5", StatusCode::FORBIDDEN),
+            ("[::1]:5", StatusCode::OK),
+            ("[::ffff:127.0.0.1]:5", StatusCode::OK),
+        ] {
+            let (got, said) = answer_to(peer, true, "PUT", "/log-level", "info").await;
+            assert_eq!(got, status, "{peer}: {said}");
+        }
+        let probe = answer_to("10.0.0.7:5", true, "GET", "/livez", "").await;
+        assert_eq!(probe.0, StatusCode::OK);
     }
 
     #[tokio::test]

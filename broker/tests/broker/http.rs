@@ -27,7 +27,10 @@ use crate::{
 
 /// Status line and body of one HTTP/1.1 exchange.
 async fn ask(broker: &taffrail_broker::RunningBroker, head: &str, body: &str) -> (String, String) {
-    let address = broker.http_addr().expect("listens");
+    ask_at(broker.http_addr().expect("listens"), head, body).await
+}
+
+async fn ask_at(address: std::net::SocketAddr, head: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.expect("connects");
     let text = format!(
         "{head} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -116,6 +119,62 @@ async fn the_log_level_changes_only_where_there_is_one() {
     let fixture = Fixture::start(1).await;
     let (status, _) = ask(&fixture.broker, "PUT /log-level", "debug").await;
     assert!(status.contains("501"), "{status}");
+}
+
+/// An address of this machine that is not loopback, as a scraper would come from. None: the machine has no network.
+async fn outer_address() -> Option<std::net::IpAddr> {
+    // Nothing is sent: the kernel only looks for a route.
+    let socket = tokio::net::UdpSocket::bind("0.0.0.0:0").await.ok()?;
+    socket.connect("192.0.2.1:9").await.ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback()).then_some(ip)
+}
+
+#[tokio::test]
+async fn the_log_level_changes_only_from_the_machine_itself() {
+    let controller = FakeController::start().await;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let everywhere = taffrail_broker::BrokerConfig {
+        http_listen: Some("0.0.0.0:0".parse().expect("address")),
+        ..config(&dir, &controller)
+    };
+    let broker = start_with(everywhere, Environment::real(None))
+        .await
+        .expect("starts");
+    let port = broker.http_addr().expect("listens").port();
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    // This process has no level to change, and says so to whoever may ask.
+    let (status, _) = ask_at(local, "PUT /log-level", "debug").await;
+    assert!(status.contains("501"), "{status}");
+    let Some(outer) = outer_address().await else {
+        return;
+    };
+    let (status, said) = ask_at((outer, port).into(), "PUT /log-level", "debug").await;
+    assert!(status.contains("403"), "{status}");
+    assert!(said.contains("port-forward"), "{said}");
+    let (status, _) = ask_at((outer, port).into(), "GET /livez", "").await;
+    assert!(status.contains("200"), "{status}");
+}
+
+#[tokio::test]
+async fn silent_connections_keep_no_probe_from_its_answer() {
+    let fixture = Fixture::start(1).await;
+    let address = fixture.broker.http_addr().expect("listens");
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(address).await.expect("connects"));
+    }
+    for _ in 0..3 {
+        assert!(
+            ask(&fixture.broker, "GET /livez", "")
+                .await
+                .0
+                .contains("200")
+        );
+    }
+    let mut heard = Vec::new();
+    // Closed or reset: the oldest made way.
+    let _ = within("the end", silent[0].read_to_end(&mut heard)).await;
 }
 
 #[tokio::test]
