@@ -10,7 +10,7 @@ use taffrail_api::{
     v1::{self, broker_client::BrokerClient},
 };
 use taffrail_core::{ErrorCode, Offset, PartitionIndex};
-use tokio::time::timeout;
+use tokio::{sync::watch, task::AbortHandle, time::timeout};
 use tonic::{Status, metadata::MetadataValue};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     connections::Connections,
     consumer::{Consumer, Start},
     error::ClientError,
-    metadata::{Leader, Metadata, MetadataCache, Topic},
+    metadata::{Leader, Metadata, MetadataCache, Topic, follow},
     producer::Producer,
 };
 
@@ -33,22 +33,37 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     config: ClientConfig,
-    connections: Connections,
-    metadata: MetadataCache,
+    connections: Arc<Connections>,
+    metadata: Arc<MetadataCache>,
+    follower: AbortHandle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
 }
 
 impl Client {
-    /// Reaches one of the bootstrap addresses and learns about the cluster.
+    /// Reaches one of the bootstrap addresses and learns about the cluster. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// None of them answers.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let connections = Connections::new(config.bootstrap.clone());
+        let connections = Arc::new(Connections::new(config.bootstrap.clone()));
+        let metadata = Arc::new(MetadataCache::default());
+        // Slower than requests are tried again: following is no hurry, and all clients of a broker lose it at once.
+        let backoff = Backoff {
+            min: config.backoff_min * 10,
+            max: config.backoff_max * 15,
+        };
+        let follow = follow(Arc::clone(&metadata), Arc::clone(&connections), backoff);
         let client = Self {
             inner: Arc::new(Inner {
                 config,
                 connections,
-                metadata: MetadataCache::default(),
+                metadata,
+                follower: tokio::spawn(follow).abort_handle(),
             }),
         };
         client.refresh(&[]).await?;
@@ -61,6 +76,11 @@ impl Client {
     /// No broker answers.
     pub async fn metadata(&self, topics: &[String]) -> Result<Arc<Metadata>, ClientError> {
         self.refresh(topics).await
+    }
+
+    /// What is known without asking. Topics that are produced to or consumed from are followed: they are as new as the broker's own view.
+    pub fn known(&self) -> Arc<Metadata> {
+        self.inner.metadata.current()
     }
 
     /// Topics, partitions, brokers.
@@ -214,6 +234,7 @@ impl Client {
     /// The topic, waited for a moment if it is not there.
     pub(crate) async fn topic(&self, name: &str) -> Result<Arc<Topic>, ClientError> {
         if let Some(topic) = self.known().topic(name) {
+            self.inner.metadata.use_topic(name);
             return Ok(Arc::clone(topic));
         }
         let deadline = Instant::now() + self.config().unknown_topic_wait;
@@ -221,6 +242,7 @@ impl Client {
         loop {
             let metadata = self.refresh(&[name.to_owned()]).await?;
             if let Some(topic) = metadata.topic(name) {
+                self.inner.metadata.use_topic(name);
                 return Ok(Arc::clone(topic));
             }
             attempts += 1;
@@ -266,9 +288,8 @@ impl Client {
         }
     }
 
-    /// What is known without asking.
-    pub(crate) fn known(&self) -> Arc<Metadata> {
-        self.inner.metadata.current()
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Metadata>> {
+        self.inner.metadata.changes()
     }
 
     pub(crate) fn config(&self) -> &ClientConfig {

@@ -1,6 +1,7 @@
 //! What the client knows of topics, leaders and addresses.
 
 mod cache;
+mod follow;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,6 +12,7 @@ use taffrail_core::{
 };
 
 pub(crate) use cache::MetadataCache;
+pub(crate) use follow::follow;
 
 /// One view of the cluster. Immutable; a newer one replaces it.
 #[derive(Debug, Clone, Default)]

@@ -1,29 +1,64 @@
 //! The newest view, and how it is renewed.
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use taffrail_api::v1::{self, broker_client::BrokerClient};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use tonic::{Status, transport::Channel};
 
 use super::Metadata;
 use crate::{connections::Connections, error::ClientError};
 
 /// A broker answers from memory; one that takes longer hangs, and the next one is asked.
-const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Topics that are followed at most. Whoever uses more asks for the others when a request fails.
+const USED_MAX: usize = 1_000;
 
 /// Shared by everything that one client makes.
 #[derive(Debug, Default)]
 pub(crate) struct MetadataCache {
-    current: RwLock<Arc<Metadata>>,
+    current: watch::Sender<Arc<Metadata>>,
+    /// Topics that are produced to or consumed from.
+    used: watch::Sender<BTreeSet<String>>,
 }
 
 impl MetadataCache {
     pub(crate) fn current(&self) -> Arc<Metadata> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Says when there is a newer view.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Metadata>> {
+        self.current.subscribe()
+    }
+
+    /// The topic is followed from now on.
+    pub(crate) fn use_topic(&self, name: &str) {
+        if !self.used.borrow().contains(name) {
+            self.used
+                .send_if_modified(|used| used.len() < USED_MAX && used.insert(name.to_owned()));
+        }
+    }
+
+    pub(super) fn used(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.used.subscribe()
+    }
+
+    /// Of all brokers that are known.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        let known = self.current.borrow();
+        known.brokers.values().map(|b| b.address.clone()).collect()
+    }
+
+    /// The view after an answer.
+    pub(super) fn take_in(&self, answer: v1::Metadata) -> Arc<Metadata> {
+        self.current.send_modify(|current| {
+            let mut next = Metadata::clone(current);
+            next.merge(answer);
+            *current = Arc::new(next);
+        });
+        self.current()
     }
 
     /// Asks a broker for `topics` (empty: all) and takes the answer in.
@@ -32,19 +67,13 @@ impl MetadataCache {
         connections: &Connections,
         topics: &[String],
     ) -> Result<Arc<Metadata>, ClientError> {
-        let known = self.current();
-        let others = known.brokers.values().map(|b| b.address.clone());
         let request = v1::GetMetadataRequest {
             topics: topics.to_vec(),
         };
         let answer = connections
-            .any_broker(others.collect(), |channel| ask(channel, request.clone()))
+            .any_broker(self.addresses(), |channel| ask(channel, request.clone()))
             .await?;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Metadata::clone(&current);
-        next.merge(answer);
-        *current = Arc::new(next);
-        Ok(Arc::clone(&current))
+        Ok(self.take_in(answer))
     }
 }
 

@@ -19,7 +19,10 @@ use super::{
     partition::PartitionQueue,
     topic::TopicQueues,
 };
-use crate::{client::no_leader, metadata::Leader};
+use crate::{
+    client::no_leader,
+    metadata::{Leader, Metadata},
+};
 
 /// How often timeouts are looked at while records are under way.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,6 +40,7 @@ pub(super) async fn run(core: Arc<Core>) {
         tasks: JoinSet::new(),
         refreshed: Instant::now(),
     };
+    let mut changes = coordinator.core.client.changes();
     loop {
         let again = coordinator.round().await;
         let core = &coordinator.core;
@@ -52,9 +56,22 @@ pub(super) async fn run(core: Arc<Core>) {
         let pause = until_again.map_or(pause, |until| until.min(pause));
         tokio::select! {
             () = core.shared.work.notified() => {}
+            // Its sender is the client's, which lives as long as this.
+            Ok(()) = changes.changed() => {
+                let known = Arc::clone(&changes.borrow_and_update());
+                update(&coordinator.core.topics(), &known);
+            }
             () = sleep(pause) => {}
         }
         while coordinator.tasks.try_join_next().is_some() {}
+    }
+}
+
+fn update(topics: &[Arc<TopicQueues>], known: &Metadata) {
+    for topic in topics {
+        if let Some(known) = known.topic(&topic.name) {
+            topic.update(known);
+        }
     }
 }
 
@@ -138,11 +155,7 @@ impl Coordinator {
         let refresh = self.core.client.refresh(&names);
         let failure = match timeout(REFRESH_TIMEOUT, refresh).await {
             Ok(Ok(metadata)) => {
-                for topic in topics {
-                    if let Some(known) = metadata.topic(&topic.name) {
-                        topic.update(known);
-                    }
-                }
+                update(topics, &metadata);
                 return None;
             }
             Ok(Err(error)) => WireError::new(error.code(), error.to_string()),

@@ -11,7 +11,10 @@ use taffrail_api::{transport, v1};
 use taffrail_client::{Client, ClientConfig, ErrorCode, Offset};
 use taffrail_core::LeaderEpoch;
 use taffrail_record::{BatchHeader, records, split, stamp, verify};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::{cut::Forwarder, service::FakeBroker};
@@ -35,6 +38,8 @@ pub(crate) enum Fault {
 pub(crate) struct Cluster {
     pub(crate) state: Mutex<State>,
     pub(crate) appended: Notify,
+    /// Metadata changed.
+    pub(crate) changed: watch::Sender<()>,
 }
 
 pub(crate) struct State {
@@ -45,6 +50,12 @@ pub(crate) struct State {
     /// Produce requests that came through another broker than the leader.
     pub(crate) routed: usize,
     pub(crate) sequence: u64,
+    /// Calls to GetMetadata.
+    pub(crate) asked: usize,
+    /// Calls to WatchMetadata.
+    pub(crate) watched: usize,
+    /// Calls to WatchMetadata are refused.
+    pub(crate) unwatchable: bool,
     forwarders: Vec<Forwarder>,
 }
 
@@ -100,9 +111,13 @@ impl Cluster {
                 advertised: Vec::new(),
                 routed: 0,
                 sequence: 0,
+                asked: 0,
+                watched: 0,
+                unwatchable: false,
                 forwarders: Vec::new(),
             }),
             appended: Notify::new(),
+            changed: watch::Sender::default(),
         });
         for number in 0..brokers {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -138,6 +153,15 @@ impl Cluster {
         state.sequence += 1;
         state.partitions[partition].leader = to;
         state.partitions[partition].epoch += 1;
+        self.changed.send_replace(());
+    }
+
+    /// Broker 0 leads it.
+    pub(crate) fn add_partition(&self) {
+        let mut state = self.state();
+        state.sequence += 1;
+        state.partitions.push(Partition::default());
+        self.changed.send_replace(());
     }
 
     /// Breaks every connection to a broker; new ones are accepted.

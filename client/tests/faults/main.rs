@@ -3,5 +3,6 @@
 mod cluster;
 mod consuming;
 mod cut;
+mod following;
 mod producing;
 mod service;

@@ -47,14 +47,34 @@ impl Broker for FakeBroker {
         request: Request<v1::GetMetadataRequest>,
     ) -> Result<Response<v1::Metadata>, Status> {
         let asked = request.into_inner().topics;
+        self.cluster.state().asked += 1;
         Ok(Response::new(self.cluster.metadata(&asked)))
     }
 
     async fn watch_metadata(
         &self,
-        _request: Request<v1::GetMetadataRequest>,
+        request: Request<v1::GetMetadataRequest>,
     ) -> Result<Response<Self::WatchMetadataStream>, Status> {
-        Err(Status::unimplemented("not used by these tests"))
+        let asked = request.into_inner().topics;
+        let mut state = self.cluster.state();
+        state.watched += 1;
+        if state.unwatchable {
+            return Err(Status::unavailable("refused by the fake broker"));
+        }
+        drop(state);
+        let (answers, receiver) = mpsc::unbounded_channel();
+        let cluster = Arc::clone(&self.cluster);
+        tokio::spawn(async move {
+            let mut changed = cluster.changed.subscribe();
+            while answers.send(Ok(cluster.metadata(&asked))).is_ok() {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(
+            receiver,
+        ))))
     }
 
     async fn produce(
