@@ -3,6 +3,7 @@
 //! ```text
 //! server       accept, limit, serve, drain
 //! intake       room for calls and messages on their way in
+//! foreign      errors that tonic makes, with our codes
 //! service      taffrail.v1.Broker: Produce and Fetch without copies, the rest with the usual codec
 //! produce      batches in, acknowledgements out
 //! fetch        long polls
@@ -14,6 +15,7 @@
 
 mod admin;
 mod fetch;
+mod foreign;
 mod gateway;
 mod intake;
 mod metadata;

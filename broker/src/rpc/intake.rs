@@ -29,6 +29,7 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use self::body::CountedBody;
+use super::foreign;
 use crate::{config::Limits, metrics::Metrics};
 
 /// Calls that each connection may have without asking.
@@ -277,7 +278,7 @@ where
         });
         let answered = self.inner.call(request);
         Box::pin(async move {
-            let response = answered.await?;
+            let response = foreign::named(answered.await?);
             if kind == Kind::Unary {
                 rooms.give_back();
             }

@@ -285,9 +285,18 @@ async fn raw(fixture: &Fixture, path: &'static str, body: &'static [u8]) -> Stat
 }
 
 #[tokio::test]
-async fn malformed_protobuf_ends_the_stream_with_a_code() {
+async fn malformed_protobuf_ends_every_call_with_a_code() {
     let fixture = Fixture::start(1).await;
-    for path in ["/taffrail.v1.Broker/Produce", "/taffrail.v1.Broker/Fetch"] {
+    for path in [
+        "/taffrail.v1.Broker/Produce",
+        "/taffrail.v1.Broker/Fetch",
+        "/taffrail.v1.Broker/GetMetadata",
+        "/taffrail.v1.Broker/WatchMetadata",
+        "/taffrail.v1.Broker/ListOffsets",
+        "/taffrail.v1.Gateway/Publish",
+        "/taffrail.v1.Gateway/Subscribe",
+        "/taffrail.v1.Admin/ApplyTopic",
+    ] {
         let status = raw(&fixture, path, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff]).await;
         let error = from_status(&status);
         assert_eq!(error.code, ErrorCode::InvalidRequest, "{path}");
