@@ -1,6 +1,10 @@
 //! Log lines as text or JSON, with a level that can change at run time.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    io::{IsTerminal as _, stderr},
+    sync::Arc,
+};
 
 use clap::ValueEnum;
 use tracing_subscriber::{
@@ -44,7 +48,10 @@ impl fmt::Debug for LogControl {
 /// The directives make no sense, or logging was set up already.
 pub fn init(format: LogFormat, directives: &str) -> Result<LogControl, String> {
     let (filter, handle) = reload::Layer::new(parse(directives)?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for people: a file or a log collector would keep their codes.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),

@@ -43,6 +43,7 @@ enum What {
 #[derive(Args, Debug)]
 struct ProduceBench {
     /// Into which topic; it must exist
+    #[arg(value_parser = connect::topic_name)]
     topic: String,
     /// How many records
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -70,6 +71,7 @@ struct ProduceBench {
 #[derive(Args, Debug)]
 struct ConsumeBench {
     /// From which topic
+    #[arg(value_parser = connect::topic_name)]
     topic: String,
     /// How many records
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     fmt::Write as _,
     path::PathBuf,
     sync::Arc,
@@ -56,10 +57,16 @@ pub(crate) async fn admin_at(address: &str) -> Outcome<Admin> {
     Ok(Admin(client_at(address).await?.admin()))
 }
 
-/// Topics as kubectl names them too: `topic/flights` is `flights`.
+/// A topic as kubectl names it too: `topic/flights` is `flights`.
+pub(crate) fn topic_name(argument: &str) -> Result<String, Infallible> {
+    let name = argument.strip_prefix("topic/").unwrap_or(argument);
+    Ok(name.to_owned())
+}
+
+/// The same for several.
 pub(crate) fn topic_names(arguments: &[String]) -> Vec<String> {
-    let plain = |name: &String| name.strip_prefix("topic/").unwrap_or(name).to_owned();
-    arguments.iter().map(plain).collect()
+    let names = arguments.iter().map(|argument| topic_name(argument));
+    names.flatten().collect()
 }
 
 /// ` -f FILE` for each file.

@@ -44,6 +44,7 @@ pub(crate) enum RecordOutput {
   taffrail consume flights --from latest --follow")]
 pub(crate) struct ConsumeArgs {
     /// Of which topic
+    #[arg(value_parser = connect::topic_name)]
     topic: String,
     /// Where to start: earliest, latest, an offset, or a time
     #[arg(

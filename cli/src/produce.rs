@@ -48,6 +48,7 @@ impl From<AcksArg> for Acks {
   taffrail produce flights examples/flights-2013-01.csv.gz --key-field tailnum --timestamp-field time_hour")]
 pub(crate) struct ProduceArgs {
     /// Into which topic
+    #[arg(value_parser = connect::topic_name)]
     topic: String,
     /// The data, unpacked if the name ends in .gz; - is standard input
     #[arg(default_value = "-")]

@@ -114,10 +114,10 @@ fn an_offset_out_of_range_says_what_is_in_range() {
 fn lines_of_standard_input_become_records() {
     let dev = Dev::start(&["-f", &example("topic.yaml")]);
     dev.ok_with(
-        &["produce", "flights", "-", "--acks", "leader"],
+        &["produce", "topic/flights", "-", "--acks", "leader"],
         b"one\ntwo\n",
     );
-    let out = dev.ok(&["consume", "flights", "--from", "earliest", "-o", "raw"]);
+    let out = dev.ok(&["consume", "topic/flights", "--from", "earliest", "-o", "raw"]);
     let mut lines: Vec<&str> = out.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["one", "two"]);

@@ -57,6 +57,8 @@ fn the_log_level_changes_while_it_runs() {
         dev.taffrail(&["get", "topics"]).expect_success();
         dev.said().contains("DEBUG").then_some(())
     });
+    let coloured = dev.said().contains('\u{1b}');
+    assert!(!coloured, "a log in a file has no codes of a terminal");
 }
 
 #[test]
