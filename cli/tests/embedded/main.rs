@@ -117,7 +117,14 @@ fn lines_of_standard_input_become_records() {
         &["produce", "topic/flights", "-", "--acks", "leader"],
         b"one\ntwo\n",
     );
-    let out = dev.ok(&["consume", "topic/flights", "--from", "earliest", "-o", "raw"]);
+    let out = dev.ok(&[
+        "consume",
+        "topic/flights",
+        "--from",
+        "earliest",
+        "-o",
+        "raw",
+    ]);
     let mut lines: Vec<&str> = out.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["one", "two"]);
