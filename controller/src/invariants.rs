@@ -34,7 +34,7 @@ pub(crate) const EPOCHS_ARE_MONOTONE: &str = "epochs are monotone per partition"
 pub(crate) const A_LEADER_EPOCH_HAS_ONE_OWNER: &str = "a leader epoch has one owner";
 /// The in-sync set is a part of the replicas and not empty; the leader is in it.
 pub(crate) const RECORDS_ARE_WHOLE: &str = "isr is in replicas, the leader in isr";
-/// Of the topics with one name, one at most is active.
+/// Of the topics with one name, one at most is active or closing.
 pub(crate) const A_NAME_HAS_ONE_ACTIVE_TOPIC: &str = "a topic name has one active id";
 /// A topic leaves the root only as a tombstone, a record only with its topic.
 pub(crate) const NOTHING_VANISHES_BY_ITSELF: &str = "nothing is deleted because an object vanished";
@@ -123,7 +123,7 @@ fn topics(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
 
 fn one_active(root: &Root) -> Result<(), Broken> {
     let mut names = BTreeSet::new();
-    for topic in root.topics.values().filter(|topic| topic.is_active()) {
+    for topic in root.topics.values().filter(|topic| topic.is_served()) {
         ensure(
             A_NAME_HAS_ONE_ACTIVE_TOPIC,
             names.insert(&topic.name),

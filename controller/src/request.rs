@@ -51,6 +51,8 @@ pub enum Deleted {
     Gone,
     /// It is no longer served; its data stays on the brokers and can be adopted.
     Retained,
+    /// The same, though it was to be deleted if empty: a record is left, or a broker cannot say that there is none.
+    NotEmpty,
     /// Its data is being deleted. Ask again to know when it is done.
     Deleting {
         /// Replicas that have not confirmed yet.
@@ -61,7 +63,7 @@ pub enum Deleted {
 impl Deleted {
     /// Is the data going, or gone, as opposed to retained?
     pub const fn data_deleted(self) -> bool {
-        !matches!(self, Self::Retained)
+        !matches!(self, Self::Retained | Self::NotEmpty)
     }
 }
 

@@ -4,6 +4,7 @@
 //! metadata, whose changed objects are put in an order of which every beginning recovers. Only when all puts are answered is anybody told.
 //! A put that failed, or may have failed, throws the draft away: the store is read again and the same requests are decided anew.
 
+mod closing;
 pub(crate) mod cluster;
 mod decide;
 mod doubt;
@@ -25,7 +26,7 @@ mod tests;
 use std::{collections::VecDeque, mem};
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{BrokerNumber, ClusterId, ControllerStamp, TopicDefaults};
+use taffrail_core::{BrokerNumber, ClusterId, ControllerStamp, TopicDefaults, TopicId};
 
 use crate::{
     request::{Applied, ApplyError, Deleted, Request},
@@ -202,6 +203,8 @@ enum Work {
 #[derive(Debug)]
 enum Outcome {
     Answer(RequestId, Answer),
+    /// The request is decided anew once this topic has closed.
+    Waits(TopicId, RequestId, Request),
     Admitted(SessionId, Admitted),
     Refused(SessionId, WireError),
 }
@@ -223,6 +226,8 @@ pub(crate) struct Machine {
     cluster: Option<Cluster>,
     live: Live,
     queue: VecDeque<Work>,
+    /// Requests about topics that are closing.
+    waiting: Vec<(TopicId, RequestId, Request)>,
     /// Tombstones or placements may have become possible.
     has_chores: bool,
     /// The picture changed.
@@ -245,6 +250,7 @@ impl Machine {
             cluster: None,
             live: Live::default(),
             queue: VecDeque::new(),
+            waiting: Vec::new(),
             has_chores: false,
             is_stale: false,
             now_ms: 0,
@@ -276,6 +282,7 @@ impl Machine {
             Event::Heartbeat(id, heartbeat) => {
                 self.is_stale |= self.live.heard(id, *heartbeat, self.now_ms);
                 self.judge();
+                self.look_for_chores();
             }
             Event::DeleteDone(id, done) => self.delete_done(id, &done),
             Event::SessionClosed(id) => self.session_closed(id),

@@ -38,18 +38,12 @@ impl Events {
     where
         K: Resource<DynamicType = ()>,
     {
-        let reference = object.object_ref(&());
         for condition in turned(before, after) {
             let type_ = if condition.status == "True" {
                 EventType::Normal
             } else {
                 EventType::Warning
             };
-            let labels = WriteLabels {
-                kind: "Event",
-                reason: "condition",
-            };
-            self.metrics.writes.get_or_create(&labels).inc();
             let event = Event {
                 type_,
                 reason: condition.reason.clone(),
@@ -57,11 +51,39 @@ impl Events {
                 action: format!("Set{}", condition.type_),
                 secondary: None,
             };
-            match timeout(API_TIMEOUT, self.recorder.publish(&event, &reference)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "cannot write an event"),
-                Err(_) => tracing::warn!("cannot write an event in time"),
-            }
+            self.publish(object, &event, "condition").await;
+        }
+    }
+
+    /// Something that a person may have to act on, and no condition says: its resource is about to go.
+    pub(crate) async fn warn<K>(&self, object: &K, reason: &'static str, note: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: reason.to_owned(),
+            note: Some(note.to_owned()),
+            action: "Delete".to_owned(),
+            secondary: None,
+        };
+        self.publish(object, &event, "deletion").await;
+    }
+
+    async fn publish<K>(&self, object: &K, event: &Event, reason: &'static str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let kind = "Event";
+        self.metrics
+            .writes
+            .get_or_create(&WriteLabels { kind, reason })
+            .inc();
+        let reference = object.object_ref(&());
+        match timeout(API_TIMEOUT, self.recorder.publish(event, &reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot write an event"),
+            Err(_) => tracing::warn!("cannot write an event in time"),
         }
     }
 }

@@ -96,7 +96,12 @@ async fn retain_vanished_topics(
                 continue;
             }
             match delete(&handle, &topic.name, DeletionPolicy::Retain).await {
-                Ok(Deleted::Gone | Deleted::Retained | Deleted::Deleting { .. }) => {
+                Ok(
+                    Deleted::Gone
+                    | Deleted::Retained
+                    | Deleted::NotEmpty
+                    | Deleted::Deleting { .. },
+                ) => {
                     context.owners.forget(&key, &topic.name);
                     tracing::info!(cluster = %key, topic = topic.name, "topic has no resource any more; its data stays");
                 }

@@ -133,8 +133,23 @@ impl Conductor {
                 self.create(id, cluster, topic.name, topic.config)
             })
             .await;
-        for partition in self.broker.partitions.all() {
+        let partitions = self.broker.partitions.all();
+        self.fence(&partitions, known).await;
+        for partition in partitions {
             self.place(&partition, known);
+        }
+    }
+
+    /// Sees to it that logs have stopped growing under epochs that are over before anybody hears of the new ones: a report under an epoch says
+    /// where the log ended when it began.
+    async fn fence(&self, partitions: &[Arc<Partition>], known: &Known) {
+        let epochs = partitions.iter().filter_map(|partition| {
+            let next = standing_of(&self.broker, partition.id, known).leader_epoch;
+            (partition.standing().leader_epoch < next).then_some((partition.id, next))
+        });
+        let epochs: Vec<_> = epochs.collect();
+        if !epochs.is_empty() {
+            self.broker.disk.fence(epochs).await;
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use taffrail_api::WireError;
-use taffrail_core::{Durability, ErrorCode, TopicPartition};
+use taffrail_core::{Durability, ErrorCode, LeaderEpoch, TopicPartition};
 use taffrail_log::{LogConfig, LogError, PartitionLog};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,10 @@ pub(super) enum Command {
         id: TopicPartition,
         config: LogConfig,
         durability: Durability,
+    },
+    Fence {
+        epochs: Vec<(TopicPartition, LeaderEpoch)>,
+        reply: oneshot::Sender<()>,
     },
     Delete {
         id: TopicPartition,
@@ -134,6 +138,14 @@ impl DiskHandle {
             config,
             durability,
         });
+    }
+
+    /// On return nothing is written any more that was accepted under an older epoch, and the partitions say where their logs end.
+    pub(crate) async fn fence(&self, epochs: Vec<(TopicPartition, LeaderEpoch)>) {
+        let (reply, done) = oneshot::channel();
+        self.tell(Command::Fence { epochs, reply });
+        // An error means that the broker stops: nothing is written any more at all.
+        let _ = done.await;
     }
 
     /// Removes a log's files. No error if the writer does not know it.

@@ -131,6 +131,15 @@ impl Writer {
                     log.configure(config, durability);
                 }
             }
+            Command::Fence { epochs, reply } => {
+                for (id, epoch) in epochs {
+                    if let Some(log) = self.logs.get_mut(&id) {
+                        log.fence(epoch);
+                    }
+                }
+                // The one who asked may have stopped waiting.
+                let _ = reply.send(());
+            }
             Command::Delete { id, reply } => {
                 let deleted = self
                     .logs

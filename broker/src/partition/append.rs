@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use taffrail_api::{WireError, convert, v1::ProduceAck};
-use taffrail_core::{Durability, ErrorCode, Offset};
+use taffrail_core::{Durability, ErrorCode, LeaderEpoch, Offset};
 use taffrail_log::{LogConfig, LogError, PartitionLog};
 use taffrail_record::BatchHeader;
 
@@ -45,6 +45,8 @@ pub(crate) struct OwnedLog {
     pub(crate) partition: Arc<Partition>,
     log: PartitionLog,
     durability: Durability,
+    /// What was accepted under an older epoch is not written.
+    epoch_min: LeaderEpoch,
     incoming: Vec<Append>,
     waiting: Vec<Waiting>,
     syncing: bool,
@@ -74,6 +76,7 @@ impl OwnedLog {
             partition,
             log,
             durability,
+            epoch_min: LeaderEpoch(0),
             incoming: Vec::new(),
             waiting: Vec::new(),
             syncing: false,
@@ -82,6 +85,31 @@ impl OwnedLog {
         };
         owned.publish();
         owned
+    }
+
+    /// From here on the log grows under `epoch` and later ones only. What is queued under an older one is refused.
+    pub(crate) fn fence(&mut self, epoch: LeaderEpoch) {
+        self.epoch_min = self.epoch_min.max(epoch);
+    }
+
+    /// A request that may be written, or why not: it was found wrong, one before it in its chain has failed, or its epoch is over.
+    fn admit(&self, append: Append) -> Result<(Verified, Responder), (WireError, Responder)> {
+        let Append {
+            content, responder, ..
+        } = append;
+        match responder.broken_chain().map_or(content, Err) {
+            Ok(content) if content.epoch < self.epoch_min => {
+                let (theirs, ours) = (content.epoch, self.epoch_min);
+                let label = self.partition.label();
+                let message = format!(
+                    "{label}: leader epoch {theirs} is over, it is {ours} now; refresh the metadata"
+                );
+                let error = WireError::new(ErrorCode::StaleLeaderEpoch, message);
+                Err((error, responder))
+            }
+            Ok(content) => Ok((content, responder)),
+            Err(error) => Err((error, responder)),
+        }
     }
 
     pub(crate) const fn durability(&self) -> Durability {
@@ -100,7 +128,7 @@ impl OwnedLog {
         let mut queue = std::mem::take(&mut self.incoming).into_iter().peekable();
         while let Some(first) = queue.next() {
             let mut group = Group::default();
-            match admit(first) {
+            match self.admit(first) {
                 Ok((content, responder)) => group.add(content, responder),
                 Err((error, responder)) => {
                     self.refuse([responder], &error);
@@ -111,7 +139,7 @@ impl OwnedLog {
             while broken.is_none()
                 && let Some(next) = queue.next_if(|next| group.takes(next))
             {
-                match admit(next) {
+                match self.admit(next) {
                     Ok((content, responder)) => group.add(content, responder),
                     // Its chain broke since it was looked at.
                     Err(refused) => broken = Some(refused),
@@ -349,24 +377,13 @@ impl OwnedLog {
     }
 }
 
-/// A request that may be written, or why not: it was found wrong, or one before it in its chain has failed.
-fn admit(append: Append) -> Result<(Verified, Responder), (WireError, Responder)> {
-    let Append {
-        content, responder, ..
-    } = append;
-    match responder.broken_chain().map_or(content, Err) {
-        Ok(content) => Ok((content, responder)),
-        Err(error) => Err((error, responder)),
-    }
-}
-
 /// Requests that become one append.
 #[derive(Debug, Default)]
 struct Group {
     batches: Vec<Bytes>,
     headers: Vec<BatchHeader>,
     bytes: usize,
-    epoch: Option<taffrail_core::LeaderEpoch>,
+    epoch: Option<LeaderEpoch>,
     requests: Vec<(Responder, u64)>,
 }
 
@@ -389,7 +406,10 @@ impl Group {
         self.headers.append(&mut content.headers);
     }
 
-    fn epoch(&self) -> taffrail_core::LeaderEpoch {
+    fn epoch(&self) -> LeaderEpoch {
         self.epoch.unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

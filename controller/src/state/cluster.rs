@@ -67,6 +67,8 @@ pub(crate) struct Topic {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TopicState {
     Active,
+    /// It ends with its data if there is none, which is being found out. Still the brokers', under raised epochs and led by nobody.
+    Closing,
     /// Kept on the brokers. The one that ended last is adopted first.
     Retained {
         ended: u64,
@@ -113,10 +115,15 @@ impl Topic {
         self.state == TopicState::Active
     }
 
+    /// Do brokers have it among their topics?
+    pub(crate) fn is_served(&self) -> bool {
+        matches!(self.state, TopicState::Active | TopicState::Closing)
+    }
+
     pub(crate) fn pending_deletes(&self) -> &[PendingDelete] {
         match &self.state {
             TopicState::Deleting { pending } => pending,
-            TopicState::Active | TopicState::Retained { .. } => &[],
+            TopicState::Active | TopicState::Closing | TopicState::Retained { .. } => &[],
         }
     }
 
@@ -142,6 +149,10 @@ impl Cluster {
 
     pub(crate) fn active_topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.root.value.topics.values().filter(|t| t.is_active())
+    }
+
+    pub(crate) fn served_topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.root.value.topics.values().filter(|t| t.is_served())
     }
 
     pub(crate) fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {

@@ -8,7 +8,7 @@ use taffrail_api::v1::{
 use taffrail_core::BrokerNumber;
 
 use super::{
-    Answer, Effect, Io, Machine, Note, Outcome, RequestId, SessionId, Step, Work,
+    Answer, Effect, Io, Machine, Note, Outcome, RequestId, SessionId, Step, Work, closing,
     cluster::Cluster,
     draft::Draft,
     live::Liveness,
@@ -33,6 +33,7 @@ impl Machine {
                 .iter()
                 .filter_map(|work| self.decide_one(&mut draft, work));
             let outcomes = outcomes.collect();
+            closing::advance(&mut draft, &self.live);
             topics::finish_deletes(&mut draft, &self.live);
             if self.is_settled() {
                 place::place_waiting(&mut draft, &self.live);
@@ -53,6 +54,7 @@ impl Machine {
     }
 
     fn decide_request(&self, draft: &mut Draft, id: RequestId, request: &Request) -> Outcome {
+        let waits = |topic| Outcome::Waits(topic, id, request.clone());
         let answer = match request {
             Request::Apply {
                 name,
@@ -61,6 +63,9 @@ impl Machine {
                 wanted_id,
                 new_id,
             } => {
+                if let Some(closing) = closing::named(&draft.cluster, name) {
+                    return waits(closing);
+                }
                 let mut rehearsal = dry_run.then(|| draft.clone());
                 let draft = rehearsal.as_mut().unwrap_or(draft);
                 let defaults = &self.settings.defaults;
@@ -70,7 +75,10 @@ impl Machine {
                 Answer::Apply(topics::apply(draft, defaults, name, spec, id))
             }
             Request::Delete { name, policy } => {
-                Answer::Delete(Ok(topics::delete(draft, &self.live, name, *policy)))
+                match topics::delete(draft, &self.live, name, *policy) {
+                    Ok(deleted) => Answer::Delete(Ok(deleted)),
+                    Err(closing) => return waits(closing),
+                }
             }
         };
         Outcome::Answer(id, answer)
@@ -100,18 +108,47 @@ impl Machine {
         self.live
             .deleted
             .retain(|(partition, _)| !ended(partition.topic));
-        self.has_chores |= topics::has_confirmed(&cluster, &self.live);
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
+        self.look_for_chores();
         for outcome in outcomes {
             match outcome {
                 Outcome::Answer(id, answer) => self.effect(Effect::Answer(id, answer)),
+                Outcome::Waits(topic, id, request) => self.waiting.push((topic, id, request)),
                 Outcome::Admitted(id, admitted) => self.admit(id, admitted),
                 Outcome::Refused(id, error) => {
                     self.note(Note::Refused(error.clone()));
                     let error = Some(error.into());
                     self.send(id, Message::Refused(Refused { error }));
                     self.close(id);
+                }
+            }
+        }
+        self.release();
+    }
+
+    /// Is there something to decide that nobody asked for?
+    pub(super) fn look_for_chores(&mut self) {
+        let Some(cluster) = &self.cluster else { return };
+        self.has_chores |=
+            topics::has_confirmed(cluster, &self.live) || closing::is_due(cluster, &self.live);
+    }
+
+    /// Goes on with the requests whose topics have closed.
+    pub(super) fn release(&mut self) {
+        let Some(cluster) = &self.cluster else { return };
+        let waiting = mem::take(&mut self.waiting);
+        let (closing, closed): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|(topic, ..)| closing::is_closing(cluster, *topic));
+        self.waiting = closing;
+        for (topic, id, request) in closed {
+            match request {
+                Request::Apply { .. } => self.queue.push_back(Work::Request(id, request)),
+                Request::Delete { .. } => {
+                    let deleted = topics::closed(cluster, &self.live, topic);
+                    let answer = Answer::Delete(Ok(deleted));
+                    self.effects.push(Effect::Answer(id, answer));
                 }
             }
         }

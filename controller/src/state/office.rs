@@ -129,6 +129,7 @@ impl Machine {
         };
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
+        self.release();
         self.has_chores = true;
     }
 
@@ -191,7 +192,9 @@ impl Machine {
         self.step = Step::Active;
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
+        self.release();
         self.is_stale = true;
+        self.has_chores = true;
         self.live.begin(self.now_ms, self.settings.suspect_after_ms);
         self.queue.push_back(Work::FollowDefaults);
         let epoch = self.epoch;
@@ -237,8 +240,10 @@ impl Machine {
 
     /// Answers requests that wait with `error`. Everything else goes on waiting.
     fn refuse_requests(&mut self, error: &ApplyError) {
+        let waiting = mem::take(&mut self.waiting).into_iter();
+        let waiting = waiting.map(|(_, id, request)| Work::Request(id, request));
         let queue = mem::take(&mut self.queue);
-        for work in queue {
+        for work in queue.into_iter().chain(waiting) {
             match work {
                 Work::Request(id, request) => {
                     let answer = refusal(&request, error.clone());

@@ -8,6 +8,7 @@ use taffrail_core::{
 };
 
 use super::{
+    closing,
     cluster::{Broker, Cluster},
     doubt::{self, Found},
     draft::Draft,
@@ -60,6 +61,9 @@ pub(crate) fn register(
     // First, or an election above the store's epochs could repeat one that a broker has seen.
     let found = doubt::examine(draft, live, number, registration);
     elect(draft, live, number, own, is_older_volume);
+    if is_older_volume {
+        closing::distrust(draft, number);
+    }
     let broker = Broker {
         number,
         uuid: registration.uuid,

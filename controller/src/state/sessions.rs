@@ -132,6 +132,7 @@ impl Machine {
         }
         self.judge();
         self.has_chores |= self.cluster.as_ref().is_some_and(place::is_waiting);
+        self.look_for_chores();
     }
 
     /// Tells who came or went. Mere suspicion is only shown.

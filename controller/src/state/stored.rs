@@ -122,6 +122,7 @@ fn read_topic(entry: v1::TopicEntry) -> Result<Topic, WireError> {
     });
     let state = match entry.state() {
         v1::TopicState::TopicActive => TopicState::Active,
+        v1::TopicState::TopicClosing => TopicState::Closing,
         v1::TopicState::TopicRetained => TopicState::Retained { ended: entry.ended },
         v1::TopicState::TopicDeleting => TopicState::Deleting {
             pending: pending.collect(),
@@ -195,6 +196,7 @@ pub(crate) fn write_root(root: &Root) -> v1::ClusterMetadata {
 fn write_topic(topic: &Topic) -> v1::TopicEntry {
     let (state, ended) = match topic.state {
         TopicState::Active => (v1::TopicState::TopicActive, 0),
+        TopicState::Closing => (v1::TopicState::TopicClosing, 0),
         TopicState::Retained { ended } => (v1::TopicState::TopicRetained, ended),
         TopicState::Deleting { .. } => (v1::TopicState::TopicDeleting, 0),
     };

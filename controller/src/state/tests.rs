@@ -1,6 +1,7 @@
 //! Random histories of controllers, brokers and a store that fails. Every put is checked against the invariants, every message against
 //! what was persisted; at the end everything has to come good.
 
+mod closing;
 mod world;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,10 @@ enum Op {
     /// The same process dials.
     Dial(usize, usize),
     Disconnect(usize),
+    /// Producers write to everything that the broker leads.
+    Produce(usize),
+    /// The broker reports.
+    Beat(usize),
     /// The controller and all brokers go on without faults for so many steps.
     Run(usize, usize),
     /// The broker takes in what it was told next.
@@ -65,6 +70,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (broker(), controller()).prop_map(|(b, c)| Op::Start(b, c)),
         3 => (broker(), controller()).prop_map(|(b, c)| Op::Dial(b, c)),
         1 => broker().prop_map(Op::Disconnect),
+        4 => broker().prop_map(Op::Produce),
+        4 => broker().prop_map(Op::Beat),
         12 => broker().prop_map(Op::Obey),
         2 => (controller(), 1..40_usize).prop_map(|(c, n)| Op::Run(c, n)),
         4 => (controller(), topic(), partitions, adoption).prop_map(|(c, t, n, a)| Op::Apply(c, t, n, a)),
@@ -89,6 +96,8 @@ fn run(world: &mut World, op: &Op) {
         Op::Start(broker, controller) => world.start_broker(broker, controller),
         Op::Dial(broker, controller) => world.dial(broker, controller),
         Op::Disconnect(broker) => world.disconnect(broker),
+        Op::Produce(broker) => world.produce(broker),
+        Op::Beat(broker) => world.beat(broker),
         Op::Obey(broker) => world.obey(broker),
         Op::Run(controller, steps) => world.run(controller, steps),
         Op::Apply(controller, topic, partitions, adoption) => {
@@ -100,6 +109,10 @@ fn run(world: &mut World, op: &Op) {
         }
         Op::Delete(controller, topic, policy) => {
             let name = format!("topic-{topic}");
+            let policy = match policy {
+                DeletionPolicy::Delete if world.keeps_records => DeletionPolicy::DeleteIfEmpty,
+                policy => policy,
+            };
             let policy = Some(policy);
             world.request(controller, Request::Delete { name, policy });
         }
@@ -122,8 +135,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_fails_the_invariants_hold_and_everything_comes_good(is_running in any::<bool>(), ops in prop::collection::vec(op(), 0..250)) {
+    fn whatever_fails_the_invariants_hold_and_everything_comes_good(is_running in any::<bool>(), keeps_records in any::<bool>(), ops in prop::collection::vec(op(), 0..250)) {
         let mut world = begin(is_running);
+        world.keeps_records = keeps_records;
         for op in &ops {
             run(&mut world, op);
         }
@@ -168,6 +182,7 @@ fn the_histories_reach_every_rare_path() {
         "StoreUnavailable",
         "NotActive",
         "Retained",
+        "NotEmpty",
         "Deleting",
         "Gone",
         "election",

@@ -7,6 +7,7 @@ use taffrail_core::{
 };
 
 use super::{
+    closing,
     cluster::{Cluster, PendingDelete, Topic, TopicState},
     draft::Draft,
     live::Live,
@@ -158,37 +159,63 @@ pub(crate) fn follow_defaults(draft: &mut Draft, defaults: &TopicDefaults) {
     }
 }
 
-/// Ends the topic `name`. `policy`: `None` as its spec says.
+/// Ends the topic `name`. `policy`: `None` as its spec says. An error names the topic that has to close first.
 pub(crate) fn delete(
     draft: &mut Draft,
     live: &Live,
     name: &str,
     policy: Option<DeletionPolicy>,
-) -> Deleted {
-    let Some(topic) = draft.cluster.active(name).cloned() else {
-        return progress(&draft.cluster, live, name);
-    };
-    let is_deleted = match policy.unwrap_or(topic.spec.deletion_policy) {
-        DeletionPolicy::Delete => true,
-        DeletionPolicy::Retain => false,
-        DeletionPolicy::DeleteIfEmpty => is_empty(&draft.cluster, live, &topic),
-    };
-    let state = if is_deleted {
-        TopicState::Deleting {
-            pending: replicas_to_delete(&draft.cluster, &topic),
-        }
-    } else {
-        TopicState::Retained {
-            ended: next_end(&draft.cluster),
-        }
-    };
-    if let Some(topic) = draft.topic(topic.id, WriteReason::Delete) {
-        topic.state = state;
+) -> Result<Deleted, TopicId> {
+    if let Some(closing) = closing::named(&draft.cluster, name) {
+        return Err(closing);
     }
-    if is_deleted {
-        progress(&draft.cluster, live, name)
-    } else {
-        Deleted::Retained
+    let Some(topic) = draft.cluster.active(name).cloned() else {
+        return Ok(progress(&draft.cluster, live, name));
+    };
+    match policy.unwrap_or(topic.spec.deletion_policy) {
+        DeletionPolicy::Delete => {
+            bury(draft, &topic);
+            Ok(progress(&draft.cluster, live, name))
+        }
+        DeletionPolicy::Retain => {
+            retain(draft, topic.id);
+            Ok(Deleted::Retained)
+        }
+        DeletionPolicy::DeleteIfEmpty => {
+            if let Some(topic) = draft.topic(topic.id, WriteReason::Delete) {
+                topic.state = TopicState::Closing;
+            }
+            Err(topic.id)
+        }
+    }
+}
+
+/// Turns the topic into a tombstone.
+pub(crate) fn bury(draft: &mut Draft, topic: &Topic) {
+    let pending = replicas_to_delete(&draft.cluster, topic);
+    if let Some(topic) = draft.topic(topic.id, WriteReason::Delete) {
+        topic.state = TopicState::Deleting { pending };
+    }
+}
+
+/// Ends the topic and keeps its data.
+pub(crate) fn retain(draft: &mut Draft, id: TopicId) {
+    let ended = next_end(&draft.cluster);
+    if let Some(topic) = draft.topic(id, WriteReason::Delete) {
+        topic.state = TopicState::Retained { ended };
+    }
+}
+
+/// What became of a topic that was closing, now that it is not any more.
+pub(crate) fn closed(cluster: &Cluster, live: &Live, id: TopicId) -> Deleted {
+    let Some(topic) = cluster.topic(id) else {
+        return Deleted::Gone;
+    };
+    match topic.state {
+        TopicState::Deleting { .. } => Deleted::Deleting {
+            pending: unconfirmed(live, topic).count(),
+        },
+        TopicState::Retained { .. } | TopicState::Active | TopicState::Closing => Deleted::NotEmpty,
     }
 }
 
@@ -231,18 +258,6 @@ fn replicas_to_delete(cluster: &Cluster, topic: &Topic) -> Vec<PendingDelete> {
     pending.collect()
 }
 
-/// Has every partition, by the report of its leader, no record? What is not known counts as not empty.
-fn is_empty(cluster: &Cluster, live: &Live, topic: &Topic) -> bool {
-    topic.placed_partitions().all(|partition| {
-        let assignment = cluster.assignment(topic, partition);
-        let leader = assignment
-            .and_then(|a| a.leader)
-            .filter(|l| live.is_online(*l));
-        let report = leader.and_then(|leader| live.report(leader, partition));
-        report.is_some_and(|r| r.leading && r.log_start_offset == r.log_end_offset)
-    })
-}
-
 fn newest_retained(cluster: &Cluster, name: &str) -> Option<Arc<Topic>> {
     let retained = cluster
         .root
@@ -265,7 +280,7 @@ fn next_end(cluster: &Cluster) -> u64 {
         .values()
         .map(|topic| match topic.state {
             TopicState::Retained { ended } => ended,
-            TopicState::Active | TopicState::Deleting { .. } => 0,
+            TopicState::Active | TopicState::Closing | TopicState::Deleting { .. } => 0,
         });
     1 + ends.max().unwrap_or_default()
 }

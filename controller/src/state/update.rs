@@ -15,10 +15,10 @@ use super::{
 /// Everything, as `to` needs it.
 pub(crate) fn full(cluster: &Cluster, live: &Live, to: BrokerNumber) -> MetadataUpdate {
     let topics = cluster.root.value.topics.values();
-    let ended = topics.clone().filter(|topic| !topic.is_active());
-    let active = cluster
+    let ended = topics.clone().filter(|topic| !topic.is_served());
+    let served = cluster
         .assignments()
-        .filter(|(topic, _, _)| topic.is_active());
+        .filter(|(topic, _, _)| topic.is_served());
     MetadataUpdate {
         stamp: None,
         full: true,
@@ -28,8 +28,8 @@ pub(crate) fn full(cluster: &Cluster, live: &Live, to: BrokerNumber) -> Metadata
             .values()
             .map(|b| broker(&b.value, live))
             .collect(),
-        topics: cluster.active_topics().map(|t| topic(t)).collect(),
-        partitions: active.map(|(_, p, a)| partition(p, a)).collect(),
+        topics: cluster.served_topics().map(|t| topic(t)).collect(),
+        partitions: served.map(|(_, p, a)| partition(p, a)).collect(),
         deletes: topics.flat_map(|topic| deletes(topic, to)).collect(),
         removed_topics: ended.map(|topic| stored::topic_id(topic.id)).collect(),
     }
@@ -65,7 +65,7 @@ pub(crate) fn since(
     (!is_empty).then_some(update)
 }
 
-/// Tells topics that changed, and gives those that were not active before.
+/// Tells topics that changed, and gives those that were not served before.
 fn changed_topics(
     before: &Cluster,
     after: &Cluster,
@@ -75,8 +75,8 @@ fn changed_topics(
     if Arc::ptr_eq(&before.root.value, &after.root.value) {
         return appeared;
     }
-    for next in after.active_topics() {
-        let known = before.topic(next.id).filter(|known| known.is_active());
+    for next in after.served_topics() {
+        let known = before.topic(next.id).filter(|known| known.is_served());
         if known.is_none() {
             appeared.insert(next.id);
         }
@@ -86,9 +86,9 @@ fn changed_topics(
             update.topics.push(topic(next));
         }
     }
-    let gone = before.active_topics().filter(|known| {
+    let gone = before.served_topics().filter(|known| {
         let next = after.topic(known.id);
-        !next.is_some_and(|next| next.is_active())
+        !next.is_some_and(|next| next.is_served())
     });
     update.removed_topics = gone.map(|known| stored::topic_id(known.id)).collect();
     appeared
@@ -107,7 +107,7 @@ fn changed_partitions(
         }
         for (id, assignment) in &map.value.partitions {
             let topic = after.counting(*id);
-            if !topic.is_some_and(|topic| topic.is_active()) {
+            if !topic.is_some_and(|topic| topic.is_served()) {
                 continue;
             }
             let known = known

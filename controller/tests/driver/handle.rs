@@ -270,7 +270,7 @@ async fn a_topic_that_is_not_known_to_be_empty_keeps_its_data() {
     let away = handle
         .delete_topic("away", DeletionPolicy::DeleteIfEmpty)
         .await;
-    assert_eq!(away, Ok(Deleted::Retained));
+    assert_eq!(away, Ok(Deleted::NotEmpty));
 }
 
 #[tokio::test]

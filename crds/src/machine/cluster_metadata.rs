@@ -50,7 +50,7 @@ pub struct StoredTopic {
     /// The maps that hold its partitions.
     #[serde(default)]
     pub partition_maps: Vec<String>,
-    /// Active; Retained: its data is kept without it; Deleting: until every replica confirmed.
+    /// Active; Closing: until it is known whether it has a record; Retained: its data is kept without it; Deleting: until every replica confirmed.
     pub state: TopicState,
     /// What the user wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub struct StoredTopic {
     pub pending: Vec<PendingDelete>,
 }
 
-/// Active; Retained: its data is kept without it; Deleting: until every replica confirmed.
+/// Active; Closing: until it is known whether it has a record; Retained: its data is kept without it; Deleting: until every replica confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
@@ -78,6 +78,7 @@ pub struct StoredTopic {
 )]
 pub enum TopicState {
     Active,
+    Closing,
     Retained,
     Deleting,
 }

@@ -90,6 +90,12 @@ async fn delete_data(topic: &Topic, resolved: &Resolved, context: &Context) -> b
             context.owners.forget(cluster, name);
             true
         }
+        Ok(Deleted::NotEmpty) => {
+            context.owners.forget(cluster, name);
+            let kept = "a record is left, or a broker cannot say that there is none: the data stays on the brokers; a new Topic continues it with adoption: ByName";
+            context.events.warn(topic, "DataRetained", kept).await;
+            true
+        }
         Ok(Deleted::Deleting { pending }) => {
             tracing::debug!(topic = name, pending, "data is being deleted");
             false

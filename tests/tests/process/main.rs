@@ -4,6 +4,7 @@
 mod crash;
 mod damage;
 mod data_folder;
+mod delete_if_empty;
 mod errors;
 mod from_outside;
 mod main_job;

@@ -51,6 +51,8 @@ pub(super) struct World {
     now_ms: u64,
     /// Makes every random number another.
     drawn: u64,
+    /// No topic is ever ended by policy `Delete`: then no record may go.
+    pub(super) keeps_records: bool,
     /// Names of what happened.
     pub(super) reached: BTreeSet<String>,
 }
@@ -64,6 +66,8 @@ impl World {
             number: None,
             stamp: v1::ControllerStamp::default(),
             stored: BTreeMap::new(),
+            records: BTreeMap::new(),
+            served: BTreeSet::new(),
             session: None,
             inbox: VecDeque::new(),
         });
@@ -74,6 +78,7 @@ impl World {
             history: History::default(),
             now_ms: 0,
             drawn: 0,
+            keeps_records: false,
             reached: BTreeSet::new(),
         };
         for _ in 0..CONTROLLERS {
@@ -272,7 +277,7 @@ impl World {
         }
     }
 
-    fn cluster(&self) -> Option<Cluster> {
+    pub(super) fn cluster(&self) -> Option<Cluster> {
         let loaded = stored::load(self.store.snapshot()).expect("only sense is written");
         loaded.cluster
     }
@@ -344,10 +349,31 @@ impl World {
                     self.reached.insert("delete order".to_owned());
                 }
                 self.history.check_orders(&update, number);
+                let records = self.records(index);
                 self.brokers[index].act(&update);
+                assert!(
+                    !self.keeps_records || self.records(index) == records,
+                    "a topic that is deleted if empty took records along"
+                );
                 self.report(index, &update);
             }
             Message::NotActive(_) | Message::Refused(_) => self.disconnect(index),
+        }
+    }
+
+    fn records(&self, broker: usize) -> i64 {
+        self.brokers[broker].records.values().sum()
+    }
+
+    /// Producers write to every partition that the broker leads, and it reports a little later.
+    pub(super) fn produce(&mut self, broker: usize) {
+        self.brokers[broker].produce();
+    }
+
+    /// A heartbeat without a reason.
+    pub(super) fn beat(&mut self, broker: usize) {
+        if self.brokers[broker].number.is_some() {
+            self.report(broker, &MetadataUpdate::default());
         }
     }
 

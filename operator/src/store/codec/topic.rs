@@ -15,6 +15,7 @@ pub(super) fn to_stored(topic: &v1::TopicEntry) -> StoredTopic {
         topic_id: id_text::<TopicId>(&topic.topic_id),
         partition_maps: topic.partition_maps.clone(),
         state: match topic.state() {
+            v1::TopicState::TopicClosing => TopicState::Closing,
             v1::TopicState::TopicRetained => TopicState::Retained,
             v1::TopicState::TopicDeleting => TopicState::Deleting,
             v1::TopicState::TopicActive | v1::TopicState::Unspecified => TopicState::Active,
@@ -32,6 +33,7 @@ pub(super) fn from_stored(topic: &StoredTopic) -> Result<v1::TopicEntry, DecodeE
     let topic_id: TopicId = parse("topics.topicId", &topic.topic_id)?;
     let state = match topic.state {
         TopicState::Active => v1::TopicState::TopicActive,
+        TopicState::Closing => v1::TopicState::TopicClosing,
         TopicState::Retained => v1::TopicState::TopicRetained,
         TopicState::Deleting => v1::TopicState::TopicDeleting,
     };

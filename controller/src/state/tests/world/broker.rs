@@ -1,6 +1,6 @@
-//! Brokers that keep assignments and no records.
+//! Brokers that keep assignments, and count records.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use taffrail_api::{
     convert,
@@ -18,6 +18,10 @@ pub(super) struct Broker {
     pub(super) number: Option<u32>,
     pub(super) stamp: v1::ControllerStamp,
     pub(super) stored: BTreeMap<TopicPartition, Assignment>,
+    /// How many records each log has. Absent: none.
+    pub(super) records: BTreeMap<TopicPartition, i64>,
+    /// Partitions of topics that the last updates listed.
+    pub(super) served: BTreeSet<TopicPartition>,
     pub(super) session: Option<(usize, SessionId)>,
     pub(super) inbox: VecDeque<Message>,
 }
@@ -31,6 +35,7 @@ impl Broker {
                 topic_id: stored::topic_id(partition.topic),
                 partition: partition.partition.0,
                 assignment: Some(assignment.into()),
+                durable_end_offset: self.end(*partition),
                 ..v1::StoredPartition::default()
             });
         v1::Register {
@@ -49,10 +54,19 @@ impl Broker {
 
     pub(super) fn act(&mut self, update: &MetadataUpdate) {
         self.stamp = update.stamp.expect("every update has one");
+        if update.full {
+            self.served.clear();
+        }
+        for id in &update.removed_topics {
+            self.served.retain(|p| stored::topic_id(p.topic) != id[..]);
+        }
         for record in &update.partitions {
             let (partition, assignment) = read(record);
             let mine = assignment.replicas.iter().any(|r| Some(r.0) == self.number);
             let known = self.stored.get(&partition).map(Assignment::version);
+            if mine {
+                self.served.insert(partition);
+            }
             if mine && known <= Some(assignment.version()) {
                 self.stored.insert(partition, assignment);
             }
@@ -63,8 +77,26 @@ impl Broker {
             let known = self.stored.get(&partition);
             if known.is_some_and(|known| known.partition_epoch.0 <= order.partition_epoch) {
                 self.stored.remove(&partition);
+                self.records.remove(&partition);
             }
         }
+    }
+
+    /// A record is appended to every partition that this broker leads, as far as it knows.
+    pub(super) fn produce(&mut self) {
+        let led = self.stored.iter().filter(|(p, a)| self.leads(**p, a));
+        for partition in led.map(|(p, _)| *p).collect::<Vec<_>>() {
+            *self.records.entry(partition).or_default() += 1;
+        }
+    }
+
+    /// The only replica leads whatever its incarnation.
+    fn leads(&self, partition: TopicPartition, assignment: &Assignment) -> bool {
+        self.served.contains(&partition) && assignment.leader.map(|l| l.0) == self.number
+    }
+
+    pub(super) fn end(&self, partition: TopicPartition) -> i64 {
+        self.records.get(&partition).copied().unwrap_or_default()
     }
 
     pub(super) fn heartbeat(&self) -> v1::Heartbeat {
@@ -74,8 +106,13 @@ impl Broker {
             .map(|(partition, assignment)| v1::PartitionReport {
                 topic_id: stored::topic_id(partition.topic),
                 partition: partition.partition.0,
-                leader_epoch: assignment.leader_epoch.0 as i32,
-                leading: true,
+                leader_epoch: if self.served.contains(partition) {
+                    assignment.leader_epoch.0 as i32
+                } else {
+                    0
+                },
+                leading: self.leads(*partition, assignment),
+                log_end_offset: self.end(*partition),
                 ..v1::PartitionReport::default()
             });
         v1::Heartbeat {

@@ -1,0 +1,170 @@
+//! Topics that end with their data only if there is none. Whether there is any is learned when nothing can come any more: the partitions are
+//! taken out of service under raised epochs first, and only what brokers report under those counts.
+//!
+//! ```text
+//!   Active ──▶ Closing, led ──▶ Closing, nobody leads ──▶ Deleting    every replica reported no record under the raised epoch
+//!                  └───────────────────┴───────────────▶ Retained    a record is left, or somebody cannot say that there is none
+//! ```
+//! Every arrow is persisted before the next begins, so a controller that takes over goes on where the one before it stopped.
+
+use taffrail_api::v1;
+use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicId};
+
+use super::{
+    cluster::{Cluster, Topic, TopicState},
+    draft::Draft,
+    live::{Live, Liveness},
+    topics,
+};
+use crate::writes::WriteReason;
+
+/// What is to be done with a closing topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    TakeOut,
+    Wait,
+    Keep,
+    Delete,
+}
+
+/// Is there something to be done?
+pub(crate) fn is_due(cluster: &Cluster, live: &Live) -> bool {
+    closing(cluster).any(|topic| next(cluster, live, topic) != Next::Wait)
+}
+
+/// Takes every closing topic one step further. One that this very decision closes comes next time: maps are put before the root, and partitions
+/// that nobody leads of a topic that is not known to close would stay so.
+pub(crate) fn advance(draft: &mut Draft, live: &Live) {
+    let topics: Vec<_> = closing(draft.base()).cloned().collect();
+    for topic in topics {
+        if !is_closing(&draft.cluster, topic.id) {
+            continue;
+        }
+        match next(&draft.cluster, live, &topic) {
+            Next::TakeOut => take_out(draft, &topic),
+            Next::Wait => {}
+            Next::Keep => keep(draft, &topic, None),
+            Next::Delete => topics::bury(draft, &topic),
+        }
+    }
+}
+
+/// The broker came back with an older volume: what its logs hold now says nothing of what was acknowledged.
+pub(crate) fn distrust(draft: &mut Draft, broker: BrokerNumber) {
+    let topics: Vec<_> = closing(&draft.cluster).cloned().collect();
+    for topic in topics {
+        let is_there = records(&draft.cluster, &topic)
+            .flatten()
+            .any(|record| record.replicas.contains(&broker));
+        if is_there {
+            keep(draft, &topic, Some(broker));
+        }
+    }
+}
+
+fn closing(cluster: &Cluster) -> impl Iterator<Item = &std::sync::Arc<Topic>> {
+    let topics = cluster.root.value.topics.values();
+    topics.filter(|topic| topic.state == TopicState::Closing)
+}
+
+fn records<'a>(
+    cluster: &'a Cluster,
+    topic: &'a Topic,
+) -> impl Iterator<Item = Option<&'a Assignment>> {
+    topic
+        .placed_partitions()
+        .map(|partition| cluster.assignment(topic, partition))
+}
+
+fn next(cluster: &Cluster, live: &Live, topic: &Topic) -> Next {
+    let gone = |broker: &BrokerNumber| live.liveness(*broker) == Liveness::Offline;
+    let is_unknown =
+        |record: Option<&Assignment>| record.is_none_or(|record| record.isr.iter().any(gone));
+    if records(cluster, topic).any(is_unknown) {
+        return Next::Keep;
+    }
+    if records(cluster, topic)
+        .flatten()
+        .any(|r| r.leader.is_some())
+    {
+        return Next::TakeOut;
+    }
+    let mut all = Next::Delete;
+    for partition in topic.placed_partitions() {
+        let record = cluster.assignment(topic, partition);
+        for (record, broker) in record
+            .iter()
+            .flat_map(|r| r.isr.iter().map(move |b| (r, b)))
+        {
+            match live.report(*broker, partition) {
+                Some(report) if has_fault(report) => return Next::Keep,
+                Some(report) if is_of(report, record) => {
+                    if report.log_start_offset != report.log_end_offset {
+                        return Next::Keep;
+                    }
+                }
+                _ => all = Next::Wait,
+            }
+        }
+    }
+    all
+}
+
+fn has_fault(report: &v1::PartitionReport) -> bool {
+    report.fault() != v1::PartitionFault::None
+}
+
+/// Was the report made under the epoch of a record that nobody leads? Then the log does not grow any more.
+fn is_of(report: &v1::PartitionReport, record: &Assignment) -> bool {
+    !report.leading && u32::try_from(report.leader_epoch) == Ok(record.leader_epoch.0)
+}
+
+fn take_out(draft: &mut Draft, topic: &Topic) {
+    for partition in topic.placed_partitions() {
+        if let Some(record) = draft.assignment(partition, WriteReason::Delete)
+            && record.leader.is_some()
+        {
+            raise(record);
+            record.leader = None;
+        }
+    }
+}
+
+/// Gives the partitions their leaders back and keeps the data; those of `distrusted` wait for a person.
+fn keep(draft: &mut Draft, topic: &Topic, distrusted: Option<BrokerNumber>) {
+    for partition in topic.placed_partitions() {
+        let record = draft.cluster.assignment(topic, partition);
+        let leader = record.filter(|r| r.leader.is_none()).and_then(|record| {
+            let leader = *record.isr.first()?;
+            let broker = draft.cluster.brokers.get(&leader)?;
+            (Some(leader) != distrusted).then_some((leader, broker.value.incarnation))
+        });
+        if let Some((leader, incarnation)) = leader
+            && let Some(record) = draft.assignment(partition, WriteReason::Delete)
+        {
+            raise(record);
+            record.leader = Some(leader);
+            record.leader_incarnation = incarnation;
+        }
+    }
+    topics::retain(draft, topic.id);
+}
+
+fn raise(record: &mut Assignment) {
+    record.leader_epoch = LeaderEpoch(record.leader_epoch.0 + 1);
+    record.partition_epoch = PartitionEpoch(record.partition_epoch.0 + 1);
+}
+
+/// The closing topic of this name.
+pub(crate) fn named(cluster: &Cluster, name: &str) -> Option<TopicId> {
+    closing(cluster)
+        .find(|topic| topic.name == name)
+        .map(|topic| topic.id)
+}
+
+/// Is this topic still on its way?
+pub(crate) fn is_closing(cluster: &Cluster, id: TopicId) -> bool {
+    cluster
+        .topic(id)
+        .is_some_and(|topic| topic.state == TopicState::Closing)
+}
