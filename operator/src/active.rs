@@ -3,16 +3,15 @@
 use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::ListParams,
-    core::DeserializeGuard,
-    runtime::{Controller, controller::Action, reflector, watcher},
+    runtime::{Controller, controller::Action, reflector},
 };
 use serde::de::DeserializeOwned;
 use taffrail_crds::{BrokerCluster, Topic};
-use tokio_stream::wrappers::WatchStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -25,12 +24,12 @@ use crate::{
     metrics::Metrics,
     sweep,
     topic::{self, Owners, Topics},
-    watch::{self, Unreadable},
+    unreadable,
+    wake::{self, WOKEN_MAX, Waker},
+    watch::{self, Guarded, Unreadable},
     writes::Writer,
 };
 
-/// Looks because of what a controller saw are put together over this time.
-const WAKE_INTERVAL: Duration = Duration::from_millis(300);
 /// After a look that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -51,10 +50,9 @@ pub(crate) async fn run(
     let clusters: Vec<_> = scopes
         .iter()
         .map(|scope| {
-            watch::controller::<BrokerCluster>(scoped(&client, scope.as_deref()), &unreadable).owns(
-                scoped::<StatefulSet>(&client, scope.as_deref()),
-                watcher::Config::default(),
-            )
+            let clusters =
+                watch::controller::<BrokerCluster>(scoped(&client, scope.as_deref()), &unreadable);
+            cluster::owns(clusters, &client, scope.as_deref(), config.network_policies)
         })
         .collect();
     let topics: Vec<_> = scopes
@@ -79,15 +77,26 @@ pub(crate) async fn run(
         metrics,
         stop,
     });
-    for controller in clusters {
-        spawn(controller, cluster::reconcile, &context);
-    }
-    for controller in topics {
-        spawn(controller, topic::reconcile, &context);
-    }
+    let wakers = clusters
+        .into_iter()
+        .map(|controller| spawn(controller, cluster::reconcile, &context));
+    let cluster_wakers = wakers.collect();
+    let wakers = topics
+        .into_iter()
+        .map(|controller| spawn(controller, topic::reconcile, &context));
+    let topic_wakers = wakers.collect();
+    context
+        .tasks
+        .spawn(wake::run(cluster_wakers, topic_wakers, context.clone()));
     context
         .tasks
         .spawn(sweep::run(cluster_stores, context.clone()));
+    context
+        .tasks
+        .spawn(unreadable::run::<BrokerCluster>(context.clone()));
+    context
+        .tasks
+        .spawn(unreadable::run::<Topic>(context.clone()));
     context.stop.cancelled().await;
     context.tasks.close();
     context.tasks.wait().await;
@@ -103,10 +112,10 @@ async fn seed(
     unreadable: &Unreadable,
 ) -> Result<(), OperatorError> {
     for scope in config.scopes() {
-        let api = scoped::<DeserializeGuard<BrokerCluster>>(client, scope.as_deref());
+        let api = scoped::<Guarded<BrokerCluster>>(client, scope.as_deref());
         let listed = api.list(&ListParams::default()).await;
-        for guard in listed.map_err(OperatorError::kube("list", "BrokerClusters"))? {
-            if let Some(cluster) = unreadable.sort(guard) {
+        for guarded in listed.map_err(OperatorError::kube("list", "BrokerClusters"))? {
+            if let Some(cluster) = unreadable.sort(guarded) {
                 engines.note(Arc::new(cluster));
             }
         }
@@ -114,7 +123,7 @@ async fn seed(
     Ok(())
 }
 
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub(crate) fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
 {
@@ -124,18 +133,20 @@ where
     }
 }
 
+/// Runs a controller, and gives what wakes it.
 fn spawn<K, F>(
     controller: Controller<K>,
     reconcile: fn(Arc<K>, Arc<Context>) -> F,
     context: &Arc<Context>,
-) where
+) -> Waker<K>
+where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     F: Future<Output = Result<Action, OperatorError>> + Send + 'static,
 {
-    let woken = WatchStream::from_changes(context.engines.changed());
-    let woken = tokio_stream::StreamExt::throttle(woken, WAKE_INTERVAL).map(|_| ());
+    let store = controller.store();
+    let (woken, wakes) = mpsc::channel(WOKEN_MAX);
     let looks = controller
-        .reconcile_all_on(woken)
+        .reconcile_on(ReceiverStream::new(wakes))
         .graceful_shutdown_on(context.stop.clone().cancelled_owned())
         .run(reconcile, retry, context.clone());
     context.tasks.spawn(looks.for_each(async |look| {
@@ -143,6 +154,7 @@ fn spawn<K, F>(
             tracing::warn!(error = %describe(&error), "look failed; trying again");
         }
     }));
+    Waker { store, woken }
 }
 
 #[expect(

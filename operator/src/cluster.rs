@@ -4,6 +4,7 @@ mod brokers;
 mod build;
 mod children;
 mod network_policy;
+mod owned;
 mod start;
 mod status;
 
@@ -28,12 +29,17 @@ use crate::{
 };
 use build::Surroundings;
 pub(crate) use children::Applied;
+pub(crate) use owned::owns;
 use status::Sight;
+pub(crate) use status::refused_status;
 
-/// A look without a reason, to put right what somebody changed by hand.
+/// A look without a reason.
 const RESYNC: Duration = Duration::from_mins(5);
 /// The next look while something is on its way.
 const UNDER_WAY: Duration = Duration::from_secs(5);
+
+/// The next look at numbers that were held back.
+const SUMMARY_LATER: Duration = Duration::from_secs(30);
 
 /// One look at one cluster.
 pub(crate) async fn reconcile(
@@ -59,6 +65,7 @@ async fn look(
         ..Sight::default()
     };
     let mut applied = Ok(());
+    let mut held_back = false;
     if !sight.paused {
         match cluster.spec.topic_defaults() {
             Ok(defaults) => applied = run(cluster, &key, defaults, context, &mut sight).await,
@@ -69,7 +76,7 @@ async fn look(
     if let Some(running) = context.engines.get(&key).and_then(|engine| engine.running) {
         sight.cluster_id = Some(running.handle.cluster_id());
         sight.brokers = running.handle.brokers();
-        brokers::write_statuses(&key, &sight.brokers, context).await?;
+        held_back = brokers::write_statuses(&key, &sight.brokers, context).await?;
     }
     sight.stateful_set = stateful_set(&key, context).await?;
     let status = status::next(cluster, &sight, Timestamp::now());
@@ -83,7 +90,11 @@ async fn look(
     }
     applied?;
     let settled = taffrail_crds::conditions::is_true(&status.conditions, "Ready");
-    Ok(Action::requeue(if settled { RESYNC } else { UNDER_WAY }))
+    Ok(Action::requeue(match (settled, held_back) {
+        (false, _) => UNDER_WAY,
+        (true, true) => SUMMARY_LATER,
+        (true, false) => RESYNC,
+    }))
 }
 
 /// Brings everything that the cluster consists of to what the resource says.

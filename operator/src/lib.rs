@@ -13,6 +13,8 @@
 //!   brokers ────────▶ dispatch   sessions to the engine of their cluster; NotActive where there is none
 //!   people ─────────▶ http       /metrics, /livez, /readyz, PUT /log-level
 //!                     watch      resources one at a time: one that cannot be read does not stop the others
+//!                     wake       resources that a controller saw something new of, and no others
+//!                     unreadable says in its status what is wrong with it
 //!                     writes     every write to the API server, counted by kind and reason
 //! ```
 #![forbid(unsafe_code)]
@@ -34,6 +36,8 @@ mod run;
 pub mod store;
 mod sweep;
 mod topic;
+mod unreadable;
+mod wake;
 mod watch;
 mod writes;
 

@@ -25,8 +25,9 @@ pub(crate) use controller::delete;
 use deletion::Ending;
 pub(crate) use owners::Owners;
 use owners::Whose;
-pub(crate) use resolve::claimed_names;
 use resolve::{Resolved, Unresolved, resolve};
+pub(crate) use resolve::{claimants, claimed_names};
+pub(crate) use status::refused_status;
 use status::{Sight, Verdict};
 
 /// A look without a reason.

@@ -1,7 +1,9 @@
 //! Watches resources one at a time: one that cannot be read is said, and the others go on.
 
+mod guarded;
+
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -10,7 +12,6 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource, ResourceExt as _,
-    core::DeserializeGuard,
     runtime::{
         Controller, WatchStreamExt as _, reflector,
         watcher::{self, Event},
@@ -18,23 +19,26 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use taffrail_crds::{BrokerCluster, Topic};
+use tokio::sync::watch;
+
+pub(crate) use guarded::{Guarded, Invalid};
 
 /// A resource that the operator watches.
 pub(crate) trait Watched:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
-    /// Stands for a resource that went without having been readable: only who it was counts.
-    fn gone(metadata: ObjectMeta) -> Option<Self>;
+    /// Stands for a resource that cannot be read: only who it is counts.
+    fn stand_in(metadata: ObjectMeta) -> Option<Self>;
 }
 
 impl Watched for Topic {
-    fn gone(metadata: ObjectMeta) -> Option<Self> {
+    fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         from_json(&metadata, &serde_json::json!({}))
     }
 }
 
 impl Watched for BrokerCluster {
-    fn gone(metadata: ObjectMeta) -> Option<Self> {
+    fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         let spec = serde_json::json!({ "brokers": 1, "storage": { "size": "1Gi" } });
         from_json(&metadata, &spec)
     }
@@ -47,9 +51,12 @@ fn from_json<K: Watched>(metadata: &ObjectMeta, spec: &serde_json::Value) -> Opt
     serde_json::from_value(value).ok()
 }
 
-/// The resources that are there but cannot be read. While there are any, no topic is taken for vanished.
+/// The resources that are there but cannot be read, by kind and name. While there are any, no topic is taken for vanished.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Unreadable(Arc<Mutex<BTreeSet<String>>>);
+pub(crate) struct Unreadable {
+    by_name: Arc<Mutex<BTreeMap<String, Invalid>>>,
+    changed: watch::Sender<()>,
+}
 
 impl Unreadable {
     /// Is every resource readable?
@@ -57,48 +64,62 @@ impl Unreadable {
         self.lock().is_empty()
     }
 
+    /// Those of one kind.
+    pub(crate) fn of<K: Watched>(&self) -> Vec<Invalid> {
+        let prefix = format!("{} ", K::kind(&()));
+        let by_name = self.lock();
+        let ours = by_name.iter().filter(|(name, _)| name.starts_with(&prefix));
+        ours.map(|(_, invalid)| invalid.clone()).collect()
+    }
+
+    /// Another resource, or the same one in another way, cannot be read.
+    pub(crate) fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// The resource, or the note that it cannot be read.
-    pub(crate) fn sort<K: Watched>(&self, guard: DeserializeGuard<K>) -> Option<K> {
-        let name = name_of(&guard);
-        match guard.0 {
+    pub(crate) fn sort<K: Watched>(&self, guarded: Guarded<K>) -> Option<K> {
+        let name = name_of(&guarded);
+        match guarded.0 {
             Ok(object) => {
                 self.lock().remove(&name);
                 Some(object)
             }
             Err(invalid) => {
-                tracing::warn!(object = name, error = %invalid, "resource cannot be read and is left as it was; correct its spec");
-                self.lock().insert(name);
+                tracing::warn!(
+                    object = name,
+                    error = invalid.reason,
+                    "resource cannot be read and is left as it was; correct its spec"
+                );
+                self.lock().insert(name, invalid);
+                self.changed.send_replace(());
                 None
             }
         }
     }
 
     /// `prefix`: what the names of all resources of the watch begin with.
-    fn sort_event<K: Watched>(
-        &self,
-        event: Event<DeserializeGuard<K>>,
-        prefix: &str,
-    ) -> Option<Event<K>> {
+    fn sort_event<K: Watched>(&self, event: Event<Guarded<K>>, prefix: &str) -> Option<Event<K>> {
         match event {
-            Event::Apply(guard) => self.sort(guard).map(Event::Apply),
-            Event::InitApply(guard) => self.sort(guard).map(Event::InitApply),
-            Event::Delete(guard) => {
-                self.lock().remove(&name_of(&guard));
-                let object = guard
+            Event::Apply(guarded) => self.sort(guarded).map(Event::Apply),
+            Event::InitApply(guarded) => self.sort(guarded).map(Event::InitApply),
+            Event::Delete(guarded) => {
+                self.lock().remove(&name_of(&guarded));
+                let object = guarded
                     .0
-                    .map_or_else(|invalid| K::gone(invalid.metadata), Some);
+                    .map_or_else(|invalid| K::stand_in(invalid.metadata), Some);
                 object.map(Event::Delete)
             }
             Event::Init => {
-                self.lock().retain(|name| !name.starts_with(prefix));
+                self.lock().retain(|name, _| !name.starts_with(prefix));
                 Some(Event::Init)
             }
             Event::InitDone => Some(Event::InitDone),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Invalid>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +130,7 @@ fn name_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
 
 /// A controller of every resource of `api` that can be read.
 pub(crate) fn controller<K: Watched>(
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     unreadable: &Unreadable,
 ) -> Controller<K> {
     let prefix = match api.namespace() {
@@ -124,7 +145,7 @@ pub(crate) fn controller<K: Watched>(
 }
 
 fn readable<K: Watched>(
-    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> + Send,
+    events: impl Stream<Item = watcher::Result<Event<Guarded<K>>>> + Send,
     unreadable: Unreadable,
     prefix: String,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send {
@@ -143,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    fn topic(spec: &Value) -> DeserializeGuard<Topic> {
+    fn topic(spec: &Value) -> Guarded<Topic> {
         let value = json!({
             "apiVersion": "taffrail.dev/v1alpha1", "kind": "Topic",
             "metadata": { "name": "flights", "namespace": "streams" },
@@ -175,6 +196,6 @@ mod tests {
         let gone = unreadable.sort_event(Event::Delete(bad), "Topic ");
         assert!(matches!(gone, Some(Event::Delete(topic)) if topic.name_any() == "flights"));
         assert!(unreadable.is_empty());
-        assert!(BrokerCluster::gone(ObjectMeta::default()).is_some());
+        assert!(BrokerCluster::stand_in(ObjectMeta::default()).is_some());
     }
 }

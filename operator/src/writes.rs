@@ -10,7 +10,7 @@ use std::{
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{PartialObjectMeta, Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -26,7 +26,7 @@ pub(crate) const FIELD_MANAGER: &str = "taffrail-operator";
 /// No call to the API server waits longer.
 pub(crate) const API_TIMEOUT: Duration = Duration::from_secs(10);
 /// Summaries (bytes, counts) over all resources: one in this time, so that they stay a small part of a write a second.
-const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Writes resources.
 #[derive(Clone)]
@@ -102,7 +102,7 @@ impl Writer {
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let api = self.api::<K>(object);
+        let api = self.metadata_api(object);
         let name = object.name_any();
         let patch = Patch::Apply(&patch);
         within(
@@ -134,7 +134,7 @@ impl Writer {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let api = self.api::<K>(object);
+        let api = self.metadata_api(object);
         let name = object.name_any();
         let patch = Patch::Merge(&patch);
         within(
@@ -147,6 +147,14 @@ impl Writer {
     }
 
     fn api<K>(&self, object: &K) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+
+    /// Whose answers can be read even if the resource cannot.
+    fn metadata_api<K>(&self, object: &K) -> Api<PartialObjectMeta<K>>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    http,
     kube_api::{self, KubeApi},
     manifest, ports,
     process::Process,
@@ -28,8 +29,15 @@ const SECOND: &str = "operator-1";
 pub struct Operated {
     operator: Process,
     kubeconfig: PathBuf,
-    controller: SocketAddr,
+    ports: Ports,
     api: KubeApi,
+}
+
+/// Where an operator listens.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    controller: SocketAddr,
+    http: SocketAddr,
 }
 
 /// An operator, its cluster `main` of one broker, and that broker.
@@ -72,14 +80,42 @@ impl Operated {
         ])
         .expect_success();
         let kubeconfig = service_account(&api, "taffrail-operator");
-        let controller = ports::free();
-        let operator = start_operator(&api, &kubeconfig, controller, FIRST);
+        let ports = Ports {
+            controller: ports::free(),
+            http: ports::free(),
+        };
+        let operator = start_operator(&api, &kubeconfig, ports, FIRST);
         Self {
             operator,
             kubeconfig,
-            controller,
+            ports,
             api,
         }
+    }
+
+    /// What the operator's metrics say.
+    pub fn metrics(&self) -> String {
+        http::request(self.ports.http, "GET", "/metrics", "").body
+    }
+
+    /// The operator stands still, as on a node that hangs.
+    pub fn stop_operator(&self) {
+        self.operator.stand_still();
+    }
+
+    /// It goes on as if nothing had been.
+    pub fn continue_operator(&self) {
+        self.operator.go_on();
+    }
+
+    /// Starts another operator beside the first, on ports of its own. It configures brokers as the first does: that is where they go on dialling.
+    pub fn start_second_operator(&self) -> Process {
+        let ports = Ports {
+            controller: ports::free(),
+            http: ports::free(),
+        };
+        let address = self.ports.controller;
+        start_operator_at(&self.api, &self.kubeconfig, ports, address, SECOND)
     }
 
     /// The API server.
@@ -109,12 +145,12 @@ impl Operated {
 
     /// Starts it again.
     pub fn restart_operator(&mut self) {
-        self.operator = start_operator(&self.api, &self.kubeconfig, self.controller, FIRST);
+        self.operator = start_operator(&self.api, &self.kubeconfig, self.ports, FIRST);
     }
 
     /// Starts another one in its place, which has to wait for the end of the Lease of the first.
     pub fn replace_operator(&mut self) {
-        self.operator = start_operator(&self.api, &self.kubeconfig, self.controller, SECOND);
+        self.operator = start_operator(&self.api, &self.kubeconfig, self.ports, SECOND);
     }
 
     /// Starts the broker `<cluster>-0`, once the operator has written its configuration.
@@ -187,17 +223,23 @@ fn service_account(api: &KubeApi, name: &str) -> PathBuf {
     api.dir().write("operator.kubeconfig", &config)
 }
 
-/// Starts what the chart's Deployment starts, with the arguments that it gives, but for those that say where in a pod things are.
-fn start_operator(
+fn start_operator(api: &KubeApi, kubeconfig: &Path, ports: Ports, identity: &str) -> Process {
+    start_operator_at(api, kubeconfig, ports, ports.controller, identity)
+}
+
+/// Starts what the chart's Deployment starts, with the arguments that it gives, but for those that say where in a pod things are. `address`: where
+/// it tells brokers to dial.
+fn start_operator_at(
     api: &KubeApi,
     kubeconfig: &Path,
-    controller: SocketAddr,
+    ports: Ports,
+    address: SocketAddr,
     identity: &str,
 ) -> Process {
     let ours = [
-        format!("--controller-listen={controller}"),
-        format!("--controller-address={controller}"),
-        format!("--http-listen={}", ports::free()),
+        format!("--controller-listen={}", ports.controller),
+        format!("--controller-address={address}"),
+        format!("--http-listen={}", ports.http),
         "--log-format=text".to_owned(),
     ];
     let flag = |argument: &str| argument.split('=').next().map(str::to_owned);
@@ -215,6 +257,6 @@ fn start_operator(
             .env("POD_NAME", identity)
             .args(kept)
             .args(&ours),
-        &api.dir().path().join("operator.log"),
+        &api.dir().path().join(format!("{identity}.log")),
     )
 }

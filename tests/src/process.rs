@@ -76,6 +76,16 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// It stands still until it is told to go on.
+    pub fn stand_still(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, patience: Duration) -> ExitStatus {
         let child = &mut self.child;

@@ -59,13 +59,13 @@ capabilities:
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [services, configmaps]
-  verbs: [get, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: {{ if .Values.networkPolicy.enabled }}[get, create, patch]{{ else }}[get, delete]{{ end }}
+  verbs: {{ if .Values.networkPolicy.enabled }}[get, list, watch, create, patch]{{ else }}[get, delete]{{ end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -29,7 +29,7 @@ pub struct TopicStatus {
     /// How many partitions are in which state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<Partitions>,
-    /// What the topic takes on disk. At most 30 seconds old, unless nothing changed.
+    /// What the topic takes on disk. Written every 30 seconds at most, if it changed; of many busy topics, one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
     /// Accepted, Ready.

@@ -12,14 +12,14 @@ use crate::{
     writes::API_TIMEOUT,
 };
 
-/// Writes what changed: a state at once, counts as the budget for summaries allows.
+/// Writes what changed: a state at once, counts as the budget for summaries allows. True if some were held back.
 pub(super) async fn write_statuses(
     key: &ClusterKey,
     seen: &[v1::BrokerStatus],
     context: &Context,
-) -> Result<(), OperatorError> {
+) -> Result<bool, OperatorError> {
     if seen.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let api: Api<Broker> = Api::namespaced(context.client.clone(), &key.namespace);
     let ours = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", key.name));
@@ -28,6 +28,7 @@ pub(super) async fn write_statuses(
         .unwrap_or_else(|elapsed| Err(kube::Error::Service(Box::new(elapsed))))
         .map_err(OperatorError::kube("list", format!("brokers of {key}")))?;
     let by_number: BTreeMap<u32, &v1::BrokerStatus> = seen.iter().map(|b| (b.number, b)).collect();
+    let mut held_back = false;
     for broker in &listed {
         let Some(status) = by_number.get(&broker.spec.number).map(|b| summary(b)) else {
             continue;
@@ -43,9 +44,11 @@ pub(super) async fn write_statuses(
                 "broker status"
             );
             context.writer.status(broker, &status, "summary").await?;
+        } else {
+            held_back = true;
         }
     }
-    Ok(())
+    Ok(held_back)
 }
 
 fn summary(broker: &v1::BrokerStatus) -> BrokerStatus {

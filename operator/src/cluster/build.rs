@@ -32,6 +32,11 @@ const DATA_DIR: &str = "/var/lib/taffrail";
 const CONFIG_DIR: &str = "/etc/taffrail";
 const CONFIG_FILE: &str = "broker.toml";
 
+/// The label of everything that the operator makes.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "taffrail-operator");
+/// The same, to select by.
+pub(super) const OWNED_SELECTOR: &str = "app.kubernetes.io/managed-by=taffrail-operator";
+
 /// The brokers' configuration, the same for all: what differs comes from the environment of each pod.
 pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> ConfigMap {
     let client_port = cluster.spec.client_port();
@@ -80,10 +85,7 @@ fn text(value: &str) -> String {
 pub(super) fn metadata(cluster: &BrokerCluster, name: &str) -> ObjectMeta {
     let mut labels: std::collections::BTreeMap<String, String> =
         serde_json::from_value(selector(cluster)).unwrap_or_default();
-    labels.insert(
-        "app.kubernetes.io/managed-by".to_owned(),
-        "taffrail-operator".to_owned(),
-    );
+    labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: cluster.namespace(),

@@ -76,6 +76,30 @@ pub(super) fn next(cluster: &BrokerCluster, sight: &Sight, now: Timestamp) -> Br
     }
 }
 
+/// The status of a cluster whose resource cannot be read: its brokers go on as they are.
+pub(crate) fn refused_status(
+    cluster: &BrokerCluster,
+    message: String,
+    now: Timestamp,
+) -> BrokerClusterStatus {
+    let before = cluster.status.clone().unwrap_or_default();
+    let ready = Finding::no("Ready", "InvalidSpec", message);
+    let observed_generation = cluster.metadata.generation;
+    let mut conditions = conditions::next(&before.conditions, &[ready], observed_generation, now);
+    for type_ in ["Available", "Progressing"] {
+        let unknown = Finding::unknown(type_, "InvalidSpec", "see the condition Ready");
+        conditions.extend(match conditions::find(&before.conditions, type_) {
+            Some(known) => vec![known.clone()],
+            None => conditions::next(&[], &[unknown], observed_generation, now),
+        });
+    }
+    BrokerClusterStatus {
+        observed_generation,
+        conditions,
+        ..before
+    }
+}
+
 fn ready(sight: &Sight, wanted: u32) -> Finding {
     if sight.paused {
         return Finding::unknown(
@@ -227,6 +251,29 @@ mod tests {
         let ready = conditions::find(&status.conditions, "Ready").expect("is there");
         assert_eq!((&*ready.status, &*ready.reason), ("False", "ApplyFailed"));
         assert!(ready.message.contains("forbidden"), "{}", ready.message);
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_read_keeps_what_it_said_of_its_brokers() {
+        let mut cluster = cluster();
+        let now = Timestamp::UNIX_EPOCH;
+        let fresh = refused_status(&cluster, "spec.brokers: wrong".to_owned(), now);
+        let reason = |status: &BrokerClusterStatus, type_| {
+            let found = conditions::find(&status.conditions, type_).expect("is there");
+            (found.status.clone(), found.reason.clone())
+        };
+        let invalid = |status: &str| (status.to_owned(), "InvalidSpec".to_owned());
+        assert_eq!(reason(&fresh, "Ready"), invalid("False"));
+        assert_eq!(reason(&fresh, "Available"), invalid("Unknown"));
+        let sight = Sight {
+            brokers: vec![broker("ONLINE"), broker("ONLINE")],
+            ..Sight::default()
+        };
+        cluster.status = Some(next(&cluster, &sight, now));
+        let later = refused_status(&cluster, "spec.brokers: wrong".to_owned(), now);
+        assert_eq!(reason(&later, "Ready"), invalid("False"));
+        assert_eq!(reason(&later, "Available").0, "True");
+        assert_eq!(later.brokers.expect("kept").wanted, 2);
     }
 
     #[test]

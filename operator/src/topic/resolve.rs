@@ -152,6 +152,19 @@ pub(crate) fn claimed_names(
         .collect()
 }
 
+/// The resources that claim one of these names in a cluster.
+pub(crate) fn claimants<'a>(
+    cluster: &ClusterKey,
+    names: &BTreeSet<String>,
+    topics: &'a [Arc<Topic>],
+    engines: &Engines,
+) -> impl Iterator<Item = &'a Arc<Topic>> {
+    topics.iter().filter(move |t| {
+        names.contains(&t.client_name(Some(&cluster.namespace)))
+            && cluster_key_of(t, engines).is_ok_and(|key| key == *cluster)
+    })
+}
+
 /// A resource that was accepted under a name keeps it. Otherwise the first one created owns it; of two in the same second the first by namespace
 /// and name.
 fn owner_of<'a>(

@@ -113,6 +113,15 @@ pub(super) fn next(topic: &Topic, sight: &Sight, now: Timestamp) -> TopicStatus 
     }
 }
 
+/// The status of a topic whose resource cannot be read.
+pub(crate) fn refused_status(topic: &Topic, message: String, now: Timestamp) -> TopicStatus {
+    let sight = Sight {
+        verdict: Verdict::Refused("InvalidSpec", message),
+        ..Sight::default()
+    };
+    next(topic, &sight, now)
+}
+
 fn accepted(verdict: &Verdict, before: &[Condition]) -> Finding {
     match verdict {
         Verdict::Accepted { .. } => Finding::yes("Accepted", "Valid", "the topic is its cluster's"),

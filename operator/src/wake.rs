@@ -1,0 +1,335 @@
+//! Which resources are looked at because of what controllers saw: those that it concerns. Conditions at once; numbers, which always change while
+//! there are producers, one topic at a time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::{
+    Resource,
+    runtime::reflector::{self, ObjectRef},
+};
+use taffrail_api::v1;
+use taffrail_controller::View;
+use taffrail_crds::{BrokerCluster, Topic};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    context::Context,
+    engines::{ClusterKey, Engine},
+    topic::claimants,
+    writes::SUMMARY_INTERVAL,
+};
+
+/// Changes are put together over this time.
+const WAKE_INTERVAL: Duration = Duration::from_millis(300);
+/// Resources on their way to a controller, which takes them as fast as it can. More wait with the one who wakes.
+pub(crate) const WOKEN_MAX: usize = 256;
+
+/// Wakes the resources of one watch.
+#[derive(Debug)]
+pub(crate) struct Waker<K: Resource<DynamicType = ()> + Clone + 'static> {
+    pub(crate) store: reflector::Store<K>,
+    pub(crate) woken: mpsc::Sender<ObjectRef<K>>,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Waker<K> {
+    async fn wake(&self, resource: &ObjectRef<K>) {
+        if self.store.get(resource).is_some() {
+            // An error means that the operator stops.
+            let _ = self.woken.send(resource.clone()).await;
+        }
+    }
+}
+
+/// What a cluster looked like.
+#[derive(Debug)]
+struct Seen {
+    cluster: Arc<BrokerCluster>,
+    /// `None`: its controller does not run.
+    view: Option<Arc<View>>,
+}
+
+impl Seen {
+    fn of(engine: Engine) -> Self {
+        Self {
+            cluster: engine.cluster,
+            view: engine.running.map(|running| running.handle.view()),
+        }
+    }
+}
+
+/// What is new in a view.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct News {
+    /// Of all topics: their controller is another.
+    is_all_new: bool,
+    /// Topics that look different.
+    turned: BTreeSet<String>,
+    /// Topics of which only the numbers changed.
+    numbers: BTreeSet<String>,
+    brokers: bool,
+}
+
+/// Topics whose numbers changed, each once, in the order in which they did.
+#[derive(Debug, Default)]
+struct Turns {
+    order: VecDeque<(ClusterKey, String)>,
+    waiting: BTreeSet<(ClusterKey, String)>,
+}
+
+impl Turns {
+    fn push(&mut self, topic: (ClusterKey, String)) {
+        if self.waiting.insert(topic.clone()) {
+            self.order.push_back(topic);
+        }
+    }
+
+    fn pop(&mut self) -> Option<(ClusterKey, String)> {
+        let next = self.order.pop_front()?;
+        self.waiting.remove(&next);
+        Some(next)
+    }
+}
+
+/// Wakes until the operator is stopped.
+pub(crate) async fn run(
+    clusters: Vec<Waker<BrokerCluster>>,
+    topics: Vec<Waker<Topic>>,
+    context: Arc<Context>,
+) {
+    let work = async {
+        let mut changed = context.engines.changed();
+        changed.mark_changed();
+        let mut seen = BTreeMap::new();
+        let mut turns = Turns::default();
+        let mut turn = interval(SUMMARY_INTERVAL);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = changed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    look(&mut seen, &mut turns, &clusters, &topics, &context).await;
+                    sleep(WAKE_INTERVAL).await;
+                }
+                _ = turn.tick() => {
+                    if let Some((cluster, name)) = turns.pop() {
+                        wake_topics(&cluster, &[name].into(), &topics, &context).await;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = context.stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+async fn look(
+    seen: &mut BTreeMap<ClusterKey, Seen>,
+    turns: &mut Turns,
+    clusters: &[Waker<BrokerCluster>],
+    topics: &[Waker<Topic>],
+    context: &Context,
+) {
+    let before = std::mem::take(seen);
+    for key in context.engines.keys() {
+        if let Some(engine) = context.engines.get(&key) {
+            seen.insert(key, Seen::of(engine));
+        }
+    }
+    // A cluster more or less may be what any topic waits for, or what one without a cluster reference means.
+    let mut is_all_new = before.len() != seen.len();
+    for (key, now) in &*seen {
+        let news = news(before.get(key), now);
+        is_all_new |= news.is_all_new;
+        if news.brokers {
+            let cluster = ObjectRef::new(&key.name).within(&key.namespace);
+            for waker in clusters {
+                waker.wake(&cluster).await;
+            }
+        }
+        for name in news.numbers {
+            turns.push((key.clone(), name));
+        }
+        if !news.is_all_new && !news.turned.is_empty() {
+            wake_topics(key, &news.turned, topics, context).await;
+        }
+    }
+    if is_all_new {
+        wake_all(topics).await;
+    }
+}
+
+async fn wake_all(topics: &[Waker<Topic>]) {
+    for waker in topics {
+        for topic in waker.store.state() {
+            waker.wake(&ObjectRef::from_obj(&*topic)).await;
+        }
+    }
+}
+
+async fn wake_topics(
+    cluster: &ClusterKey,
+    names: &BTreeSet<String>,
+    topics: &[Waker<Topic>],
+    context: &Context,
+) {
+    let all = context.topics.all();
+    for topic in claimants(cluster, names, &all, &context.engines) {
+        for waker in topics {
+            waker.wake(&ObjectRef::from_obj(&**topic)).await;
+        }
+    }
+}
+
+fn news(before: Option<&Seen>, now: &Seen) -> News {
+    let is_same_cluster = before.is_some_and(|before| before.cluster.spec == now.cluster.spec);
+    let before = before.and_then(|before| before.view.as_ref());
+    let (before, now) = match (before, &now.view) {
+        (Some(before), Some(now))
+            if is_same_cluster && before.controller_epoch == now.controller_epoch =>
+        {
+            (before, now)
+        }
+        (None, None) if is_same_cluster => return News::default(),
+        _ => {
+            return News {
+                is_all_new: true,
+                brokers: true,
+                ..News::default()
+            };
+        }
+    };
+    if Arc::ptr_eq(before, now) {
+        return News::default();
+    }
+    let mut news = News {
+        brokers: !are_brokers_same(&before.brokers, &now.brokers),
+        ..News::default()
+    };
+    let names = before.topics.keys().chain(now.topics.keys());
+    for name in names.collect::<BTreeSet<_>>() {
+        match (before.topics.get(name), now.topics.get(name)) {
+            (before, now) if before == now => {}
+            (Some(before), Some(now)) if differ_in_numbers_only(before, now) => {
+                news.numbers.insert(name.clone());
+            }
+            _ => {
+                news.turned.insert(name.clone());
+            }
+        }
+    }
+    news
+}
+
+fn differ_in_numbers_only(before: &v1::TopicStatus, now: &v1::TopicStatus) -> bool {
+    let with_same_numbers = v1::TopicStatus {
+        bytes: before.bytes,
+        oldest_append_time_ms: before.oldest_append_time_ms,
+        ..now.clone()
+    };
+    with_same_numbers == *before
+}
+
+/// Free space is shown by nobody's status.
+fn are_brokers_same(before: &[v1::BrokerStatus], now: &[v1::BrokerStatus]) -> bool {
+    let without_space = |broker: &v1::BrokerStatus| v1::BrokerStatus {
+        disk_free_bytes: 0,
+        disk_total_bytes: 0,
+        ..broker.clone()
+    };
+    before
+        .iter()
+        .map(without_space)
+        .eq(now.iter().map(without_space))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn topic(name: &str, bytes: u64, online: u32) -> (String, v1::TopicStatus) {
+        let status = v1::TopicStatus {
+            name: name.to_owned(),
+            bytes,
+            partitions_online: online,
+            ..v1::TopicStatus::default()
+        };
+        (name.to_owned(), status)
+    }
+
+    fn seen(topics: &[(String, v1::TopicStatus)], free: u64) -> Seen {
+        let cluster = json!({
+            "apiVersion": "taffrail.dev/v1alpha1", "kind": "BrokerCluster",
+            "metadata": { "name": "main", "namespace": "streams" },
+            "spec": { "brokers": 1, "storage": { "size": "1Gi" } },
+        });
+        let broker = v1::BrokerStatus {
+            disk_free_bytes: free,
+            ..v1::BrokerStatus::default()
+        };
+        Seen {
+            cluster: Arc::new(serde_json::from_value(cluster).expect("valid")),
+            view: Some(Arc::new(View {
+                topics: topics.iter().cloned().collect(),
+                brokers: vec![broker],
+                ..View::default()
+            })),
+        }
+    }
+
+    #[test]
+    fn only_the_topic_that_turned_is_looked_at_and_numbers_wait_their_turn() {
+        let before = seen(&[topic("a", 1, 1), topic("b", 1, 1), topic("c", 1, 1)], 9);
+        let now = seen(&[topic("a", 1, 1), topic("b", 2, 1), topic("c", 2, 0)], 8);
+        let found = news(Some(&before), &now);
+        assert_eq!(found.turned, ["c".to_owned()].into());
+        assert_eq!(found.numbers, ["b".to_owned()].into());
+        assert!(!found.is_all_new && !found.brokers, "{found:?}");
+    }
+
+    #[test]
+    fn a_topic_that_comes_or_goes_turned() {
+        let before = seen(&[topic("a", 1, 1)], 9);
+        let now = seen(&[topic("b", 1, 1)], 9);
+        let found = news(Some(&before), &now);
+        assert_eq!(found.turned, ["a".to_owned(), "b".to_owned()].into());
+    }
+
+    #[test]
+    fn another_controller_concerns_every_topic() {
+        let now = seen(&[topic("a", 1, 1)], 9);
+        assert!(news(None, &now).is_all_new);
+        let stopped = Seen {
+            view: None,
+            ..seen(&[], 9)
+        };
+        assert!(news(Some(&now), &stopped).is_all_new);
+        assert_eq!(news(Some(&now), &now), News::default());
+    }
+
+    #[test]
+    fn a_topic_waits_once_and_each_gets_its_turn() {
+        let key = ClusterKey {
+            namespace: "streams".to_owned(),
+            name: "main".to_owned(),
+        };
+        let mut turns = Turns::default();
+        for name in ["a", "b", "a"] {
+            turns.push((key.clone(), name.to_owned()));
+        }
+        let popped: Vec<_> = std::iter::from_fn(|| turns.pop()).map(|t| t.1).collect();
+        assert_eq!(popped, ["a", "b"]);
+    }
+}
