@@ -68,9 +68,12 @@ rules! {
     /// Nothing moves partitions away from a broker before it goes.
     BROKERS_GROW_ONLY = "spec.brokers", "brokers cannot shrink (a broker that goes takes the only copy of its partitions along)",
         "self.brokers >= oldSelf.brokers";
-    /// Volumes are made once, by the StatefulSet.
-    STORAGE_IMMUTABLE = "spec.storage", "storage cannot change (volumes are neither resized nor moved); create a new BrokerCluster and copy",
-        "self.storage == oldSelf.storage";
+    /// No file system shrinks while it is used.
+    STORAGE_GROWS_ONLY = "spec.storage.size", "storage.size cannot shrink (volumes only grow); create a new BrokerCluster and copy",
+        "!isQuantity(self.storage.size) || !isQuantity(oldSelf.storage.size) || quantity(self.storage.size).compareTo(quantity(oldSelf.storage.size)) >= 0";
+    /// A volume stays where it was made.
+    STORAGE_CLASS_IMMUTABLE = "spec.storage.storageClassName", "storage.storageClassName cannot change (volumes do not move); create a new BrokerCluster and copy",
+        "has(self.storage.storageClassName) == has(oldSelf.storage.storageClassName) && (!has(self.storage.storageClassName) || self.storage.storageClassName == oldSelf.storage.storageClassName)";
     /// Between 1 and `PARTITIONS_MAX`.
     PARTITIONS_IN_RANGE = "spec.partitions", "partitions must be between 1 and 10000",
         "!has(self.partitions) || (self.partitions >= 1 && self.partitions <= 10000)";

@@ -1,5 +1,6 @@
 //! BrokerCluster: how many brokers, of what, on what.
 
+mod pod_template;
 mod status;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -12,6 +13,7 @@ use crate::{
     units::Size,
 };
 
+pub use pod_template::PodTemplate;
 pub use status::{BrokerClusterStatus, BrokerCounts};
 
 /// A set of brokers and what they run on. The operator makes the StatefulSet, Services, PodDisruptionBudget and ConfigMap from it.
@@ -39,7 +41,7 @@ pub struct BrokerClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub image: Option<String>,
-    /// The volume of each broker. Immutable.
+    /// The volume of each broker.
     pub storage: BrokerStorage,
     /// Where clients connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,15 +55,18 @@ pub struct BrokerClusterSpec {
     /// Processor and memory of each broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+    /// What else the brokers' pods need: where they run, how their image is pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
 }
 
 /// The volume of each broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BrokerStorage {
-    /// Its size.
+    /// Its size. Grows only, if its StorageClass allows that.
     pub size: Size,
-    /// Its StorageClass. Default: the Kubernetes cluster's.
+    /// Its StorageClass. Default: the Kubernetes cluster's. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub storage_class_name: Option<String>,

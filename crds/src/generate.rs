@@ -35,7 +35,8 @@ pub const TOPIC_RULES: &[&Rule] = &[
 pub const CLUSTER_RULES: &[&Rule] = &[
     &rules::BROKERS_IN_RANGE,
     &rules::BROKERS_GROW_ONLY,
-    &rules::STORAGE_IMMUTABLE,
+    &rules::STORAGE_GROWS_ONLY,
+    &rules::STORAGE_CLASS_IMMUTABLE,
 ];
 
 /// The rules of a whole BrokerCluster.

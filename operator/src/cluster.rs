@@ -7,6 +7,7 @@ mod network_policy;
 mod owned;
 mod start;
 mod status;
+mod volumes;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,13 +33,14 @@ pub(crate) use children::Applied;
 pub(crate) use owned::owns;
 use status::Sight;
 pub(crate) use status::refused_status;
+use volumes::Volumes;
 
 /// A look without a reason.
 const RESYNC: Duration = Duration::from_mins(5);
 /// The next look while something is on its way.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
-/// The next look at numbers that were held back.
+/// The next look at numbers that were held back, and at volumes that grow.
 const SUMMARY_LATER: Duration = Duration::from_secs(30);
 
 /// One look at one cluster.
@@ -78,7 +80,7 @@ async fn look(
         sight.brokers = running.handle.brokers();
         held_back = brokers::write_statuses(&key, &sight.brokers, context).await?;
     }
-    sight.stateful_set = stateful_set(&key, context).await?;
+    sight.stateful_set = read_stateful_set(&key, context).await?;
     let status = status::next(cluster, &sight, Timestamp::now());
     let before = cluster.status.clone().unwrap_or_default();
     if before != status {
@@ -90,6 +92,7 @@ async fn look(
     }
     applied?;
     let settled = taffrail_crds::conditions::is_true(&status.conditions, "Ready");
+    held_back |= sight.volumes != Volumes::Fit;
     Ok(Action::requeue(match (settled, held_back) {
         (false, _) => UNDER_WAY,
         (true, true) => SUMMARY_LATER,
@@ -123,10 +126,15 @@ async fn run(
     children::apply::<Service>(&build::client_service(cluster), context).await?;
     children::apply::<PodDisruptionBudget>(&build::disruption_budget(cluster), context).await?;
     network_policy::ensure(cluster, context).await?;
-    children::apply::<StatefulSet>(&stateful_set, context).await
+    let found = read_stateful_set(key, context).await?;
+    if !volumes::release(found.as_ref(), &stateful_set, context).await? {
+        children::apply::<StatefulSet>(&stateful_set, context).await?;
+    }
+    sight.volumes = volumes::grow(cluster, key, context).await?;
+    Ok(())
 }
 
-async fn stateful_set(
+async fn read_stateful_set(
     key: &ClusterKey,
     context: &Context,
 ) -> Result<Option<StatefulSet>, OperatorError> {

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::PersistentVolumeClaim};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{PartialObjectMeta, Patch, PatchParams},
+    api::{DeleteParams, PartialObjectMeta, Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -143,6 +143,45 @@ impl Writer {
             object,
         )
         .await?;
+        Ok(())
+    }
+
+    /// Asks for a larger volume.
+    pub(crate) async fn resize(
+        &self,
+        claim: &PersistentVolumeClaim,
+        size: &str,
+    ) -> Result<(), OperatorError> {
+        self.count::<PersistentVolumeClaim>("resize");
+        let patch = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let api = self.metadata_api(claim);
+        let name = claim.name_any();
+        let patch = Patch::Merge(&patch);
+        within(api.patch(&name, &params, &patch), "resize", claim).await?;
+        Ok(())
+    }
+
+    /// Deletes an object that the operator made.
+    pub(crate) async fn delete<K>(
+        &self,
+        object: &K,
+        params: &DeleteParams,
+        reason: &'static str,
+    ) -> Result<(), OperatorError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        self.count::<K>(reason);
+        let api = self.api::<K>(object);
+        let name = object.name_any();
+        within(api.delete(&name, params), "delete", object).await?;
         Ok(())
     }
 

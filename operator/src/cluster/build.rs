@@ -107,6 +107,14 @@ pub(super) fn selector(cluster: &BrokerCluster) -> Value {
     })
 }
 
+/// The same, to list by.
+pub(super) fn label_selector(cluster: &BrokerCluster) -> String {
+    format!(
+        "app.kubernetes.io/name=taffrail-broker,app.kubernetes.io/instance={}",
+        cluster.name_any()
+    )
+}
+
 /// An object written as JSON. That nothing was lost on the way is tested with the objects.
 pub(super) fn typed<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).expect("what is written here is of its kind")

@@ -12,6 +12,8 @@ use taffrail_crds::{
     conditions::{self, Finding},
 };
 
+use super::volumes::Volumes;
+
 /// What one look found.
 #[derive(Debug, Default)]
 pub(super) struct Sight {
@@ -24,6 +26,7 @@ pub(super) struct Sight {
     pub(super) cluster_id: Option<String>,
     pub(super) brokers: Vec<v1::BrokerStatus>,
     pub(super) stateful_set: Option<StatefulSet>,
+    pub(super) volumes: Volumes,
 }
 
 impl Sight {
@@ -158,7 +161,14 @@ fn progressing(sight: &Sight, wanted: u32) -> Finding {
     let current = status.map_or(0, |s| {
         u32::try_from(s.updated_replicas.unwrap_or(0)).unwrap_or(0)
     });
-    if pods < wanted {
+    let volumes = match &sight.volumes {
+        Volumes::Fit => None,
+        Volumes::Expanding => Some("volumes are being enlarged to storage.size".to_owned()),
+        Volumes::Refused(why) => Some(why.clone()),
+    };
+    if let Some(message) = volumes {
+        Finding::yes("Progressing", "ExpandingVolumes", message)
+    } else if pods < wanted {
         Finding::yes("Progressing", "Scaling", "pods are being made")
     } else if current < wanted {
         Finding::yes(
@@ -239,6 +249,8 @@ mod tests {
         assert_eq!(reason_of(&sight, "Progressing").1, "Rolling");
         sight.stateful_set = Some(set(2));
         assert_eq!(reason_of(&sight, "Progressing").1, "Idle");
+        sight.volumes = Volumes::Expanding;
+        assert_eq!(reason_of(&sight, "Progressing").1, "ExpandingVolumes");
     }
 
     #[test]

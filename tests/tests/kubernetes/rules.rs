@@ -118,17 +118,23 @@ const CLUSTER_CASES: &[Case] = &[
         "{brokers: 1, storage: {size: 1Gi}}",
     ),
     changes(
-        &rules::STORAGE_IMMUTABLE,
-        "{brokers: 1, storage: {size: 1Gi}}",
+        &rules::STORAGE_GROWS_ONLY,
         "{brokers: 1, storage: {size: 2Gi}}",
+        "{brokers: 1, storage: {size: 2047Mi}}",
+    ),
+    changes(
+        &rules::STORAGE_CLASS_IMMUTABLE,
+        "{brokers: 1, storage: {size: 2Gi}}",
+        "{brokers: 1, storage: {size: 2Gi, storageClassName: fast}}",
     ),
 ];
 
 /// Rules over two versions that only the API server sees: elsewhere the name is the identity, and a cluster is a process.
-const KUBERNETES_ONLY: [&Rule; 3] = [
+const KUBERNETES_ONLY: [&Rule; 4] = [
     &rules::TOPIC_NAME_IMMUTABLE,
     &rules::CLUSTER_REF_IMMUTABLE,
-    &rules::STORAGE_IMMUTABLE,
+    &rules::STORAGE_GROWS_ONLY,
+    &rules::STORAGE_CLASS_IMMUTABLE,
 ];
 
 fn text(kind: &str, name: &str, spec: &str) -> String {
@@ -203,7 +209,7 @@ fn each_rule_is_broken_with_the_same_message_in_rust_and_by_the_api_server() {
 }
 
 /// Specs on the edge of what the API server takes, and over it where Rust counts in fewer bits.
-const EDGES: [(&str, &str); 8] = [
+const EDGES: [(&str, &str); 9] = [
     ("Topic", "{retention: {bytesPerPartition: 4Ei}}"),
     ("Topic", "{retention: {bytesPerPartition: 1.3Gi}}"),
     ("Topic", "{retention: {bytesPerPartition: 4.6E}}"),
@@ -214,6 +220,10 @@ const EDGES: [(&str, &str); 8] = [
     ("Topic", "{minInSync: 5000000000}"),
     ("Topic", "{partitions: 5000000000}"),
     ("Topic", "{replicas: -1}"),
+    (
+        "BrokerCluster",
+        "{brokers: 1, storage: {size: 1Gi}, podTemplate: {topologySpreadConstraints: [{maxSkew: 5000000000, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}}",
+    ),
     (
         "BrokerCluster",
         "{brokers: 1, storage: {size: 1Gi}, resources: {requests: {cpu: 1, memory: 1Gi}}}",

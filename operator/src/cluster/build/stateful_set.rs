@@ -34,8 +34,8 @@ pub(in crate::cluster) fn stateful_set(
             "selector": { "matchLabels": selector(cluster) },
             "template": {
                 "metadata": {
-                    "labels": selector(cluster),
-                    "annotations": { "taffrail.dev/config-hash": config_hash(config_map) },
+                    "labels": labels(cluster),
+                    "annotations": annotations(cluster, config_map),
                 },
                 "spec": pod(cluster, around, config_map),
             },
@@ -44,7 +44,42 @@ pub(in crate::cluster) fn stateful_set(
     }))
 }
 
+fn labels(cluster: &BrokerCluster) -> Value {
+    let more = cluster.spec.pod_template.as_ref().map(|pod| &pod.labels);
+    with(json!(more), selector(cluster))
+}
+
+fn annotations(cluster: &BrokerCluster, config_map: &ConfigMap) -> Value {
+    let more = cluster.spec.pod_template.as_ref();
+    let own = json!({ "taffrail.dev/config-hash": config_hash(config_map) });
+    with(json!(more.map(|pod| &pod.annotations)), own)
+}
+
+/// Both objects' fields; those of `winner` where both have one.
+fn with(mut fields: Value, winner: Value) -> Value {
+    match (fields.as_object_mut(), winner) {
+        (Some(fields), Value::Object(winner)) => fields.extend(winner),
+        (_, winner) => return winner,
+    }
+    fields
+}
+
+/// What the cluster says of its pods, in the operator's own.
 fn pod(cluster: &BrokerCluster, around: &Surroundings<'_>, config_map: &ConfigMap) -> Value {
+    let mut theirs = json!(cluster.spec.pod_template);
+    if let Some(fields) = theirs.as_object_mut() {
+        // Those of the pod's metadata.
+        fields.retain(|field, _| !matches!(field.as_str(), "labels" | "annotations"));
+    }
+    let own = own_pod(cluster, around, config_map);
+    // Only the spread of pods is in both: a default that a cluster may replace.
+    match theirs {
+        Value::Object(_) => with(own, theirs),
+        _ => own,
+    }
+}
+
+fn own_pod(cluster: &BrokerCluster, around: &Surroundings<'_>, config_map: &ConfigMap) -> Value {
     json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,

@@ -101,6 +101,39 @@ fn image_class_and_resources_of_the_cluster_are_used() {
 }
 
 #[test]
+fn pods_get_what_the_cluster_says_of_them_and_keep_their_own_labels() {
+    let set = built(&json!({ "podTemplate": {
+        "labels": { "team": "streams", "app.kubernetes.io/name": "other" },
+        "annotations": { "example.com/scrape": "true" },
+        "nodeSelector": { "disk": "nvme" },
+        "tolerations": [{ "key": "brokers", "operator": "Exists" }],
+        "imagePullSecrets": [{ "name": "registry" }],
+        "priorityClassName": "high",
+        "serviceAccountName": "brokers",
+        "topologySpreadConstraints": [{
+            "maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+        }],
+    }}));
+    let metadata = json!(set)["spec"]["template"]["metadata"].clone();
+    assert_eq!(metadata["labels"]["team"], "streams");
+    assert_eq!(
+        metadata["labels"]["app.kubernetes.io/name"],
+        "taffrail-broker"
+    );
+    assert_eq!(metadata["annotations"]["example.com/scrape"], "true");
+    assert!(metadata["annotations"]["taffrail.dev/config-hash"].is_string());
+    let pod = pod_of(&set);
+    assert_eq!(pod["nodeSelector"]["disk"], "nvme");
+    assert_eq!(pod["tolerations"][0]["key"], "brokers");
+    assert_eq!(pod["imagePullSecrets"][0]["name"], "registry");
+    assert_eq!(pod["priorityClassName"], "high");
+    assert_eq!(pod["serviceAccountName"], "brokers");
+    assert_eq!(pod["topologySpreadConstraints"][0]["topologyKey"], "zone");
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["containers"][0]["name"], "broker");
+}
+
+#[test]
 fn the_headless_service_publishes_brokers_that_are_not_ready() {
     let service: Service = headless_service(&cluster(&json!({})));
     let spec = service.spec.expect("a spec");
