@@ -34,6 +34,8 @@ use status::{Sight, Verdict};
 const RESYNC: Duration = Duration::from_mins(5);
 /// The next look while something is on its way. Changes of the controller's view wake earlier.
 const UNDER_WAY: Duration = Duration::from_secs(5);
+/// The next look at a deletion, whose progress no view shows.
+const DELETING: Duration = Duration::from_secs(1);
 /// The next look at numbers that were held back.
 const SUMMARY_LATER: Duration = Duration::from_secs(30);
 
@@ -173,10 +175,10 @@ async fn tell(topic: &Topic, sight: &Sight, context: &Context) -> Result<Action,
     let now = Timestamp::now();
     let before = topic.status.clone().unwrap_or_default();
     let status = status::next(topic, sight, now);
-    let again = if conditions::is_true(&status.conditions, "Ready") {
-        RESYNC
-    } else {
-        UNDER_WAY
+    let again = match sight.verdict {
+        Verdict::Deleting => DELETING,
+        _ if conditions::is_true(&status.conditions, "Ready") => RESYNC,
+        _ => UNDER_WAY,
     };
     if status == before {
         return Ok(Action::requeue(again));
