@@ -58,15 +58,23 @@ pub(crate) async fn admin_at(address: &str) -> Outcome<Admin> {
 }
 
 /// A topic as kubectl names it too: `topic/flights` is `flights`.
-pub(crate) fn topic_name(argument: &str) -> Result<String, Infallible> {
-    let name = argument.strip_prefix("topic/").unwrap_or(argument);
-    Ok(name.to_owned())
+pub(crate) fn topic_name(argument: &str) -> Result<String, &'static str> {
+    match plain(argument) {
+        "" => Err("name a topic, such as flights"),
+        name => Ok(name.to_owned()),
+    }
 }
 
 /// The same for several.
 pub(crate) fn topic_names(arguments: &[String]) -> Vec<String> {
-    let names = arguments.iter().map(|argument| topic_name(argument));
-    names.flatten().collect()
+    arguments
+        .iter()
+        .map(|name| plain(name).to_owned())
+        .collect()
+}
+
+fn plain(argument: &str) -> &str {
+    argument.strip_prefix("topic/").unwrap_or(argument)
 }
 
 /// ` -f FILE` for each file.
