@@ -3,16 +3,20 @@
 //!
 //! ```text
 //!  request tasks ──Append──▶ inbox ──▶ writer ──SyncJob──▶ inbox ──▶ sync-0 .. sync-7 ──▶ answers, high watermark
-//!                                        ▲                                │
-//!                                        └───────────SyncDone─────────────┘
+//!                                        ▲  │                             │
+//!                                        ├──│────────SyncDone─────────────┘
+//!                                        │  └─UpkeepJob─▶ inbox ──▶ upkeep-0, upkeep-1: seals, checkpoints, removals
+//!                                        └───UpkeepDone────────────────┘
 //! ```
 
+mod closing;
 pub(crate) mod handle;
 mod inbox;
 pub(crate) mod maintenance;
 pub(crate) mod scrub;
 pub(crate) mod space;
 mod sync_pool;
+mod upkeep_pool;
 mod writer;
 
 pub(crate) use handle::{DiskHandle, start};

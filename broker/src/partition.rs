@@ -11,6 +11,7 @@ pub(crate) mod scrub;
 pub(crate) mod standing;
 pub(crate) mod table;
 pub(crate) mod untaken;
+pub(crate) mod upkeep;
 pub(crate) mod verify;
 pub(crate) mod waiters;
 

@@ -14,6 +14,7 @@
 //! partition   PartitionLog: create, open and recover, append, roll, expire, truncate, checkpoint, close, delete
 //! reader      LogReader: read by offset, look up by record time
 //! sync        SyncToken: makes durable what was appended
+//! upkeep      Upkeep: seals, checkpoints and removals, on any thread
 //! segment     one .log file with its index, time index and seal
 //! identity    whose directory this is
 //! checkpoint  log start, recovery point, high watermark
@@ -42,6 +43,7 @@ mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod sync;
+mod upkeep;
 
 pub use config::LogConfig;
 pub use disk::{Disk, DiskFile, StdDisk};
@@ -51,3 +53,4 @@ pub use identity::{PartitionIdentity, read_identity};
 pub use partition::{Appended, Expired, Opened, PartitionLog, RecoveryReport, Torn, delete_dir};
 pub use reader::{LogReader, ReadBatches, SegmentInfo};
 pub use sync::SyncToken;
+pub use upkeep::Upkeep;

@@ -8,6 +8,7 @@
 //! retention  expire whole segments
 //! truncate   cut the end off
 //! delete     remove everything, on an explicit order
+//! upkeep     plan seals, checkpoints and removals for other threads
 //! ```
 
 mod append;
@@ -17,6 +18,7 @@ mod open;
 mod recover;
 mod retention;
 mod truncate;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -54,6 +56,8 @@ pub struct PartitionLog {
     epochs_changed: bool,
     /// The active segment's name may not be durable.
     active_unnamed: bool,
+    /// One was planned and has not come back.
+    upkeep_is_out: bool,
     durable: LogPoint,
     high_watermark: Offset,
     /// Raised by every truncation.
@@ -125,9 +129,14 @@ impl PartitionLog {
         Some(oldest.first_append_time_ms())
     }
 
-    /// Segments that were rolled and could not be sealed yet. It is a bad sign if they become many: index files cannot be written.
+    /// Segments that were rolled and are not sealed yet. It is a bad sign if they become many: index files cannot be written.
     pub fn unsealed_segments(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Is there a rolled segment that the next sync has to make durable before it can be sealed?
+    pub fn has_rolled(&self) -> bool {
+        self.jobs.iter().any(|job| !job.is_durable())
     }
 
     /// Takes the log offline after a disk error that the caller saw. Readers go on; every write fails from now on.

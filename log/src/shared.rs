@@ -67,6 +67,9 @@ impl Home {
 /// The segments of a log, oldest first; the last one is active.
 pub(crate) type Segments = Arc<Vec<Arc<Segment>>>;
 
+/// No sync token and no upkeep is of it: the log is closed or deleted.
+pub(crate) const NO_GENERATION: u64 = u64::MAX;
+
 /// How far syncs came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SyncedThrough {
@@ -85,6 +88,8 @@ pub(crate) struct Shared {
     poison: OnceLock<String>,
     /// One sync of a log at a time, so that no later one can succeed before an earlier failure is known.
     sync: Mutex<SyncedThrough>,
+    /// The generation whose upkeep counts. Held while one runs. Taken before `sync`, never after it.
+    upkeep: Mutex<u64>,
 }
 
 impl Shared {
@@ -100,6 +105,7 @@ impl Shared {
                 generation: 0,
                 offset: log_end,
             }),
+            upkeep: Mutex::new(0),
         }
     }
 
@@ -133,6 +139,10 @@ impl Shared {
 
     pub(crate) fn sync_state(&self) -> MutexGuard<'_, SyncedThrough> {
         self.sync.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn upkeep(&self) -> MutexGuard<'_, u64> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn poison(&self, reason: &str) {

@@ -4,6 +4,7 @@
 
 mod faults;
 mod file;
+mod gate;
 mod state;
 
 use std::{
@@ -13,16 +14,19 @@ use std::{
 };
 
 pub use faults::{Fault, Operation};
+pub use gate::Held;
 pub use state::Loss;
 
 use crate::disk::{Disk, DiskFile, FileStat, OpenMode, Space};
 use file::SimFile;
+use gate::Gate;
 use state::{NameChange, State};
 
 /// The disk. Clones are the same disk.
 #[derive(Debug, Clone)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
+    gate: Arc<Gate>,
 }
 
 impl SimDisk {
@@ -30,6 +34,7 @@ impl SimDisk {
     pub fn new(seed: u64) -> Self {
         Self {
             state: Arc::new(Mutex::new(State::new(seed))),
+            gate: Arc::default(),
         }
     }
 
@@ -41,6 +46,13 @@ impl SimDisk {
     /// From now on this fault happens.
     pub fn inject(&self, fault: Fault) {
         self.lock().faults.push(fault);
+    }
+
+    /// Until the guard is dropped, syncs of files and removals wait whose path contains `path_part`. One at a time.
+    #[must_use]
+    pub fn hold(&self, path_part: &str) -> Held {
+        self.gate.shut(path_part);
+        Held(Arc::clone(&self.gate))
     }
 
     /// From now on nothing fails, other than for want of room.
@@ -167,6 +179,7 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.gate.pass(path);
         let mut state = self.lock();
         state.check(Operation::Remove, path)?;
         state.find(path)?;

@@ -25,6 +25,7 @@ pub struct SyncToken {
     /// What becomes durable.
     pub(crate) point: LogPoint,
     pub(crate) file: LogFile,
+    /// Segments that were rolled, whose bytes may not be durable yet. Sealing them is [`crate::Upkeep`]: nobody has to wait for it.
     pub(crate) jobs: Vec<Arc<SealJob>>,
     /// The active segment's name is not durable yet.
     pub(crate) names_file: bool,
@@ -60,12 +61,14 @@ impl SyncToken {
     }
 
     pub(crate) fn is_covered_by(&self, through: SyncedThrough) -> bool {
-        let open_jobs = self.jobs.iter().any(|job| !job.is_over());
+        let is_durable = |job: &Arc<SealJob>| job.is_over() || job.is_durable();
         match through.generation.cmp(&self.generation) {
             // The log was cut since: this token no longer counts.
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Equal => {
-                through.offset >= self.point.offset && !open_jobs && !self.names_file
+                through.offset >= self.point.offset
+                    && !self.names_file
+                    && self.jobs.iter().all(is_durable)
             }
             std::cmp::Ordering::Less => false,
         }
@@ -73,9 +76,9 @@ impl SyncToken {
 
     fn sync_files(&self) -> Result<(), LogError> {
         for job in &self.jobs {
-            job.run()?;
+            job.make_durable()?;
         }
-        if self.names_file || !self.jobs.is_empty() {
+        if self.names_file {
             self.shared.home.sync_dir()?;
         }
         self.file.sync()

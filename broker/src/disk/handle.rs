@@ -12,7 +12,9 @@ use taffrail_log::{LogConfig, LogError, PartitionLog};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{inbox::Inbox, space::Space, sync_pool::SyncPool, writer::Writer};
+use super::{
+    inbox::Inbox, space::Space, sync_pool::SyncPool, upkeep_pool::UpkeepPool, writer::Writer,
+};
 use crate::{
     datadir::DataDir,
     environment::Environment,
@@ -21,6 +23,7 @@ use crate::{
         Partition,
         append::{Append, OwnedLog},
         commit::SyncDone,
+        upkeep::UpkeepDone,
     },
 };
 
@@ -43,6 +46,7 @@ pub(super) enum Command {
         reply: oneshot::Sender<Result<(), LogError>>,
     },
     SyncDone(SyncDone),
+    UpkeepDone(UpkeepDone),
     SyncInBackground,
     Expire,
     Checkpoint,
@@ -90,9 +94,12 @@ pub(crate) fn start(
     };
     let watch = Watch(handle.clone());
     let (pool, mut threads) = SyncPool::start(sync_threads, &inbox, metrics, &watch)?;
+    let (upkeeps, upkeep_threads) = UpkeepPool::start(&dir, &inbox, &watch)?;
+    threads.extend(upkeep_threads);
     let writer = Writer::new(
         Arc::clone(&inbox),
         pool,
+        upkeeps,
         environment.clone(),
         Arc::clone(space),
         Arc::clone(metrics),

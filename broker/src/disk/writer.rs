@@ -3,20 +3,27 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    thread,
 };
 
 use taffrail_api::WireError;
 use taffrail_core::{Durability, ErrorCode, TopicPartition};
 use tokio::sync::oneshot;
 
-use super::{handle::Command, inbox::Inbox, space::Space, sync_pool::SyncPool};
+use super::{
+    closing,
+    handle::Command,
+    inbox::Inbox,
+    space::Space,
+    sync_pool::SyncPool,
+    upkeep_pool::{Job, UpkeepPool},
+};
 use crate::{
     environment::Environment,
     metrics::Metrics,
     partition::{
+        Partition,
         append::{Append, OwnedLog},
-        commit::SyncJob,
+        commit::{SyncDone, SyncJob},
     },
 };
 
@@ -25,21 +32,20 @@ use crate::{
 const INLINE_SYNC_BYTES: u64 = 64 << 10;
 /// Not if a `pageCache` topic was written to within this time: its producers do not wait for others' syncs.
 const INLINE_SYNC_QUIET_MS: i64 = 1_000;
-/// Logs are closed by so many threads at a time.
-const CLOSING_THREADS: usize = 8;
 
 /// Owns every log of the broker.
 #[derive(Debug)]
 pub(super) struct Writer {
     inbox: Arc<Inbox<Command>>,
     pool: SyncPool,
+    upkeeps: UpkeepPool,
     environment: Environment,
     space: Arc<Space>,
     metrics: Arc<Metrics>,
     logs: HashMap<TopicPartition, OwnedLog>,
     /// Logs with something to settle after this round.
     touched: Vec<TopicPartition>,
-    /// One is done between two rounds, so that no request waits for many.
+    /// One is planned between two rounds, so that no request waits for many.
     chores: VecDeque<Chore>,
     closing: Option<oneshot::Sender<usize>>,
     page_cache_used_ms: i64,
@@ -63,6 +69,7 @@ impl Writer {
     pub(super) fn new(
         inbox: Arc<Inbox<Command>>,
         pool: SyncPool,
+        upkeeps: UpkeepPool,
         environment: Environment,
         space: Arc<Space>,
         metrics: Arc<Metrics>,
@@ -70,6 +77,7 @@ impl Writer {
         Self {
             inbox,
             pool,
+            upkeeps,
             environment,
             space,
             metrics,
@@ -94,7 +102,7 @@ impl Writer {
                 self.obey(command);
             }
             self.commit();
-            self.do_one_chore();
+            self.plan_one_chore();
             if self.inbox.is_closed() {
                 // Cut off: as if the process had crashed.
                 return;
@@ -105,7 +113,11 @@ impl Writer {
         }
         // What came meanwhile, and what comes now, is answered by being dropped.
         self.inbox.abandon();
-        self.close();
+        let failed = closing::close(self.logs.drain().map(|(_, log)| log).collect());
+        if let Some(reply) = self.closing.take() {
+            // The one who asked may have stopped waiting.
+            let _ = reply.send(failed);
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -113,10 +125,17 @@ impl Writer {
             Command::Append(append) if self.closing.is_some() => drop(append),
             Command::Append(append) => self.enqueue(append),
             Command::SyncDone(done) => {
+                self.synced(&done);
+                self.touched.push(done.partition.id);
+            }
+            Command::UpkeepDone(done) => {
                 let id = done.partition.id;
-                if let Some(log) = self.logs.get_mut(&id) {
-                    log.synced(&done.token, done.result);
-                    self.touched.push(id);
+                let next = self
+                    .owned(&done.partition)
+                    .and_then(|log| log.upkeep_done(done));
+                match next {
+                    Some(job) => self.upkeeps.push(Job::Upkeep(job)),
+                    None => self.keep_up(id),
                 }
             }
             Command::Adopt(log) => {
@@ -141,12 +160,14 @@ impl Writer {
                 let _ = reply.send(());
             }
             Command::Delete { id, reply } => {
-                let deleted = self
-                    .logs
-                    .remove(&id)
-                    .map_or(Ok(()), |log| log.delete(&gone()));
-                // The one who asked may have stopped waiting.
-                let _ = reply.send(deleted);
+                if let Some(mut log) = self.logs.remove(&id) {
+                    log.refuse_all(&gone());
+                    let log = Box::new(log);
+                    self.upkeeps.push(Job::Delete { log, reply });
+                } else {
+                    // The one who asked may have stopped waiting.
+                    let _ = reply.send(Ok(()));
+                }
             }
             Command::SyncInBackground => self.sync_in_background(),
             Command::Expire => self.plan(Chore::Expire),
@@ -205,12 +226,33 @@ impl Writer {
             && let Some(job) = jobs.pop()
         {
             let done = job.run(&self.metrics);
-            if let Some(log) = self.logs.get_mut(&done.partition.id) {
-                log.synced(&done.token, done.result);
-            }
+            self.synced(&done);
         }
         for job in jobs {
             self.pool.push(job);
+        }
+    }
+
+    fn synced(&mut self, done: &SyncDone) {
+        if let Some(log) = self.owned(&done.partition)
+            && log.synced(&done.token, &done.result)
+        {
+            self.keep_up(done.partition.id);
+        }
+    }
+
+    /// The log, unless it was deleted meanwhile.
+    fn owned(&mut self, partition: &Arc<Partition>) -> Option<&mut OwnedLog> {
+        let log = self.logs.get_mut(&partition.id)?;
+        Arc::ptr_eq(&log.partition, partition).then_some(log)
+    }
+
+    /// Starts what is due for a log and nobody waits for, unless something of it is under way.
+    fn keep_up(&mut self, id: TopicPartition) {
+        let now_ms = (self.environment.clock)();
+        let log = self.logs.get_mut(&id);
+        if let Some(job) = log.and_then(|log| log.next_upkeep(now_ms)) {
+            self.upkeeps.push(Job::Upkeep(job));
         }
     }
 
@@ -230,51 +272,16 @@ impl Writer {
         }
     }
 
-    fn do_one_chore(&mut self) {
-        let now_ms = (self.environment.clock)();
-        match self.chores.pop_front() {
-            Some(Chore::Expire(id)) => {
-                if let Some(log) = self.logs.get_mut(&id) {
-                    log.expire(now_ms);
-                }
-            }
-            Some(Chore::Checkpoint(id)) => {
-                if let Some(log) = self.logs.get_mut(&id) {
-                    log.checkpoint();
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// Leaves the clean-stop marks, on several threads: each costs a few syncs.
-    fn close(&mut self) {
-        let logs: Vec<OwnedLog> = self.logs.drain().map(|(_, log)| log).collect();
-        let failed = std::sync::atomic::AtomicUsize::new(0);
-        let queue = std::sync::Mutex::new(logs);
-        let next = || {
-            queue
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .pop()
+    fn plan_one_chore(&mut self) {
+        let Some(chore) = self.chores.pop_front() else {
+            return;
         };
-        thread::scope(|scope| {
-            for _ in 0..CLOSING_THREADS {
-                scope.spawn(|| {
-                    while let Some(log) = next() {
-                        let partition = Arc::clone(&log.partition);
-                        if let Err(error) = log.close() {
-                            failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                            tracing::warn!(topic = %partition.topic_name, partition = %partition.id.partition,
-                                %error, "no clean stop; the next start recovers this partition");
-                        }
-                    }
-                });
+        if let Some(log) = self.logs.get_mut(&chore.id()) {
+            match chore {
+                Chore::Expire(_) => log.expiry_is_due(),
+                Chore::Checkpoint(_) => log.checkpoint_is_due(),
             }
-        });
-        if let Some(reply) = self.closing.take() {
-            // The one who asked may have stopped waiting.
-            let _ = reply.send(failed.into_inner());
+            self.keep_up(chore.id());
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     ack::{Outcome, Responder},
     commit::SyncJob,
     progress::LogExtent,
+    upkeep::Due,
     verify::Verified,
 };
 
@@ -43,7 +44,8 @@ const WARM_BYTES: u64 = 32 << 20;
 #[derive(Debug)]
 pub(crate) struct OwnedLog {
     pub(crate) partition: Arc<Partition>,
-    log: PartitionLog,
+    pub(super) log: PartitionLog,
+    pub(super) due: Due,
     durability: Durability,
     /// What was accepted under an older epoch is not written.
     epoch_min: LeaderEpoch,
@@ -75,6 +77,7 @@ impl OwnedLog {
         let owned = Self {
             partition,
             log,
+            due: Due::default(),
             durability,
             epoch_min: LeaderEpoch(0),
             incoming: Vec::new(),
@@ -243,10 +246,9 @@ impl OwnedLog {
         }
     }
 
-    /// Everything written so far, to be synced on another thread, and segments that were rolled, to be sealed; `None` if there is nothing,
-    /// or a sync is under way.
+    /// Everything written so far, to be synced on another thread; `None` if there is nothing, or a sync is under way.
     pub(crate) fn sync(&mut self) -> Option<SyncJob> {
-        let nothing_new = self.unsynced_bytes == 0 && self.log.unsealed_segments() == 0;
+        let nothing_new = self.unsynced_bytes == 0 && !self.log.has_rolled();
         if self.syncing || nothing_new || self.partition.fault().is_some() {
             return None;
         }
@@ -260,14 +262,22 @@ impl OwnedLog {
         })
     }
 
-    /// A sync came back: true if it did not fail.
-    pub(crate) fn synced(&mut self, token: &taffrail_log::SyncToken, result: Result<(), LogError>) {
+    /// A sync came back: true if there are segments to be sealed.
+    pub(crate) fn synced(
+        &mut self,
+        token: &taffrail_log::SyncToken,
+        result: &Result<(), LogError>,
+    ) -> bool {
         self.syncing = false;
-        let result = result.and_then(|()| self.log.synced(token));
-        if let Err(error) = result {
-            self.poison(Fault::poisoned(&error));
+        let noted = match result {
+            Ok(()) => self.log.synced(token).map_err(|e| Fault::poisoned(&e)),
+            Err(error) => Err(Fault::poisoned(error)),
+        };
+        if let Err(fault) = noted {
+            self.poison(fault);
         }
         self.publish();
+        self.log.unsealed_segments() > 0
     }
 
     fn poison(&mut self, fault: Fault) {
@@ -292,43 +302,6 @@ impl OwnedLog {
         self.durability = durability;
     }
 
-    /// Drops what retention allows to drop. True if something went.
-    pub(crate) fn expire(&mut self, now_ms: i64) -> bool {
-        if self.partition.fault().is_some() {
-            return false;
-        }
-        let high_watermark = self.partition.progress.high_watermark();
-        match self.log.expire(now_ms, high_watermark) {
-            Ok(expired) if expired.segments > 0 => {
-                tracing::info!(topic = %self.partition.topic_name, partition = %self.partition.id.partition,
-                    segments = expired.segments, bytes = expired.bytes, log_start = %expired.new_log_start,
-                    "old segments expired");
-                self.publish();
-                true
-            }
-            Ok(_) => false,
-            Err(error) => {
-                tracing::warn!(topic = %self.partition.topic_name, partition = %self.partition.id.partition, %error,
-                    "cannot expire old segments");
-                false
-            }
-        }
-    }
-
-    /// Writes the recovery point, if it moved.
-    pub(crate) fn checkpoint(&mut self) {
-        if self.partition.fault().is_some() {
-            return;
-        }
-        if let Err(error) = self
-            .log
-            .checkpoint(self.partition.progress.high_watermark())
-        {
-            tracing::warn!(topic = %self.partition.topic_name, partition = %self.partition.id.partition, %error,
-                "cannot write the recovery point; a crash now means a longer recovery");
-        }
-    }
-
     /// Nothing waits and nothing is being synced.
     pub(crate) fn is_quiet(&self) -> bool {
         self.incoming.is_empty() && self.waiting.is_empty() && !self.syncing
@@ -342,14 +315,18 @@ impl OwnedLog {
         self.log.close(self.partition.progress.high_watermark())
     }
 
-    /// Removes the log's files.
-    pub(crate) fn delete(mut self, reason: &WireError) -> Result<(), LogError> {
+    /// Answers what waits: the log is about to be deleted.
+    pub(crate) fn refuse_all(&mut self, reason: &WireError) {
         for Append { responder, .. } in self.incoming.drain(..) {
             responder.answer(Err(reason.clone()));
         }
         for Waiting { responder, .. } in self.waiting.drain(..) {
             responder.answer(Err(reason.clone()));
         }
+    }
+
+    /// Removes the log's files. Blocking.
+    pub(crate) fn delete(self) -> Result<(), LogError> {
         self.log.delete()
     }
 
@@ -357,7 +334,7 @@ impl OwnedLog {
         self.log.log_end() != self.partition.progress.log_end()
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.partition.progress.extend(LogExtent {
             start: self.log.log_start(),
             end: self.log.log_end(),

@@ -5,11 +5,14 @@ use std::{path::Path, sync::Arc};
 use taffrail_api::v1::PartitionFault;
 use taffrail_broker::{DiskSettings, Environment};
 use taffrail_core::ErrorCode;
-use taffrail_log::sim::{Fault, Operation, SimDisk};
+use taffrail_log::{
+    Disk as _,
+    sim::{Fault, Operation, SimDisk},
+};
 
 use crate::{
     controller::Topic,
-    fixture::{Fixture, TOPIC, batch, code, fetch_at, request, until},
+    fixture::{Fixture, TOPIC, batch, code, fetch_at, request, until, within},
 };
 
 async fn on(disk: &SimDisk, partitions: usize, settings: DiskSettings) -> Fixture {
@@ -172,7 +175,7 @@ async fn a_flipped_bit_is_said_by_its_partition_and_the_others_serve_on() {
     flip_bit(&path, 70);
     let config = crate::fixture::config(&dir, &controller);
     let broker = taffrail_broker::start(config).await.expect("starts");
-    crate::fixture::within("registration", broker.ready()).await;
+    within("registration", broker.ready()).await;
     let fixture = Fixture {
         dir,
         controller,
@@ -234,6 +237,75 @@ async fn the_scrubber_finds_a_flipped_bit_that_nobody_reads() {
         .produce(request(0, batch(&["a"])))
         .await
         .expect("others serve on");
+}
+
+/// Nothing waits for it but what has to.
+async fn produces(fixture: &Fixture, partition: u32) {
+    let mut client = fixture.client().await;
+    let produced = client.produce(request(partition, batch(&["a"])));
+    within("an acknowledgement", produced)
+        .await
+        .expect("stored");
+}
+
+#[tokio::test]
+async fn a_slow_checkpoint_holds_no_producer_up() {
+    let disk = SimDisk::new(1);
+    let settings = DiskSettings {
+        checkpoint_interval_ms: 20,
+        ..no_reserve()
+    };
+    let fixture = on(&disk, 2, settings).await;
+    produces(&fixture, 0).await;
+    let held = disk.hold("checkpoint");
+    produces(&fixture, 1).await;
+    until("a checkpoint that waits", async || held.waiting() > 0).await;
+    for partition in [0, 1, 0, 1] {
+        produces(&fixture, partition).await;
+    }
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_slow_seal_holds_no_producer_up() {
+    let disk = SimDisk::new(1);
+    let fixture = on(&disk, 1, no_reserve()).await;
+    let mut topic = Topic {
+        generation: 2,
+        leader_epoch: 2,
+        ..Topic::new("flights", &[1])
+    };
+    topic.config.segment_bytes = 1 << 20;
+    fixture.put(topic).await;
+    let held = disk.hold("index");
+    let value = "x".repeat(600_000);
+    let mut client = fixture.client().await;
+    for _ in 0..4 {
+        let produced = client.produce(request(0, batch(&[&value])));
+        within("an acknowledgement", produced)
+            .await
+            .expect("stored");
+    }
+    until("a seal that waits", async || held.waiting() > 0).await;
+    produces(&fixture, 0).await;
+    drop(held);
+    let seal = fixture
+        .dir
+        .path()
+        .join(format!("partitions/{TOPIC}-0/00000000000000000000.seal"));
+    until("the seal", async || disk.stat(&seal).is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_slow_delete_holds_no_producer_up() {
+    let disk = SimDisk::new(1);
+    let fixture = on(&disk, 2, no_reserve()).await;
+    produces(&fixture, 0).await;
+    let held = disk.hold(&format!("{TOPIC}-1"));
+    fixture.controller.order_delete(TOPIC, 1, 100);
+    until("a delete that waits", async || held.waiting() > 0).await;
+    produces(&fixture, 0).await;
+    drop(held);
 }
 
 fn flip_bit(path: &Path, at: usize) {

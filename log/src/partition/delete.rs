@@ -7,6 +7,7 @@ use crate::{
     disk::Disk,
     error::{AtPath, LogError},
     names,
+    shared::NO_GENERATION,
 };
 
 impl PartitionLog {
@@ -15,6 +16,9 @@ impl PartitionLog {
     /// # Errors
     /// The disk's; call [`delete_dir`] to go on.
     pub fn delete(self) -> Result<(), LogError> {
+        // Syncs and upkeeps that are out find that they count for nothing any more; those under way are waited for.
+        *self.shared.upkeep() = NO_GENERATION;
+        self.shared.sync_state().generation = NO_GENERATION;
         for job in &self.jobs {
             job.cancel();
         }

@@ -5,7 +5,12 @@ use std::sync::Arc;
 use taffrail_core::Offset;
 
 use super::PartitionLog;
-use crate::{checkpoint::Checkpoint, error::LogError, sync::SyncToken};
+use crate::{
+    error::LogError,
+    shared::NO_GENERATION,
+    sync::SyncToken,
+    upkeep::{Upkeep, Work},
+};
 
 impl PartitionLog {
     /// What must be synced so that all that was appended so far is durable.
@@ -48,61 +53,59 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Notes on disk where recovery starts, the high watermark (at most the durable end is noted), the log start and the epochs. Call it
-    /// every few seconds; it does nothing if nothing changed.
+    /// What notes on disk where recovery starts, the high watermark (at most the durable end is noted), the log start and the epochs. Due every
+    /// few seconds; `None` if nothing changed, or an upkeep is out.
+    ///
+    /// # Errors
+    /// [`LogError::Poisoned`].
+    pub fn plan_checkpoint(&mut self, high_watermark: Offset) -> Result<Option<Upkeep>, LogError> {
+        self.shared.check_not_poisoned()?;
+        self.high_watermark = high_watermark;
+        if self.upkeep_is_out {
+            return Ok(None);
+        }
+        let work = self.checkpoint_work(false, None);
+        Ok(work.and_then(|work| self.plan(Work::Checkpoint(work))))
+    }
+
+    /// [`Self::plan_checkpoint`], run at once.
     ///
     /// # Errors
     /// The disk's. The checkpoint before stays in force; the log goes on.
     pub fn checkpoint(&mut self, high_watermark: Offset) -> Result<(), LogError> {
-        self.shared.check_not_poisoned()?;
-        self.high_watermark = high_watermark;
-        self.write_checkpoint(false)
+        let planned = self.plan_checkpoint(high_watermark)?;
+        self.keep_up(planned).map(drop)
     }
 
-    /// Makes everything durable and leaves the mark of a clean stop, so that opening again scans nothing.
+    /// Makes everything durable and leaves the mark of a clean stop, so that opening again scans nothing. An upkeep that is out counts for nothing
+    /// from now on; one that is being run is waited for.
     ///
     /// # Errors
     /// The disk's, or [`LogError::Poisoned`]. The log is then recovered when it is opened.
     pub fn close(mut self, high_watermark: Offset) -> Result<(), LogError> {
         self.shared.check_not_poisoned()?;
+        let shared = Arc::clone(&self.shared);
+        let mut upkeep = shared.upkeep();
+        *upkeep = NO_GENERATION;
         self.active.cut_back()?;
         let token = self.sync_token();
         // Also where no batch is new: the file was cut.
         token.file.sync()?;
         token.sync()?;
         self.synced(&token)?;
+        for job in &self.jobs {
+            // What cannot be sealed is sealed when the log is opened.
+            let _ = job.seal();
+        }
         self.active.segment().index().persist_whole()?;
         self.home.sync_dir()?;
         self.high_watermark = high_watermark;
-        self.write_checkpoint(true)
-    }
-
-    pub(super) fn write_checkpoint(&mut self, clean: bool) -> Result<(), LogError> {
-        let checkpoint = Checkpoint {
-            log_start: self.log_start(),
-            high_watermark: self.high_watermark.min(self.durable.offset),
-            recovery: self.durable,
-            clean,
-        };
-        if self.epochs_changed {
-            self.epochs.write(&*self.home.disk, &self.home.dir)?;
-            self.epochs_changed = false;
+        // The one that is out may have failed.
+        self.epochs_changed |= self.upkeep_is_out;
+        self.written = self.written.filter(|_| !self.upkeep_is_out);
+        match self.checkpoint_work(true, None) {
+            Some(work) => work.write(&self.home),
+            None => Ok(()),
         }
-        // The mark of a clean stop stays good until something is appended.
-        let same = |written: &Checkpoint| {
-            let clean = written.clean;
-            Checkpoint {
-                clean,
-                ..checkpoint
-            } == *written
-                && (clean || !checkpoint.clean)
-        };
-        if self.written.as_ref().is_some_and(same) {
-            return Ok(());
-        }
-        self.active.segment().index().persist()?;
-        checkpoint.write(&*self.home.disk, &self.home.dir)?;
-        self.written = Some(checkpoint);
-        Ok(())
     }
 }

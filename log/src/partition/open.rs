@@ -129,7 +129,7 @@ impl PartitionLog {
         let mut log = Self::assemble(home, parts);
         log.epochs_changed = recovered.epochs_changed;
         if !recovered.report.clean_stop || log.epochs_changed {
-            match log.write_checkpoint(false) {
+            match log.checkpoint(log.high_watermark) {
                 // Reads need no room. Until a later checkpoint finds some, the next crash means the same recovery again.
                 Ok(()) | Err(LogError::DiskFull { .. }) => {}
                 Err(error) => return Err(error),
@@ -156,6 +156,7 @@ impl PartitionLog {
             epochs: parts.epochs,
             epochs_changed: false,
             active_unnamed: false,
+            upkeep_is_out: false,
             high_watermark: parts.written.map_or(log_start, |w| w.high_watermark),
             generation: 0,
             written: parts.written,

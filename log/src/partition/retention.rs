@@ -5,7 +5,11 @@ use std::sync::Arc;
 use taffrail_core::Offset;
 
 use super::PartitionLog;
-use crate::{error::LogError, segment::Segment};
+use crate::{
+    error::LogError,
+    segment::Segment,
+    upkeep::{Upkeep, Work},
+};
 
 /// What an expiry came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,30 +23,51 @@ pub struct Expired {
 }
 
 impl PartitionLog {
-    /// Lets whole segments go, oldest first: those whose last batch was appended longer than the retention ago, and those beyond the size
+    /// What lets whole segments go, oldest first: those whose last batch was appended longer than the retention ago, and those beyond the size
     /// limit without which at least the limit is left. Only what is durable and below the high watermark goes. The active segment goes too when all of it is too
-    /// old: it is rolled first.
+    /// old: it is rolled first. `None` if nothing is to go, or an upkeep is out.
     ///
-    /// The new log start is durable before any file is removed. What readers hold stays good.
+    /// The new log start is durable before readers see it and before any file is removed. What readers hold stays good.
+    ///
+    /// # Errors
+    /// [`LogError::Poisoned`]; the disk's, of the roll.
+    pub fn plan_expiry(
+        &mut self,
+        now_ms: i64,
+        high_watermark: Offset,
+    ) -> Result<Option<Upkeep>, LogError> {
+        self.shared.check_not_poisoned()?;
+        self.high_watermark = high_watermark;
+        if self.upkeep_is_out {
+            return Ok(None);
+        }
+        self.roll_if_too_old(now_ms)?;
+        let segments = self.shared.segments();
+        let gone = self.count_expired(&segments, now_ms);
+        if gone == 0 {
+            return Ok(None);
+        }
+        let expired = Expired {
+            segments: gone,
+            bytes: segments[..gone].iter().map(|s| s.bytes()).sum(),
+            new_log_start: segments[gone].base(),
+        };
+        let work = self.checkpoint_work(false, Some(expired));
+        Ok(work.and_then(|work| self.plan(Work::Checkpoint(work))))
+    }
+
+    /// [`Self::plan_expiry`], run at once.
     ///
     /// # Errors
     /// The disk's. If only files could not be removed, the log start has moved nevertheless, and they are removed on the next opening.
     pub fn expire(&mut self, now_ms: i64, high_watermark: Offset) -> Result<Expired, LogError> {
-        self.shared.check_not_poisoned()?;
-        self.high_watermark = high_watermark;
-        self.roll_if_too_old(now_ms)?;
-        let segments = self.shared.segments();
-        let gone = self.count_expired(&segments, now_ms);
-        let mut expired = Expired {
-            segments: gone,
-            bytes: segments[..gone].iter().map(|s| s.bytes()).sum(),
+        let planned = self.plan_expiry(now_ms, high_watermark)?;
+        let nothing = Expired {
+            segments: 0,
+            bytes: 0,
             new_log_start: self.log_start(),
         };
-        if gone > 0 {
-            expired.new_log_start = segments[gone].base();
-            self.remove_oldest(&segments, gone)?;
-        }
-        Ok(expired)
+        Ok(self.keep_up(planned)?.unwrap_or(nothing))
     }
 
     fn roll_if_too_old(&mut self, now_ms: i64) -> Result<(), LogError> {
@@ -75,24 +100,20 @@ impl PartitionLog {
         sealed.iter().take_while(goes).count()
     }
 
-    fn remove_oldest(&mut self, segments: &[Arc<Segment>], gone: usize) -> Result<(), LogError> {
-        let (old, kept) = segments.split_at(gone);
-        let before = self.log_start();
-        let new_start = kept[0].base();
-        self.epochs_changed |= self.epochs.forget_before(new_start);
+    /// The new log start is durable: the segments before it are no part of the log any more, and their files are to be removed.
+    pub(super) fn let_go(&mut self, expired: Expired) -> Option<(Expired, Upkeep)> {
+        let segments = self.shared.segments();
+        let (old, kept) = segments.split_at(expired.segments);
+        let new_start = expired.new_log_start;
+        assert_eq!(kept[0].base(), new_start, "segments go at the end only");
+        self.epochs.forget_before(new_start);
         self.shared.set_log_start(new_start);
-        if let Err(error) = self.write_checkpoint(false) {
-            self.shared.set_log_start(before);
-            return Err(error);
-        }
         self.shared.set_segments(kept.to_vec());
         for job in self.jobs.iter().filter(|job| job.base() < new_start) {
             job.cancel();
         }
         self.jobs.retain(|job| job.base() >= new_start);
-        for segment in old {
-            self.home.remove_segment(segment.base())?;
-        }
-        Ok(())
+        let bases = old.iter().map(|segment| segment.base()).collect();
+        Some(expired).zip(self.plan(Work::Remove(bases)))
     }
 }

@@ -93,15 +93,18 @@ impl PartitionLog {
     /// From here on an error leaves the disk between two states; opening finds the one or the other.
     fn cut_to(&mut self, cut: Cut, segments: &[Arc<Segment>], keep: usize) -> Result<(), LogError> {
         let Cut { point, entries } = cut;
+        let shared = Arc::clone(&self.shared);
+        let mut upkeep = shared.upkeep();
         for job in self.jobs.iter().filter(|job| job.base() >= point.segment) {
             job.cancel();
         }
         self.jobs.retain(|job| job.base() < point.segment);
         // The cut file is durable; if what comes before it were not, a crash would leave a hole.
         for job in &self.jobs {
-            job.run()?;
+            job.make_durable()?;
         }
         self.generation += 1;
+        *upkeep = self.generation;
         self.lower_marks(&point)?;
         self.shared.set_log_end(point.offset);
         for segment in segments[keep + 1..].iter().rev() {

@@ -1,6 +1,9 @@
 //! The seal of a segment: it is complete, durable, and its bytes have this checksum.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use taffrail_core::{LeaderEpoch, Offset};
 
@@ -88,20 +91,19 @@ impl Seal {
     }
 }
 
-/// Seals a segment that was rolled. Part of the next sync, on the thread that does it.
+/// Seals a segment that was rolled, in two steps: its bytes become durable with the next sync; indexes and seal follow when nobody waits.
 #[derive(Debug)]
 pub(crate) struct SealJob {
     home: Arc<Home>,
     segment: Arc<Segment>,
     file: LogFile,
     seal: Seal,
-    progress: Mutex<Progress>,
-}
-
-#[derive(Debug, Default)]
-struct Progress {
-    is_durable: bool,
-    is_over: bool,
+    /// Held while the bytes are synced.
+    syncing: Mutex<()>,
+    is_durable: AtomicBool,
+    /// Held while indexes and seal are written, which a sync must not wait for.
+    sealing: Mutex<()>,
+    is_over: AtomicBool,
 }
 
 impl SealJob {
@@ -111,7 +113,10 @@ impl SealJob {
             segment,
             file,
             seal,
-            progress: Mutex::default(),
+            syncing: Mutex::default(),
+            is_durable: AtomicBool::new(false),
+            sealing: Mutex::default(),
+            is_over: AtomicBool::new(false),
         }
     }
 
@@ -119,38 +124,46 @@ impl SealJob {
         self.seal.base
     }
 
-    /// Cuts the room that was reserved, makes the segment durable, then its indexes and its seal. Harmless to run again.
-    ///
-    /// Only the segment's own bytes decide the outcome: where index or seal cannot be written (no room, say), the job stays to be run by the
-    /// next sync, and recovery does what it did not.
-    pub(crate) fn run(&self) -> Result<(), LogError> {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        if !progress.is_durable && !progress.is_over {
+    /// Cuts the room that was reserved and makes the segment's bytes durable. Harmless to run again.
+    pub(crate) fn make_durable(&self) -> Result<(), LogError> {
+        let _one_at_a_time = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_durable() && !self.is_over() {
             self.file.set_len(self.seal.bytes)?;
             self.file.sync()?;
-            progress.is_durable = true;
-        }
-        if !progress.is_over && self.finish().is_ok() {
-            progress.is_over = true;
+            self.is_durable.store(true, Ordering::Release);
         }
         Ok(())
     }
 
-    fn finish(&self) -> Result<(), LogError> {
+    /// Makes the indexes durable and then writes the seal, once the bytes are durable. If that fails (no room, say), nothing is lost: run it again, or
+    /// recovery does it.
+    pub(crate) fn seal(&self) -> Result<(), LogError> {
+        let _one_at_a_time = self.sealing();
+        if self.is_over() || !self.is_durable() {
+            return Ok(());
+        }
         self.segment.index().persist_whole()?;
         self.seal.write_later(&self.home)?;
         self.segment.set_sealed(self.seal);
+        self.is_over.store(true, Ordering::Release);
         Ok(())
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.is_over
+    pub(crate) fn is_durable(&self) -> bool {
+        self.is_durable.load(Ordering::Acquire)
     }
 
-    /// The segment is about to be removed. Waits for a run that is under way.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// The segment is about to be removed. Waits for a sealing that is under way.
     pub(crate) fn cancel(&self) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.is_over = true;
+        let _none_under_way = self.sealing();
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    fn sealing(&self) -> MutexGuard<'_, ()> {
+        self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -74,6 +74,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.gate.pass(&self.path);
         let mut state = self.state()?;
         if let Err(error) = state.check(Operation::Sync, &self.path) {
             state.inode(self.id).fail_sync();

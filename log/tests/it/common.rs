@@ -67,6 +67,16 @@ pub(crate) fn sync(log: &mut PartitionLog) {
     let token = log.sync_token();
     token.sync().expect("sync");
     log.synced(&token).expect("synced");
+    let _ = seal(log);
+}
+
+/// Seals what can be sealed; says what became of it.
+pub(crate) fn seal(log: &mut PartitionLog) -> Result<(), LogError> {
+    let Some(upkeep) = log.plan_seal() else {
+        return Ok(());
+    };
+    let result = upkeep.run();
+    log.upkeep_done(upkeep, result).map(drop)
 }
 
 /// Everything from `from` on, as the headers of its batches.

@@ -8,7 +8,7 @@ use std::{
 use taffrail_core::Offset;
 use taffrail_log::{LogConfig, LogError, LogReader};
 
-use crate::common::{OnDisk, append, batch, small};
+use crate::common::{OnDisk, append, batch, seal, small};
 
 /// Reads from the log start to the end, over and over, and checks every byte.
 fn read_all(reader: &LogReader, over: &AtomicBool) -> u64 {
@@ -64,6 +64,15 @@ fn readers_see_whole_batches_while_segments_roll_seal_and_expire() {
                 tokens.send(token).expect("the writer waits");
             }
         });
+        let (upkeeps, kept_up) = std::sync::mpsc::channel();
+        let (to_keep_up, planned) = std::sync::mpsc::sync_channel(1);
+        scope.spawn(move || {
+            for upkeep in planned {
+                let upkeep: taffrail_log::Upkeep = upkeep;
+                let result = upkeep.run();
+                upkeeps.send((upkeep, result)).expect("the writer waits");
+            }
+        });
         for i in 0..600 {
             append(&mut log, batch(1 + i as u32 % 50, 200), i);
             if i % 10 == 0 {
@@ -73,11 +82,24 @@ fn readers_see_whole_batches_while_segments_roll_seal_and_expire() {
                 log.synced(&token).expect("synced");
                 durable.store(log.durable_end().0, Ordering::Release);
             }
-            if i % 50 == 0 {
-                log.expire(i, log.durable_end()).expect("expire");
+            let end = log.durable_end();
+            let mut due = match i % 3 {
+                0 => log.plan_expiry(i, end).expect("plan"),
+                1 => log.plan_checkpoint(end).expect("plan"),
+                _ => log.plan_seal(),
+            };
+            for (upkeep, result) in kept_up.try_iter() {
+                let done = log.upkeep_done(upkeep, result).expect("sound disk");
+                due = due.or(done.map(|(_, removal)| removal));
+            }
+            if let Some(upkeep) = due {
+                to_keep_up.send(upkeep).expect("the thread runs");
             }
         }
-        drop(to_sync);
+        drop((to_sync, to_keep_up));
+        for (upkeep, result) in kept_up {
+            let _ = log.upkeep_done(upkeep, result).expect("sound disk");
+        }
         for token in synced {
             log.synced(&token).expect("synced");
         }
@@ -115,6 +137,7 @@ fn tokens_of_one_log_may_be_synced_on_several_threads() {
             "a later token stands for the earlier ones"
         );
     }
+    seal(&mut log).expect("seals");
     assert_eq!(log.unsealed_segments(), 0);
 }
 

@@ -9,3 +9,4 @@ mod inspection;
 mod model;
 mod recovery;
 mod retention;
+mod upkeep;

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use taffrail_core::Offset;
 use taffrail_log::{
-    Disk, LogConfig, LogError, PartitionLog, inspect,
+    Disk, LogConfig, LogError, PartitionLog, Upkeep, inspect,
     sim::{Fault, Loss, Operation, SimDisk},
 };
 use taffrail_record::BatchHeader;
 
-use crate::common::{OnDisk, batch_at, small, sync, try_append};
+use crate::common::{OnDisk, batch_at, seal, small, sync, try_append};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -24,6 +24,10 @@ enum Step {
     Sync,
     /// A token that is synced only after later steps.
     TokenThenAppend,
+    /// A seal, a checkpoint or an expiry that is run only after later steps.
+    Plan(Plan),
+    /// Runs what was planned.
+    Run,
     Checkpoint,
     Expire {
         ms: i64,
@@ -42,6 +46,13 @@ enum Step {
         full: bool,
         loss: Loss,
     },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Plan {
+    Seal,
+    Checkpoint,
+    Expiry,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -83,6 +94,9 @@ fn step() -> impl Strategy<Value = Step> {
         12 => append,
         4 => Just(Step::Sync),
         2 => Just(Step::TokenThenAppend),
+        4 => prop_oneof![Just(Plan::Seal), Just(Plan::Checkpoint), Just(Plan::Expiry)]
+            .prop_map(Step::Plan),
+        3 => Just(Step::Run),
         2 => Just(Step::Checkpoint),
         1 => (0i64..3000).prop_map(|ms| Step::Expire { ms }),
         1 => (0u64..1001).prop_map(Step::Truncate),
@@ -114,6 +128,7 @@ struct Run {
     disk: SimDisk,
     place: OnDisk,
     log: PartitionLog,
+    upkeep: Option<Upkeep>,
     batches: Vec<Batch>,
     /// Of appends that failed. A crash may bring them back: nobody was promised either.
     failed: Vec<Batch>,
@@ -144,6 +159,7 @@ impl Run {
             disk,
             place,
             log,
+            upkeep: None,
             batches: Vec::new(),
             failed: Vec::new(),
             sync_failed: false,
@@ -181,6 +197,8 @@ impl Run {
                 self.log.synced(&token).expect("synced");
                 self.durable = self.durable.max(end);
             }
+            Step::Plan(plan) => self.plan(*plan),
+            Step::Run => self.run_upkeep(),
             Step::Checkpoint => self
                 .log
                 .checkpoint(Offset(self.durable))
@@ -238,6 +256,7 @@ impl Run {
             // These may fail as a whole; what they had done by then is found after the crash.
             let hw = Offset(self.durable);
             let _ = (self.log.expire(self.now_ms, hw), self.log.checkpoint(hw));
+            let _ = seal(&mut self.log);
             self.forget_before(self.log.log_start().0);
         }
     }
@@ -304,6 +323,29 @@ impl Run {
         }
     }
 
+    fn plan(&mut self, plan: Plan) {
+        let hw = Offset(self.durable);
+        let planned = match plan {
+            Plan::Seal => self.log.plan_seal(),
+            Plan::Checkpoint => self.log.plan_checkpoint(hw).expect("not poisoned"),
+            Plan::Expiry => self.log.plan_expiry(self.now_ms, hw).expect("rolls"),
+        };
+        assert!(self.upkeep.is_none() || planned.is_none(), "one at a time");
+        self.upkeep = self.upkeep.take().or(planned);
+    }
+
+    fn run_upkeep(&mut self) {
+        let Some(upkeep) = self.upkeep.take() else {
+            return;
+        };
+        let result = upkeep.run();
+        let done = self.log.upkeep_done(upkeep, result).expect("a sound disk");
+        if let Some((expired, removal)) = done {
+            self.forget_before(expired.new_log_start.0);
+            self.upkeep = Some(removal);
+        }
+    }
+
     fn truncate(&mut self, to: u64) {
         let stale = self.log.sync_token();
         self.log.truncate(Offset(to)).expect("truncate");
@@ -314,6 +356,7 @@ impl Run {
     }
 
     fn crash(&mut self, loss: Loss) -> bool {
+        self.upkeep = None;
         self.disk.crash(loss);
         let before = self.logs();
         match self.place.open(config()) {
@@ -392,7 +435,11 @@ impl Run {
     fn stop_and_open(&mut self) {
         let place = OnDisk::on(Arc::new(SimDisk::new(0)));
         let old = std::mem::replace(&mut self.log, place.create(config()));
+        let upkeep = self.upkeep.take();
         old.close(Offset(self.end())).expect("close");
+        if let Some(late) = upkeep {
+            late.run().expect("it counts for nothing");
+        }
         self.disk.crash(Loss::Everything);
         let opened = self.place.open(config()).expect("open");
         assert!(opened.recovery.clean_stop);
