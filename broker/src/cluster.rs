@@ -4,11 +4,13 @@
 //! view         the cluster as the newest update says; immutable, watched
 //! known        the view and every assignment ever seen here: what the metadata file holds
 //! session      dial the controllers, register, heartbeat
-//! apply        make an update durable, then obey it: create, configure, serve, delete by explicit order
+//! apply        make an update durable, then obey it: configure, serve, delete by explicit order
+//! create       partitions that are new here: made, entered in the roster, served
 //! reports      what heartbeats say of partitions
 //! ```
 
 pub(crate) mod apply;
+mod create;
 pub(crate) mod known;
 mod reports;
 pub(crate) mod session;

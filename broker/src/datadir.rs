@@ -4,6 +4,7 @@
 //! <data>/lock        held while a broker runs
 //! <data>/identity    cluster, broker UUID, incarnations
 //! <data>/metadata    the newest metadata and the highest stamp of a controller
+//! <data>/roster      the partitions that were made here and not deleted by order
 //! <data>/ballast     room for deletes and metadata on a full disk
 //! <data>/partitions/<topic id>-<partition>/
 //! ```
@@ -12,6 +13,7 @@ pub(crate) mod ballast;
 mod framed;
 pub(crate) mod identity;
 pub(crate) mod metadata_file;
+pub(crate) mod roster;
 pub(crate) mod scan;
 
 use std::{

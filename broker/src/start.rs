@@ -25,6 +25,7 @@ use crate::{
         ballast::Ballast,
         identity::Identity,
         metadata_file::MetadataFile,
+        roster::Roster,
         scan::{self, Found},
     },
     disk::{self, maintenance, scrub, space::Space},
@@ -116,6 +117,7 @@ struct Prepared {
     file: MetadataFile,
     known: Known,
     space: Space,
+    roster: Roster,
     found: Vec<Found>,
 }
 
@@ -133,7 +135,9 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
         config.disk.free_bytes_min,
     );
     space.look();
-    let found = scan::open_all(&dir, &environment.disk, identity.cluster, |id| {
+    let mut roster = Roster::load(dir.path())?;
+    let disk = &environment.disk;
+    let found = scan::open_all(&dir, &mut roster, disk, identity.cluster, |id| {
         log_config(known.config_of(id))
     })?;
     tracing::info!(partitions = found.len(), elapsed_ms = started.elapsed().as_millis() as u64,
@@ -144,6 +148,7 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
         file,
         known,
         space,
+        roster,
         found,
     })
 }
@@ -161,6 +166,7 @@ fn assemble(
         file,
         known,
         space,
+        roster,
         found,
     } = prepared;
     let me = known
@@ -218,6 +224,7 @@ fn assemble(
         broker: Arc::clone(&broker),
         dir,
         file,
+        roster,
         known: known_sender,
         configured: HashMap::new(),
     };

@@ -49,4 +49,6 @@ pub enum PartitionFault {
     NewerFormat,
     /// The directory cannot be read.
     Io,
+    /// The broker made the directory, nobody ordered its deletion, and it is gone.
+    Lost,
 }

@@ -65,6 +65,12 @@ pub enum LogError {
         /// The directory.
         dir: PathBuf,
     },
+    /// The directory was made here, and is gone.
+    #[error("{} is gone, though its broker made it and nobody ordered its deletion; restore it from a backup, or give its records up and delete the Topic", dir.display())]
+    Lost {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// There is a log already.
     #[error("{} already holds a partition", dir.display())]
     AlreadyExists {
@@ -112,6 +118,7 @@ impl LogError {
             | Self::Unreadable { .. }
             | Self::NewerFormat { .. }
             | Self::NoIdentity { .. }
+            | Self::Lost { .. }
             | Self::Poisoned { .. } => ErrorCode::PartitionOffline,
         }
     }
@@ -123,6 +130,7 @@ impl LogError {
             Self::Poisoned { .. } => Some(PartitionFault::Poisoned),
             Self::NewerFormat { .. } => Some(PartitionFault::NewerFormat),
             Self::Io { .. } | Self::NoIdentity { .. } => Some(PartitionFault::Io),
+            Self::Lost { .. } => Some(PartitionFault::Lost),
             Self::DiskFull { .. }
             | Self::AlreadyExists { .. }
             | Self::OffsetOutOfRange { .. }

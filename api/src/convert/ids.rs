@@ -112,6 +112,7 @@ impl v1::PartitionFault {
             Some(PartitionFault::Poisoned) => Self::Poisoned,
             Some(PartitionFault::NewerFormat) => Self::NewerFormat,
             Some(PartitionFault::Io) => Self::Io,
+            Some(PartitionFault::Lost) => Self::Lost,
         }
     }
 
@@ -123,6 +124,7 @@ impl v1::PartitionFault {
             Self::Poisoned => Some(PartitionFault::Poisoned),
             Self::NewerFormat => Some(PartitionFault::NewerFormat),
             Self::Io => Some(PartitionFault::Io),
+            Self::Lost => Some(PartitionFault::Lost),
         }
     }
 }

@@ -4,21 +4,19 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
-use taffrail_core::{
-    ClusterId, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
-};
-use taffrail_log::{LogConfig, LogError, PartitionIdentity, PartitionLog, delete_dir};
+use taffrail_core::{Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition};
+use taffrail_log::{LogConfig, LogError, delete_dir};
 use tokio::{
     sync::{mpsc, watch},
     time::{Duration, interval},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{known::Known, view::topic_id_bytes};
+use super::{create::Created, known::Known, view::topic_id_bytes};
 use crate::{
     broker::Broker,
-    datadir::{DataDir, metadata_file::MetadataFile},
-    partition::{Fault, Partition, standing::Standing},
+    datadir::{DataDir, metadata_file::MetadataFile, roster::Roster},
+    partition::{Partition, standing::Standing},
 };
 
 /// Logs that are created at a time.
@@ -42,6 +40,7 @@ pub(crate) struct Conductor {
     pub(crate) broker: Arc<Broker>,
     pub(crate) dir: Arc<DataDir>,
     pub(crate) file: MetadataFile,
+    pub(crate) roster: Roster,
     pub(crate) known: watch::Sender<Arc<Known>>,
     /// What each log was last told.
     pub(crate) configured: HashMap<TopicPartition, (LogConfig, Durability)>,
@@ -128,11 +127,15 @@ impl Conductor {
             .filter(|(id, _)| self.broker.partitions.get(**id).is_none())
             .filter_map(|(id, _)| Some((*id, view.topics.get(&id.topic)?.clone())))
             .collect();
-        stream::iter(missing)
-            .for_each_concurrent(CREATING_MAX, |(id, topic)| {
-                self.create(id, cluster, topic.name, topic.config)
-            })
-            .await;
+        if !missing.is_empty() {
+            let created: Vec<Created> = stream::iter(missing)
+                .map(|(id, topic)| self.create(id, cluster, topic.name, topic.config))
+                .buffer_unordered(CREATING_MAX)
+                .filter_map(async |created| created)
+                .collect()
+                .await;
+            self.adopt(created).await;
+        }
         let partitions = self.broker.partitions.all();
         self.fence(&partitions, known).await;
         for partition in partitions {
@@ -150,49 +153,6 @@ impl Conductor {
         let epochs: Vec<_> = epochs.collect();
         if !epochs.is_empty() {
             self.broker.disk.fence(epochs).await;
-        }
-    }
-
-    async fn create(
-        &self,
-        id: TopicPartition,
-        cluster: ClusterId,
-        topic_name: Arc<str>,
-        config: TopicConfig,
-    ) {
-        let identity = PartitionIdentity {
-            cluster,
-            topic: id.topic,
-            partition: id.partition,
-            topic_name: topic_name.to_string(),
-        };
-        let (disk, path) = (
-            Arc::clone(&self.broker.environment.disk),
-            self.dir.partition(id),
-        );
-        let log_config = log_config(Some(&config));
-        let created =
-            blocking(move || PartitionLog::create(disk, &path, &identity, log_config)).await;
-        let metrics = self.broker.metrics.topic(&topic_name);
-        match created {
-            Ok(Ok(log)) => {
-                tracing::info!(topic = %topic_name, partition = %id.partition, "created a partition");
-                let partition = Arc::new(Partition::new(id, topic_name, log.reader(), metrics));
-                self.broker.disk.adopt(&partition, log, config.durability);
-                self.broker.partitions.insert(partition);
-            }
-            Ok(Err(error @ LogError::DiskFull { .. })) => {
-                tracing::warn!(topic = %topic_name, partition = %id.partition, %error, "cannot create a partition yet");
-                self.broker.space.report_full();
-            }
-            Ok(Err(error)) => {
-                let partition = Partition::broken(id, topic_name, Fault::of(&error), metrics);
-                tracing::error!(partition = %partition.label(), %error, "cannot create a partition");
-                self.broker.partitions.insert(Arc::new(partition));
-            }
-            Err(error) => {
-                tracing::error!(topic = %topic_name, partition = %id.partition, %error, "cannot create a partition");
-            }
         }
     }
 
@@ -268,7 +228,8 @@ impl Conductor {
         );
         blocking(move || delete_dir(&*disk, &path))
             .await?
-            .map_err(failed)
+            .map_err(failed)?;
+        self.change_roster(move |roster| roster.remove(id)).await
     }
 }
 
@@ -305,7 +266,7 @@ pub(crate) fn log_config(config: Option<&TopicConfig>) -> LogConfig {
 }
 
 /// Runs disk work off the reactor.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, WireError> {
     tokio::task::spawn_blocking(work)

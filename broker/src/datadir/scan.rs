@@ -1,6 +1,7 @@
 //! Every partition directory, opened in parallel on threads of their own.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,7 +13,7 @@ use std::{
 use taffrail_core::{ClusterId, TopicPartition};
 use taffrail_log::{Disk, LogConfig, LogError, PartitionLog, read_identity};
 
-use super::{DataDir, io_error, parse_partition_dir_name};
+use super::{DataDir, io_error, parse_partition_dir_name, roster::Roster};
 use crate::error::BrokerError;
 
 /// Recovery reads a lot: several partitions at a time keep the disk busy.
@@ -26,9 +27,11 @@ pub(crate) struct Found {
     pub(crate) log: Result<PartitionLog, LogError>,
 }
 
-/// Opens all of them. Everything an opened log holds is durable.
+/// Opens all of them. Everything an opened log holds is durable. What the roster names and is not there is found too, as lost; what is there joins the
+/// roster.
 pub(crate) fn open_all(
     dir: &DataDir,
+    roster: &mut Roster,
     disk: &Arc<dyn Disk>,
     cluster: Option<ClusterId>,
     config_of: impl Fn(TopicPartition) -> LogConfig + Sync,
@@ -51,12 +54,34 @@ pub(crate) fn open_all(
             });
         }
     });
-    found
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .into_iter()
-        .filter_map(Result::transpose)
-        .collect()
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let found = found.into_iter().filter_map(Result::transpose);
+    let mut found = found.collect::<Result<Vec<_>, _>>()?;
+    found.extend(lost(dir, roster, &found));
+    let there = found.iter().filter(|f| !f.topic_name.is_empty());
+    roster.add(there.map(|f| (f.id, f.topic_name.as_str().into())))?;
+    Ok(found)
+}
+
+/// What is in the roster and was not found.
+fn lost(dir: &DataDir, roster: &Roster, found: &[Found]) -> Vec<Found> {
+    let there: HashSet<_> = found.iter().map(|f| f.id).collect();
+    let gone = roster.partitions().filter(|(id, _)| !there.contains(id));
+    gone.map(|(id, topic)| {
+        let path = dir.partition(id);
+        let error = if path.exists() {
+            LogError::NoIdentity { dir: path }
+        } else {
+            LogError::Lost { dir: path }
+        };
+        tracing::error!(%topic, partition = %id.partition, %error, "a partition is lost; it is not made anew");
+        Found {
+            id,
+            topic_name: topic.to_string(),
+            log: Err(error),
+        }
+    })
+    .collect()
 }
 
 fn list(dir: &DataDir) -> Result<Vec<(TopicPartition, PathBuf)>, BrokerError> {

@@ -308,6 +308,36 @@ async fn a_slow_delete_holds_no_producer_up() {
     drop(held);
 }
 
+#[tokio::test]
+async fn no_record_is_taken_for_a_partition_that_the_roster_does_not_have() {
+    let fixture = Fixture::start(1).await;
+    produces(&fixture, 0).await;
+    // The file under which the next roster is written cannot be made.
+    let in_the_way = fixture.dir.path().join("roster.new");
+    std::fs::create_dir(&in_the_way).expect("made");
+    fixture.controller.put(
+        TOPIC,
+        Topic {
+            generation: 2,
+            ..Topic::new("flights", &[1, 1])
+        },
+    );
+    let made = fixture
+        .dir
+        .path()
+        .join(format!("partitions/{TOPIC}-1/identity"));
+    until("the directory", async || made.exists()).await;
+    let mut client = fixture.client().await;
+    let refused = within("an answer", client.produce(request(1, batch(&["a"])))).await;
+    let _ = refused.expect_err("not served");
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    until("the partition", async || {
+        let mut client = fixture.client().await;
+        client.produce(request(1, batch(&["a"]))).await.is_ok()
+    })
+    .await;
+}
+
 fn flip_bit(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).expect("reads");
     bytes[at] ^= 1;
