@@ -35,6 +35,7 @@ mod file;
 mod frame;
 mod identity;
 pub mod inspect;
+mod mapped;
 mod names;
 mod partition;
 mod reader;

@@ -99,6 +99,7 @@ impl LogReader {
             let Some(segment) = segment_of(&segments, found.next_offset) else {
                 break;
             };
+            self.shared.mapped.used(segment);
             let bounds = Bounds {
                 max_bytes: left,
                 up_to,
@@ -130,6 +131,7 @@ impl LogReader {
         let (start, end) = (self.log_start(), self.log_end());
         let segments = self.shared.segments();
         for segment in segments.iter().filter(|s| s.max_record_time_ms() >= ts_ms) {
+            self.shared.mapped.used(segment);
             let found = first_at_or_after(segment, ts_ms, end)
                 .map_err(|e| self.expired_meanwhile(e, start))?;
             if found.is_some() {

@@ -101,6 +101,14 @@ impl Segment {
         Ok(made)
     }
 
+    /// Lets the mapping go, once nobody holds bytes of it. The next read makes another.
+    pub(crate) fn unmap(&self) {
+        let mut reads = self.reads();
+        if matches!(reads.map, MapState::Mapped(_)) {
+            reads.map = MapState::None;
+        }
+    }
+
     pub(super) fn reads(&self) -> std::sync::MutexGuard<'_, super::Reads> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
