@@ -187,7 +187,11 @@ impl Writer {
                     self.touched.push(id);
                 }
             }
-            None => append.responder.answer(Err(gone())),
+            None => {
+                // One that could not be opened says so itself.
+                let error = append.content.err().unwrap_or_else(gone);
+                append.responder.answer(Err(error));
+            }
         }
     }
 

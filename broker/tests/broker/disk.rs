@@ -338,6 +338,43 @@ async fn no_record_is_taken_for_a_partition_that_the_roster_does_not_have() {
     .await;
 }
 
+#[tokio::test]
+async fn a_partition_whose_directory_is_lost_is_offline_and_is_not_made_anew() {
+    let fixture = Fixture::start(2).await;
+    produces(&fixture, 0).await;
+    produces(&fixture, 1).await;
+    let Fixture {
+        dir,
+        controller,
+        broker,
+    } = fixture;
+    broker.stop().await;
+    let lost = dir.path().join(format!("partitions/{TOPIC}-1"));
+    std::fs::remove_dir_all(&lost).expect("removed");
+    let config = crate::fixture::config(&dir, &controller);
+    let broker = taffrail_broker::start(config).await.expect("starts");
+    within("registration", broker.ready()).await;
+    let fixture = Fixture {
+        dir,
+        controller,
+        broker,
+    };
+    produces(&fixture, 0).await;
+    let mut client = fixture.client().await;
+    let refused = within("an answer", client.produce(request(1, batch(&["a"])))).await;
+    let error = refused.expect_err("lost");
+    assert_eq!(error.code, ErrorCode::PartitionOffline);
+    assert!(error.message.contains("is gone"), "{error}");
+    assert!(!lost.exists(), "not made anew");
+    until("the report", async || {
+        fixture
+            .controller
+            .report(TOPIC, 1)
+            .is_some_and(|r| r.fault == i32::from(PartitionFault::Lost))
+    })
+    .await;
+}
+
 fn flip_bit(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).expect("reads");
     bytes[at] ^= 1;
