@@ -1,0 +1,5 @@
+//! Which actions a state allows.
+
+mod broker;
+mod controller;
+mod topic;
