@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     fmt::Write as _,
     path::PathBuf,
     sync::Arc,

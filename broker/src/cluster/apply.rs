@@ -4,7 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
-use taffrail_core::{Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition};
+use taffrail_core::{
+    ClusterId, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
+};
 use taffrail_log::{LogConfig, LogError, delete_dir};
 use tokio::{
     sync::{mpsc, watch},

@@ -181,17 +181,14 @@ impl Writer {
 
     fn enqueue(&mut self, append: Append) {
         let id = append.partition.id;
-        match self.logs.get_mut(&id) {
-            Some(log) => {
-                if log.enqueue(append) {
-                    self.touched.push(id);
-                }
+        if let Some(log) = self.logs.get_mut(&id) {
+            if log.enqueue(append) {
+                self.touched.push(id);
             }
-            None => {
-                // One that could not be opened says so itself.
-                let error = append.content.err().unwrap_or_else(gone);
-                append.responder.answer(Err(error));
-            }
+        } else {
+            // One that could not be opened says so itself.
+            let error = append.content.err().unwrap_or_else(gone);
+            append.responder.answer(Err(error));
         }
     }
 

@@ -53,7 +53,12 @@ fn objects_changed_or_deleted_by_hand_are_put_right_at_once() {
     });
     patch("networkpolicy/main-brokers", r#"{"spec": {"ingress": []}}"#);
     let ports = r".spec.ingress[*].ports[*].port";
-    wait_for(&operated, "networkpolicy/main-brokers", ports, "client http");
+    wait_for(
+        &operated,
+        "networkpolicy/main-brokers",
+        ports,
+        "client http",
+    );
     patch("pdb/main", r#"{"spec": {"maxUnavailable": 3}}"#);
     wait_for(&operated, "pdb/main", ".spec.maxUnavailable", "1");
     let unlabelled = r#"{"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}"#;

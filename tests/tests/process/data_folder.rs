@@ -7,6 +7,7 @@ use taffrail_tests::{
     dev::Dev,
     manifest,
     partitions::{self, files, folders},
+    wait,
 };
 
 #[test]
@@ -83,4 +84,39 @@ fn a_partition_without_its_identity_is_offline_and_says_so() {
         fs::read(&segment).is_ok_and(|now| now == bytes),
         "its records are untouched"
     );
+}
+
+#[test]
+fn a_partition_whose_directory_is_lost_is_offline_and_is_not_made_anew() {
+    let mut dev = Dev::start("lost-partition");
+    dev.apply(&manifest::topic(
+        "events",
+        &["partitions: 2", "deletionPolicy: Delete"],
+    ));
+    dev.stop();
+    let folder = folders(dev.data_dir(), 1).remove(0);
+    fs::remove_dir_all(&folder).expect("it can be removed");
+    dev.restart();
+    let states = partitions::after_start(&dev, "events");
+    assert_eq!(states[0].state, "ONLINE", "{states:?}");
+    assert_eq!(states[1].state, "OFFLINE", "{states:?}");
+    let said = &states[1].message;
+    assert!(
+        said.contains("is gone") && said.contains("delete the Topic"),
+        "{said}"
+    );
+    assert!(!folder.exists(), "it is not made anew");
+    let roster = dev.data_dir().join("broker-0/roster");
+    let lines = || {
+        fs::read_to_string(&roster)
+            .expect("there is a roster")
+            .lines()
+            .count()
+    };
+    assert_eq!(lines(), 1 + 2, "a head, and both partitions");
+
+    dev.taffrail(&["delete", "events"]).expect_success();
+    wait::until("a roster without the deleted", wait::PATIENCE, || {
+        (lines() == 1).then_some(())
+    });
 }
