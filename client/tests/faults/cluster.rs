@@ -50,6 +50,8 @@ pub(crate) struct State {
     /// Produce requests that came through another broker than the leader.
     pub(crate) routed: usize,
     pub(crate) sequence: u64,
+    /// Offsets that were fetched from, in the order of the requests.
+    pub(crate) fetched_from: Vec<u64>,
     /// Calls to GetMetadata.
     pub(crate) asked: usize,
     /// Calls to WatchMetadata.
@@ -110,6 +112,7 @@ impl Cluster {
                 faults: VecDeque::new(),
                 advertised: Vec::new(),
                 routed: 0,
+                fetched_from: Vec::new(),
                 sequence: 0,
                 asked: 0,
                 watched: 0,

@@ -236,3 +236,23 @@ async fn no_broker_at_all_is_said_with_the_addresses_that_were_tried() {
     assert_eq!(error.code(), ErrorCode::LeaderUnreachable);
     assert!(error.to_string().contains(&address), "{error}");
 }
+
+#[tokio::test]
+async fn the_next_answer_is_asked_for_while_the_last_one_is_being_read() {
+    let cluster = Cluster::start(1, 1).await;
+    // An answer of the fake broker has three batches.
+    for i in 0..6 {
+        append(&cluster, 0, i * 10..i * 10 + 10);
+    }
+    let mut consumer = consumer(&cluster, Start::Earliest).await;
+    let first = next(&mut consumer).await.expect("no error");
+    assert_eq!(first.len(), 10, "two batches of the answer wait");
+    timeout(DEADLINE, async {
+        while !cluster.state().fetched_from.contains(&30) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the consumer asks without being polled again");
+    assert_eq!(offsets(&mut consumer, 50).await, range(10..60));
+}

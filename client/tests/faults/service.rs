@@ -252,6 +252,8 @@ impl Produce {
 
 /// Answers when there is something to say, or the wait is over.
 async fn fetch(number: usize, cluster: &Cluster, request: v1::FetchRequest) -> v1::FetchResponse {
+    let asked = request.partitions.iter().map(|asked| asked.offset as u64);
+    cluster.state().fetched_from.extend(asked);
     let wait = Duration::from_millis(request.max_wait_ms.into());
     let answered = timeout(wait, async {
         loop {

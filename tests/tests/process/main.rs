@@ -1,6 +1,7 @@
 //! The programs as people run them: real processes, real files, real signals.
 #![forbid(unsafe_code)]
 
+mod acks;
 mod crash;
 mod damage;
 mod data_folder;
