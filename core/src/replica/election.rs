@@ -121,7 +121,7 @@ impl<'a> Election<'a> {
         }
         // With pageCache all members may have lost their tails at once.
         let usable = |r: &Report<'_>| self.may_win(r) && r.standing != Standing::Unusable;
-        let all_usable = everybody && self.of(&best.isr).all(|r| usable(r));
+        let all_usable = everybody && self.of(&best.isr).all(usable);
         let winner = if all_usable && self.of(&best.isr).any(|r| r.standing == Standing::MayLack) {
             greatest(best, self.of(&best.isr))
         } else if self.loss_accepted {

@@ -162,11 +162,11 @@ mod tests {
         }
     }
 
-    fn parted(epoch: u32, end: u64) -> Option<EpochEnd> {
-        Some(EpochEnd {
+    const fn parted(epoch: u32, end: u64) -> EpochEnd {
+        EpochEnd {
             epoch: LeaderEpoch(epoch),
             end: Offset(end),
-        })
+        }
     }
 
     #[test]
@@ -214,13 +214,25 @@ mod tests {
         ] {
             assert_eq!(check(same), None, "{case}");
         }
-        assert_eq!(check(tail(1, 5)), parted(1, 4), "longer in the same epoch");
-        assert_eq!(check(tail(2, 3)), parted(1, 4), "an epoch unknown here");
-        assert_eq!(check(tail(5, 11)), parted(5, 10), "beyond the log end");
+        assert_eq!(
+            check(tail(1, 5)),
+            Some(parted(1, 4)),
+            "longer in the same epoch"
+        );
+        assert_eq!(
+            check(tail(2, 3)),
+            Some(parted(1, 4)),
+            "an epoch unknown here"
+        );
+        assert_eq!(
+            check(tail(5, 11)),
+            Some(parted(5, 10)),
+            "beyond the log end"
+        );
         assert_eq!(check(LogTail::default()), None, "an empty log");
         assert_eq!(
             table(&[(3, 4)]).divergence(tail(2, 5), Offset(9)),
-            parted(0, 0)
+            Some(parted(0, 0))
         );
     }
 
@@ -253,7 +265,7 @@ mod tests {
                 let mut epoch = base.last().copied().unwrap_or(0).max(2);
                 for step in steps {
                     epoch += step * 2;
-                    log.push(epoch + (epoch % 2 != odd) as u32);
+                    log.push(epoch + u32::from(epoch % 2 != odd));
                     epoch = log[log.len() - 1];
                 }
                 log

@@ -91,8 +91,8 @@ impl IsrRequest {
             } => {
                 let is_it =
                     running == Some(incarnation) || broken.is(Mutant::IncarnationNotCompared);
-                let is_new = stored.replicas.contains(&broker) && !stored.isr.contains(&broker);
-                if is_it && is_new {
+                let may_join = stored.replicas.contains(&broker) && !stored.isr.contains(&broker);
+                if is_it && may_join {
                     next.isr.push(broker);
                 }
             }

@@ -58,6 +58,10 @@ pub enum LeaderEffect {
 ///
 /// Invariant: the high watermark only grows, and only as [`invariants::commit`] says.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "leader epoch is the field's own word"
+)]
 pub struct Leader {
     leader_epoch: LeaderEpoch,
     partition_epoch: PartitionEpoch,

@@ -1,3 +1,6 @@
 //! What no single file shows: the rules one by one, and all of them together in small worlds.
 
+mod controller;
 mod electing;
+mod histories;
+mod world;

@@ -72,14 +72,18 @@ async fn every_acks_and_every_compression_brings_each_record_once_and_in_order()
             send(&client, &choice, config).await;
             sent.extend((0..RECORDS).map(|number| value(&choice, number)));
             // Without an acknowledgement records are on their way for a while; those of the next producer must not overtake them.
-            assert_eq!(read(&client, sent.len()).await.len(), sent.len(), "{choice}");
+            assert_eq!(
+                read(&client, sent.len()).await.len(),
+                sent.len(),
+                "{choice}"
+            );
         }
     }
     assert!(read(&client, sent.len()).await == sent);
 
     let files = partitions::folders(dev.data_dir(), 0)
-        .iter()
-        .flat_map(|folder| partitions::files(folder, "log"))
+        .into_iter()
+        .flat_map(|folder| partitions::files(&folder, "log"))
         .map(|file| std::fs::metadata(file).expect("it is there").len());
     let stored: u64 = files.sum();
     let plain = sent.iter().map(String::len).sum::<usize>() as u64;

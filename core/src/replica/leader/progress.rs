@@ -4,6 +4,10 @@ use crate::ids::{BrokerNumber, Incarnation, Offset};
 
 /// One follower, in one epoch.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what the map says and what the leader saw change one by one"
+)]
 pub(super) struct Progress {
     pub(super) broker: BrokerNumber,
     /// By the persisted map.
