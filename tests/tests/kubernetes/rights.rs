@@ -5,8 +5,8 @@ use taffrail_tests::kube_api::{KubeApi, chart};
 
 const OPERATOR: &str = "system:serviceaccount:taffrail-system:taffrail-operator";
 
-/// In every namespace that it looks after.
-const MUST: [&str; 31] = [
+/// In every namespace that it looks after. StatefulSets are deleted, and their pods left, to be made again with larger volumes.
+const MUST: [&str; 38] = [
     "list brokerclusters.taffrail.dev",
     "watch brokerclusters.taffrail.dev",
     "list topics.taffrail.dev",
@@ -27,12 +27,19 @@ const MUST: [&str; 31] = [
     "watch statefulsets.apps",
     "create statefulsets.apps",
     "patch statefulsets.apps",
+    "delete statefulsets.apps",
+    "list persistentvolumeclaims",
+    "patch persistentvolumeclaims",
+    "watch services",
     "create services",
     "patch services",
+    "watch configmaps",
     "create configmaps",
     "patch configmaps",
+    "watch poddisruptionbudgets.policy",
     "create poddisruptionbudgets.policy",
     "patch poddisruptionbudgets.policy",
+    "watch networkpolicies.networking.k8s.io",
     "get networkpolicies.networking.k8s.io",
     "create networkpolicies.networking.k8s.io",
     "patch networkpolicies.networking.k8s.io",
@@ -41,7 +48,7 @@ const MUST: [&str; 31] = [
 ];
 
 /// Nowhere. `patch topics` is there for finalizers, which have no subresource of their own.
-const MUST_NOT: [&str; 28] = [
+const MUST_NOT: [&str; 24] = [
     "get secrets",
     "list secrets",
     "create secrets",
@@ -55,18 +62,14 @@ const MUST_NOT: [&str; 28] = [
     "delete clustermetadata.taffrail.dev",
     "delete partitionmaps.taffrail.dev",
     "delete brokers.taffrail.dev",
-    "delete statefulsets.apps",
     "delete persistentvolumeclaims",
-    "patch persistentvolumeclaims",
-    "list services",
-    "list configmaps",
     "delete configmaps",
     "delete networkpolicies.networking.k8s.io",
-    "list networkpolicies.networking.k8s.io",
     "create pods",
     "delete pods",
     "create pods/exec",
     "list nodes",
+    "get persistentvolumes",
     "create roles.rbac.authorization.k8s.io",
     "patch clusterroles.rbac.authorization.k8s.io",
     "impersonate users",
