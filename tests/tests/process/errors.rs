@@ -42,7 +42,7 @@ fn an_offset_out_of_range_says_the_range() {
         .taffrail(&["consume", "events", "--partition", "0", "--from", "1000"])
         .expect_failure();
     assert!(
-        said.contains("OFFSET_OUT_OF_RANGE") && said.contains("from 0 to 3"),
+        said.contains("OFFSET_OUT_OF_RANGE") && said.contains("it has 0 to 3"),
         "{said}"
     );
 }
