@@ -119,7 +119,7 @@ impl Default for Limits {
         Self {
             connections_max: 2_000,
             calls_max: 4_000,
-            // Two of the largest messages, or four of the largest batches.
+            // A message of the largest size beside another large one, or three of the largest batches.
             intake_bytes_max: 64 << 20,
             // Bandwidth times latency: 700 MB/s for the 20 ms that a large sync takes, twice.
             queue_bytes_max: 32 << 20,

@@ -10,7 +10,7 @@ use crate::{
     error::LogError,
     partition::Expired,
     segment::{Segment, seal::SealJob},
-    shared::{Home, Shared},
+    shared::{Home, NO_GENERATION, Shared},
 };
 
 /// A seal, a checkpoint or a removal, planned by the log's owner: run it on any thread, then hand it back to
@@ -58,6 +58,8 @@ impl Upkeep {
         let home = &self.shared.home;
         match &self.work {
             Work::Seal(jobs) => jobs.iter().try_for_each(|job| job.seal()),
+            // Of a log that is deleted or closed: another may lie in its place by now, and what is left goes when the log is opened.
+            Work::Remove(_) if *valid == NO_GENERATION => Ok(()),
             Work::Remove(bases) => bases.iter().try_for_each(|base| home.remove_segment(*base)),
             // Of a log that has other marks by now.
             Work::Checkpoint(_) if *valid != self.generation => Ok(()),

@@ -52,12 +52,12 @@ impl Roster {
         &mut self,
         made: impl IntoIterator<Item = (TopicPartition, Arc<str>)>,
     ) -> Result<(), BrokerError> {
-        let before = self.made.len();
+        let before = self.made.clone();
         self.made.extend(made);
-        if self.made.len() == before {
+        if self.made.len() == before.len() {
             return Ok(());
         }
-        self.save()
+        self.save().inspect_err(|_| self.made = before)
     }
 
     /// Durable when this returns. Blocking.

@@ -27,6 +27,24 @@ enum Next {
     Delete,
 }
 
+/// A broker that is there reports of its partitions within a second. One that has not by then could not make them, for want of room: it never will.
+const PATIENCE_MS: u64 = 15_000;
+
+/// Notes which closing topics are waited for too long. A controller that takes office begins to count anew.
+pub(crate) fn keep_time(cluster: &Cluster, live: &mut Live, now_ms: u64) {
+    live.closing_since_ms
+        .retain(|id, _| is_closing(cluster, *id));
+    for topic in closing(cluster) {
+        live.closing_since_ms.entry(topic.id).or_insert(now_ms);
+    }
+    let is_over = |since_ms: u64| now_ms.saturating_sub(since_ms) >= PATIENCE_MS;
+    let overdue = live
+        .closing_since_ms
+        .iter()
+        .filter(|(_, since)| is_over(**since));
+    live.overdue = overdue.map(|(id, _)| *id).collect();
+}
+
 /// Is there something to be done?
 pub(crate) fn is_due(cluster: &Cluster, live: &Live) -> bool {
     closing(cluster).any(|topic| next(cluster, live, topic) != Next::Wait)
@@ -103,6 +121,8 @@ fn next(cluster: &Cluster, live: &Live, topic: &Topic) -> Next {
                         return Next::Keep;
                     }
                 }
+                // Nobody can say that there is none.
+                _ if live.overdue.contains(&topic.id) => return Next::Keep,
                 _ => all = Next::Wait,
             }
         }

@@ -130,6 +130,7 @@ impl Machine {
     /// Is there something to decide that nobody asked for?
     pub(super) fn look_for_chores(&mut self) {
         let Some(cluster) = &self.cluster else { return };
+        closing::keep_time(cluster, &mut self.live, self.now_ms);
         self.has_chores |=
             topics::has_confirmed(cluster, &self.live) || closing::is_due(cluster, &self.live);
     }

@@ -1,12 +1,12 @@
 //! What is known of brokers at this moment and not persisted: sessions, heartbeats, reports. Hints, never what keeps data safe.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem,
 };
 
 use taffrail_api::{convert, v1};
-use taffrail_core::{BrokerNumber, BrokerUuid, Incarnation, TopicPartition};
+use taffrail_core::{BrokerNumber, BrokerUuid, Incarnation, TopicId, TopicPartition};
 
 use super::registration::{Registration, Stored};
 
@@ -65,6 +65,10 @@ pub(crate) struct Live {
     pub(crate) brokers: BTreeMap<BrokerNumber, LiveBroker>,
     /// Deletions that brokers confirmed and whose tombstones are still there.
     pub(crate) deleted: HashSet<(TopicPartition, BrokerNumber)>,
+    /// Since when a closing topic is waited for.
+    pub(crate) closing_since_ms: BTreeMap<TopicId, u64>,
+    /// Closing topics of which a broker that is there has not reported for too long.
+    pub(crate) overdue: BTreeSet<TopicId>,
     /// When a broker last came or went.
     pub(crate) settled_from_ms: u64,
     /// Until then, a broker that has not registered is only suspected.

@@ -176,3 +176,25 @@ fn an_upkeep_of_a_deleted_log_brings_nothing_back() {
     assert!(token.sync().is_ok() && late.sync().is_ok());
     assert!(place.disk.list(&place.dir).is_err(), "no directory");
 }
+
+#[test]
+fn a_removal_of_a_deleted_log_takes_nothing_of_the_next_in_its_place() {
+    let (_, place) = sim(6);
+    let mut log = rolled(&place, 4);
+    sync(&mut log);
+    log.configure(LogConfig {
+        retention_bytes: Some(0),
+        ..small()
+    });
+    let end = log.log_end();
+    let planned = log.plan_expiry(0, end).expect("plan");
+    let planned = planned.expect("something goes");
+    planned.run().expect("checkpoint");
+    let done = log.upkeep_done(planned, Ok(())).expect("done");
+    let (_, removal) = done.expect("expired");
+    log.delete().expect("delete");
+    let _again = rolled(&place, 2);
+    removal.run().expect("nothing to do");
+    let first = place.dir.join("00000000000000000000.log");
+    assert!(place.disk.stat(&first).is_ok(), "it is the next log's");
+}

@@ -66,7 +66,11 @@ fn refused(claim: &PersistentVolumeClaim, error: OperatorError) -> Result<Volume
         return Err(error);
     };
     match &**source {
-        kube::Error::Api(status) if matches!(status.code, 403 | 422) => {
+        // 403 is also what an operator without the right is told.
+        kube::Error::Api(status)
+            if status.code == 422
+                || status.code == 403 && !status.message.contains("cannot patch resource") =>
+        {
             Ok(Volumes::Refused(format!(
                 "volume claim {} cannot grow to storage.size; set allowVolumeExpansion: true in its StorageClass if its driver can: {}",
                 claim.name_any(),

@@ -73,6 +73,22 @@ fn a_broker_that_is_away_keeps_the_topic() {
     assert!(is_retained(&world), "{:?}", topic(&world));
 }
 
+#[test]
+fn a_broker_that_never_reports_keeps_the_topic_after_a_while() {
+    let mut world = running();
+    world.mute(1);
+    end(&mut world);
+    world.settle();
+    let waiting = topic(&world).expect("one broker has said nothing");
+    assert_eq!(waiting.state, TopicState::Closing);
+    for _ in 0..20 {
+        world.beat(1);
+        world.wait(1_000);
+    }
+    world.settle();
+    assert!(is_retained(&world), "{:?}", topic(&world));
+}
+
 /// After each number of steps: a record comes as long as somebody leads, then the controller is replaced.
 #[test]
 fn wherever_the_controller_stops_no_record_goes_and_nothing_stays_half_closed() {

@@ -68,6 +68,7 @@ impl World {
             stored: BTreeMap::new(),
             records: BTreeMap::new(),
             served: BTreeSet::new(),
+            is_mute: false,
             session: None,
             inbox: VecDeque::new(),
         });
@@ -368,6 +369,11 @@ impl World {
     /// Producers write to every partition that the broker leads, and it reports a little later.
     pub(super) fn produce(&mut self, broker: usize) {
         self.brokers[broker].produce();
+    }
+
+    /// From now on the broker's heartbeats name no partition.
+    pub(super) fn mute(&mut self, broker: usize) {
+        self.brokers[broker].is_mute = true;
     }
 
     /// A heartbeat without a reason.

@@ -22,6 +22,8 @@ pub(super) struct Broker {
     pub(super) records: BTreeMap<TopicPartition, i64>,
     /// Partitions of topics that the last updates listed.
     pub(super) served: BTreeSet<TopicPartition>,
+    /// Its heartbeats name no partition.
+    pub(super) is_mute: bool,
     pub(super) session: Option<(usize, SessionId)>,
     pub(super) inbox: VecDeque<Message>,
 }
@@ -100,21 +102,22 @@ impl Broker {
     }
 
     pub(super) fn heartbeat(&self) -> v1::Heartbeat {
-        let reports = self
-            .stored
-            .iter()
-            .map(|(partition, assignment)| v1::PartitionReport {
-                topic_id: stored::topic_id(partition.topic),
-                partition: partition.partition.0,
-                leader_epoch: if self.served.contains(partition) {
-                    assignment.leader_epoch.0 as i32
-                } else {
-                    0
-                },
-                leading: self.leads(*partition, assignment),
-                log_end_offset: self.end(*partition),
-                ..v1::PartitionReport::default()
-            });
+        let reports =
+            self.stored
+                .iter()
+                .filter(|_| !self.is_mute)
+                .map(|(partition, assignment)| v1::PartitionReport {
+                    topic_id: stored::topic_id(partition.topic),
+                    partition: partition.partition.0,
+                    leader_epoch: if self.served.contains(partition) {
+                        assignment.leader_epoch.0 as i32
+                    } else {
+                        0
+                    },
+                    leading: self.leads(*partition, assignment),
+                    log_end_offset: self.end(*partition),
+                    ..v1::PartitionReport::default()
+                });
         v1::Heartbeat {
             incarnation: self.candidates.last().map(|i| (*i).into()),
             applied: Some(self.stamp),
