@@ -118,6 +118,19 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_written_is_written_by_the_next_try() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let inside = dir.path().join("inside");
+        let mut roster = Roster::load(&inside).expect("none is fine");
+        let made = || [(id(0), Arc::from("flights"))];
+        assert!(roster.add(made()).is_err(), "there is no such directory");
+        std::fs::create_dir(&inside).expect("made");
+        roster.add(made()).expect("saves");
+        let loaded = Roster::load(&inside).expect("loads");
+        assert_eq!(loaded.partitions().count(), 1);
+    }
+
+    #[test]
     fn a_file_that_is_no_roster_is_an_error() {
         let dir = tempfile::tempdir().expect("temp dir");
         framed::replace(&dir.path().join("roster"), KIND, b"lost+found\n").expect("writes");
