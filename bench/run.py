@@ -3,7 +3,7 @@
 
   bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory (default: all)
 
-Needs java 17 or newer with javac, mvn, a Rust toolchain, about 60 GB of disk; sends traffic to 127.0.0.1 only. One run says little on a shared
+Needs java 17 or newer with javac, mvn, a Rust toolchain, and disk: all suites in one call keep about 120 GB, one suite at most 35; sends traffic to 127.0.0.1 only. One run says little on a shared
 machine: compare the ratios, which are taken pair by pair, and look at their spread. MB = 10^6 bytes of payload; broker CPU is user + system of
 the broker process over one whole client run."""
 import argparse
