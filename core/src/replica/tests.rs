@@ -2,5 +2,7 @@
 
 mod controller;
 mod electing;
+mod following;
 mod histories;
+mod leading;
 mod world;

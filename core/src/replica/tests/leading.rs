@@ -1,0 +1,433 @@
+//! A leader's rules, one by one. Broker 1 leads epoch 3 of a partition on 1, 2 and 3 with `minInSync` 2.
+
+use crate::{
+    assignment::Assignment,
+    error::ErrorCode,
+    ids::{BrokerNumber, Incarnation, LeaderEpoch, Offset, PartitionEpoch},
+    replica::{
+        Acks, EpochEnd, FetchOutcome, FetchRequest, IsrChange, Leader, LeaderEffect, LeaderRules,
+        LogState, LogTail, ShrinkReason, mutant::Broken,
+    },
+};
+
+const RULES: LeaderRules = LeaderRules {
+    min_in_sync: 2,
+    lag_ms_max: 100,
+    retry_ms: 50,
+};
+const EPOCH: LeaderEpoch = LeaderEpoch(3);
+
+const fn run(generation: u64) -> Incarnation {
+    Incarnation {
+        generation,
+        random: 7,
+    }
+}
+
+fn assignment(isr: &[u32], partition_epoch: u64) -> Assignment {
+    Assignment {
+        replicas: [1, 2, 3].map(BrokerNumber).to_vec(),
+        isr: isr.iter().copied().map(BrokerNumber).collect(),
+        leader: Some(BrokerNumber(1)),
+        leader_incarnation: run(1),
+        leader_epoch: EPOCH,
+        partition_epoch: PartitionEpoch(partition_epoch),
+        ..Assignment::default()
+    }
+}
+
+/// A leader, and everything that it wanted done.
+struct Test {
+    leader: Leader,
+    effects: Vec<LeaderEffect>,
+}
+
+impl Test {
+    /// Elected with five durable records of epoch 1, of which it knows that two are committed.
+    fn new(isr: &[u32]) -> Self {
+        let mut log = LogState::default();
+        log.append(LeaderEpoch(1), Offset(5));
+        log.synced(log.sync_point());
+        log.high_watermark = Offset(2);
+        let (me, broken) = (BrokerNumber(1), Broken::default());
+        Self {
+            leader: Leader::elected(me, &assignment(isr, 1), RULES, log, 0, broken),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Appends up to `end` and syncs.
+    fn stored(&mut self, end: u64) {
+        self.leader.appended(Offset(end), 0);
+        let point = self.leader.log().sync_point();
+        self.leader.synced(point, &mut self.effects);
+    }
+
+    fn request(broker: u32, epoch: u32, end: u64) -> FetchRequest {
+        FetchRequest {
+            broker: BrokerNumber(broker),
+            incarnation: run(1),
+            leader_epoch: EPOCH,
+            tail: LogTail {
+                last_epoch: Some(LeaderEpoch(epoch)),
+                end: Offset(end),
+            },
+            durable_end: Offset(end),
+        }
+    }
+
+    fn fetch(&mut self, request: &FetchRequest) -> Result<FetchOutcome, ErrorCode> {
+        let answer = self.leader.fetch(request, 0, &mut self.effects)?;
+        Ok(answer.outcome)
+    }
+
+    /// `broker` has everything up to `end`, which it got from this leader.
+    fn has(&mut self, broker: u32, end: u64) {
+        let epoch = if end > 5 { 3 } else { 1 };
+        let outcome = self.fetch(&Self::request(broker, epoch, end));
+        assert_eq!(outcome, Ok(FetchOutcome::Matches));
+    }
+
+    fn assigned(&mut self, isr: &[u32], partition_epoch: u64, now_ms: u64) {
+        let next = assignment(isr, partition_epoch);
+        self.leader
+            .assigned(BrokerNumber(1), &next, now_ms, &mut self.effects);
+    }
+
+    fn tick(&mut self, now_ms: u64) {
+        self.leader.tick(now_ms, &mut self.effects);
+    }
+
+    fn committed(&self) -> u64 {
+        self.leader.log().high_watermark.0
+    }
+
+    /// What was asked for since.
+    fn asked(&mut self) -> Vec<IsrChange> {
+        let effects = std::mem::take(&mut self.effects);
+        let asked = effects.into_iter().filter_map(|effect| match effect {
+            LeaderEffect::Ask(request) => Some(request.change),
+            _ => None,
+        });
+        asked.collect()
+    }
+}
+
+const fn expand(broker: u32) -> IsrChange {
+    IsrChange::Expand {
+        broker: BrokerNumber(broker),
+        incarnation: run(1),
+    }
+}
+
+const fn shrink(broker: u32, reason: ShrinkReason) -> IsrChange {
+    IsrChange::Shrink {
+        broker: BrokerNumber(broker),
+        reason,
+    }
+}
+
+#[test]
+fn the_high_watermark_is_the_smallest_durable_end_over_the_isr_the_leaders_own_included() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.leader.appended(Offset(9), 0);
+    test.has(2, 9);
+    assert_eq!(test.committed(), 2, "3 has not reported in this epoch");
+    test.has(3, 8);
+    assert_eq!(test.committed(), 5, "the leader's own durable end");
+    test.stored(9);
+    assert_eq!(test.committed(), 8);
+    test.has(3, 9);
+    assert_eq!(test.committed(), 9);
+}
+
+#[test]
+fn a_follower_counts_up_to_what_is_durable_there_not_what_it_has() {
+    let mut test = Test::new(&[1, 2]);
+    let request = FetchRequest {
+        durable_end: Offset(4),
+        ..Test::request(2, 1, 5)
+    };
+    assert_eq!(test.fetch(&request), Ok(FetchOutcome::Matches));
+    assert_eq!(test.committed(), 4);
+}
+
+#[test]
+fn a_late_report_does_not_move_the_high_watermark_back() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    test.has(2, 3);
+    assert_eq!(test.committed(), 5);
+    assert_eq!(test.asked(), [], "it is late, not lost");
+}
+
+#[test]
+fn a_diverging_fetch_is_told_where_and_never_counts() {
+    let mut test = Test::new(&[1, 2]);
+    let outcome = test.fetch(&Test::request(2, 2, 4));
+    let parted = EpochEnd {
+        epoch: LeaderEpoch(1),
+        end: Offset(5),
+    };
+    assert_eq!(outcome, Ok(FetchOutcome::Diverging(parted)));
+    assert_eq!(test.committed(), 2);
+}
+
+#[test]
+fn latest_is_refused_and_fetches_wait_until_the_log_end_at_the_election_is_committed() {
+    let mut test = Test::new(&[1, 2]);
+    test.stored(7);
+    assert_eq!(test.leader.latest(), Err(ErrorCode::NotYetKnown));
+    assert_eq!(test.leader.has_committed_at(Offset(1)), Ok(true));
+    for waits in [2, 4, 5, 7] {
+        assert_eq!(test.leader.has_committed_at(Offset(waits)), Ok(false));
+    }
+    let beyond = test.leader.has_committed_at(Offset(8));
+    assert_eq!(beyond, Err(ErrorCode::OffsetOutOfRange));
+    test.has(2, 4);
+    assert_eq!(test.leader.latest(), Err(ErrorCode::NotYetKnown));
+    test.has(2, 5);
+    assert_eq!(test.leader.latest(), Ok(Offset(5)));
+}
+
+#[test]
+fn lower_epochs_are_refused_and_higher_ones_are_not_yet_known() {
+    let mut test = Test::new(&[1, 2]);
+    let good = Test::request(2, 1, 5);
+    let in_epoch = |epoch| FetchRequest {
+        leader_epoch: LeaderEpoch(epoch),
+        ..good
+    };
+    let beyond_itself = FetchRequest {
+        durable_end: Offset(6),
+        ..good
+    };
+    for (request, code) in [
+        (in_epoch(2), ErrorCode::StaleLeaderEpoch),
+        (in_epoch(4), ErrorCode::NotYetKnown),
+        (Test::request(2, 4, 5), ErrorCode::NotYetKnown),
+        (Test::request(9, 1, 5), ErrorCode::NotYetKnown),
+        (beyond_itself, ErrorCode::InvalidRequest),
+    ] {
+        assert_eq!(test.fetch(&request), Err(code), "{request:?}");
+    }
+    assert_eq!(test.committed(), 2, "nothing of them counted");
+}
+
+#[test]
+fn a_former_run_is_fenced_and_a_new_one_counts_from_its_first_report() {
+    let mut test = Test::new(&[1, 2]);
+    test.leader.registered(BrokerNumber(2), run(2));
+    let former = test.fetch(&Test::request(2, 1, 5));
+    assert_eq!(former, Err(ErrorCode::BrokerFenced));
+    let anew = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(2, 1, 5)
+    };
+    assert_eq!(test.fetch(&anew), Ok(FetchOutcome::Matches));
+    assert_eq!(test.committed(), 5);
+}
+
+#[test]
+fn nothing_is_committed_while_the_persisted_isr_is_below_min_in_sync() {
+    let mut test = Test::new(&[1]);
+    test.stored(9);
+    assert_eq!(test.committed(), 2);
+    test.has(3, 9);
+    assert_eq!(test.asked(), [expand(3)]);
+    assert_eq!(test.committed(), 2, "the newcomer does not count yet");
+    test.assigned(&[1, 3], 2, 0);
+    assert_eq!(test.committed(), 9);
+}
+
+#[test]
+fn a_pending_expansion_holds_the_high_watermark_back() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    test.has(3, 5);
+    assert_eq!(test.asked(), [expand(3)]);
+    test.stored(9);
+    test.has(2, 9);
+    assert_eq!(test.committed(), 5, "3 may be a member already");
+    test.has(3, 9);
+    assert_eq!(test.committed(), 9);
+}
+
+#[test]
+fn a_pending_shrink_holds_the_high_watermark_back_and_no_longer_counts_for_min_in_sync() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.has(2, 5);
+    test.stored(9);
+    test.has(2, 9);
+    test.tick(101);
+    assert_eq!(test.asked(), [shrink(3, ShrinkReason::Lagging)]);
+    assert_eq!(
+        test.committed(),
+        2,
+        "3 may still be a member, and lead next"
+    );
+    assert_eq!(
+        test.leader.check_append(Acks::All),
+        Ok(()),
+        "1 and 2 are enough"
+    );
+    test.assigned(&[1, 2], 2, 101);
+    assert_eq!(test.committed(), 9);
+    test.stored(12);
+    test.tick(300);
+    assert!(test.effects.contains(&LeaderEffect::TooFewInSync));
+    assert_eq!(test.asked(), [shrink(2, ShrinkReason::Lagging)]);
+    let refused = test.leader.check_append(Acks::All);
+    assert_eq!(
+        refused,
+        Err(ErrorCode::NotEnoughReplicas),
+        "2 is about to leave"
+    );
+    test.has(2, 12);
+    assert_eq!(test.committed(), 9, "and what it has now may not be enough");
+}
+
+#[test]
+fn acks_none_and_leader_do_not_need_in_sync_replicas() {
+    let test = Test::new(&[1]);
+    assert_eq!(test.leader.check_append(Acks::None), Ok(()));
+    assert_eq!(test.leader.check_append(Acks::Leader), Ok(()));
+    let all = test.leader.check_append(Acks::All);
+    assert_eq!(all, Err(ErrorCode::NotEnoughReplicas));
+}
+
+#[test]
+fn one_change_is_in_flight_and_is_sent_again_until_a_higher_partition_epoch_answers() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.stored(9);
+    test.tick(101);
+    let first = shrink(3, ShrinkReason::Lagging);
+    assert_eq!(test.asked(), [first], "and not the one of 2 as well");
+    test.tick(120);
+    assert_eq!(test.asked(), [], "not so soon");
+    test.tick(151);
+    assert_eq!(test.asked(), [first]);
+    test.assigned(&[1, 2], 2, 152);
+    let second = shrink(2, ShrinkReason::Lagging);
+    assert_eq!(test.asked(), [second], "its turn now");
+    test.assigned(&[1, 2], 3, 153);
+    assert_eq!(
+        test.asked(),
+        [second],
+        "an answer that changed nothing frees the way"
+    );
+}
+
+#[test]
+fn a_follower_with_everything_does_not_lag_however_long_nothing_comes() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    test.tick(1_000_000);
+    assert_eq!(test.asked(), []);
+}
+
+#[test]
+fn caught_up_is_at_least_the_log_end_at_the_election_also_if_less_is_known_to_be_committed() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(3, 4);
+    assert_eq!(test.committed(), 2);
+    assert_eq!(
+        test.asked(),
+        [],
+        "4 is above the high watermark and not enough"
+    );
+    test.has(3, 5);
+    assert_eq!(test.asked(), [expand(3)]);
+}
+
+#[test]
+fn a_replica_that_is_being_removed_does_not_join() {
+    let mut test = Test::new(&[1, 2]);
+    let next = Assignment {
+        removing: vec![BrokerNumber(3)],
+        ..assignment(&[1, 2], 2)
+    };
+    test.leader
+        .assigned(BrokerNumber(1), &next, 0, &mut test.effects);
+    test.has(3, 5);
+    assert_eq!(test.asked(), []);
+}
+
+#[test]
+fn a_member_that_reports_less_than_once_before_is_to_be_removed() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.has(2, 5);
+    let anew = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(2, 1, 4)
+    };
+    assert_eq!(test.fetch(&anew), Ok(FetchOutcome::Matches));
+    assert_eq!(test.asked(), [shrink(2, ShrinkReason::LostData)]);
+}
+
+#[test]
+fn a_member_with_less_than_what_is_committed_is_to_be_removed() {
+    for request in [
+        Test::request(2, 1, 1),
+        // It will be cut to before what is committed.
+        Test::request(2, 0, 1),
+    ] {
+        let mut test = Test::new(&[1, 2, 3]);
+        assert!(test.fetch(&request).is_ok());
+        assert_eq!(test.asked(), [shrink(2, ShrinkReason::LostData)]);
+    }
+}
+
+#[test]
+fn a_restarted_member_is_confirmed_once_it_has_caught_up_and_once_for_each_run() {
+    let mut test = Test::new(&[1, 2]);
+    let confirm = |generation| LeaderEffect::Confirm {
+        broker: BrokerNumber(2),
+        incarnation: run(generation),
+    };
+    test.has(2, 4);
+    assert!(!test.effects.contains(&confirm(1)));
+    test.has(2, 5);
+    test.has(2, 5);
+    let confirmed = test.effects.iter().filter(|e| **e == confirm(1));
+    assert_eq!(confirmed.count(), 1);
+    test.leader.registered(BrokerNumber(2), run(2));
+    assert_eq!(test.leader.confirmed().count(), 0);
+    let anew = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(2, 1, 5)
+    };
+    assert_eq!(test.fetch(&anew), Ok(FetchOutcome::Matches));
+    assert!(test.effects.contains(&confirm(2)));
+    let told: Vec<_> = test.leader.confirmed().collect();
+    assert_eq!(told, [(BrokerNumber(2), run(2))]);
+}
+
+#[test]
+fn a_follower_below_the_log_start_is_out_of_range() {
+    let mut test = Test::new(&[1, 2]);
+    test.leader.expired(Offset(2));
+    let outcome = test.fetch(&Test::request(3, 1, 1));
+    assert_eq!(outcome, Ok(FetchOutcome::OutOfRange));
+    assert_eq!(test.asked(), [], "3 is no member: nothing is lost");
+}
+
+#[test]
+fn steady_appends_and_fetches_allocate_nothing() {
+    let mut test = Test::new(&[1, 2, 3]);
+    for end in 6..8 {
+        test.stored(end);
+        test.has(2, end);
+        test.has(3, end);
+    }
+    let capacity = test.effects.capacity();
+    for end in 8..1_000 {
+        test.effects.clear();
+        test.stored(end);
+        test.has(2, end);
+        test.has(3, end);
+        assert_eq!(test.effects, [LeaderEffect::HighWatermark(Offset(end))]);
+    }
+    assert_eq!(test.effects.capacity(), capacity);
+    assert_eq!(test.leader.log().epochs.as_slice().len(), 2);
+}
