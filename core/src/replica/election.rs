@@ -26,7 +26,8 @@ pub struct Report<'a> {
     pub standing: Standing,
     /// A leader reported that this run has caught up, or it has been running since before.
     pub is_confirmed: bool,
-    /// How far its log goes durably.
+    /// How far its log goes durably, or went when it last said so. Where a run is not confirmed, ask everybody anew once the leader is
+    /// lost: only then does a report show whatever that leader acknowledged.
     pub tail: LogTail,
     /// The highest it knows.
     pub high_watermark: Offset,
@@ -88,7 +89,7 @@ impl<'a> Election<'a> {
     ///
     /// The winner is a member of the in-sync set, there, whole, and the one with the greatest tail. A member whose run is not
     /// confirmed may win only when every other one is there, unconfirmed as well, and reported nothing greater: its volume might be
-    /// a copy from before it had what is committed.
+    /// a copy from before it had what is committed. If there is no other member, the other replicas are asked.
     ///
     /// # Errors
     /// [`Wait`]. Ask again when somebody reports.
@@ -166,14 +167,28 @@ impl<'a> Election<'a> {
         Ok(())
     }
 
+    /// What is committed is on every other member. The only member has none to compare with; but `minInSync` replicas had what was
+    /// acknowledged, so it is compared with as many others as include one of them.
     fn outdoes_others(&self, best: &Assignment, member: &Report<'_>) -> bool {
+        let is_less = |other: &Report<'_>| other.is_alive && other.tail <= member.tail;
         let mut others = best.isr.iter().filter(|other| **other != member.broker);
-        others.all(|other| {
-            let report = self.of(std::slice::from_ref(other)).next();
-            report.is_some_and(|other| {
-                other.is_alive && !Self::is_confirmed(best, other) && other.tail <= member.tail
-            })
-        })
+        if best.isr.len() > 1 {
+            return others.all(|other| {
+                let mut report = self.of(std::slice::from_ref(other));
+                report.any(|other| is_less(other) && !Self::is_confirmed(best, other))
+            });
+        }
+        let others = || {
+            self.of(&best.replicas)
+                .filter(|r| r.broker != member.broker)
+        };
+        let needed = match self.min_in_sync {
+            0 | 1 => return true,
+            min => (best.replicas.len() + 1 - min.min(best.replicas.len()))
+                .min(best.replicas.len() - 1),
+        };
+        others().filter(|r| is_less(r)).count() >= needed
+            && !others().any(|r| r.is_alive && !is_less(r))
     }
 
     /// The run that leads the epoch needs nobody's word.

@@ -124,9 +124,6 @@ impl Follower {
                     FollowerStep::Append
                 })
             }
-            FetchOutcome::Diverging(_) if self.broken.is(Mutant::NoTruncation) => {
-                Ok(FollowerStep::Wait)
-            }
             FetchOutcome::Diverging(parted) => self.cut(parted, answer.log_start),
             FetchOutcome::OutOfRange if answer.log_start > self.log.end => {
                 Ok(FollowerStep::Restart(answer.log_start))

@@ -23,8 +23,8 @@ pub(crate) enum Mutant {
     IncarnationNotCompared,
     /// The high watermark moves with fewer in-sync replicas than minInSync.
     HighWatermarkBelowMin,
-    /// Followers keep what diverges.
-    NoTruncation,
+    /// A leader takes every log for a beginning of its own.
+    NoDivergenceCheck,
     /// A durability completion counts after a truncation.
     OldSyncCounted,
     /// A follower obeys an answer to another tail than it has.
@@ -37,6 +37,30 @@ pub(crate) enum Mutant {
     UnconfirmedElected,
     /// A late request for a change is accepted.
     LateChangeAccepted,
+}
+
+#[cfg(test)]
+impl Mutant {
+    /// All of them.
+    pub(crate) const ALL: [Self; 17] = [
+        Self::NoEpochCheck,
+        Self::DivergingCounted,
+        Self::CountedBeforeDurable,
+        Self::OwnCountedBeforeDurable,
+        Self::ShrinkBeforePersisted,
+        Self::ExpansionNotCounted,
+        Self::ExpansionCountedForMin,
+        Self::CaughtUpByHighWatermark,
+        Self::IncarnationNotCompared,
+        Self::HighWatermarkBelowMin,
+        Self::NoDivergenceCheck,
+        Self::OldSyncCounted,
+        Self::StaleAnswerObeyed,
+        Self::ElectOutsideIsr,
+        Self::LeaderIncarnationNotCompared,
+        Self::UnconfirmedElected,
+        Self::LateChangeAccepted,
+    ];
 }
 
 /// Which rule is broken: none, and nothing is stored, outside of tests.

@@ -79,7 +79,9 @@ impl Leader {
         if request.tail.end < self.log.start {
             return FetchOutcome::OutOfRange;
         }
-        match self.log.epochs.divergence(request.tail, self.log.end) {
+        let parted = self.log.epochs.divergence(request.tail, self.log.end);
+        let looks = !self.broken.is(Mutant::NoDivergenceCheck) || request.tail.end > self.log.end;
+        match parted.filter(|_| looks) {
             Some(parted) => FetchOutcome::Diverging(parted),
             None => FetchOutcome::Matches,
         }

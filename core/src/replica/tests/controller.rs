@@ -63,6 +63,12 @@ impl World {
 
     /// Elects, if that is possible. `except`: it is suspected.
     pub(super) fn elect(&mut self, except: Option<BrokerNumber>) -> Result<(), Violated> {
+        for at in 0..3 {
+            // Only who may be elected unconfirmed has to be compared with what the others have now.
+            if self.confirmed.contains(&false) {
+                self.hear(at);
+            }
+        }
         let reports: Vec<_> = (0..3).map(|at| self.report(at)).collect();
         let election = Election {
             stored: Some(&self.stored),
@@ -78,6 +84,18 @@ impl World {
         let winner = elected.assignment.leader.map_or(0, |w| w.0 as usize);
         self.confirmed[winner] = true;
         self.write(elected.assignment)
+    }
+
+    /// Elects a confirmed member that is there; which one is the controller's choice.
+    pub(super) fn appoint(&mut self, at: usize) -> Result<(), Violated> {
+        let number = BrokerNumber(at as u32);
+        assert!(self.stored.isr.contains(&number) && self.confirmed[at]);
+        let mut next = self.stored.clone();
+        next.leader = Some(number);
+        next.leader_incarnation = self.runs[at];
+        next.leader_epoch.0 += 1;
+        next.partition_epoch.0 += 1;
+        self.write(next)
     }
 
     fn report(&self, at: usize) -> Report<'_> {

@@ -1,0 +1,195 @@
+//! Who joins, leaves and is confirmed, and how that is asked for.
+
+use super::*;
+
+#[test]
+fn a_pending_expansion_holds_the_high_watermark_back() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    test.has(3, 5);
+    assert_eq!(test.asked(), [expand(3)]);
+    test.stored(9);
+    test.has(2, 9);
+    assert_eq!(test.committed(), 5, "3 may be a member already");
+    test.has(3, 9);
+    assert_eq!(test.committed(), 9);
+}
+
+#[test]
+fn a_pending_shrink_holds_the_high_watermark_back_and_no_longer_counts_for_min_in_sync() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.has(2, 5);
+    test.stored(9);
+    test.has(2, 9);
+    test.tick(101);
+    assert_eq!(test.asked(), [shrink(3, ShrinkReason::Lagging)]);
+    assert_eq!(
+        test.committed(),
+        2,
+        "3 may still be a member, and lead next"
+    );
+    assert_eq!(
+        test.leader.check_append(Acks::All),
+        Ok(()),
+        "1 and 2 are enough"
+    );
+    test.assigned(&[1, 2], 2, 101);
+    assert_eq!(test.committed(), 9);
+    test.stored(12);
+    test.tick(300);
+    assert!(test.effects.contains(&LeaderEffect::TooFewInSync));
+    assert_eq!(test.asked(), [shrink(2, ShrinkReason::Lagging)]);
+    let refused = test.leader.check_append(Acks::All);
+    assert_eq!(
+        refused,
+        Err(ErrorCode::NotEnoughReplicas),
+        "2 is about to leave"
+    );
+    test.has(2, 12);
+    assert_eq!(test.committed(), 9, "and what it has now may not be enough");
+}
+
+#[test]
+fn acks_none_and_leader_do_not_need_in_sync_replicas() {
+    let test = Test::new(&[1]);
+    assert_eq!(test.leader.check_append(Acks::None), Ok(()));
+    assert_eq!(test.leader.check_append(Acks::Leader), Ok(()));
+    let all = test.leader.check_append(Acks::All);
+    assert_eq!(all, Err(ErrorCode::NotEnoughReplicas));
+}
+
+#[test]
+fn one_change_is_in_flight_and_is_sent_again_until_a_higher_partition_epoch_answers() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.stored(9);
+    test.tick(101);
+    let first = shrink(3, ShrinkReason::Lagging);
+    assert_eq!(test.asked(), [first], "and not the one of 2 as well");
+    test.tick(120);
+    assert_eq!(test.asked(), [], "not so soon");
+    test.tick(151);
+    assert_eq!(test.asked(), [first]);
+    test.assigned(&[1, 2], 2, 152);
+    let second = shrink(2, ShrinkReason::Lagging);
+    assert_eq!(test.asked(), [second], "its turn now");
+    test.assigned(&[1, 2], 3, 153);
+    assert_eq!(
+        test.asked(),
+        [second],
+        "an answer that changed nothing frees the way"
+    );
+}
+
+#[test]
+fn a_follower_with_everything_does_not_lag_however_long_nothing_comes() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    test.tick(1_000_000);
+    assert_eq!(test.asked(), []);
+}
+
+#[test]
+fn caught_up_is_at_least_the_log_end_at_the_election_also_if_less_is_known_to_be_committed() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(3, 4);
+    assert_eq!(test.committed(), 2);
+    assert_eq!(
+        test.asked(),
+        [],
+        "4 is above the high watermark and not enough"
+    );
+    test.has(3, 5);
+    assert_eq!(test.asked(), [expand(3)]);
+}
+
+#[test]
+fn a_replica_that_is_being_removed_does_not_join() {
+    let mut test = Test::new(&[1, 2]);
+    let next = Assignment {
+        removing: vec![BrokerNumber(3)],
+        ..assignment(&[1, 2], 2)
+    };
+    test.leader
+        .assigned(BrokerNumber(1), &next, 0, &mut test.effects);
+    test.has(3, 5);
+    assert_eq!(test.asked(), []);
+}
+
+#[test]
+fn a_member_that_reports_less_than_once_before_is_to_be_removed() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.has(2, 5);
+    let anew = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(2, 1, 4)
+    };
+    assert_eq!(test.fetch(&anew), Ok(FetchOutcome::Matches));
+    assert_eq!(test.asked(), [shrink(2, ShrinkReason::LostData)]);
+}
+
+#[test]
+fn a_member_with_less_than_what_is_committed_is_to_be_removed() {
+    for request in [
+        Test::request(2, 1, 1),
+        // It will be cut to before what is committed.
+        Test::request(2, 0, 1),
+    ] {
+        let mut test = Test::new(&[1, 2, 3]);
+        assert!(test.fetch(&request).is_ok());
+        assert_eq!(test.asked(), [shrink(2, ShrinkReason::LostData)]);
+    }
+}
+
+#[test]
+fn a_restarted_member_is_confirmed_once_it_has_caught_up_and_once_for_each_run() {
+    let mut test = Test::new(&[1, 2]);
+    let confirm = |generation| LeaderEffect::Confirm {
+        broker: BrokerNumber(2),
+        incarnation: run(generation),
+    };
+    test.has(2, 4);
+    assert!(!test.effects.contains(&confirm(1)));
+    test.has(2, 5);
+    test.has(2, 5);
+    let confirmed = test.effects.iter().filter(|e| **e == confirm(1));
+    assert_eq!(confirmed.count(), 1);
+    test.leader.registered(BrokerNumber(2), run(2));
+    assert_eq!(test.leader.confirmed().count(), 0);
+    let anew = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(2, 1, 5)
+    };
+    assert_eq!(test.fetch(&anew), Ok(FetchOutcome::Matches));
+    assert!(test.effects.contains(&confirm(2)));
+    let told: Vec<_> = test.leader.confirmed().collect();
+    assert_eq!(told, [(BrokerNumber(2), run(2))]);
+}
+
+#[test]
+fn a_follower_below_the_log_start_is_out_of_range() {
+    let mut test = Test::new(&[1, 2]);
+    test.leader.expired(Offset(2));
+    let outcome = test.fetch(&Test::request(3, 1, 1));
+    assert_eq!(outcome, Ok(FetchOutcome::OutOfRange));
+    assert_eq!(test.asked(), [], "3 is no member: nothing is lost");
+}
+
+#[test]
+fn steady_appends_and_fetches_allocate_nothing() {
+    let mut test = Test::new(&[1, 2, 3]);
+    for end in 6..8 {
+        test.stored(end);
+        test.has(2, end);
+        test.has(3, end);
+    }
+    let capacity = test.effects.capacity();
+    for end in 8..1_000 {
+        test.effects.clear();
+        test.stored(end);
+        test.has(2, end);
+        test.has(3, end);
+        assert_eq!(test.effects, [LeaderEffect::HighWatermark(Offset(end))]);
+    }
+    assert_eq!(test.effects.capacity(), capacity);
+    assert_eq!(test.leader.log().epochs.as_slice().len(), 2);
+}
