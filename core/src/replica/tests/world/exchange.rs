@@ -12,7 +12,11 @@ impl World {
     }
 
     /// Broker `to` gets a fetch, rightly or not.
-    pub(in crate::replica::tests) fn serve(&mut self, to: usize, request: &FetchRequest) -> Result<(), Violated> {
+    pub(in crate::replica::tests) fn serve(
+        &mut self,
+        to: usize,
+        request: &FetchRequest,
+    ) -> Result<(), Violated> {
         let (now_ms, mut effects) = (self.now_ms, Vec::new());
         let broker = &mut self.brokers[to];
         let Some(leader) = broker.leader() else {
