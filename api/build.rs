@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     "taffrail/v1/gateway.proto",
     "taffrail/v1/admin.proto",
     "taffrail/v1/controller.proto",
+    "taffrail/v1/replication.proto",
     "taffrail/v1/store.proto",
 ];
 

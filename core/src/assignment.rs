@@ -24,12 +24,23 @@ pub struct Assignment {
     pub leader_epoch: LeaderEpoch,
     /// Raised by every change of this record.
     pub partition_epoch: PartitionEpoch,
+    /// Replicas whose broker registered this run since, and whose leader has not seen that run caught up again: the volume might be an
+    /// older copy of itself.
+    pub unconfirmed: Vec<(BrokerNumber, Incarnation)>,
+    /// The last member of `isr` stopped uncleanly and may lack what was acknowledged (`durability: PageCache`).
+    pub is_unclean: bool,
 }
 
 impl Assignment {
     /// `(leader_epoch, partition_epoch)`: what decides which of two assignments is newer.
     pub fn version(&self) -> (LeaderEpoch, PartitionEpoch) {
         (self.leader_epoch, self.partition_epoch)
+    }
+
+    /// The run of `broker` that has to be seen caught up before it counts as confirmed.
+    pub fn awaits(&self, broker: BrokerNumber) -> Option<Incarnation> {
+        let awaited = self.unconfirmed.iter().find(|(of, _)| *of == broker);
+        awaited.map(|(_, incarnation)| *incarnation)
     }
 
     /// Does `broker`, running as `incarnation`, own the leader epoch?

@@ -10,4 +10,4 @@ pub use cluster_metadata::{
     ClusterMetadata, ClusterMetadataSpec, PendingDelete, StoredTopic, StoredTopicConfig,
     StoredTopicSpec, TopicState,
 };
-pub use partition_map::{PartitionMap, PartitionMapSpec, StoredPartition};
+pub use partition_map::{BrokerRun, PartitionMap, PartitionMapSpec, StoredPartition};

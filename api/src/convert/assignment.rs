@@ -1,6 +1,6 @@
 //! Who holds a partition.
 
-use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch};
+use taffrail_core::{Assignment, BrokerNumber, Incarnation, LeaderEpoch, PartitionEpoch};
 
 use crate::{WireError, convert, v1};
 
@@ -15,6 +15,8 @@ impl From<&Assignment> for v1::Assignment {
             leader_incarnation: Some(a.leader_incarnation.into()),
             leader_epoch: convert::epoch_to_wire(a.leader_epoch),
             partition_epoch: a.partition_epoch.0,
+            unconfirmed: a.unconfirmed.iter().map(run_to_wire).collect(),
+            is_unclean: a.is_unclean,
         }
     }
 }
@@ -44,6 +46,8 @@ impl TryFrom<v1::Assignment> for Assignment {
             leader_incarnation: a.leader_incarnation.unwrap_or_default().into(),
             leader_epoch: LeaderEpoch(leader_epoch),
             partition_epoch: PartitionEpoch(a.partition_epoch),
+            unconfirmed: a.unconfirmed.into_iter().map(run_from_wire).collect(),
+            is_unclean: a.is_unclean,
         };
         if let Some(stranger) = assignment
             .isr
@@ -65,6 +69,20 @@ impl TryFrom<v1::Assignment> for Assignment {
     }
 }
 
+fn run_to_wire((broker, incarnation): &(BrokerNumber, Incarnation)) -> v1::BrokerRun {
+    v1::BrokerRun {
+        broker: broker.0,
+        incarnation: Some((*incarnation).into()),
+    }
+}
+
+fn run_from_wire(run: v1::BrokerRun) -> (BrokerNumber, Incarnation) {
+    (
+        BrokerNumber(run.broker),
+        run.incarnation.unwrap_or_default().into(),
+    )
+}
+
 fn to_wire(brokers: &[BrokerNumber]) -> Vec<u32> {
     brokers.iter().map(|b| b.0).collect()
 }
@@ -75,8 +93,6 @@ fn from_wire(brokers: Vec<u32>) -> Vec<BrokerNumber> {
 
 #[cfg(test)]
 mod tests {
-    use taffrail_core::Incarnation;
-
     use super::*;
 
     #[test]
@@ -93,6 +109,14 @@ mod tests {
             },
             leader_epoch: LeaderEpoch(4),
             partition_epoch: PartitionEpoch(8),
+            unconfirmed: vec![(
+                BrokerNumber(2),
+                Incarnation {
+                    generation: 4,
+                    random: 7,
+                },
+            )],
+            is_unclean: true,
         };
         let wire = v1::Assignment::from(&assignment);
         assert_eq!(Assignment::try_from(wire), Ok(assignment));

@@ -43,6 +43,9 @@ fn report(partition: &Partition) -> v1::PartitionReport {
         leading: fault.is_none() && standing.role == Role::Leader,
         fault: v1::PartitionFault::from_core(fault.as_ref().map(|f| f.kind)).into(),
         fault_message: fault.map_or_else(String::new, |f| f.message),
+        durable_end_offset: convert::offset_to_wire(progress.durable_end()),
+        last_epoch: progress.last_epoch().map_or(-1, convert::epoch_to_wire),
+        followers: Vec::new(),
     }
 }
 
@@ -79,6 +82,7 @@ fn of_partition(partition: &Partition, seen: Option<&Seen>) -> v1::StoredPartiti
         high_watermark: convert::offset_to_wire(progress.high_watermark()),
         fault: v1::PartitionFault::from_core(fault.as_ref().map(|f| f.kind)).into(),
         deleted: false,
+        standing: v1::ReplicaStanding::ReplicaWhole.into(),
         fault_message: fault.map_or_else(String::new, |f| f.message),
     }
 }

@@ -316,6 +316,7 @@ impl Session {
             disk_free_bytes: space.free_bytes(),
             partitions: reported.changes(&self.broker.partitions.all()),
             disk_full: space.is_full(),
+            doubts: Vec::new(),
         };
         outbox
             .try_send(message(broker_message::Message::Heartbeat(heartbeat)))
@@ -357,9 +358,11 @@ impl Session {
                 Some(controller_message::Message::NotActive(_)) => {
                     unavailable("the controller is no longer active")
                 }
-                Some(controller_message::Message::Registered(_)) | None => {
-                    ControlFlow::Continue(())
-                }
+                Some(
+                    controller_message::Message::Registered(_)
+                    | controller_message::Message::HandedOver(_),
+                )
+                | None => ControlFlow::Continue(()),
             },
         }
     }

@@ -78,6 +78,8 @@ fn first_assignment(cluster: &Cluster, replicas: Vec<BrokerNumber>) -> Assignmen
         leader_incarnation: incarnation.map(|b| b.value.incarnation).unwrap_or_default(),
         leader_epoch: LeaderEpoch(1),
         partition_epoch: PartitionEpoch(1),
+        unconfirmed: Vec::new(),
+        is_unclean: false,
     }
 }
 

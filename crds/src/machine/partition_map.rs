@@ -61,4 +61,20 @@ pub struct StoredPartition {
     pub leader_epoch: i32,
     /// Raised by every change of this record.
     pub partition_epoch: i64,
+    /// Replicas whose broker registered this run since, and whose leader has not seen that run caught up again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconfirmed: Vec<BrokerRun>,
+    /// The last member of isr stopped uncleanly and may lack what was acknowledged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unclean: bool,
+}
+
+/// A run of a broker's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerRun {
+    /// The broker's number.
+    pub broker: u32,
+    /// Which run of it.
+    pub incarnation: IncarnationText,
 }

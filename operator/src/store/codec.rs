@@ -238,6 +238,14 @@ mod tests {
             }),
             leader_epoch: 4,
             partition_epoch: 9,
+            unconfirmed: vec![v1::BrokerRun {
+                broker: 2,
+                incarnation: Some(v1::Incarnation {
+                    generation: 3,
+                    random: u64::MAX,
+                }),
+            }],
+            is_unclean: true,
         };
         let written = v1::PartitionMap {
             name: "map-0".to_owned(),
