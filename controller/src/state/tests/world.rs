@@ -334,6 +334,7 @@ impl World {
             return;
         };
         match message {
+            Message::HandedOver(_) => {}
             Message::Registered(registered) => {
                 broker.cluster_id.clone_from(&registered.cluster_id);
                 broker.number = Some(registered.broker_number);
