@@ -39,7 +39,7 @@ use crate::{
 pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:9640";
 /// Where metrics are, unless told otherwise.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9644);
-/// The controller is for the broker beside it: any port of the loopback does.
+/// The controller is for the broker beside it, and nobody follows that one: any port of the loopback does.
 const ANY_LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// How long the broker may take to register and to recover its partitions. Recovery after a crash reads what was not checkpointed.
 const READY_DEADLINE: Duration = Duration::from_mins(5);
@@ -114,6 +114,7 @@ impl Embedded {
                 data_dir: options.data_dir.join("broker-0"),
                 name: "broker-0".to_owned(),
                 client_listen: options.listen.listen,
+                replication_listen: ANY_LOOPBACK,
                 http_listen: Some(http),
                 controllers: vec![address.to_string()],
                 ..BrokerConfig::default()
