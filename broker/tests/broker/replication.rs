@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::{
     controller::{FakeController, Topic},
     fixture::{Client, TOPIC, batch, channel, config, request, until, within},
+    http::ask,
 };
 
 /// Brokers 1 and 2 of one cluster.
@@ -115,9 +116,12 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).expect("a directory");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     paths
-        .flat_map(|path| match path.is_dir() {
-            true => walk(&path),
-            false => vec![path],
+        .flat_map(|path| {
+            if path.is_dir() {
+                walk(&path)
+            } else {
+                vec![path]
+            }
         })
         .collect()
 }
@@ -217,6 +221,47 @@ async fn many_large_batches_of_many_partitions_go_through_the_window() {
 }
 
 #[tokio::test]
+async fn both_count_what_goes_between_them() {
+    let two = Two::start().await;
+    two.assign(1, 1);
+    two.led_by(1, 1).await;
+    let (mut client, sent) = (two.client(1).await, batch(&["counted"]));
+    for _ in 0..3 {
+        let request = request(0, sent.clone());
+        client.produce(request).await.expect("stored by both");
+    }
+    let bytes = 3 * sent.len();
+    let topic = "{topic=\"flights\"}";
+    for (broker, lines) in [
+        (
+            1,
+            [
+                format!("replicated_out_bytes_total{topic} {bytes}"),
+                format!("replicated_out_batches_total{topic} 3"),
+                "replication_sessions{side=\"leader\"} 1".to_owned(),
+                format!("follower_lag_records{topic} 0"),
+            ],
+        ),
+        (
+            2,
+            [
+                format!("replicated_in_bytes_total{topic} {bytes}"),
+                format!("replicated_in_batches_total{topic} 3"),
+                "replication_sessions{side=\"follower\"} 1".to_owned(),
+                format!("partition_high_watermark{{topic=\"flights\",partition=\"0\"}} 3"),
+            ],
+        ),
+    ] {
+        until("the metrics", async || {
+            let (_, metrics) = ask(two.broker(broker), "GET /metrics", "").await;
+            let has = |line| metrics.contains(&format!("\ntaffrail_broker_{line}\n"));
+            lines.iter().all(has)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_leader_that_is_gone_is_doubted_at_once_and_one_that_is_back_is_not() {
     let mut two = Two::start().await;
     two.assign(1, 1);
@@ -233,4 +278,6 @@ async fn a_leader_that_is_gone_is_doubted_at_once_and_one_that_is_back_is_not() 
         doubts.iter().any(|d| d.broker == 1 && d.refused)
     })
     .await;
+    two.run(1).await;
+    until("no doubt", async || two.controller.doubts(2).is_empty()).await;
 }

@@ -32,6 +32,8 @@ use crate::{
     fixture::{DEADLINE, Fixture, batch, channel_to, until, within},
 };
 
+type Change = fn(&mut FollowerHello);
+
 /// Says hello to a leader; its hello, or why not.
 async fn greet(address: SocketAddr, hello: FollowerHello) -> Result<v1::LeaderHello, ErrorCode> {
     let (messages, outgoing) = mpsc::unbounded();
@@ -82,7 +84,6 @@ async fn a_session_is_refused_to_those_who_are_no_followers() {
     .await;
     let welcome = greet(address, good.clone()).await.expect("welcome");
     assert_eq!((welcome.broker, welcome.version), (1, 1));
-    type Change = fn(&mut FollowerHello);
     let refused: [(Change, ErrorCode); 5] = [
         (
             |h| h.cluster_id = "22222222-2222-4222-8222-222222222222".into(),
@@ -95,12 +96,7 @@ async fn a_session_is_refused_to_those_who_are_no_followers() {
         (|h| h.leader = 3, ErrorCode::NotYetKnown),
         (|h| h.broker = 3, ErrorCode::NotYetKnown),
         (
-            |h| {
-                h.incarnation = Some(v1::Incarnation {
-                    generation: 4,
-                    random: 1,
-                })
-            },
+            |h| h.incarnation = Some(v1::Incarnation::default()),
             ErrorCode::BrokerFenced,
         ),
     ];
