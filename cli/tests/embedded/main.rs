@@ -1,6 +1,7 @@
 //! `taffrail dev` and `taffrail demo` as a person uses them: real processes, real data.
 #![forbid(unsafe_code)]
 
+mod brokers;
 mod dev;
 
 use std::{
@@ -211,24 +212,6 @@ fn a_folder_of_manifests_is_applied_but_for_what_is_kubernetes_own() {
         "{}",
         ended.stderr
     );
-}
-
-#[test]
-fn a_cluster_of_more_than_one_broker_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let manifest = fs::read_to_string(example("brokercluster.yaml")).expect("readable");
-    let file = dir.path().join("three.yaml");
-    fs::write(&file, manifest.replace("brokers: 1", "brokers: 3")).expect("writable");
-    let ended = run(
-        Command::new(env!("CARGO_BIN_EXE_taffrail"))
-            .args(["dev", "--listen", "127.0.0.1:0", "-f"])
-            .arg(&file)
-            .arg("--data-dir")
-            .arg(dir.path().join("data")),
-        b"",
-    );
-    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
-    assert!(ended.stderr.contains("brokers: 1"), "{}", ended.stderr);
 }
 
 #[test]
