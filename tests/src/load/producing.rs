@@ -1,0 +1,85 @@
+//! The producer's side.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use taffrail_client::{Acks, Client, Delivery, ProducerConfig, Record};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::Produced;
+use crate::traffic::offset_of;
+
+/// Enough for every partition of a test.
+const KEYS: u64 = 30;
+/// Sent and not answered yet, at most.
+const IN_FLIGHT_MAX: usize = 2_000;
+/// A constant load that leaves most of a small machine to the cluster.
+const PERIOD: Duration = Duration::from_millis(2);
+
+/// Sends until told to stop, and waits for what is under way.
+pub(super) async fn send(
+    client: Client,
+    topic: String,
+    produced: Arc<Mutex<Produced>>,
+    stop: Arc<AtomicBool>,
+) {
+    let producer = client.producer(ProducerConfig {
+        acks: Acks::All,
+        delivery_timeout: Duration::from_mins(1),
+        ..ProducerConfig::default()
+    });
+    let (sent, answers) = mpsc::channel(IN_FLIGHT_MAX);
+    let noting = tokio::spawn(note(answers, produced.clone()));
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for number in 0.. {
+        ticks.tick().await;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("key-{}", number % KEYS);
+        let value = {
+            let mut produced = produced.lock().expect("nobody panicked with it");
+            produced.sent.next(&key)
+        };
+        match producer.send(&topic, Record::new(&value).key(&key)).await {
+            Ok(delivery) => sent
+                .send((value, delivery))
+                .await
+                .expect("answers are noted"),
+            Err(error) => failed(&produced, &value, &error.to_string()),
+        }
+    }
+    drop(sent);
+    // What could not be delivered is in no answer, and is noted.
+    let _ = producer.close().await;
+    noting.await.expect("noting does not panic");
+}
+
+async fn note(mut answers: mpsc::Receiver<(String, Delivery)>, produced: Arc<Mutex<Produced>>) {
+    while let Some((value, delivery)) = answers.recv().await {
+        match delivery.await {
+            Ok(metadata) => {
+                let partition = metadata.partition.0;
+                let mut produced = produced.lock().expect("nobody panicked with it");
+                produced.counts[partition as usize] += 1;
+                let offset = offset_of(metadata);
+                produced.acknowledged.note(partition, offset, value);
+            }
+            Err(error) => failed(&produced, &value, &error.to_string()),
+        }
+    }
+}
+
+fn failed(produced: &Mutex<Produced>, value: &str, error: &str) {
+    let mut produced = produced.lock().expect("nobody panicked with it");
+    produced.failures.push(format!("{value}: {error}"));
+}
