@@ -329,7 +329,9 @@ fn benchmarks_report_what_scripts_read() {
         (&2000.into(), &200_000.into())
     );
     assert!(made["mb_per_s"].is_f64() && made["client_cpu_s_per_gb"].is_f64());
+    assert!(made["longest_gap_ms"].as_f64() <= made["seconds"].as_f64().map(|s| s * 1e3 + 1.0));
     let read = report(&["consume", "flights", "--records", "2000", "--size", "100"]);
+    assert!(read["longest_gap_ms"].is_null());
     assert_eq!(read["records"], 2000);
     let paced = report(&[
         "latency",
