@@ -6,7 +6,7 @@ mod replicas;
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitStatus},
 };
 
@@ -22,7 +22,7 @@ use crate::{
     wait,
 };
 
-use broker::Broker;
+use broker::{Broker, Settings};
 pub use metadata::Metadata;
 
 /// How many brokers there are; their index is the number in their name.
@@ -44,7 +44,15 @@ impl Cluster {
     /// # Panics
     /// If one does not.
     pub async fn start(name: &str) -> Self {
-        Self::start_over(name, Network::absent()).await
+        Self::start_over(name, Network::absent(), None).await
+    }
+
+    /// The same where the last broker's disk has this size. What is on it does not survive the process.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_with_a_small_disk(name: &str, mebibytes: u32) -> Self {
+        Self::start_over(name, Network::absent(), Some(mebibytes)).await
     }
 
     /// The same over a network that can be cut. A broker that is dead then looks silent rather than gone to the others.
@@ -52,23 +60,26 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_network(name: &str) -> Self {
-        Self::start_over(name, Network::present()).await
+        Self::start_over(name, Network::present(), None).await
     }
 
-    async fn start_over(name: &str, network: Network) -> Self {
+    async fn start_over(name: &str, network: Network, last_disk: Option<u32>) -> Self {
         let scratch = Scratch::new(name);
         let controller_address = ports::free();
         let controller = start_controller(&scratch, controller_address);
         let mut brokers = Vec::new();
         for index in 0..BROKERS {
             let replication = ports::free();
-            let advertised = network.gate(index, replication).await;
-            brokers.push(Broker::start(
-                scratch.path(),
-                index,
-                controller_address,
-                (replication, advertised),
-            ));
+            brokers.push(Broker::start(Settings {
+                name: Broker::name(index),
+                folder: scratch.path().to_owned(),
+                client: ports::free(),
+                http: ports::free(),
+                replication,
+                advertised: network.gate(index, replication).await,
+                controller: controller_address,
+                disk_mebibytes: last_disk.filter(|_| index == BROKERS - 1),
+            }));
         }
         let cluster = Self {
             controller,
@@ -192,8 +203,8 @@ impl Cluster {
         self.controller = start_controller(&self.scratch, self.controller_address);
     }
 
-    /// A broker's volume.
-    pub fn volume(&self, index: usize) -> &Path {
+    /// A broker's volume, as the broker sees it.
+    pub fn volume(&self, index: usize) -> PathBuf {
         self.brokers[index].volume()
     }
 

@@ -35,5 +35,6 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod scratch;
+mod small_disk;
 pub mod traffic;
 pub mod wait;

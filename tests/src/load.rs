@@ -17,9 +17,9 @@ use crate::{
     wait,
 };
 
-/// What the producer sent and was told.
+/// What the producer sent, and what it was told.
 #[derive(Debug, Default)]
-struct Produced {
+struct Ledger {
     sent: Numbered,
     acknowledged: Acknowledged,
     /// Acknowledged of each partition.
@@ -30,7 +30,7 @@ struct Produced {
 /// Keyed, numbered records into all partitions of a topic, and the same records out again.
 pub struct Load {
     topic: String,
-    produced: Arc<Mutex<Produced>>,
+    ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
     producing: JoinHandle<()>,
     consuming: consuming::Consuming,
@@ -46,16 +46,16 @@ impl Load {
         let metadata = client.metadata(&[topic.to_owned()]).await;
         let metadata = metadata.expect("the cluster answers");
         let partitions = metadata.topics[topic].partitions.len();
-        let produced = Arc::new(Mutex::new(Produced {
+        let ledger = Arc::new(Mutex::new(Ledger {
             counts: vec![0; partitions],
-            ..Produced::default()
+            ..Ledger::default()
         }));
         let stop = Arc::new(AtomicBool::new(false));
         let consuming = consuming::Consuming::start(&client, topic, partitions).await;
-        let sending = producing::send(client, topic.to_owned(), produced.clone(), stop.clone());
+        let sending = producing::send(client, topic.to_owned(), ledger.clone(), stop.clone());
         Self {
             topic: topic.to_owned(),
-            produced,
+            ledger,
             stop,
             producing: tokio::spawn(sending),
             consuming,
@@ -67,24 +67,19 @@ impl Load {
     /// # Panics
     /// If they are not within the tests' patience.
     pub async fn more(&self, count: usize) {
-        let before = self.with(|produced| produced.counts.clone());
+        let before = self.with(|ledger| ledger.counts.clone());
         wait::until_async(
             "acknowledgements from every partition",
             wait::PATIENCE,
             || async {
-                self.with(|produced| {
-                    let mut both = produced.counts.iter().zip(&before);
+                self.with(|ledger| {
+                    let mut both = ledger.counts.iter().zip(&before);
                     both.all(|(now, before)| *now >= before + count)
                         .then_some(())
                 })
             },
         )
         .await;
-    }
-
-    /// How many were acknowledged of each partition.
-    pub fn acknowledged(&self) -> Vec<usize> {
-        self.with(|produced| produced.counts.clone())
     }
 
     /// Stops, waits until all replicas are in sync, and checks that no record was refused or lost, none invented, that both this load's reader and a new one were given
@@ -103,20 +98,25 @@ impl Load {
         let again = consuming::Consuming::start(&client, &self.topic, partitions).await;
         let again = again.finish(&ends).await;
         read.check_same(&again);
-        let produced = self.produced.lock().expect("nobody panicked with it");
-        produced.acknowledged.check(&read);
-        let repeated = produced.sent.check(&read);
-        println!(
-            "{} records acknowledged, {} read, {repeated} of them repeated by retries",
-            produced.acknowledged.len(),
-            read.len()
-        );
-        assert!(produced.failures.is_empty(), "{:#?}", produced.failures);
-        drop(produced);
+        let ledger = self.ledger.lock();
+        ledger.expect("nobody panicked with it").check(&read);
         cluster.check_replicas(&self.topic).await;
     }
 
-    fn with<T>(&self, look: impl FnOnce(&Produced) -> T) -> T {
-        look(&self.produced.lock().expect("nobody panicked with it"))
+    fn with<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        look(&self.ledger.lock().expect("nobody panicked with it"))
+    }
+}
+
+impl Ledger {
+    fn check(&self, read: &Read) {
+        self.acknowledged.check(read);
+        let repeated = self.sent.check(read);
+        eprintln!(
+            "{} records acknowledged, {} read, {repeated} of them repeated by retries",
+            self.acknowledged.len(),
+            read.len()
+        );
+        assert!(self.failures.is_empty(), "{:#?}", self.failures);
     }
 }

@@ -1,12 +1,8 @@
 //! One of the brokers: a process, a volume, addresses that stay.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{net::SocketAddr, path::PathBuf, process::Command};
 
-use crate::{ports, process::Process, programs};
+use crate::{process::Process, programs, small_disk};
 
 /// A broker that may be dead.
 #[derive(Debug)]
@@ -15,37 +11,24 @@ pub(super) struct Broker {
     settings: Settings,
 }
 
+/// What stays the same from run to run.
 #[derive(Debug)]
-struct Settings {
-    name: String,
-    volume: PathBuf,
-    log: PathBuf,
-    client: SocketAddr,
-    http: SocketAddr,
-    replication: SocketAddr,
+pub(super) struct Settings {
+    pub(super) name: String,
+    /// Of its volume and of its log.
+    pub(super) folder: PathBuf,
+    pub(super) client: SocketAddr,
+    pub(super) http: SocketAddr,
+    pub(super) replication: SocketAddr,
     /// Where other brokers dial it.
-    advertised: SocketAddr,
-    controller: SocketAddr,
+    pub(super) advertised: SocketAddr,
+    pub(super) controller: SocketAddr,
+    /// Its volume is a disk of its own, of this size.
+    pub(super) disk_mebibytes: Option<u32>,
 }
 
 impl Broker {
-    pub(super) fn start(
-        folder: &Path,
-        index: usize,
-        controller: SocketAddr,
-        (replication, advertised): (SocketAddr, SocketAddr),
-    ) -> Self {
-        let name = Self::name(index);
-        let settings = Settings {
-            volume: folder.join(&name),
-            log: folder.join(format!("{name}.log")),
-            name,
-            client: ports::free(),
-            http: ports::free(),
-            replication,
-            advertised,
-            controller,
-        };
+    pub(super) fn start(settings: Settings) -> Self {
         Self {
             process: settings.start(),
             settings,
@@ -64,8 +47,12 @@ impl Broker {
         self.settings.client
     }
 
-    pub(super) fn volume(&self) -> &Path {
-        &self.settings.volume
+    pub(super) fn volume(&self) -> PathBuf {
+        let volume = self.settings.volume();
+        match self.settings.disk_mebibytes {
+            Some(_) => small_disk::inside(self.id(), &volume),
+            None => volume,
+        }
     }
 
     pub(super) fn restart(&mut self) {
@@ -75,12 +62,20 @@ impl Broker {
 }
 
 impl Settings {
+    fn volume(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
     fn start(&self) -> Process {
-        let mut command = Command::new(programs::path("taffrail-broker"));
+        let program = programs::path("taffrail-broker");
+        let mut command = match self.disk_mebibytes {
+            Some(mebibytes) => small_disk::command(&program, &self.volume(), mebibytes),
+            None => Command::new(program),
+        };
         command
             .args(["--name", &self.name])
             .arg("--data-dir")
-            .arg(&self.volume);
+            .arg(self.volume());
         for (option, address) in [
             ("--client-listen", self.client),
             ("--http-listen", self.http),
@@ -90,6 +85,7 @@ impl Settings {
         ] {
             command.arg(option).arg(address.to_string());
         }
-        Process::start(&mut command, &self.log)
+        let log = self.folder.join(format!("{}.log", self.name));
+        Process::start(&mut command, &log)
     }
 }

@@ -21,7 +21,7 @@ impl Cluster {
             let replicas: Vec<Batches> = (0..BROKERS)
                 .map(|index| {
                     below(
-                        batches(self.volume(index), topic, status.partition),
+                        batches(&self.volume(index), topic, status.partition),
                         status.high_watermark as u64,
                     )
                 })

@@ -14,7 +14,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::Produced;
+use super::Ledger;
 use crate::traffic::offset_of;
 
 /// Enough for every partition of a test.
@@ -28,7 +28,7 @@ const PERIOD: Duration = Duration::from_millis(2);
 pub(super) async fn send(
     client: Client,
     topic: String,
-    produced: Arc<Mutex<Produced>>,
+    ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
 ) {
     let producer = client.producer(ProducerConfig {
@@ -37,7 +37,7 @@ pub(super) async fn send(
         ..ProducerConfig::default()
     });
     let (sent, answers) = mpsc::channel(IN_FLIGHT_MAX);
-    let noting = tokio::spawn(note(answers, produced.clone()));
+    let noting = tokio::spawn(note(answers, ledger.clone()));
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0.. {
@@ -47,15 +47,15 @@ pub(super) async fn send(
         }
         let key = format!("key-{}", number % KEYS);
         let value = {
-            let mut produced = produced.lock().expect("nobody panicked with it");
-            produced.sent.next(&key)
+            let mut ledger = ledger.lock().expect("nobody panicked with it");
+            ledger.sent.next(&key)
         };
         match producer.send(&topic, Record::new(&value).key(&key)).await {
             Ok(delivery) => sent
                 .send((value, delivery))
                 .await
                 .expect("answers are noted"),
-            Err(error) => failed(&produced, &value, &error.to_string()),
+            Err(error) => failed(&ledger, &value, &error.to_string()),
         }
     }
     drop(sent);
@@ -64,22 +64,22 @@ pub(super) async fn send(
     noting.await.expect("noting does not panic");
 }
 
-async fn note(mut answers: mpsc::Receiver<(String, Delivery)>, produced: Arc<Mutex<Produced>>) {
+async fn note(mut answers: mpsc::Receiver<(String, Delivery)>, ledger: Arc<Mutex<Ledger>>) {
     while let Some((value, delivery)) = answers.recv().await {
         match delivery.await {
             Ok(metadata) => {
                 let partition = metadata.partition.0;
-                let mut produced = produced.lock().expect("nobody panicked with it");
-                produced.counts[partition as usize] += 1;
+                let mut ledger = ledger.lock().expect("nobody panicked with it");
+                ledger.counts[partition as usize] += 1;
                 let offset = offset_of(metadata);
-                produced.acknowledged.note(partition, offset, value);
+                ledger.acknowledged.note(partition, offset, value);
             }
-            Err(error) => failed(&produced, &value, &error.to_string()),
+            Err(error) => failed(&ledger, &value, &error.to_string()),
         }
     }
 }
 
-fn failed(produced: &Mutex<Produced>, value: &str, error: &str) {
-    let mut produced = produced.lock().expect("nobody panicked with it");
-    produced.failures.push(format!("{value}: {error}"));
+fn failed(ledger: &Mutex<Ledger>, value: &str, error: &str) {
+    let mut ledger = ledger.lock().expect("nobody panicked with it");
+    ledger.failures.push(format!("{value}: {error}"));
 }
