@@ -34,6 +34,7 @@ mod datadir;
 mod disk;
 mod environment;
 mod error;
+mod follower;
 mod http;
 pub mod logging;
 mod metrics;
