@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Taffrail and Apache Kafka on the same work, in turn (A B A B ...), and prints the ratios with their spread.
 
-  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated (default: all)
+  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated failover (default: all)
 
 Needs java 17 or newer with javac, mvn, a Rust toolchain, and disk: all suites in one call keep about 120 GB, one suite at most 35; sends traffic to 127.0.0.1 only. One run says little on a shared
 machine: compare the ratios, which are taken pair by pair, and look at their spread. MB = 10^6 bytes of payload; broker CPU is user + system of
@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 sys.dont_write_bytecode = True
 import kafka_peer
@@ -175,10 +176,34 @@ class Suites:
             peer.stop()
             shutil.rmtree(peer.dir, ignore_errors=True)
 
+    def failover(self):
+        """1,000 records a second into one partition while the broker that leads it ends: longest time between two acknowledgements."""
+        self.close()
+        t, k = Taffrail(WORK, 19940, brokers=3), Kafka(WORK, 19492, nodes=3)
+        t.start(), k.start()
+        for how, sig in (("kill -9", signal.SIGKILL), ("a clean stop", signal.SIGTERM)):
+            a, b = pairs(self.n, lambda: gap_of_failover(t, t.topic(durability="Fsync"), sig), lambda: gap_of_failover(k, k.topic(), sig))
+            self.table.add(f"{how} of the leader's broker: longest gap", "ms", a, b, 0.5, False)
+            p95 = sorted(a)[max(0, -(-95 * len(a) // 100) - 1)]
+            self.table.note(f"{how}: p95 of our {len(a)} gaps", "ms", [p95], "<= 2000" if sig == signal.SIGKILL else "each <= 200")
+        for peer in (t, k):
+            peer.stop()
+            shutil.rmtree(peer.dir, ignore_errors=True)
+
     def close(self):
         for peer in filter(None, (self.taffrail, self.kafka)):
             peer.stop()
         self.taffrail = self.kafka = None
+
+
+def gap_of_failover(peer, topic, sig):
+    leader = peer.leader(topic)
+    ending = threading.Timer(4, peer.kill, (leader, sig))
+    ending.start()
+    gap = peer.gap(topic, 1000, 12)
+    ending.join()
+    peer.revive(leader)
+    return gap
 
 
 def drop_page_cache():
@@ -205,7 +230,7 @@ def raw_fdatasync_ms(count=3000):
 
 
 def main():
-    all_suites = ["produce", "fsync", "small", "consume", "latency", "partitions", "retained", "cold", "restart", "memory", "replicated"]
+    all_suites = ["produce", "fsync", "small", "consume", "latency", "partitions", "retained", "cold", "restart", "memory", "replicated", "failover"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5, help="counted runs of each side")
     parser.add_argument("suites", nargs="*", metavar="SUITE")
@@ -221,7 +246,7 @@ def main():
     try:
         for name in args.suites or all_suites:
             print(f"== {name}", flush=True)
-            if name != "replicated":
+            if name not in ("replicated", "failover"):
                 suites.start()
             getattr(suites, name)()
     finally:

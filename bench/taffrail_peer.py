@@ -76,6 +76,33 @@ class Taffrail:
         r, s = self.bench("consume", topic, records, size)
         return {"mb_s": r["mb_per_s"], "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
 
+    def gap(self, topic, rate, seconds, size=1000):
+        """Longest time between two acknowledgements, in ms, of records sent at `rate` a second."""
+        out = sh([BINARY, "bench", "produce", topic, "--rate", str(rate), "--records", str(rate * seconds), "--size", str(size), "--json"], env=self.env)
+        return json.loads(out)["longest_gap_ms"]
+
+    def list(self, *what):
+        return json.loads(sh([BINARY, "get", *what, "-o", "json"], env=self.env))["items"]
+
+    def leader(self, topic):
+        """The process of the broker that leads the topic's only partition, once every replica is in sync."""
+        found = []
+
+        def in_sync():
+            partition = self.list("partitions", topic)[0]
+            found[:] = [b["processId"] for b in self.list("brokers") if b["number"] == partition["leader"] and b["state"] == "ONLINE"]
+            return found and len(partition["isr"]) == self.replicas
+
+        wait_for(in_sync)
+        return found[0]
+
+    def kill(self, pid, sig):
+        os.kill(pid, sig)
+
+    def revive(self, _pid):
+        """`taffrail dev` starts a broker that ended again."""
+        wait_for(lambda: self.brokers_online() == self.brokers)
+
     def latency(self, topic, rate, records):
         r, _ = self.bench("latency", topic, records, 1000, *(["--rate", str(rate)] if rate else []), "--linger", "0ms")
         return {k: r["latency_ms"][k] for k in ("p50", "p99", "p999", "max")}

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! config, args, environment, logging   what comes from outside
-//! start                                from settings to a running broker
+//! program, start                       from a command line, and from settings, to a running broker
 //! running                              a broker that serves, and its one way to stop
 //! broker                               what every part shares
 //! datadir                              identity, metadata, ballast, partition directories
@@ -41,6 +41,7 @@ pub mod logging;
 mod metrics;
 mod partition;
 mod peers;
+mod program;
 mod rpc;
 mod running;
 mod start;
@@ -51,5 +52,6 @@ pub use config::{
 };
 pub use environment::Environment;
 pub use error::BrokerError;
+pub use program::program;
 pub use running::RunningBroker;
 pub use start::{run, run_with, start, start_with};
