@@ -22,7 +22,7 @@ mod upkeep;
 
 use std::sync::Arc;
 
-use taffrail_core::{LeaderEpoch, Offset};
+use taffrail_core::{LeaderEpoch, Offset, producers::ProducerTable};
 
 pub use append::Appended;
 pub use delete::delete_dir;
@@ -54,6 +54,10 @@ pub struct PartitionLog {
     epochs: EpochTable,
     /// The epochs file does not have all of `epochs`.
     epochs_changed: bool,
+    /// Of every batch in the log.
+    producers: ProducerTable,
+    /// The newest snapshot of them is of this offset.
+    producers_saved: Option<Offset>,
     /// The active segment's name may not be durable.
     active_unnamed: bool,
     /// One was planned and has not come back.
@@ -115,6 +119,11 @@ impl PartitionLog {
     /// The epochs in this log, oldest first.
     pub fn epochs(&self) -> &[EpochStart] {
         self.epochs.as_slice()
+    }
+
+    /// The idempotent producers of the batches in this log.
+    pub fn producers(&self) -> &ProducerTable {
+        &self.producers
     }
 
     /// Size of all segments.

@@ -9,6 +9,7 @@ use taffrail_record::BatchHeader;
 use super::PartitionLog;
 use crate::{
     error::LogError,
+    producers::{Snapshot, sequenced},
     segment::active::{ActiveSegment, Append},
 };
 
@@ -80,8 +81,19 @@ impl PartitionLog {
             return Err(self.write_failed(error));
         }
         self.epochs_changed |= self.epochs.note(append.epoch, base_offset);
+        self.note_producers(append, base_offset);
         self.shared.set_log_end(self.log_end());
         Ok(())
+    }
+
+    fn note_producers(&mut self, append: &Append<'_>, base_offset: Offset) {
+        let mut offset = base_offset;
+        for header in append.headers {
+            if let Some(batch) = sequenced(header) {
+                self.producers.note(&batch, offset, append.now_ms);
+            }
+            offset = offset.plus(u64::from(header.record_count));
+        }
     }
 
     /// No room leaves the log as it was; anything else leaves it unknown.
@@ -120,11 +132,17 @@ impl PartitionLog {
             .expect("a segment that is not empty has epochs");
         let old = std::mem::replace(&mut self.active, new);
         self.active_unnamed = true;
+        self.producers.expire(last.last_append_time_ms);
+        let producers = Snapshot::of(&self.producers, last.offset);
+        self.producers_saved = Some(last.offset);
         let mut segments = self.shared.segments().to_vec();
         segments.push(Arc::clone(self.active.segment()));
         self.shared.set_segments(segments);
-        self.jobs
-            .push(Arc::new(old.into_seal_job(&self.home, epochs)));
+        self.jobs.push(Arc::new(old.into_seal_job(
+            &self.home,
+            epochs,
+            Some(producers),
+        )));
         Ok(())
     }
 }
