@@ -11,7 +11,7 @@ use taffrail_core::{
     BrokerNumber, ControllerStamp, PartitionIndex, TopicId, rules::PARTITIONS_MAX,
 };
 
-pub(crate) use cache::MetadataCache;
+pub(crate) use cache::{ASK_TIMEOUT, MetadataCache};
 pub(crate) use follow::follow;
 
 /// One view of the cluster. Immutable; a newer one replaces it.

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use proptest::prelude::*;
 use taffrail_api::{WireError, v1};
-use taffrail_core::{ErrorCode, Offset, PartitionIndex};
-use taffrail_record::{NewRecord, records};
+use taffrail_core::{
+    ErrorCode, Offset, PartitionIndex,
+    producers::{ProducerTable, SequenceCheck, SequencedBatch},
+};
+use taffrail_record::{BatchHeader, NewRecord, records};
 
 use super::*;
 use crate::{
@@ -27,6 +30,8 @@ const NO_PAUSE: Backoff = Backoff {
     max: Duration::ZERO,
 };
 
+const PRODUCER: i64 = 77;
+
 struct Fixture {
     partition: Arc<PartitionQueue>,
     shared: Arc<Shared>,
@@ -35,7 +40,14 @@ struct Fixture {
 }
 
 fn fixture(config: ProducerConfig) -> Fixture {
-    let shared = Arc::new(Shared::new(config, NO_PAUSE));
+    fixture_with(config, NO_PAUSE)
+}
+
+fn fixture_with(config: ProducerConfig, backoff: Backoff) -> Fixture {
+    let shared = Arc::new(Shared::new(config, backoff));
+    if shared.needs_producer_id() {
+        shared.set_producer_id(PRODUCER);
+    }
     let partition = PartitionQueue::new(PartitionIndex(0), Arc::clone(&shared));
     let lane = Arc::new(Lane::default());
     let mut fixture = Fixture {
@@ -266,6 +278,28 @@ async fn what_takes_too_long_fails_and_says_whether_it_may_be_stored() {
 }
 
 #[tokio::test]
+async fn after_all_were_given_up_the_next_record_does_not_wait() {
+    let config = ProducerConfig {
+        delivery_timeout: Duration::from_millis(1),
+        ..one_at_a_time()
+    };
+    let hour = Duration::from_hours(1);
+    let pauses = Backoff {
+        min: hour,
+        max: hour,
+    };
+    let mut f = fixture_with(config, pauses);
+    let late = f.push("late");
+    let request = f.pull().expect("at once");
+    f.refuse(&request, ErrorCode::DiskFull);
+    // Before the pause is over.
+    f.partition.tend(Instant::now() + Duration::from_millis(2));
+    assert!(outcome(late).is_err());
+    let _delivery = f.push("next");
+    assert_eq!(values(&f.pull().expect("at once")), ["next"]);
+}
+
+#[tokio::test]
 async fn a_request_without_an_answer_condemns_its_lane() {
     let mut f = fixture(one_at_a_time());
     let _delivery = f.push("a");
@@ -343,6 +377,12 @@ enum Step {
     Answer,
     /// The connection breaks: requests not appended and answers not arrived are lost.
     Cut,
+    /// The connection breaks: answers not arrived are lost, requests not appended are in the broker's buffers.
+    CutLate,
+    /// A request of a connection that broke is appended.
+    AppendLate,
+    /// The oldest record takes too long.
+    Expire,
     /// Pauses are over.
     Later,
 }
@@ -355,6 +395,10 @@ struct Broker {
     answers: VecDeque<v1::ProduceResponse>,
     /// The highest chain of this connection that broke.
     broken: Option<u32>,
+    /// Of connections that broke.
+    late: VecDeque<v1::ProduceRequest>,
+    /// It knows sequence numbers, and no chains.
+    producers: Option<ProducerTable>,
 }
 
 impl Broker {
@@ -362,23 +406,63 @@ impl Broker {
         let Some(request) = self.requests.pop_front() else {
             return;
         };
-        if refuses || self.broken.is_some_and(|broken| request.chain <= broken) {
+        let knows_chains = self.producers.is_none();
+        let is_behind = self.broken.is_some_and(|broken| request.chain <= broken);
+        if refuses || knows_chains && is_behind {
             self.broken = self.broken.max(Some(request.chain));
             self.answers
                 .push_back(refused(request.request_id, ErrorCode::DiskFull));
             return;
         }
+        let answer = self.append(&request);
+        self.answers.push_back(answer);
+    }
+
+    fn append(&mut self, request: &v1::ProduceRequest) -> v1::ProduceResponse {
         let base = self.log.len() as u64;
-        self.log.extend(values(&request));
-        self.answers.push_back(acked(request.request_id, base));
+        if let Some(producers) = &mut self.producers {
+            let batch = sequenced(request);
+            match producers.check(&batch, 0) {
+                SequenceCheck::New => producers.note(&batch, Offset(base), 0),
+                SequenceCheck::Duplicate(stored) => {
+                    return acked(request.request_id, stored.base_offset.0);
+                }
+                SequenceCheck::OutOfOrder { .. } => {
+                    return refused(request.request_id, ErrorCode::OutOfOrderSequence);
+                }
+                SequenceCheck::StaleEpoch { .. } => {
+                    return refused(request.request_id, ErrorCode::ProducerFenced);
+                }
+                SequenceCheck::Unknown => {
+                    return refused(request.request_id, ErrorCode::UnknownProducer);
+                }
+            }
+        }
+        self.log.extend(values(request));
+        acked(request.request_id, base)
     }
 }
 
-fn step(f: &mut Fixture, broker: &mut Broker, deliveries: &mut Vec<Delivery>, step: Step) {
+fn sequenced(request: &v1::ProduceRequest) -> SequencedBatch {
+    let header = BatchHeader::parse(&request.batches).expect("sound");
+    assert_eq!(header.producer_id, PRODUCER);
+    SequencedBatch {
+        producer_id: header.producer_id,
+        epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        records: header.record_count,
+    }
+}
+
+/// The fate of a record, and when it was pushed at the latest.
+type Pushes = Vec<(Delivery, Instant)>;
+
+fn step(f: &mut Fixture, broker: &mut Broker, pushes: &mut Pushes, step: Step) {
     match step {
         Step::Push => {
-            let value = format!("{:05}", deliveries.len());
-            deliveries.extend(f.try_push(value.as_bytes()));
+            let value = format!("{:05}", pushes.len());
+            let pushed = f.try_push(value.as_bytes());
+            pushes.extend(pushed.map(|delivery| (delivery, Instant::now())));
         }
         Step::Pull => broker.requests.extend(f.pull()),
         Step::Append => broker.handle(false),
@@ -389,38 +473,73 @@ fn step(f: &mut Fixture, broker: &mut Broker, deliveries: &mut Vec<Delivery>, st
             }
         }
         Step::Cut => {
-            f.lane
-                .die(&WireError::new(ErrorCode::LeaderUnreachable, "cut"));
             broker.requests.clear();
-            broker.answers.clear();
-            broker.broken = None;
-            f.later();
-            f.new_lane();
+            cut(f, broker);
+        }
+        Step::CutLate => {
+            let late = std::mem::take(&mut broker.requests);
+            broker.late.extend(late);
+            cut(f, broker);
+        }
+        Step::AppendLate => {
+            if let Some(request) = broker.late.pop_front() {
+                // Nobody hears the answer.
+                broker.append(&request);
+            }
+        }
+        Step::Expire => {
+            let oldest = pushes
+                .iter()
+                .find(|(delivery, _)| delivery.try_get().is_none());
+            if let Some((_, pushed)) = oldest {
+                let timeout = f.shared.config.delivery_timeout;
+                f.partition.tend(*pushed + timeout);
+            }
         }
         Step::Later => f.later(),
     }
 }
 
-fn run(steps: &[Step]) -> (Broker, Vec<Delivery>) {
+fn cut(f: &mut Fixture, broker: &mut Broker) {
+    let error = WireError::new(ErrorCode::LeaderUnreachable, "cut");
+    f.lane.die(&error);
+    broker.answers.clear();
+    broker.broken = None;
+    f.later();
+    f.new_lane();
+}
+
+fn run(steps: &[Step], idempotence: bool) -> (Broker, Pushes) {
     let config = ProducerConfig {
         in_flight_max: 3,
+        idempotence: Some(idempotence),
         ..ProducerConfig::default()
     };
     let mut f = fixture(config);
-    let (mut broker, mut deliveries) = (Broker::default(), Vec::new());
+    let mut pushes = Vec::new();
+    let mut broker = Broker {
+        producers: idempotence.then(ProducerTable::default),
+        ..Broker::default()
+    };
     for &s in steps {
-        step(&mut f, &mut broker, &mut deliveries, s);
+        step(&mut f, &mut broker, &mut pushes, s);
     }
     // Good weather until everything is through.
-    while !f.shared.budget.is_idle() {
-        for s in [Step::Later, Step::Pull, Step::Append, Step::Answer] {
-            step(&mut f, &mut broker, &mut deliveries, s);
+    while !f.shared.budget.is_idle() || !broker.late.is_empty() {
+        for s in [
+            Step::Later,
+            Step::Pull,
+            Step::Append,
+            Step::AppendLate,
+            Step::Answer,
+        ] {
+            step(&mut f, &mut broker, &mut pushes, s);
         }
     }
-    (broker, deliveries)
+    (broker, pushes)
 }
 
-fn steps(cuts: bool) -> impl Strategy<Value = Vec<Step>> {
+fn steps(more: &[Step]) -> impl Strategy<Value = Vec<Step>> + use<> {
     let mut kinds = vec![
         Step::Push,
         Step::Push,
@@ -431,31 +550,68 @@ fn steps(cuts: bool) -> impl Strategy<Value = Vec<Step>> {
         Step::Answer,
         Step::Later,
     ];
-    if cuts {
-        kinds.push(Step::Cut);
-    }
+    kinds.extend(more);
     proptest::collection::vec(proptest::sample::select(kinds), 0..200)
 }
 
 proptest! {
     #[test]
-    fn refusals_neither_lose_nor_double_nor_reorder_records(steps in steps(false)) {
-        let (broker, deliveries) = run(&steps);
-        let expected: Vec<_> = (0..deliveries.len()).map(|i| format!("{i:05}")).collect();
+    fn refusals_neither_lose_nor_double_nor_reorder_records(
+        steps in steps(&[]),
+        idempotence in any::<bool>(),
+    ) {
+        let (broker, pushes) = run(&steps, idempotence);
+        let expected: Vec<_> = (0..pushes.len()).map(|i| format!("{i:05}")).collect();
         prop_assert_eq!(&broker.log, &expected);
-        for (i, delivery) in deliveries.into_iter().enumerate() {
+        for (i, (delivery, _)) in pushes.into_iter().enumerate() {
             prop_assert_eq!(outcome(delivery).expect("stored").offset, Some(Offset(i as u64)));
         }
     }
 
     #[test]
-    fn broken_connections_may_double_records_but_neither_lose_nor_reorder_them(steps in steps(true)) {
-        let (broker, deliveries) = run(&steps);
+    fn with_sequence_numbers_broken_connections_neither_lose_nor_double_nor_reorder_records(
+        steps in steps(&[Step::Cut, Step::CutLate, Step::AppendLate]),
+    ) {
+        let (broker, pushes) = run(&steps, true);
+        let expected: Vec<_> = (0..pushes.len()).map(|i| format!("{i:05}")).collect();
+        prop_assert_eq!(&broker.log, &expected);
+        for (i, (delivery, _)) in pushes.into_iter().enumerate() {
+            prop_assert_eq!(outcome(delivery).expect("stored").offset, Some(Offset(i as u64)));
+        }
+    }
+
+    #[test]
+    fn records_that_are_given_up_leave_no_doubt_about_the_others(
+        steps in steps(&[Step::Cut, Step::CutLate, Step::AppendLate, Step::Expire]),
+    ) {
+        let (broker, pushes) = run(&steps, true);
+        prop_assert!(broker.log.is_sorted_by(|a, b| a < b), "doubled or reordered: {:?}", broker.log);
+        for (i, (delivery, _)) in pushes.into_iter().enumerate() {
+            let value = format!("{i:05}");
+            match outcome(delivery) {
+                Ok(stored) => {
+                    let offset = stored.offset.expect("known");
+                    prop_assert_eq!(&broker.log[offset.0 as usize], &value);
+                }
+                Err(ProduceError::TimedOut { maybe_stored: false, .. }) => {
+                    prop_assert!(!broker.log.contains(&value), "{} is stored", value);
+                }
+                Err(ProduceError::TimedOut { .. } | ProduceError::OutcomeUnknown(_)) => {}
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
+
+    #[test]
+    fn broken_connections_may_double_records_but_neither_lose_nor_reorder_them(
+        steps in steps(&[Step::Cut]),
+    ) {
+        let (broker, pushes) = run(&steps, false);
         let mut seen = std::collections::HashSet::new();
         let first_seen: Vec<_> = broker.log.iter().filter(|v| seen.insert(*v)).cloned().collect();
-        let expected: Vec<_> = (0..deliveries.len()).map(|i| format!("{i:05}")).collect();
+        let expected: Vec<_> = (0..pushes.len()).map(|i| format!("{i:05}")).collect();
         prop_assert_eq!(first_seen, expected);
-        for (i, delivery) in deliveries.into_iter().enumerate() {
+        for (i, (delivery, _)) in pushes.into_iter().enumerate() {
             let offset = outcome(delivery).expect("stored").offset.expect("known");
             prop_assert_eq!(&broker.log[offset.0 as usize], &format!("{i:05}"));
         }
