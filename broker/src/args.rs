@@ -38,6 +38,9 @@ pub struct Args {
         value_delimiter = ','
     )]
     controllers: Vec<String>,
+    /// Stop when standard input ends: for a parent that must not leave this process behind
+    #[arg(long)]
+    pub stop_with_stdin: bool,
     /// How log lines look
     #[arg(long, env = "TAFFRAIL_BROKER_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,

@@ -8,10 +8,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cluster::{ActiveController, Membership, known::Known},
+    cluster::{ActiveController, Membership, asks::Asks, known::Known},
     config::BrokerConfig,
     disk::{DiskHandle, space::Space},
     environment::Environment,
+    follower::positions::Positions,
     metrics::Metrics,
     partition::{Partition, standing::Role, table::PartitionTable},
     peers::Peers,
@@ -26,6 +27,10 @@ pub(crate) struct Broker {
     pub(crate) partitions: Arc<PartitionTable>,
     pub(crate) disk: DiskHandle,
     pub(crate) space: Arc<Space>,
+    /// Where replicas here stand, for the sessions with their leaders.
+    pub(crate) positions: Arc<Positions>,
+    /// What leaders here want of the controller.
+    pub(crate) asks: Arc<Asks>,
     pub(crate) known: watch::Receiver<Arc<Known>>,
     pub(crate) active_controller: watch::Receiver<Option<ActiveController>>,
     pub(crate) peers: Peers,

@@ -37,6 +37,8 @@ pub struct BrokerConfig {
     pub cluster: Option<String>,
     /// How long a stop may take before what is left is cut off, in milliseconds.
     pub shutdown_timeout_ms: u64,
+    /// An in-sync replica that has been behind its leader for longer leaves the in-sync set, in milliseconds.
+    pub replica_lag_ms_max: u64,
     /// What a stranger may ask for.
     pub limits: Limits,
     /// How the disk is used.
@@ -108,6 +110,7 @@ impl Default for BrokerConfig {
             controllers: vec!["127.0.0.1:9642".into()],
             cluster: None,
             shutdown_timeout_ms: 20_000,
+            replica_lag_ms_max: 10_000,
             limits: Limits::default(),
             disk: DiskSettings::default(),
         }

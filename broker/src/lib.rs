@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! config, args, environment, logging   what comes from outside
-//! start                                from settings to a running broker
+//! program, start                       from a command line, and from settings, to a running broker
 //! running                              a broker that serves, and its one way to stop
 //! broker                               what every part shares
 //! datadir                              identity, metadata, ballast, partition directories
@@ -34,11 +34,13 @@ mod datadir;
 mod disk;
 mod environment;
 mod error;
+mod follower;
 mod http;
 pub mod logging;
 mod metrics;
 mod partition;
 mod peers;
+mod program;
 mod rpc;
 mod running;
 mod start;
@@ -46,5 +48,6 @@ mod start;
 pub use config::{BrokerConfig, CLIENT_PORT, DiskSettings, HTTP_PORT, Limits};
 pub use environment::Environment;
 pub use error::BrokerError;
+pub use program::program;
 pub use running::RunningBroker;
 pub use start::{run, run_with, start, start_with};

@@ -15,7 +15,7 @@ use crate::{
     broker::Broker,
     cluster::{
         Membership,
-        apply::{Conductor, log_config, standing_of},
+        apply::{Conductor, assign_of, log_config},
         known::Known,
         session::Session,
     },
@@ -28,12 +28,12 @@ use crate::{
         roster::Roster,
         scan::{self, Found},
     },
-    disk::{self, maintenance, scrub, space::Space},
+    disk::{self, Outboxes, maintenance, scrub, space::Space},
     environment::Environment,
     error::BrokerError,
     http,
     metrics::{Metrics, PartitionCollector},
-    partition::{Fault, Partition, table::PartitionTable},
+    partition::{Fault, Partition, replicate::Assign, table::PartitionTable},
     peers::Peers,
     rpc,
     running::{CutOff, RunningBroker},
@@ -100,7 +100,7 @@ pub async fn start_with(
             .await
             .map_err(|e| BrokerError::Serve(format!("opening the data directory: {e}")))??
     };
-    assemble(config, environment, prepared, client, http)
+    assemble(config, environment, prepared, client, http).await
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
@@ -153,7 +153,7 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
     })
 }
 
-fn assemble(
+async fn assemble(
     config: BrokerConfig,
     environment: Environment,
     prepared: Prepared,
@@ -178,12 +178,14 @@ fn assemble(
     let membership = Membership::new(identity.incarnation(), me, known.view.stamp);
     let (space, metrics) = (Arc::new(space), Arc::new(Metrics::default()));
     let dir = Arc::new(dir);
+    let outboxes = Outboxes::default();
     let (disk, threads) = disk::start(
         config.disk.sync_threads,
         Arc::clone(&dir),
         &environment,
         &space,
         &metrics,
+        outboxes.clone(),
     )
     .map_err(|e| BrokerError::Serve(format!("starting disk threads: {e}")))?;
     let (known_sender, known_receiver) = watch::channel(Arc::new(known));
@@ -204,6 +206,8 @@ fn assemble(
         partitions,
         disk,
         space,
+        positions: outboxes.positions,
+        asks: outboxes.asks,
         known: known_receiver.clone(),
         active_controller: active_receiver,
         peers: Peers::new(known_receiver.clone()),
@@ -216,9 +220,12 @@ fn assemble(
         streams: TaskTracker::new(),
         config,
     });
-    for found in found {
-        take_in(&broker, found, &known_sender.borrow());
-    }
+    let known = Arc::clone(&known_sender.borrow());
+    let assigns: Vec<_> = found
+        .into_iter()
+        .filter_map(|found| take_in(&broker, found, &known))
+        .collect();
+    broker.disk.assign(assigns).await;
     let (instructions, received) = mpsc::channel(INSTRUCTIONS_MAX);
     let conductor = Conductor {
         broker: Arc::clone(&broker),
@@ -227,6 +234,7 @@ fn assemble(
         roster,
         known: known_sender,
         configured: HashMap::new(),
+        assigned: HashMap::new(),
     };
     let session = Session {
         broker: Arc::clone(&broker),
@@ -300,7 +308,7 @@ fn registry(
 }
 
 /// A partition that was on the disk. One that is this broker's alone serves at once, with or without a controller.
-fn take_in(broker: &Broker, found: Found, known: &Known) {
+fn take_in(broker: &Broker, found: Found, known: &Known) -> Option<Assign> {
     let Found {
         id,
         topic_name,
@@ -308,11 +316,14 @@ fn take_in(broker: &Broker, found: Found, known: &Known) {
     } = found;
     let topic_name: Arc<str> = topic_name.into();
     let metrics = broker.metrics.topic(&topic_name);
-    let standing = standing_of(broker, id, known);
+    let durability = known
+        .config_of(id)
+        .map(|t| t.durability)
+        .unwrap_or_default();
     let partition = match log {
         Ok(log) => {
             let partition = Arc::new(Partition::new(id, topic_name, log.reader(), metrics));
-            broker.disk.adopt(&partition, log, standing.durability);
+            broker.disk.adopt(&partition, log, durability);
             partition
         }
         Err(error) => Arc::new(Partition::broken(
@@ -322,8 +333,9 @@ fn take_in(broker: &Broker, found: Found, known: &Known) {
             metrics,
         )),
     };
-    partition.set_standing(standing);
-    broker.partitions.insert(partition);
+    broker.partitions.insert(Arc::clone(&partition));
+    let me = broker.membership.number()?;
+    Some(assign_of(broker, &partition, me, known))
 }
 
 /// How clients reach this broker.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{Assignment, BrokerNumber, ClusterId, PartitionEpoch, TopicPartition};
+use taffrail_core::{
+    Assignment, BrokerNumber, ClusterId, Incarnation, PartitionEpoch, TopicPartition,
+};
 
 use super::view::{self, ClusterView};
 
@@ -59,6 +61,13 @@ impl Known {
             }
         }
         Ok(next)
+    }
+
+    /// The registered run of every broker.
+    pub(crate) fn runs(&self) -> Vec<(BrokerNumber, Incarnation)> {
+        let brokers = self.view.brokers.iter();
+        let runs = brokers.filter_map(|(number, b)| Some((*number, b.incarnation?.into())));
+        runs.collect()
     }
 
     /// Whose metadata this is.

@@ -62,6 +62,11 @@ impl Progress {
         self.reported.unwrap_or(Offset::ZERO)
     }
 
+    /// What this run of it has durably, if it has said so.
+    pub(super) fn reported(&self) -> Option<Offset> {
+        self.reported
+    }
+
     /// Has it reported, and at least up to `floor`?
     pub(super) fn has_reported(&self, floor: Offset) -> bool {
         self.reported.is_some_and(|end| end >= floor)
