@@ -97,7 +97,8 @@ impl Fixture {
 
     /// The pauses between retries are over.
     fn later(&self) {
-        self.partition.tend(Instant::now() + Duration::from_secs(1));
+        self.partition
+            .tend(Instant::now() + Duration::from_secs(1), -1);
     }
 
     fn ack(&self, request: &v1::ProduceRequest, base_offset: u64) {
@@ -248,7 +249,9 @@ async fn what_was_under_way_on_a_dead_lane_goes_first_on_the_next() {
     let cut = WireError::new(ErrorCode::LeaderUnreachable, "cut by a test");
     f.lane.die(&cut);
     assert!(f.pull().is_none());
-    let wants = f.partition.tend(Instant::now() + Duration::from_secs(1));
+    let wants = f
+        .partition
+        .tend(Instant::now() + Duration::from_secs(1), -1);
     assert!(wants.lane && wants.refresh);
     f.new_lane();
     let sent: Vec<_> = std::iter::from_fn(|| f.pull())
@@ -265,7 +268,8 @@ async fn what_takes_too_long_fails_and_says_whether_it_may_be_stored() {
     f.lane
         .die(&WireError::new(ErrorCode::LeaderUnreachable, "cut"));
     let kept = f.push("kept");
-    f.partition.tend(Instant::now() + Duration::from_hours(1));
+    f.partition
+        .tend(Instant::now() + Duration::from_hours(1), -1);
     let expect = [(sent, true), (kept, false)];
     for (delivery, expected) in expect {
         match outcome(delivery).expect_err("too late") {
@@ -293,7 +297,8 @@ async fn after_all_were_given_up_the_next_record_does_not_wait() {
     let request = f.pull().expect("at once");
     f.refuse(&request, ErrorCode::DiskFull);
     // Before the pause is over.
-    f.partition.tend(Instant::now() + Duration::from_millis(2));
+    f.partition
+        .tend(Instant::now() + Duration::from_millis(2), -1);
     assert!(outcome(late).is_err());
     let _delivery = f.push("next");
     assert_eq!(values(&f.pull().expect("at once")), ["next"]);
@@ -305,8 +310,8 @@ async fn a_request_without_an_answer_condemns_its_lane() {
     let _delivery = f.push("a");
     assert!(f.pull().is_some());
     let now = Instant::now();
-    assert!(f.partition.tend(now).silent.is_none());
-    let wants = f.partition.tend(now + Duration::from_secs(31));
+    assert!(f.partition.tend(now, -1).silent.is_none());
+    let wants = f.partition.tend(now + Duration::from_secs(31), -1);
     assert!(Arc::ptr_eq(&wants.silent.expect("overdue"), &f.lane));
 }
 
@@ -493,7 +498,7 @@ fn step(f: &mut Fixture, broker: &mut Broker, pushes: &mut Pushes, step: Step) {
                 .find(|(delivery, _)| delivery.try_get().is_none());
             if let Some((_, pushed)) = oldest {
                 let timeout = f.shared.config.delivery_timeout;
-                f.partition.tend(*pushed + timeout);
+                f.partition.tend(*pushed + timeout, -1);
             }
         }
         Step::Later => f.later(),
