@@ -200,6 +200,30 @@ fn a_producer_is_known_after_its_batches_expired_and_snapshots_go_with_their_seg
 }
 
 #[test]
+fn a_log_that_begins_anew_knows_nobody_and_a_followers_log_knows_whom_its_leader_does() {
+    let (disk, place) = sim();
+    let mut log = place.create(small());
+    produce(&mut log, 0..100);
+    sync(&mut log);
+    let leaders = log.reader().read(Offset(90), 1 << 20, Offset(100));
+    let leaders = leaders.expect("read").chunks.concat();
+    log.restart(Offset(90)).expect("restart");
+    assert_eq!(check(&log, 90), SequenceCheck::Unknown);
+    let (headers, batches): (Vec<_>, Vec<_>) = taffrail_record::split(&leaders.into())
+        .map(|batch| batch.expect("whole"))
+        .unzip();
+    log.append_replicated(&batches, &headers, 1_000)
+        .expect("follows");
+    sync(&mut log);
+    drop(log);
+    disk.crash(Loss::Everything);
+    let log = place.open(small()).expect("open").log;
+    assert_eq!(check(&log, 100), SequenceCheck::New);
+    assert!(matches!(check(&log, 90), SequenceCheck::Duplicate(_)));
+    assert!(matches!(check(&log, 89), SequenceCheck::OutOfOrder { .. }));
+}
+
+#[test]
 fn without_room_for_a_snapshot_the_log_goes_on() {
     let (disk, place) = sim();
     let mut log = place.create(small());
