@@ -58,7 +58,13 @@ impl Home {
 
     /// Removes a segment's files, the log last: what is left after a crash still has its log.
     pub(crate) fn remove_segment(&self, base: Offset) -> Result<(), LogError> {
-        for part in [Part::Seal, Part::TimeIndex, Part::Index, Part::Log] {
+        for part in [
+            Part::Producers,
+            Part::Seal,
+            Part::TimeIndex,
+            Part::Index,
+            Part::Log,
+        ] {
             self.remove(&self.path(base, part))?;
         }
         Ok(())

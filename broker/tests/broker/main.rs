@@ -8,6 +8,7 @@ mod disk;
 mod fixture;
 mod gateway;
 mod http;
+mod idempotence;
 mod lifecycle;
 mod records;
 mod replication;

@@ -122,6 +122,15 @@ impl Segment {
         Ok((position, base))
     }
 
+    /// Does a batch start at `offset`, or the segment end there?
+    pub(crate) fn is_boundary(&self, offset: Offset) -> Result<bool, LogError> {
+        let next = self.next_offset();
+        if offset == self.base() || offset >= next {
+            return Ok(offset == self.base() || offset == next);
+        }
+        Ok(self.batch_of(offset)?.1 == offset)
+    }
+
     /// Visits headers from the batch at `from` on, until `visit` says false or the segment ends at `end`.
     pub(crate) fn walk(
         &self,

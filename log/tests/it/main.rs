@@ -7,6 +7,7 @@ mod faults;
 mod golden;
 mod inspection;
 mod model;
+mod producers;
 mod recovery;
 mod retention;
 mod upkeep;
