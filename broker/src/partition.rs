@@ -140,7 +140,7 @@ impl Partition {
             .standing
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
-        self.waiters.wake();
+        self.wake();
     }
 
     pub(crate) fn followers(&self) -> Vec<FollowerLag> {
@@ -175,7 +175,13 @@ impl Partition {
                 "partition is offline");
             *slot = Some(fault);
         }
+        self.wake();
+    }
+
+    /// There is something new: records, a high watermark, another leader, a fault.
+    pub(crate) fn wake(&self) {
         self.waiters.wake();
+        self.growth.tell(self.id);
     }
 
     /// May a request of `epoch` be served here as by the leader?

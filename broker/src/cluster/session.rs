@@ -49,6 +49,7 @@ pub(crate) struct Session {
     pub(crate) broker: Arc<Broker>,
     pub(crate) identity: Identity,
     pub(crate) client_endpoint: v1::Endpoint,
+    pub(crate) replication_endpoint: v1::Endpoint,
     pub(crate) known: watch::Receiver<Arc<Known>>,
     pub(crate) instructions: mpsc::Sender<Instruction>,
     pub(crate) active: watch::Sender<Option<ActiveController>>,
@@ -206,7 +207,7 @@ impl Session {
             name: self.broker.config.name.clone(),
             rack: self.broker.config.rack.clone().unwrap_or_default(),
             client_endpoint: Some(self.client_endpoint.clone()),
-            replication_endpoint: None,
+            replication_endpoint: Some(self.replication_endpoint.clone()),
             versions: Some(v1::VersionRange {
                 min: VERSION,
                 max: VERSION,
@@ -322,7 +323,7 @@ impl Session {
             disk_free_bytes: space.free_bytes(),
             partitions: reported.changes(&self.broker.partitions.all()),
             disk_full: space.is_full(),
-            doubts: Vec::new(),
+            doubts: self.broker.doubts.all(self.broker.uptime_ms()),
         };
         send(outbox, broker_message::Message::Heartbeat(heartbeat))
     }

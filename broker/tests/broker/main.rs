@@ -10,5 +10,7 @@ mod gateway;
 mod http;
 mod lifecycle;
 mod records;
+mod replication;
 mod routing;
+mod sessions;
 mod strangers;
