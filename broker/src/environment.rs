@@ -27,7 +27,7 @@ impl Environment {
     /// The real ones.
     pub fn real(log_control: Option<LogControl>) -> Self {
         Self {
-            disk: Arc::new(StdDisk),
+            disk: Arc::new(StdDisk::default()),
             clock: Arc::new(system_time_ms),
             random: Arc::new(rand::random::<u64>),
             log_control,

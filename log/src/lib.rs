@@ -35,7 +35,6 @@ mod file;
 mod frame;
 mod identity;
 pub mod inspect;
-mod mapped;
 mod names;
 mod partition;
 mod reader;
@@ -47,7 +46,7 @@ mod sync;
 mod upkeep;
 
 pub use config::LogConfig;
-pub use disk::{Disk, DiskFile, StdDisk};
+pub use disk::{Disk, DiskFile, MappedMax, StdDisk};
 pub use epochs::EpochStart;
 pub use error::LogError;
 pub use identity::{PartitionIdentity, read_identity};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use taffrail_api::{WireError, convert, v1::ProduceAck};
-use taffrail_core::{Durability, ErrorCode, LeaderEpoch, Offset};
+use taffrail_core::{Durability, ErrorCode, LeaderEpoch};
 use taffrail_log::{LogConfig, LogError, PartitionLog};
 use taffrail_record::BatchHeader;
 
@@ -35,8 +35,6 @@ pub(crate) struct Waiting {
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// A background sync starts at the latest after this much.
 const BACKGROUND_SYNC_BYTES: u64 = 32 << 20;
-/// What was written within the last one or two of these is taken to be in the page cache.
-const WARM_BYTES: u64 = 32 << 20;
 
 /// A log and what waits for it.
 ///
@@ -53,7 +51,6 @@ pub(crate) struct OwnedLog {
     waiting: Vec<Waiting>,
     syncing: bool,
     unsynced_bytes: u64,
-    warm_mark: (Offset, u64),
 }
 
 /// What one round wrote.
@@ -71,8 +68,6 @@ impl OwnedLog {
         log: PartitionLog,
         durability: Durability,
     ) -> Self {
-        let end = log.log_end();
-        partition.progress.set_warm_from(end);
         partition.progress.commit(log.durable_end());
         let owned = Self {
             partition,
@@ -84,7 +79,6 @@ impl OwnedLog {
             waiting: Vec::new(),
             syncing: false,
             unsynced_bytes: 0,
-            warm_mark: (end, 0),
         };
         owned.publish();
         owned
@@ -174,7 +168,6 @@ impl OwnedLog {
                 written.bytes += group.bytes as u64;
                 written.requests += group.requests.len() as u64;
                 self.unsynced_bytes += group.bytes as u64;
-                self.keep_warm_mark(group.bytes as u64);
                 let log_start = convert::offset_to_wire(self.log.log_start());
                 let mut offset = appended.base_offset;
                 let metrics = &self.partition.metrics;
@@ -343,14 +336,6 @@ impl OwnedLog {
             durable_end: self.log.durable_end(),
             last_epoch: self.log.last_epoch(),
         });
-    }
-
-    fn keep_warm_mark(&mut self, bytes: u64) {
-        self.warm_mark.1 += bytes;
-        if self.warm_mark.1 >= WARM_BYTES {
-            self.partition.progress.set_warm_from(self.warm_mark.0);
-            self.warm_mark = (self.log.log_end(), 0);
-        }
     }
 }
 

@@ -20,8 +20,6 @@ pub(crate) struct Progress {
     durable_end: AtomicU64,
     /// Leader epoch of the last batch; -1: there is none.
     last_epoch: AtomicI64,
-    /// Records from here on were written a moment ago, and so are in the page cache.
-    warm_from: AtomicU64,
 }
 
 impl Default for Progress {
@@ -34,7 +32,6 @@ impl Default for Progress {
             oldest_append_ms: AtomicI64::new(NO_TIME),
             durable_end: AtomicU64::new(0),
             last_epoch: AtomicI64::new(-1),
-            warm_from: AtomicU64::new(u64::MAX),
         }
     }
 }
@@ -80,15 +77,6 @@ impl Progress {
         u32::try_from(self.last_epoch.load(Ordering::Relaxed))
             .ok()
             .map(LeaderEpoch)
-    }
-
-    /// Was the record at `offset` written a moment ago?
-    pub(crate) fn is_warm(&self, offset: Offset) -> bool {
-        offset.0 >= self.warm_from.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_warm_from(&self, offset: Offset) {
-        self.warm_from.store(offset.0, Ordering::Relaxed);
     }
 
     pub(crate) fn extend(&self, extent: LogExtent) {

@@ -9,6 +9,7 @@ mod fixture;
 mod gateway;
 mod http;
 mod lifecycle;
+mod reads;
 mod records;
 mod routing;
 mod strangers;

@@ -16,8 +16,13 @@ fn owned(dir: &std::path::Path) -> OwnedLog {
         partition: id.partition,
         topic_name: "flights".to_owned(),
     };
-    let log = PartitionLog::create(Arc::new(StdDisk), dir, &identity, LogConfig::default())
-        .expect("created");
+    let log = PartitionLog::create(
+        Arc::new(StdDisk::default()),
+        dir,
+        &identity,
+        LogConfig::default(),
+    )
+    .expect("created");
     let metrics = crate::metrics::Metrics::default().topic("flights");
     let partition = Partition::new(id, "flights".into(), log.reader(), metrics);
     OwnedLog::new(Arc::new(partition), log, Durability::PageCache)
@@ -62,5 +67,5 @@ fn behind_a_fence_nothing_of_an_older_epoch_is_written() {
         .collect();
     let stale = Some(ErrorCode::StaleLeaderEpoch);
     assert_eq!(codes, [None, stale, stale, None]);
-    assert_eq!(log.partition.progress.log_end(), Offset(2));
+    assert_eq!(log.partition.progress.log_end(), taffrail_core::Offset(2));
 }
