@@ -30,8 +30,9 @@ def prepare():
     if not os.path.isdir(f"{LIB}/lib"):
         sh(["mvn", "-B", "-q", "-f", f"{HERE}/kafka/pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={LIB}/lib.new", "-DincludeScope=runtime"])
         os.rename(f"{LIB}/lib.new", f"{LIB}/lib")
-    if not os.path.exists(f"{LIB}/tools/E2E.class"):
-        sh(["javac", "-cp", f"{LIB}/lib/*", "-d", f"{LIB}/tools", f"{HERE}/kafka/E2E.java"])
+    source, compiled = f"{HERE}/kafka/E2E.java", f"{LIB}/tools/E2E.class"
+    if not os.path.exists(compiled) or os.path.getmtime(compiled) < os.path.getmtime(source):
+        sh(["javac", "-cp", f"{LIB}/lib/*", "-d", f"{LIB}/tools", source])
 
 
 def payload(size):
@@ -46,43 +47,54 @@ def payload(size):
 
 
 class Kafka:
+    """One node, or three that are brokers and controllers at once, with three replicas and min.insync.replicas=2."""
+
     name = "kafka"
 
-    def __init__(self, work, port, **config):
-        self.dir, self.port, self.process, self.topics = f"{work}/kafka-{port}", port, None, 0
+    def __init__(self, work, port, nodes=1, **config):
+        self.dir, self.processes, self.topics = f"{work}/kafka-{port}", [], 0
+        self.ports = [port + 10 * i for i in range(nodes)]
+        self.replicas = min(3, nodes)
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
-        settings = {
-            "process.roles": "broker,controller", "node.id": 1, "controller.quorum.voters": f"1@127.0.0.1:{port + 1}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
-            "controller.listener.names": "CONTROLLER", "inter.broker.listener.name": "PLAINTEXT", "log.dirs": f"{self.dir}/data",
-            "offsets.topic.replication.factor": 1, "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
-            "min.insync.replicas": 1, "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "false", **config,
-        }
-        self.config = f"{self.dir}/server.properties"
-        with open(self.config, "w") as f:
-            f.writelines(f"{k}={v}\n" for k, v in settings.items())
-        sh([*TOOL, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self.config])
-        self.boot = f"127.0.0.1:{port}"
+        voters = ",".join(f"{i + 1}@127.0.0.1:{p + 1}" for i, p in enumerate(self.ports))
+        for i, p in enumerate(self.ports):
+            settings = {
+                "process.roles": "broker,controller", "node.id": i + 1, "controller.quorum.voters": voters,
+                "listeners": f"PLAINTEXT://127.0.0.1:{p},CONTROLLER://127.0.0.1:{p + 1}",
+                "controller.listener.names": "CONTROLLER", "inter.broker.listener.name": "PLAINTEXT", "log.dirs": f"{self.dir}/data{i}",
+                "offsets.topic.replication.factor": self.replicas, "transaction.state.log.replication.factor": self.replicas,
+                "transaction.state.log.min.isr": max(1, self.replicas - 1), "min.insync.replicas": max(1, self.replicas - 1),
+                "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "false", **config,
+            }
+            with open(self.config(i), "w") as f:
+                f.writelines(f"{k}={v}\n" for k, v in settings.items())
+            sh([*TOOL, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self.config(i)])
+        self.boot = ",".join(f"127.0.0.1:{p}" for p in self.ports)
+
+    def config(self, node):
+        return f"{self.dir}/server{node}.properties"
 
     def start(self):
         t0 = time.time()
-        self.process = spawn([*BROKER, self.config], f"{self.dir}/log")
-        wait_for(lambda: live_brokers(self.port) >= 1)
+        self.processes = [spawn([*BROKER, self.config(i)], f"{self.dir}/log{i}") for i in range(len(self.ports))]
+        wait_for(lambda: all(live_brokers(p) >= len(self.ports) for p in self.ports))
         return time.time() - t0
 
     def stop(self, sig=signal.SIGTERM):
-        self.process.send_signal(sig)
-        self.process.wait(120)
+        for process in self.processes:
+            process.send_signal(sig)
+        for process in self.processes:
+            process.wait(120)
 
     @property
     def pids(self):
-        return [self.process.pid]
+        return [process.pid for process in self.processes]
 
     def topic(self, partitions=1):
         self.topics += 1
         name = f"t{self.topics}"
-        sh([*TOOL, "E2E", "topic", self.boot, name, str(partitions), "1"])
+        sh([*TOOL, "E2E", "topic", self.boot, name, str(partitions), str(self.replicas)])
         return name
 
     def produce(self, topic, records, size, partitions=1):
@@ -108,6 +120,25 @@ class Kafka:
         settle()
         m = re.search(r"e2e (\d+) (\d+) (\d+) (\d+) (\d+)", sh([*TOOL, "E2E", "e2e", self.boot, topic, str(rate), "5000", str(records), "1000"]))
         return dict(zip(("p50", "p99", "p999", "max"), (int(x) / 1000 for x in m.groups()[1:])))
+
+
+    def gap(self, topic, rate, seconds, size=1000):
+        """Longest time between two acknowledgements, in ms, of records sent at `rate` a second."""
+        acked, failed, longest = re.search(r"gap (\d+) (\d+) (\d+)", sh([*TOOL, "E2E", "gap", self.boot, topic, str(rate), str(seconds), str(size)])).groups()
+        assert int(acked) > 0 and int(failed) == 0, (acked, failed)
+        return int(longest)
+
+    def leader(self, topic):
+        """The node that leads the topic's only partition, once every replica is in sync."""
+        return int(re.search(r"leader (\d+)", sh([*TOOL, "E2E", "leader", self.boot, topic, str(self.replicas)]))[1]) - 1
+
+    def kill(self, node, sig):
+        self.processes[node].send_signal(sig)
+        self.processes[node].wait(120)
+
+    def revive(self, node):
+        self.processes[node] = spawn([*BROKER, self.config(node)], f"{self.dir}/log{node}")
+        wait_for(lambda: all(live_brokers(p) >= len(self.ports) for p in self.ports))
 
 
 def live_brokers(port):

@@ -1,8 +1,10 @@
-"""Taffrail: `taffrail dev`, which is the controller and the broker in one process, and `taffrail bench` as the client."""
+"""Taffrail: `taffrail dev`, which is the controller and the broker in one process, or the controller and a process for each of several brokers; and
+`taffrail bench` as the client."""
 import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 
 from measure import Sample, settle, sh, spawn, wait_for
@@ -18,8 +20,9 @@ def prepare():
 class Taffrail:
     name = "taffrail"
 
-    def __init__(self, work, port):
+    def __init__(self, work, port, brokers=1):
         self.dir, self.port, self.process, self.topics = f"{work}/taffrail-{port}", port, None, 0
+        self.brokers, self.replicas = brokers, min(3, brokers)
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
         self.env = {**os.environ, "TAFFRAIL_SERVER": f"127.0.0.1:{port}"}
@@ -27,16 +30,16 @@ class Taffrail:
     def start(self, topic=None):
         """Seconds from spawn until a client can work: with `topic`, until a first record is acknowledged."""
         t0 = time.time()
-        self.process = spawn([BINARY, "dev", "--data-dir", f"{self.dir}/data", "--listen", f"127.0.0.1:{self.port}"], f"{self.dir}/log")
-        wait_for(lambda: self.run_ok(["get", "brokers"]) if topic is None else self.produced_one(topic))
+        self.process = spawn([BINARY, "dev", "--brokers", str(self.brokers), "--data-dir", f"{self.dir}/data", "--listen", f"127.0.0.1:{self.port}"],
+                             f"{self.dir}/log")
+        wait_for(lambda: self.brokers_online() == self.brokers if topic is None else self.produced_one(topic))
         return time.time() - t0
 
-    def run_ok(self, args):
-        import subprocess
-        return subprocess.run([BINARY, *args], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    def brokers_online(self):
+        r = subprocess.run([BINARY, "get", "brokers", "-o", "json"], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return r.stdout.count('"ONLINE"') if r.returncode == 0 else 0
 
     def produced_one(self, topic):
-        import subprocess
         return subprocess.run([BINARY, "produce", topic, "-"], env=self.env, input=b"x\n", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
     def stop(self, sig=signal.SIGTERM):
@@ -45,7 +48,9 @@ class Taffrail:
 
     @property
     def pids(self):
-        return [self.process.pid]
+        """The controller's process, and those of brokers beside it."""
+        children = subprocess.run(["pgrep", "-P", str(self.process.pid)], stdout=subprocess.PIPE, text=True).stdout
+        return [self.process.pid, *(int(pid) for pid in children.split())]
 
     def topic(self, partitions=1, durability="PageCache"):
         self.topics += 1
@@ -53,7 +58,7 @@ class Taffrail:
         manifest = f"{self.dir}/{name}.yaml"
         with open(manifest, "w") as f:
             f.write(f"apiVersion: taffrail.dev/v1alpha1\nkind: Topic\nmetadata: {{ name: {name} }}\n"
-                    f"spec: {{ partitions: {partitions}, replicas: 1, durability: {durability} }}\n")
+                    f"spec: {{ partitions: {partitions}, replicas: {self.replicas}, durability: {durability} }}\n")
         sh([BINARY, "apply", "-f", manifest], env=self.env)
         return name
 
@@ -70,6 +75,33 @@ class Taffrail:
     def consume(self, topic, records, size):
         r, s = self.bench("consume", topic, records, size)
         return {"mb_s": r["mb_per_s"], "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
+
+    def gap(self, topic, rate, seconds, size=1000):
+        """Longest time between two acknowledgements, in ms, of records sent at `rate` a second."""
+        out = sh([BINARY, "bench", "produce", topic, "--rate", str(rate), "--records", str(rate * seconds), "--size", str(size), "--json"], env=self.env)
+        return json.loads(out)["longest_gap_ms"]
+
+    def list(self, *what):
+        return json.loads(sh([BINARY, "get", *what, "-o", "json"], env=self.env))["items"]
+
+    def leader(self, topic):
+        """The process of the broker that leads the topic's only partition, once every replica is in sync."""
+        found = []
+
+        def in_sync():
+            partition = self.list("partitions", topic)[0]
+            found[:] = [b["processId"] for b in self.list("brokers") if b["number"] == partition["leader"] and b["state"] == "ONLINE"]
+            return found and len(partition["isr"]) == self.replicas
+
+        wait_for(in_sync)
+        return found[0]
+
+    def kill(self, pid, sig):
+        os.kill(pid, sig)
+
+    def revive(self, _pid):
+        """`taffrail dev` starts a broker that ended again."""
+        wait_for(lambda: self.brokers_online() == self.brokers)
 
     def latency(self, topic, rate, records):
         r, _ = self.bench("latency", topic, records, 1000, *(["--rate", str(rate)] if rate else []), "--linger", "0ms")

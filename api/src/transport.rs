@@ -32,6 +32,10 @@ pub const DATA_MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + (64 << 10);
 pub const FETCH_BYTES_MAX: usize = 16 << 20;
 /// Largest `FetchResponse` a client has to take.
 pub const FETCH_MESSAGE_BYTES_MAX: usize = FETCH_BYTES_MAX + BATCH_BYTES_MAX + (4 << 20);
+/// Batches of one answer of a leader to its followers: more go with the next.
+pub const ANSWERS_BYTES_MAX: usize = 4 << 20;
+/// Largest `LeaderMessage` a follower has to take: the above, one batch more, and the envelopes of many partitions.
+pub const LEADER_MESSAGE_BYTES_MAX: usize = ANSWERS_BYTES_MAX + BATCH_BYTES_MAX + (4 << 20);
 /// Largest request of the calls that carry no records: they name partitions or topics.
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Largest message of all other calls.

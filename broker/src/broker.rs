@@ -8,10 +8,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cluster::{ActiveController, Membership, known::Known},
+    cluster::{ActiveController, Membership, asks::Asks, known::Known},
     config::BrokerConfig,
     disk::{DiskHandle, space::Space},
     environment::Environment,
+    follower::{doubts::Doubts, positions::Positions},
     metrics::Metrics,
     partition::{Partition, standing::Role, table::PartitionTable},
     peers::Peers,
@@ -26,9 +27,15 @@ pub(crate) struct Broker {
     pub(crate) partitions: Arc<PartitionTable>,
     pub(crate) disk: DiskHandle,
     pub(crate) space: Arc<Space>,
+    /// Where replicas here stand, for the sessions with their leaders.
+    pub(crate) positions: Arc<Positions>,
+    /// What leaders here want of the controller.
+    pub(crate) asks: Arc<Asks>,
     pub(crate) known: watch::Receiver<Arc<Known>>,
     pub(crate) active_controller: watch::Receiver<Option<ActiveController>>,
     pub(crate) peers: Peers,
+    /// Leaders that cannot be heard just now.
+    pub(crate) doubts: Doubts,
     pub(crate) metrics: Arc<Metrics>,
     /// Bytes of batches between network and disk.
     pub(crate) queue: Arc<Semaphore>,
@@ -80,6 +87,11 @@ impl Broker {
             )),
             (None, _, None) => Err(known.view.missing(id)),
         }
+    }
+
+    /// A clock that never goes back.
+    pub(crate) fn uptime_ms(&self) -> u64 {
+        (self.environment.uptime)()
     }
 
     /// Where the active controller is.

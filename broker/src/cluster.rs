@@ -6,10 +6,12 @@
 //! session      dial the controllers, register, heartbeat
 //! apply        make an update durable, then obey it: configure, serve, delete by explicit order
 //! create       partitions that are new here: made, entered in the roster, served
+//! asks         what leaders here want of the controller
 //! reports      what heartbeats say of partitions
 //! ```
 
 pub(crate) mod apply;
+pub(crate) mod asks;
 mod create;
 pub(crate) mod known;
 mod reports;

@@ -20,3 +20,4 @@ mod upkeep_pool;
 mod writer;
 
 pub(crate) use handle::{DiskHandle, start};
+pub(crate) use writer::Outboxes;

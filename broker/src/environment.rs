@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use taffrail_log::{Disk, StdDisk};
@@ -17,6 +17,8 @@ pub struct Environment {
     pub disk: Arc<dyn Disk>,
     /// Milliseconds since the epoch.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Milliseconds since some moment; never goes back and never jumps: how long something takes.
+    pub uptime: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// 64 random bits.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Changes the log level at run time; `None`: `PUT /log-level` says that it cannot.
@@ -29,6 +31,10 @@ impl Environment {
         Self {
             disk: Arc::new(StdDisk::default()),
             clock: Arc::new(system_time_ms),
+            uptime: Arc::new({
+                let started = Instant::now();
+                move || started.elapsed().as_millis() as u64
+            }),
             random: Arc::new(rand::random::<u64>),
             log_control,
         }

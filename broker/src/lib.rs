@@ -11,14 +11,15 @@
 //!
 //! ```text
 //! config, args, environment, logging   what comes from outside
-//! start                                from settings to a running broker
+//! program, start                       from a command line, and from settings, to a running broker
 //! running                              a broker that serves, and its one way to stop
 //! broker                               what every part shares
 //! datadir                              identity, metadata, ballast, partition directories
 //! cluster                              the session with the controller, and obeying it
 //! disk                                 the threads that write and sync
+//! follower                             sessions with the leaders of this broker's replicas
 //! partition                            one partition: append, commit, fetch
-//! rpc                                  the gRPC services of the client port
+//! rpc                                  the gRPC services of the client port, and those of the replication port
 //! peers                                other brokers, to route to
 //! http, metrics                        /metrics, /livez, /readyz, /log-level
 //! ```
@@ -34,17 +35,23 @@ mod datadir;
 mod disk;
 mod environment;
 mod error;
+mod follower;
 mod http;
 pub mod logging;
 mod metrics;
 mod partition;
 mod peers;
+mod program;
 mod rpc;
 mod running;
 mod start;
 
-pub use config::{BrokerConfig, CLIENT_PORT, DiskSettings, HTTP_PORT, Limits};
+pub use config::{
+    BrokerConfig, CLIENT_PORT, DiskSettings, HTTP_PORT, Limits, REPLICATION_PORT,
+    ReplicationSettings,
+};
 pub use environment::Environment;
 pub use error::BrokerError;
+pub use program::program;
 pub use running::RunningBroker;
 pub use start::{run, run_with, start, start_with};

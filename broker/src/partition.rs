@@ -1,12 +1,15 @@
 //! One partition as every task sees it. The way of a record: `verify` (on the request's task) -> `append` (the disk thread writes) ->
-//! `commit` (a sync thread makes it durable, moves the high watermark, answers) -> `fetch`.
+//! `replicate` (followers ask for it and say what they have) -> `commit` (durable on every in-sync replica: the high watermark moves, producers
+//! are answered) -> `fetch`.
 
 pub(crate) mod ack;
 pub(crate) mod append;
 pub(crate) mod chain;
 pub(crate) mod commit;
 pub(crate) mod fetch;
+pub(crate) mod growth;
 pub(crate) mod progress;
+pub(crate) mod replicate;
 pub(crate) mod scrub;
 pub(crate) mod standing;
 pub(crate) mod table;
@@ -15,13 +18,13 @@ pub(crate) mod upkeep;
 pub(crate) mod verify;
 pub(crate) mod waiters;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use taffrail_api::WireError;
-use taffrail_core::{ErrorCode, LeaderEpoch, PartitionFault, TopicPartition};
+use taffrail_core::{BrokerNumber, ErrorCode, LeaderEpoch, Offset, PartitionFault, TopicPartition};
 use taffrail_log::{LogError, LogReader};
 
-use self::{progress::Progress, standing::Standing, waiters::Waiters};
+use self::{growth::Growth, progress::Progress, standing::Standing, waiters::Waiters};
 use crate::metrics::TopicMetrics;
 
 /// One partition on this broker.
@@ -31,11 +34,35 @@ pub(crate) struct Partition {
     pub(crate) topic_name: Arc<str>,
     pub(crate) progress: Progress,
     pub(crate) waiters: Waiters,
+    /// For the sessions of followers.
+    pub(crate) growth: Growth,
     pub(crate) metrics: TopicMetrics,
     /// `None`: the log could not be opened, and `fault` says why.
     reader: Option<LogReader>,
     standing: RwLock<Arc<Standing>>,
     fault: RwLock<Option<Fault>>,
+    /// As of the leader's last tick; empty unless this broker leads.
+    followers: Mutex<Vec<FollowerLag>>,
+}
+
+/// How far a follower is, as its leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FollowerLag {
+    pub(crate) broker: BrokerNumber,
+    /// `None`: it has not asked in this epoch.
+    pub(crate) durable_end: Option<Offset>,
+    /// How long ago it had everything.
+    pub(crate) lag_ms: u64,
+}
+
+impl From<(BrokerNumber, Option<Offset>, u64)> for FollowerLag {
+    fn from((broker, durable_end, lag_ms): (BrokerNumber, Option<Offset>, u64)) -> Self {
+        Self {
+            broker,
+            durable_end,
+            lag_ms,
+        }
+    }
 }
 
 /// Why a partition is offline on this broker.
@@ -95,6 +122,8 @@ impl Partition {
             topic_name,
             progress: Progress::default(),
             waiters: Waiters::default(),
+            growth: Growth::default(),
+            followers: Mutex::default(),
             metrics,
             reader,
             standing: RwLock::new(Arc::new(Standing::stray())),
@@ -111,7 +140,21 @@ impl Partition {
             .standing
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
-        self.waiters.wake();
+        self.wake();
+    }
+
+    pub(crate) fn followers(&self) -> Vec<FollowerLag> {
+        self.lock_followers().clone()
+    }
+
+    pub(crate) fn set_followers(&self, followers: Vec<FollowerLag>) {
+        *self.lock_followers() = followers;
+    }
+
+    fn lock_followers(&self) -> std::sync::MutexGuard<'_, Vec<FollowerLag>> {
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn fault(&self) -> Option<Fault> {
@@ -132,7 +175,13 @@ impl Partition {
                 "partition is offline");
             *slot = Some(fault);
         }
+        self.wake();
+    }
+
+    /// There is something new: records, a high watermark, another leader, a fault.
+    pub(crate) fn wake(&self) {
         self.waiters.wake();
+        self.growth.tell(self.id);
     }
 
     /// May a request of `epoch` be served here as by the leader?

@@ -1,4 +1,4 @@
-//! The gRPC services of the client port.
+//! The gRPC services of the client port, and of the replication port.
 //!
 //! ```text
 //! server       accept, limit, serve, drain
@@ -11,6 +11,7 @@
 //! metadata     GetMetadata, WatchMetadata
 //! gateway      Publish and Subscribe, for thin clients
 //! admin        forwarded to the active controller
+//! replication  sessions with followers, on a port of their own
 //! ```
 
 mod admin;
@@ -21,6 +22,7 @@ mod intake;
 mod metadata;
 mod offsets;
 mod produce;
+pub(crate) mod replication;
 pub(crate) mod server;
 mod service;
 

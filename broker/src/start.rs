@@ -1,6 +1,6 @@
 //! From settings to a running broker.
 
-use std::{collections::HashMap, future::Future, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, future::Future, net::SocketAddr, sync::Arc, time::Instant};
 
 use prometheus_client::registry::Registry;
 use taffrail_api::v1::Endpoint;
@@ -15,7 +15,7 @@ use crate::{
     broker::Broker,
     cluster::{
         Membership,
-        apply::{Conductor, log_config, standing_of},
+        apply::{Conductor, assign_of, log_config},
         known::Known,
         session::Session,
     },
@@ -28,12 +28,13 @@ use crate::{
         roster::Roster,
         scan::{self, Found},
     },
-    disk::{self, maintenance, scrub, space::Space},
+    disk::{self, Outboxes, maintenance, scrub, space::Space},
     environment::Environment,
     error::BrokerError,
+    follower::{self, doubts::Doubts},
     http,
     metrics::{Metrics, PartitionCollector},
-    partition::{Fault, Partition, table::PartitionTable},
+    partition::{Fault, Partition, replicate::Assign, table::PartitionTable},
     peers::Peers,
     rpc,
     running::{CutOff, RunningBroker},
@@ -63,7 +64,7 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BrokerError> {
     let mut broker = start_with(config, environment).await?;
-    tracing::info!(client = %broker.client_addr(), http = ?broker.http_addr(), "serving");
+    tracing::info!(client = %broker.client_addr(), replication = %broker.replication_addr(), http = ?broker.http_addr(), "serving");
     let failure = tokio::select! {
         () = shutdown => None,
         failure = broker.failed() => Some(failure),
@@ -90,6 +91,7 @@ pub async fn start_with(
 ) -> Result<RunningBroker, BrokerError> {
     config.check()?;
     let client = listen(config.client_listen).await?;
+    let replication = listen(config.replication_listen).await?;
     let http = match config.http_listen {
         Some(address) => Some(listen(address).await?),
         None => None,
@@ -100,7 +102,7 @@ pub async fn start_with(
             .await
             .map_err(|e| BrokerError::Serve(format!("opening the data directory: {e}")))??
     };
-    assemble(config, environment, prepared, client, http)
+    assemble(config, environment, prepared, client, replication, http).await
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
@@ -123,7 +125,7 @@ struct Prepared {
 
 /// Blocking: locks the directory, makes the next incarnation durable, opens every log.
 fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared, BrokerError> {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let dir = DataDir::open(&config.data_dir)?;
     let identity = Identity::next_start(&dir, &*environment.random)?;
     let file = MetadataFile::of(&dir);
@@ -153,11 +155,12 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
     })
 }
 
-fn assemble(
+async fn assemble(
     config: BrokerConfig,
     environment: Environment,
     prepared: Prepared,
     client: (TcpListener, SocketAddr),
+    replication: (TcpListener, SocketAddr),
     http: Option<(TcpListener, SocketAddr)>,
 ) -> Result<RunningBroker, BrokerError> {
     let Prepared {
@@ -178,12 +181,14 @@ fn assemble(
     let membership = Membership::new(identity.incarnation(), me, known.view.stamp);
     let (space, metrics) = (Arc::new(space), Arc::new(Metrics::default()));
     let dir = Arc::new(dir);
+    let outboxes = Outboxes::default();
     let (disk, threads) = disk::start(
         config.disk.sync_threads,
         Arc::clone(&dir),
         &environment,
         &space,
         &metrics,
+        outboxes.clone(),
     )
     .map_err(|e| BrokerError::Serve(format!("starting disk threads: {e}")))?;
     let (known_sender, known_receiver) = watch::channel(Arc::new(known));
@@ -197,16 +202,24 @@ fn assemble(
         &queue,
         config.limits.queue_bytes_max,
     );
-    let client_endpoint = advertised(&config, client.1)?;
+    let client_endpoint = advertised("client", config.client_advertised.as_deref(), client.1)?;
+    let replication_endpoint = advertised(
+        "replication",
+        config.replication_advertised.as_deref(),
+        replication.1,
+    )?;
     let broker = Arc::new(Broker {
         environment,
         membership,
         partitions,
         disk,
         space,
+        positions: outboxes.positions,
+        asks: outboxes.asks,
         known: known_receiver.clone(),
         active_controller: active_receiver,
         peers: Peers::new(known_receiver.clone()),
+        doubts: Doubts::default(),
         metrics,
         queue,
         decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),
@@ -216,9 +229,12 @@ fn assemble(
         streams: TaskTracker::new(),
         config,
     });
-    for found in found {
-        take_in(&broker, found, &known_sender.borrow());
-    }
+    let known = Arc::clone(&known_sender.borrow());
+    let assigns: Vec<_> = found
+        .into_iter()
+        .filter_map(|found| take_in(&broker, found, &known))
+        .collect();
+    broker.disk.assign(assigns).await;
     let (instructions, received) = mpsc::channel(INSTRUCTIONS_MAX);
     let conductor = Conductor {
         broker: Arc::clone(&broker),
@@ -227,11 +243,13 @@ fn assemble(
         roster,
         known: known_sender,
         configured: HashMap::new(),
+        assigned: HashMap::new(),
     };
     let session = Session {
         broker: Arc::clone(&broker),
         identity,
         client_endpoint,
+        replication_endpoint,
         known: known_receiver,
         instructions,
         active: active_sender,
@@ -261,6 +279,16 @@ fn assemble(
         Ok(())
     });
     tasks.spawn(session.run());
+    let following = follower::run(Arc::clone(&broker));
+    tasks.spawn(async move {
+        following.await;
+        Ok(())
+    });
+    let (replication_listener, replication_addr) = replication;
+    tasks.spawn(rpc::replication::serve(
+        Arc::clone(&broker),
+        replication_listener,
+    ));
     let (client_listener, client_addr) = client;
     let clients = tokio::spawn(rpc::server::serve(Arc::clone(&broker), client_listener));
     let http_addr = http.as_ref().map(|(_, address)| *address);
@@ -274,6 +302,7 @@ fn assemble(
         },
         broker,
         client_addr,
+        replication_addr,
         http_addr,
         tasks,
         clients,
@@ -300,7 +329,7 @@ fn registry(
 }
 
 /// A partition that was on the disk. One that is this broker's alone serves at once, with or without a controller.
-fn take_in(broker: &Broker, found: Found, known: &Known) {
+fn take_in(broker: &Broker, found: Found, known: &Known) -> Option<Assign> {
     let Found {
         id,
         topic_name,
@@ -308,11 +337,14 @@ fn take_in(broker: &Broker, found: Found, known: &Known) {
     } = found;
     let topic_name: Arc<str> = topic_name.into();
     let metrics = broker.metrics.topic(&topic_name);
-    let standing = standing_of(broker, id, known);
+    let durability = known
+        .config_of(id)
+        .map(|t| t.durability)
+        .unwrap_or_default();
     let partition = match log {
         Ok(log) => {
             let partition = Arc::new(Partition::new(id, topic_name, log.reader(), metrics));
-            broker.disk.adopt(&partition, log, standing.durability);
+            broker.disk.adopt(&partition, log, durability);
             partition
         }
         Err(error) => Arc::new(Partition::broken(
@@ -322,19 +354,24 @@ fn take_in(broker: &Broker, found: Found, known: &Known) {
             metrics,
         )),
     };
-    partition.set_standing(standing);
-    broker.partitions.insert(partition);
+    broker.partitions.insert(Arc::clone(&partition));
+    let me = broker.membership.number()?;
+    Some(assign_of(broker, &partition, me, known))
 }
 
-/// How clients reach this broker.
-fn advertised(config: &BrokerConfig, bound: SocketAddr) -> Result<Endpoint, BrokerError> {
-    if let Some(address) = &config.client_advertised {
+/// How others reach a port of this broker: as they are told to, or where it listens.
+fn advertised(
+    port: &str,
+    advertised: Option<&str>,
+    bound: SocketAddr,
+) -> Result<Endpoint, BrokerError> {
+    if let Some(address) = advertised {
         return Endpoint::parse(address)
-            .map_err(|e| BrokerError::config(format!("client_advertised: {}", e.message)));
+            .map_err(|e| BrokerError::config(format!("{port}_advertised: {}", e.message)));
     }
     let host = if bound.ip().is_unspecified() {
         tracing::warn!(
-            "listening on all addresses, advertising 127.0.0.1; set client_advertised for clients elsewhere"
+            "{port}_listen is all addresses, advertising 127.0.0.1; set {port}_advertised for peers elsewhere"
         );
         "127.0.0.1".to_owned()
     } else {

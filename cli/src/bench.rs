@@ -85,7 +85,7 @@ struct ConsumeBench {
 
 #[derive(Args, Debug)]
 struct BenchOutput {
-    /// Print one JSON object: mb_per_s, records_per_s, latency_ms (p50, p95, p99, p999, max), client_cpu_s_per_gb
+    /// Print one JSON object: mb_per_s, records_per_s, latency_ms (p50, p95, p99, p999, max), longest_gap_ms, client_cpu_s_per_gb
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -5,7 +5,6 @@ mod story;
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use clap::Args;
-use taffrail_broker::logging::LogControl;
 
 use crate::{
     apply::{apply_all, wait_until_ready},
@@ -15,6 +14,7 @@ use crate::{
     embedded::{Embedded, Listen, Options, interrupted},
     failure::{Exit, Failure, Outcome},
     input::{self, Fields, Format, Source},
+    logging::Logging,
     manifest,
     produce::{AcksArg, send_all},
 };
@@ -41,7 +41,7 @@ pub(crate) struct DemoArgs {
 }
 
 /// Tells the story, then serves.
-pub(crate) async fn run(args: DemoArgs, log: LogControl) -> Outcome {
+pub(crate) async fn run(args: DemoArgs, log: Logging) -> Outcome {
     let manifests = manifest::parse("examples", &format!("{CLUSTER_YAML}---\n{TOPIC_YAML}"))?;
     let stop = interrupted()?;
     let started = Instant::now();
@@ -49,6 +49,8 @@ pub(crate) async fn run(args: DemoArgs, log: LogControl) -> Outcome {
         data_dir: args.data_dir.clone(),
         listen: args.listen,
         cluster: manifests.cluster.clone(),
+        brokers: None,
+        restart: false,
         log,
     })
     .await?;

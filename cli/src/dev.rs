@@ -6,15 +6,15 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
-use taffrail_broker::logging::LogControl;
+use clap::{Args, value_parser};
 use tokio::time::Instant;
 
 use crate::{
     apply::{apply_all, tell_what_is_skipped, wait_until_ready},
     connect,
-    embedded::{Embedded, Listen, Options, interrupted},
+    embedded::{BROKERS_MAX, Embedded, Listen, Options, interrupted},
     failure::Outcome,
+    logging::Logging,
     manifest,
 };
 
@@ -23,12 +23,18 @@ pub(crate) const TOPICS_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Run an embedded cluster for development
 ///
-/// The controller that the operator runs on Kubernetes and the broker, in one process, over files. Prints "listening on HOST:PORT" once clients can connect. Ctrl-C stops it; the data stays.
+/// The controller that the operator runs on Kubernetes, over files, and one broker, in one process; or several brokers, each in a process of its own, so that one can be killed to see what happens. Prints "listening on HOST:PORT" once clients can connect. Ctrl-C stops it; the data stays.
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {
     /// Manifests to apply at the start: a file, a directory, or - for standard input; a BrokerCluster gives the defaults of topics
     #[arg(long, short, value_name = "FILE")]
     filename: Vec<PathBuf>,
+    /// How many brokers; several have a process each, with ports 10 above those of the one before and a log DATA-DIR/broker-N.log; one that ends is started again after 5 s [default: what the BrokerCluster says, or 1]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=i64::from(BROKERS_MAX)))]
+    brokers: Option<u16>,
+    /// Leave a broker process that ended as it is
+    #[arg(long)]
+    no_restart: bool,
     #[command(flatten)]
     listen: Listen,
     /// Where the data is kept
@@ -37,7 +43,7 @@ pub(crate) struct DevArgs {
 }
 
 /// Runs until a signal comes, or the cluster fails.
-pub(crate) async fn run(args: DevArgs, log: LogControl) -> Outcome {
+pub(crate) async fn run(args: DevArgs, log: Logging) -> Outcome {
     let manifests = manifest::read(&args.filename)?;
     tell_what_is_skipped(&manifests);
     let stop = interrupted()?;
@@ -45,6 +51,8 @@ pub(crate) async fn run(args: DevArgs, log: LogControl) -> Outcome {
         data_dir: args.data_dir.clone(),
         listen: args.listen,
         cluster: manifests.cluster.clone(),
+        brokers: args.brokers,
+        restart: !args.no_restart,
         log,
     })
     .await?;

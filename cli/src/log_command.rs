@@ -55,19 +55,33 @@ pub(crate) fn run(args: LogCommandArgs) -> Outcome {
 
 /// The partition directories at `dir`, by name.
 fn partitions(dir: &Path) -> Outcome<Vec<PathBuf>> {
-    let failed = |error: &std::io::Error| Failure::file("read", dir, error);
-    fs::read_dir(dir).map_err(|error| failed(&error))?;
-    let parents = [dir.join("partitions"), dir.join("broker-0/partitions")];
-    let Some(parent) = parents.into_iter().find(|parent| parent.is_dir()) else {
+    let mut parents = vec![dir.join("partitions")];
+    parents.extend(
+        directories(dir)?
+            .iter()
+            .map(|volume| volume.join("partitions")),
+    );
+    parents.retain(|parent| parent.is_dir());
+    if parents.is_empty() {
         return Ok(vec![dir.to_owned()]);
-    };
-    let mut dirs = Vec::new();
-    for entry in fs::read_dir(&parent).map_err(|error| failed(&error))? {
-        dirs.push(entry.map_err(|error| failed(&error))?.path());
     }
-    dirs.retain(|dir| dir.is_dir());
-    dirs.sort();
-    Ok(dirs)
+    let mut partitions = Vec::new();
+    for parent in parents {
+        partitions.extend(directories(&parent)?);
+    }
+    Ok(partitions)
+}
+
+/// The directories in `dir`, by name.
+fn directories(dir: &Path) -> Outcome<Vec<PathBuf>> {
+    let failed = |error: &std::io::Error| Failure::file("read", dir, error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|error| failed(&error))? {
+        found.push(entry.map_err(|error| failed(&error))?.path());
+    }
+    found.retain(|path| path.is_dir());
+    found.sort();
+    Ok(found)
 }
 
 fn log_failure(error: &LogError) -> Failure {

@@ -1,6 +1,6 @@
 //! Logs go to standard error, so that standard output is data.
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use taffrail_broker::logging::{self, LogControl, LogFormat};
 
 use crate::failure::{Failure, Outcome};
@@ -24,15 +24,37 @@ pub(crate) struct LogArgs {
     log_format: LogFormat,
 }
 
+/// How this process logs, and how its children shall.
+pub(crate) struct Logging {
+    /// Changes the level at run time.
+    pub(crate) control: LogControl,
+    /// The level it started with.
+    pub(crate) level: String,
+    format: LogFormat,
+}
+
 impl LogArgs {
     /// Starts logging. `serving`: this process runs a cluster, and its state changes are of interest.
     ///
     /// # Errors
     /// If the level is no filter.
-    pub(crate) fn install(&self, serving: bool) -> Outcome<LogControl> {
+    pub(crate) fn install(self, serving: bool) -> Outcome<Logging> {
         let default = if serving { "info" } else { "warn" };
-        let level = self.log_level.as_deref().unwrap_or(default);
-        logging::init(self.log_format, level)
-            .map_err(|error| Failure::usage(format!("--log-level: {error}")))
+        let level = self.log_level.unwrap_or_else(|| default.to_owned());
+        let control = logging::init(self.log_format, &level)
+            .map_err(|error| Failure::usage(format!("--log-level: {error}")))?;
+        Ok(Logging {
+            control,
+            level,
+            format: self.log_format,
+        })
+    }
+}
+
+impl Logging {
+    /// The format as it is written on a command line.
+    pub(crate) fn format_name(&self) -> String {
+        let value = self.format.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! cli          what there is to type
-//! demo dev     an embedded cluster (embedded.rs) in this process
+//! demo dev     an embedded cluster (embedded.rs) in this process, or around it
 //! apply get describe delete      topics, read from manifests (manifest.rs), shown by view.rs and table.rs
 //! produce consume bench          records in (input.rs) and out
 //! log_command  the files of a partition, offline
 //! failure      codes, messages, exit codes
 //! ```
+//! Called `taffrail-broker` it is that program: what `dev` starts when it wants several.
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -31,7 +32,7 @@ mod table;
 mod time;
 mod view;
 
-use std::process::ExitCode;
+use std::{ffi::OsStr, path::PathBuf, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -41,6 +42,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    if called.is_some_and(|path| path.file_name() == Some(OsStr::new(embedded::BROKER))) {
+        return broker().await;
+    }
     match cli::Cli::parse().run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -48,6 +53,17 @@ async fn main() -> ExitCode {
                 eprintln!("{failure}");
             }
             failure.exit_code()
+        }
+    }
+}
+
+async fn broker() -> ExitCode {
+    let args = taffrail_broker::args::Args::parse();
+    match taffrail_broker::program(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            ExitCode::FAILURE
         }
     }
 }

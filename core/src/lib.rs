@@ -25,4 +25,6 @@ pub use ids::{
     BrokerNumber, BrokerUuid, ClusterId, ControllerStamp, Incarnation, LeaderEpoch, Offset,
     PartitionEpoch, PartitionIndex, TopicId, TopicPartition,
 };
-pub use topic::{Adoption, DeletionPolicy, Durability, TopicConfig, TopicDefaults, TopicSpec};
+pub use topic::{
+    Adoption, DeletionPolicy, Durability, TopicConfig, TopicDefaults, TopicSpec, UncleanElection,
+};

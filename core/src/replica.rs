@@ -20,6 +20,7 @@
 //! isr          a change of the in-sync set, asked for and made
 //! eligibility  what a replica is worth when its broker starts
 //! election     who may lead next
+//! reassignment moving replicas: copy, catch up, swap
 //! invariants   what must hold whatever happens
 //! ```
 //!
@@ -37,6 +38,7 @@ mod isr;
 mod leader;
 mod log_state;
 mod mutant;
+mod reassignment;
 mod role;
 #[cfg(test)]
 mod tests;
@@ -47,7 +49,8 @@ pub use eligibility::{Found, FoundLog, Standing};
 pub use epochs::{EpochEnd, EpochStart, EpochTable, LogTail};
 pub use fetch::{BatchSpan, FetchAnswer, FetchOutcome, FetchRequest};
 pub use follower::{Follower, FollowerStep};
-pub use isr::{IsrChange, IsrRequest, ShrinkReason};
+pub use isr::{Confirmation, IsrChange, IsrRequest, ShrinkReason};
 pub use leader::{Leader, LeaderEffect, LeaderRules};
 pub use log_state::{LogState, SyncPoint};
+pub use reassignment::Progress as MoveProgress;
 pub use role::{Replica, Role, Turn};

@@ -38,6 +38,16 @@ pub enum Adoption {
     Fresh,
 }
 
+/// May a replica outside the in-sync set lead when no member is left?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum UncleanElection {
+    /// The partition waits for a member.
+    #[default]
+    Never,
+    /// The most complete replica leads, and what it lacks is lost.
+    Allow,
+}
+
 /// What a user wrote. Absent: the cluster's default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicSpec {
@@ -63,6 +73,8 @@ pub struct TopicSpec {
     pub deletion_policy: DeletionPolicy,
     /// What to do with retained data of the name.
     pub adoption: Adoption,
+    /// Whether to lose records rather than to wait.
+    pub unclean_election: UncleanElection,
 }
 
 /// What is in force. Every field has a value but those whose absence means "no limit".

@@ -9,7 +9,7 @@ use crate::{
     broker_cluster::{BrokerCluster, BrokerClusterSpec, DefaultTopic},
     topic::{
         Adoption, DeletionPolicy, Durability, EffectiveTopic, Limits, Retention, Segment, Topic,
-        TopicSpec,
+        TopicSpec, UncleanElection,
     },
     units::{GoDuration, Size},
 };
@@ -38,6 +38,15 @@ impl From<DeletionPolicy> for core::DeletionPolicy {
             DeletionPolicy::Retain => Self::Retain,
             DeletionPolicy::Delete => Self::Delete,
             DeletionPolicy::DeleteIfEmpty => Self::DeleteIfEmpty,
+        }
+    }
+}
+
+impl From<UncleanElection> for core::UncleanElection {
+    fn from(election: UncleanElection) -> Self {
+        match election {
+            UncleanElection::Never => Self::Never,
+            UncleanElection::Allow => Self::Allow,
         }
     }
 }
@@ -76,6 +85,7 @@ impl TryFrom<&TopicSpec> for core::TopicSpec {
                 .map(|s| s.0),
             deletion_policy: spec.deletion_policy.map(Into::into).unwrap_or_default(),
             adoption: spec.adoption.map(Into::into).unwrap_or_default(),
+            unclean_election: spec.unclean_election.map(Into::into).unwrap_or_default(),
         };
         let mut violations = rules::check_topic(&wanted);
         if let Some(name) = &spec.topic_name {

@@ -70,6 +70,9 @@ pub struct TopicSpec {
     /// What to do if the name has retained data. Default: Never, the topic is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
+    /// When no in-sync replica is left. Default: Never, the partition waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unclean_election: Option<UncleanElection>,
 }
 
 /// Names a BrokerCluster.
@@ -151,4 +154,15 @@ pub enum Adoption {
     Never,
     ByName,
     Fresh,
+}
+
+/// When no in-sync replica is left. Never: the partition waits for one. Allow: the most complete replica leads, and what it lacks is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(
+    missing_docs,
+    reason = "described above: documented variants make a schema that is not structural"
+)]
+pub enum UncleanElection {
+    Never,
+    Allow,
 }

@@ -95,6 +95,20 @@ pub enum LogError {
         /// The next one to be appended.
         end: Offset,
     },
+    /// A leader's batch that does not follow on this log.
+    #[error(
+        "a batch at offset {offset} of leader epoch {epoch} does not follow on a log that ends at {end} in epoch {last}"
+    )]
+    NotNext {
+        /// Of the batch.
+        offset: Offset,
+        /// Of the batch.
+        epoch: i32,
+        /// The log end.
+        end: Offset,
+        /// Of the batch before.
+        last: LeaderEpoch,
+    },
     /// An append under an epoch lower than the last one in the log.
     #[error("leader epoch {given} is older than the log's {last}")]
     StaleEpoch {
@@ -112,6 +126,7 @@ impl LogError {
             Self::DiskFull { .. } => ErrorCode::DiskFull,
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::StaleEpoch { .. } => ErrorCode::StaleLeaderEpoch,
+            Self::NotNext { .. } => ErrorCode::CorruptBatch,
             Self::AlreadyExists { .. } => ErrorCode::Internal,
             Self::Io { .. }
             | Self::Damaged { .. }
@@ -134,6 +149,7 @@ impl LogError {
             Self::DiskFull { .. }
             | Self::AlreadyExists { .. }
             | Self::OffsetOutOfRange { .. }
+            | Self::NotNext { .. }
             | Self::StaleEpoch { .. } => None,
         }
     }

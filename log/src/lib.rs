@@ -47,7 +47,6 @@ mod upkeep;
 
 pub use config::LogConfig;
 pub use disk::{Disk, DiskFile, MappedMax, StdDisk};
-pub use epochs::EpochStart;
 pub use error::LogError;
 pub use identity::{PartitionIdentity, read_identity};
 pub use partition::{Appended, Expired, Opened, PartitionLog, RecoveryReport, Torn, delete_dir};

@@ -7,6 +7,7 @@
 //! durable    sync tokens, checkpoints, clean stop
 //! retention  expire whole segments
 //! truncate   cut the end off
+//! restart    remove everything and begin at another offset
 //! delete     remove everything, on an explicit order
 //! upkeep     plan seals, checkpoints and removals for other threads
 //! ```
@@ -16,13 +17,17 @@ mod delete;
 mod durable;
 mod open;
 mod recover;
+mod restart;
 mod retention;
 mod truncate;
 mod upkeep;
 
 use std::sync::Arc;
 
-use taffrail_core::{LeaderEpoch, Offset};
+use taffrail_core::{
+    LeaderEpoch, Offset,
+    replica::{EpochStart, EpochTable, LogState},
+};
 
 pub use append::Appended;
 pub use delete::delete_dir;
@@ -32,7 +37,6 @@ pub use retention::Expired;
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
     config::LogConfig,
-    epochs::{EpochStart, EpochTable},
     identity::PartitionIdentity,
     reader::LogReader,
     segment::{active::ActiveSegment, seal::SealJob},
@@ -115,6 +119,18 @@ impl PartitionLog {
     /// The epochs in this log, oldest first.
     pub fn epochs(&self) -> &[EpochStart] {
         self.epochs.as_slice()
+    }
+
+    /// What decisions about the replica have to know.
+    pub fn state(&self) -> LogState {
+        LogState {
+            start: self.log_start(),
+            end: self.log_end(),
+            durable_end: self.durable_end(),
+            high_watermark: self.high_watermark,
+            epochs: self.epochs.clone(),
+            generation: self.generation,
+        }
     }
 
     /// Size of all segments.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use taffrail_core::Offset;
+use taffrail_core::{Offset, replica::EpochTable};
 
 use crate::{
     checkpoint::Checkpoint,
-    epochs::EpochTable,
+    epochs,
     error::LogError,
     partition::Expired,
     segment::{Segment, seal::SealJob},
@@ -79,7 +79,7 @@ impl Upkeep {
 impl CheckpointWork {
     pub(crate) fn write(&self, home: &Home) -> Result<(), LogError> {
         if let Some(epochs) = &self.epochs {
-            epochs.write(&*home.disk, &home.dir)?;
+            epochs::write(epochs, &*home.disk, &home.dir)?;
         }
         self.active.index().persist()?;
         self.checkpoint.write(&*home.disk, &home.dir)

@@ -11,7 +11,7 @@ use crate::{
     process::Process,
     programs::{self, Answer},
     scratch::Scratch,
-    wait,
+    small_disk, wait,
 };
 
 /// What it says once clients can connect.
@@ -89,14 +89,7 @@ impl Dev {
 
     /// The data folder as the process sees it, also where it is on a small disk of its own.
     pub fn data_dir_inside(&self) -> PathBuf {
-        let inside = self
-            .data_dir
-            .strip_prefix("/")
-            .expect("the path is absolute");
-        Path::new("/proc")
-            .join(self.id().to_string())
-            .join("root")
-            .join(inside)
+        small_disk::inside(self.id(), &self.data_dir)
     }
 
     /// A folder of the test's own, beside the data.
@@ -189,7 +182,9 @@ impl Dev {
 fn spawn(scratch: &Scratch, data_dir: &Path, addresses: Addresses, disk: Disk) -> Process {
     let mut command = match disk {
         Disk::Ours => Command::new(programs::path("taffrail")),
-        Disk::Small { mebibytes } => on_a_small_disk(data_dir, mebibytes),
+        Disk::Small { mebibytes } => {
+            small_disk::command(&programs::path("taffrail"), data_dir, mebibytes)
+        }
     };
     command
         .arg("dev")
@@ -200,25 +195,4 @@ fn spawn(scratch: &Scratch, data_dir: &Path, addresses: Addresses, disk: Disk) -
         .arg("--http-listen")
         .arg(addresses.http.to_string());
     Process::start(&mut command, &scratch.path().join("dev.log"))
-}
-
-/// The program in a mount namespace, where the folder is a file system in memory. Takes no root, leaves nothing behind.
-fn on_a_small_disk(data_dir: &Path, mebibytes: u32) -> Command {
-    let script =
-        r#"mkdir -p "$2" && mount -t tmpfs -o "size=$1m" none "$2" && shift 2 && exec "$@""#;
-    let mut command = Command::new("unshare");
-    command
-        .args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ])
-        .arg(mebibytes.to_string())
-        .arg(data_dir)
-        .arg(programs::path("taffrail"));
-    command
 }

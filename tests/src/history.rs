@@ -71,6 +71,45 @@ impl Read {
         );
     }
 
+    /// Notes a record of a reader that started at offset 0 of each partition and goes on without gap or repetition.
+    ///
+    /// # Panics
+    /// If it skipped records or went back.
+    pub fn note_next(&mut self, partition: u32, offset: u64, value: impl Into<String>) {
+        let mut last = self.records.range((partition, 0)..=(partition, u64::MAX));
+        let next = last.next_back().map_or(0, |((_, offset), _)| offset + 1);
+        assert_eq!(
+            offset, next,
+            "the next record of partition {partition} has another offset than the one that follows"
+        );
+        self.note(partition, offset, value);
+    }
+
+    /// All of them: partition by partition, in the order of offsets.
+    pub fn records(&self) -> impl Iterator<Item = (Place, &str)> {
+        self.records
+            .iter()
+            .map(|(place, value)| (*place, value.as_str()))
+    }
+
+    /// Checks that another reader was given the same.
+    ///
+    /// # Panics
+    /// At the first record that differs.
+    pub fn check_same(&self, other: &Self) {
+        let places = self.records.keys().chain(other.records.keys());
+        let differs = places
+            .filter(|place| self.records.get(place) != other.records.get(place))
+            .min();
+        assert_eq!(
+            differs,
+            None,
+            "two readers were given different records at this place: {:?} and {:?}",
+            differs.and_then(|place| self.records.get(place)),
+            differs.and_then(|place| other.records.get(place))
+        );
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -132,6 +171,22 @@ mod tests {
     #[should_panic(expected = "a gap in partition 0")]
     fn a_gap_is_found() {
         Acknowledged::default().check(&read(&[(0, 0, "a"), (0, 2, "c")]));
+    }
+
+    #[test]
+    #[should_panic(expected = "has another offset")]
+    fn a_reader_that_goes_back_is_found() {
+        let mut read = Read::default();
+        read.note_next(0, 0, "a");
+        read.note_next(1, 0, "a");
+        read.note_next(0, 1, "b");
+        read.note_next(0, 1, "b");
+    }
+
+    #[test]
+    #[should_panic(expected = "two readers were given different records")]
+    fn a_record_that_was_replaced_is_found() {
+        read(&[(0, 0, "a"), (0, 1, "b")]).check_same(&read(&[(0, 0, "a"), (0, 1, "c")]));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use taffrail_core::{Adoption, DeletionPolicy, Durability, TopicConfig, TopicSpec};
+use taffrail_core::{
+    Adoption, DeletionPolicy, Durability, TopicConfig, TopicSpec, UncleanElection,
+};
 
 use crate::{WireError, v1};
 
@@ -52,6 +54,7 @@ impl From<&TopicSpec> for v1::TopicSpec {
             max_batch_bytes: s.max_batch_bytes,
             deletion_policy: v1::DeletionPolicy::from(s.deletion_policy).into(),
             adoption: v1::Adoption::from(s.adoption).into(),
+            allow_unclean_election: s.unclean_election == UncleanElection::Allow,
         }
     }
 }
@@ -72,6 +75,11 @@ impl TryFrom<v1::TopicSpec> for TopicSpec {
             max_batch_bytes: s.max_batch_bytes,
             deletion_policy: deletion_policy(s.deletion_policy)?,
             adoption: adoption(s.adoption)?,
+            unclean_election: if s.allow_unclean_election {
+                UncleanElection::Allow
+            } else {
+                UncleanElection::Never
+            },
         })
     }
 }
@@ -169,6 +177,7 @@ mod tests {
             retention: Some(Duration::from_mins(1)),
             deletion_policy: DeletionPolicy::DeleteIfEmpty,
             adoption: Adoption::ByName,
+            unclean_election: UncleanElection::Allow,
             ..TopicSpec::default()
         };
         assert_eq!(

@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    ClusterId, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
+    BrokerNumber, ClusterId, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
+    replica::LeaderRules,
 };
 use taffrail_log::{LogConfig, LogError, delete_dir};
 use tokio::{
@@ -18,11 +19,13 @@ use super::{create::Created, known::Known, view::topic_id_bytes};
 use crate::{
     broker::Broker,
     datadir::{DataDir, metadata_file::MetadataFile, roster::Roster},
-    partition::{Partition, standing::Standing},
+    partition::{Partition, replicate::Assign, standing::Standing},
 };
 
 /// Logs that are created at a time.
 const CREATING_MAX: usize = 8;
+/// What a leader asked of the controller, and what was not answered, is asked again after this.
+const ASK_RETRY_MS: u64 = 1_000;
 /// Partitions that could not be created, for want of room, are tried again this often.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -46,6 +49,8 @@ pub(crate) struct Conductor {
     pub(crate) known: watch::Sender<Arc<Known>>,
     /// What each log was last told.
     pub(crate) configured: HashMap<TopicPartition, (LogConfig, Durability)>,
+    /// What each replica was last told.
+    pub(crate) assigned: HashMap<TopicPartition, (Standing, LeaderRules)>,
 }
 
 impl Conductor {
@@ -139,41 +144,46 @@ impl Conductor {
             self.adopt(created).await;
         }
         let partitions = self.broker.partitions.all();
-        self.fence(&partitions, known).await;
-        for partition in partitions {
-            self.place(&partition, known);
+        for partition in &partitions {
+            self.configure(partition, known);
         }
+        let assigns: Vec<_> = partitions
+            .iter()
+            .filter_map(|partition| self.assign(partition, me, known))
+            .collect();
+        if !assigns.is_empty() {
+            // Nobody hears of new epochs before logs have stopped growing under the old ones: a report under an epoch says where the log ended when it
+            // began.
+            self.broker.disk.assign(assigns).await;
+        }
+        self.broker.disk.registered(known.runs());
     }
 
-    /// Sees to it that logs have stopped growing under epochs that are over before anybody hears of the new ones: a report under an epoch says
-    /// where the log ended when it began.
-    async fn fence(&self, partitions: &[Arc<Partition>], known: &Known) {
-        let epochs = partitions.iter().filter_map(|partition| {
-            let next = standing_of(&self.broker, partition.id, known).leader_epoch;
-            (partition.standing().leader_epoch < next).then_some((partition.id, next))
-        });
-        let epochs: Vec<_> = epochs.collect();
-        if !epochs.is_empty() {
-            self.broker.disk.fence(epochs).await;
-        }
-    }
-
-    fn place(&mut self, partition: &Arc<Partition>, known: &Known) {
-        let standing = standing_of(&self.broker, partition.id, known);
-        let config = (
-            log_config(known.config_of(partition.id)),
-            standing.durability,
-        );
+    fn configure(&mut self, partition: &Arc<Partition>, known: &Known) {
+        let topic = known.config_of(partition.id);
+        let durability = topic.map(|t| t.durability).unwrap_or_default();
+        let config = (log_config(topic), durability);
         if self.configured.get(&partition.id) != Some(&config) {
             let (log, durability) = config.clone();
             self.broker.disk.configure(partition.id, log, durability);
             self.configured.insert(partition.id, config);
         }
-        if *partition.standing() != standing {
-            tracing::info!(partition = %partition.label(), role = ?standing.role,
-                leader_epoch = %standing.leader_epoch, partition_epoch = %standing.partition_epoch, "standing");
-            partition.set_standing(standing);
-        }
+    }
+
+    /// What the map makes of a replica, if that is news.
+    fn assign(
+        &mut self,
+        partition: &Arc<Partition>,
+        me: BrokerNumber,
+        known: &Known,
+    ) -> Option<Assign> {
+        let assign = assign_of(&self.broker, partition, me, known);
+        let told = (assign.standing.clone(), assign.rules);
+        let is_news = self.assigned.get(&partition.id) != Some(&told);
+        is_news.then(|| {
+            self.assigned.insert(partition.id, told);
+            assign
+        })
     }
 
     /// Deletes what is ordered, notes it durably, and confirms.
@@ -217,6 +227,7 @@ impl Conductor {
 
     async fn delete_replica(&mut self, id: TopicPartition) -> Result<(), WireError> {
         self.configured.remove(&id);
+        self.assigned.remove(&id);
         if let Some(partition) = self.broker.partitions.remove(id) {
             partition.set_standing(Standing::stray());
             tracing::info!(partition = %partition.label(), "deleting a partition by order of the controller");
@@ -241,18 +252,32 @@ impl Known {
     }
 }
 
-/// What this broker is to a partition.
-pub(crate) fn standing_of(broker: &Broker, id: TopicPartition, known: &Known) -> Standing {
-    let (membership, view) = (&broker.membership, &known.view);
-    match (
-        membership.number(),
-        view.partitions.get(&id),
-        known.config_of(id),
-    ) {
-        (Some(me), Some(assignment), Some(config)) => {
-            Standing::of(assignment, config, me, membership.incarnation)
-        }
-        _ => Standing::stray(),
+/// What the map makes of a replica of broker `me`.
+pub(crate) fn assign_of(
+    broker: &Broker,
+    partition: &Arc<Partition>,
+    me: BrokerNumber,
+    known: &Known,
+) -> Assign {
+    let incarnation = broker.membership.incarnation;
+    let config = known.config_of(partition.id);
+    let assignment = known.view.partitions.get(&partition.id);
+    let assignment = assignment.filter(|a| a.replicas.contains(&me)).zip(config);
+    let standing = match assignment {
+        Some((assignment, config)) => Standing::of(assignment, config, me, incarnation),
+        None => Standing::stray(),
+    };
+    Assign {
+        partition: Arc::clone(partition),
+        me,
+        incarnation,
+        assignment: assignment.map(|(assignment, _)| assignment.clone()),
+        standing,
+        rules: LeaderRules {
+            min_in_sync: config.map_or(1, |config| config.min_in_sync as usize),
+            lag_ms_max: broker.config.replica_lag_ms_max,
+            retry_ms: ASK_RETRY_MS,
+        },
     }
 }
 

@@ -5,11 +5,18 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use taffrail_core::{BrokerNumber, Incarnation, LeaderEpoch, TopicPartition, replica::IsrRequest};
+use taffrail_api::{convert, v1};
+use taffrail_core::{
+    BrokerNumber, Incarnation, LeaderEpoch, TopicPartition,
+    replica::{IsrChange, IsrRequest, ShrinkReason},
+};
 use tokio::sync::Notify;
 
+use super::view::topic_id_bytes;
+
 /// Runs of members that have caught up, in the epoch in which they did.
-pub(crate) type Confirmations = BTreeMap<(TopicPartition, BrokerNumber), (LeaderEpoch, Incarnation)>;
+pub(crate) type Confirmations =
+    BTreeMap<(TopicPartition, BrokerNumber), (LeaderEpoch, Incarnation)>;
 
 /// Everything that waits to be sent, in one message.
 #[derive(Debug, Default)]
@@ -17,6 +24,63 @@ pub(crate) struct Waiting {
     /// One is under way for a partition at most: the newest counts.
     pub(crate) requests: BTreeMap<TopicPartition, IsrRequest>,
     pub(crate) confirmations: Confirmations,
+}
+
+impl Waiting {
+    /// `None`: there is nothing to send.
+    pub(super) fn into_wire(self) -> Option<v1::IsrRequests> {
+        if self.requests.is_empty() && self.confirmations.is_empty() {
+            return None;
+        }
+        let requests = self.requests.into_iter();
+        let confirmations = self.confirmations.into_iter();
+        Some(v1::IsrRequests {
+            requests: requests
+                .map(|(id, request)| to_wire(id, &request))
+                .collect(),
+            confirmations: confirmations
+                .map(|((id, broker), (epoch, incarnation))| v1::Confirmation {
+                    topic_id: topic_id_bytes(id.topic),
+                    partition: id.partition.0,
+                    leader_epoch: convert::epoch_to_wire(epoch),
+                    run: Some(run(broker, incarnation)),
+                })
+                .collect(),
+        })
+    }
+}
+
+fn to_wire(id: TopicPartition, request: &IsrRequest) -> v1::IsrRequest {
+    let change = match request.change {
+        IsrChange::Expand {
+            broker,
+            incarnation,
+        } => v1::isr_request::Change::Expand(run(broker, incarnation)),
+        IsrChange::Shrink { broker, reason } => {
+            let reason = match reason {
+                ShrinkReason::Lagging => v1::ShrinkReason::Lagging,
+                ShrinkReason::LostData => v1::ShrinkReason::LostData,
+            };
+            v1::isr_request::Change::Shrink(v1::IsrLeaver {
+                broker: broker.0,
+                reason: reason.into(),
+            })
+        }
+    };
+    v1::IsrRequest {
+        topic_id: topic_id_bytes(id.topic),
+        partition: id.partition.0,
+        leader_epoch: convert::epoch_to_wire(request.leader_epoch),
+        partition_epoch: request.partition_epoch.0,
+        change: Some(change),
+    }
+}
+
+fn run(broker: BrokerNumber, incarnation: Incarnation) -> v1::BrokerRun {
+    v1::BrokerRun {
+        broker: broker.0,
+        incarnation: Some(incarnation.into()),
+    }
 }
 
 /// Filled by the owner of the logs, emptied by the session. What gets lost on the way is asked again by the leader's decisions.

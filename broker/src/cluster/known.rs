@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{Assignment, BrokerNumber, ClusterId, PartitionEpoch, TopicPartition};
+use taffrail_core::{
+    Assignment, BrokerNumber, ClusterId, Incarnation, PartitionEpoch, TopicPartition,
+};
 
 use super::view::{self, ClusterView};
 
@@ -13,6 +15,15 @@ pub(crate) struct Known {
     pub(crate) view: ClusterView,
     /// Every partition this broker ever held, also after its replica was deleted: the store may have gone back in time.
     pub(crate) seen: BTreeMap<TopicPartition, Seen>,
+}
+
+/// A run of a broker, as the controller has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) broker: BrokerNumber,
+    pub(crate) incarnation: Incarnation,
+    /// It has a session with the controller.
+    pub(crate) is_heard: bool,
 }
 
 /// The newest assignment seen.
@@ -59,6 +70,19 @@ impl Known {
             }
         }
         Ok(next)
+    }
+
+    /// The registered run of every broker.
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        let brokers = self.view.brokers.iter();
+        let runs = brokers.filter_map(|(number, record)| {
+            Some(Run {
+                broker: *number,
+                incarnation: record.incarnation?.into(),
+                is_heard: record.alive,
+            })
+        });
+        runs.collect()
     }
 
     /// Whose metadata this is.

@@ -9,7 +9,7 @@ use super::{
     known::{Known, Seen},
     view::topic_id_bytes,
 };
-use crate::partition::{Partition, standing::Role};
+use crate::partition::{FollowerLag, Partition, standing::Role};
 
 /// What was reported in this session.
 #[derive(Debug, Default)]
@@ -45,7 +45,16 @@ fn report(partition: &Partition) -> v1::PartitionReport {
         fault_message: fault.map_or_else(String::new, |f| f.message),
         durable_end_offset: convert::offset_to_wire(progress.durable_end()),
         last_epoch: progress.last_epoch().map_or(-1, convert::epoch_to_wire),
-        followers: Vec::new(),
+        followers: partition.followers().iter().map(follower).collect(),
+    }
+}
+
+fn follower(lag: &FollowerLag) -> v1::FollowerReport {
+    v1::FollowerReport {
+        broker: lag.broker.0,
+        durable_end_offset: lag.durable_end.map(convert::offset_to_wire),
+        // To the second: a report is sent when it changed.
+        lag_ms: (lag.lag_ms / 1_000 * 1_000) as u32,
     }
 }
 

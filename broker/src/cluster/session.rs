@@ -49,6 +49,7 @@ pub(crate) struct Session {
     pub(crate) broker: Arc<Broker>,
     pub(crate) identity: Identity,
     pub(crate) client_endpoint: v1::Endpoint,
+    pub(crate) replication_endpoint: v1::Endpoint,
     pub(crate) known: watch::Receiver<Arc<Known>>,
     pub(crate) instructions: mpsc::Sender<Instruction>,
     pub(crate) active: watch::Sender<Option<ActiveController>>,
@@ -206,7 +207,7 @@ impl Session {
             name: self.broker.config.name.clone(),
             rack: self.broker.config.rack.clone().unwrap_or_default(),
             client_endpoint: Some(self.client_endpoint.clone()),
-            replication_endpoint: None,
+            replication_endpoint: Some(self.replication_endpoint.clone()),
             versions: Some(v1::VersionRange {
                 min: VERSION,
                 max: VERSION,
@@ -279,6 +280,7 @@ impl Session {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let failed = CancellationToken::new();
         let mut reported = Reported::default();
+        self.broker.disk.confirm_again();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
@@ -288,6 +290,11 @@ impl Session {
                 }
                 () = self.broker.report_now.notified() => {
                     if let Err(error) = self.heartbeat(&open.outbox, &mut reported) {
+                        return error;
+                    }
+                }
+                () = self.broker.asks.news.notified() => {
+                    if let Err(error) = self.ask(&open.outbox) {
                         return error;
                     }
                 }
@@ -316,16 +323,17 @@ impl Session {
             disk_free_bytes: space.free_bytes(),
             partitions: reported.changes(&self.broker.partitions.all()),
             disk_full: space.is_full(),
-            doubts: Vec::new(),
+            doubts: self.broker.doubts.all(self.broker.uptime_ms()),
         };
-        outbox
-            .try_send(message(broker_message::Message::Heartbeat(heartbeat)))
-            .map_err(|e| {
-                WireError::new(
-                    ErrorCode::ControllerUnavailable,
-                    format!("the controller does not read: {e}"),
-                )
-            })
+        send(outbox, broker_message::Message::Heartbeat(heartbeat))
+    }
+
+    /// Sends what leaders here want of the controller.
+    fn ask(&self, outbox: &mpsc::Sender<BrokerMessage>) -> Result<(), WireError> {
+        let Some(requests) = self.broker.asks.take().into_wire() else {
+            return Ok(());
+        };
+        send(outbox, broker_message::Message::IsrRequests(requests))
     }
 
     async fn receive(
@@ -383,6 +391,18 @@ fn heartbeat_interval(registered: &v1::Registered) -> Duration {
         0 => HEARTBEAT_INTERVAL_DEFAULT,
         ms => Duration::from_millis(u64::from(ms)),
     }
+}
+
+fn send(
+    outbox: &mpsc::Sender<BrokerMessage>,
+    what: broker_message::Message,
+) -> Result<(), WireError> {
+    outbox.try_send(message(what)).map_err(|e| {
+        WireError::new(
+            ErrorCode::ControllerUnavailable,
+            format!("the controller does not read: {e}"),
+        )
+    })
 }
 
 const fn message(message: broker_message::Message) -> BrokerMessage {

@@ -7,22 +7,28 @@ use std::{
 };
 
 use taffrail_api::WireError;
-use taffrail_core::{Durability, ErrorCode, LeaderEpoch, TopicPartition};
+use taffrail_core::{BrokerNumber, Durability, ErrorCode, TopicPartition};
 use taffrail_log::{LogConfig, LogError, PartitionLog};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    inbox::Inbox, space::Space, sync_pool::SyncPool, upkeep_pool::UpkeepPool, writer::Writer,
+    inbox::Inbox,
+    space::Space,
+    sync_pool::SyncPool,
+    upkeep_pool::{Job, UpkeepPool},
+    writer::{Jobs, Outboxes, Writer},
 };
 use crate::{
+    cluster::known::Run,
     datadir::DataDir,
     environment::Environment,
     metrics::Metrics,
     partition::{
         Partition,
         append::{Append, OwnedLog},
-        commit::SyncDone,
+        commit::{SyncDone, SyncJob},
+        replicate::{Assign, Fetched, ReplicaFetch, Replicated},
         upkeep::UpkeepDone,
     },
 };
@@ -37,10 +43,7 @@ pub(super) enum Command {
         config: LogConfig,
         durability: Durability,
     },
-    Fence {
-        epochs: Vec<(TopicPartition, LeaderEpoch)>,
-        reply: oneshot::Sender<()>,
-    },
+    Replication(ReplicationCommand),
     Delete {
         id: TopicPartition,
         reply: oneshot::Sender<Result<(), LogError>>,
@@ -53,6 +56,41 @@ pub(super) enum Command {
     Close {
         reply: oneshot::Sender<usize>,
     },
+}
+
+/// What the writer is told of replicas.
+#[derive(Debug)]
+pub(super) enum ReplicationCommand {
+    Assign {
+        assigns: Vec<Assign>,
+        reply: oneshot::Sender<()>,
+    },
+    Fetches {
+        fetches: Vec<ReplicaFetch>,
+        reply: oneshot::Sender<Vec<Fetched>>,
+    },
+    Replicated(Vec<Replicated>),
+    AskPositions(BrokerNumber),
+    Registered(Vec<Run>),
+    ConfirmAgain,
+    Tick,
+}
+
+/// The threads, as the writer sees them.
+#[derive(Debug)]
+struct Pools {
+    syncs: SyncPool,
+    upkeeps: UpkeepPool,
+}
+
+impl Jobs for Pools {
+    fn sync(&mut self, job: SyncJob) {
+        self.syncs.push(job);
+    }
+
+    fn keep_up(&mut self, job: Job) {
+        self.upkeeps.push(job);
+    }
 }
 
 /// Talks to the disk threads.
@@ -86,6 +124,7 @@ pub(crate) fn start(
     environment: &Environment,
     space: &Arc<Space>,
     metrics: &Arc<Metrics>,
+    outboxes: Outboxes,
 ) -> io::Result<(DiskHandle, DiskThreads)> {
     let inbox = Arc::new(Inbox::default());
     let handle = DiskHandle {
@@ -93,23 +132,22 @@ pub(crate) fn start(
         broken: CancellationToken::new(),
     };
     let watch = Watch(handle.clone());
-    let (pool, mut threads) = SyncPool::start(sync_threads, &inbox, metrics, &watch)?;
+    let (syncs, mut threads) = SyncPool::start(sync_threads, &inbox, metrics, &watch)?;
     let (upkeeps, upkeep_threads) = UpkeepPool::start(&dir, &inbox, &watch)?;
     threads.extend(upkeep_threads);
     let writer = Writer::new(
-        Arc::clone(&inbox),
-        pool,
-        upkeeps,
+        Pools { syncs, upkeeps },
         environment.clone(),
         Arc::clone(space),
         Arc::clone(metrics),
+        outboxes,
     );
     threads.push(
         thread::Builder::new()
             .name("disk-writer".into())
             .spawn(move || {
                 let _watch = watch;
-                writer.run();
+                writer.run(&inbox);
                 // The directory stays locked until nobody writes to it any more.
                 drop(dir);
             })?,
@@ -147,12 +185,49 @@ impl DiskHandle {
         });
     }
 
-    /// On return nothing is written any more that was accepted under an older epoch, and the partitions say where their logs end.
-    pub(crate) async fn fence(&self, epochs: Vec<(TopicPartition, LeaderEpoch)>) {
+    /// On return every replica is what its assignment makes of it: nothing is written or acknowledged any more under an older epoch, and the
+    /// partitions say what they are and where their logs end.
+    pub(crate) async fn assign(&self, assigns: Vec<Assign>) {
         let (reply, done) = oneshot::channel();
-        self.tell(Command::Fence { epochs, reply });
+        self.replication(ReplicationCommand::Assign { assigns, reply });
         // An error means that the broker stops: nothing is written any more at all.
         let _ = done.await;
+    }
+
+    /// Followers ask; the answers are in the same order. Empty if the broker stops.
+    pub(crate) async fn replica_fetches(&self, fetches: Vec<ReplicaFetch>) -> Vec<Fetched> {
+        let (reply, answers) = oneshot::channel();
+        self.replication(ReplicationCommand::Fetches { fetches, reply });
+        answers.await.unwrap_or_default()
+    }
+
+    /// Leaders answered. Where the replicas stand then is told to [`crate::follower::positions::Positions`].
+    pub(crate) fn replicated(&self, all: Vec<Replicated>) {
+        self.replication(ReplicationCommand::Replicated(all));
+    }
+
+    /// Tells where every replica stands that follows `leader`: a session begins.
+    pub(crate) fn ask_positions(&self, leader: BrokerNumber) {
+        self.replication(ReplicationCommand::AskPositions(leader));
+    }
+
+    /// The controller registered these runs, and hears them or not.
+    pub(crate) fn registered(&self, runs: Vec<Run>) {
+        self.replication(ReplicationCommand::Registered(runs));
+    }
+
+    /// Another session with the controller began: what it was told of members is told again.
+    pub(crate) fn confirm_again(&self) {
+        self.replication(ReplicationCommand::ConfirmAgain);
+    }
+
+    /// Time passed.
+    pub(crate) fn tick(&self) {
+        self.replication(ReplicationCommand::Tick);
+    }
+
+    fn replication(&self, command: ReplicationCommand) {
+        self.tell(Command::Replication(command));
     }
 
     /// Removes a log's files. No error if the writer does not know it.

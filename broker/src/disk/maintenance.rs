@@ -11,6 +11,9 @@ use super::{
 };
 use crate::config::DiskSettings;
 
+/// How often leaders look for followers that lag, and ask the controller again for what was not answered.
+const REPLICAS_INTERVAL_MS: u64 = 300;
+
 /// Tells the disk threads what is due, until the broker stops.
 pub(crate) async fn run(
     disk: DiskHandle,
@@ -22,6 +25,7 @@ pub(crate) async fn run(
     let mut expire = every(settings.expire_interval_ms);
     let mut checkpoint = every(settings.checkpoint_interval_ms);
     let mut sync = every(settings.background_sync_interval_ms);
+    let mut replicas = every(REPLICAS_INTERVAL_MS);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -35,6 +39,7 @@ pub(crate) async fn run(
             _ = expire.tick() => disk.expire(),
             _ = checkpoint.tick() => disk.checkpoint(),
             _ = sync.tick() => disk.sync_in_background(),
+            _ = replicas.tick() => disk.tick(),
         }
     }
 }

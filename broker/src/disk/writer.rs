@@ -1,29 +1,31 @@
 //! The one thread that writes. Group commit: everything that waits is written, then each dirty log is synced once on the sync threads.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use taffrail_api::WireError;
-use taffrail_core::{Durability, ErrorCode, TopicPartition};
+use taffrail_core::{BrokerNumber, Durability, ErrorCode, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::{
     closing,
-    handle::Command,
+    handle::{Command, ReplicationCommand},
     inbox::Inbox,
     space::Space,
-    sync_pool::SyncPool,
-    upkeep_pool::{Job, UpkeepPool},
+    upkeep_pool::Job,
 };
 use crate::{
+    cluster::{asks::Asks, known::Run},
     environment::Environment,
+    follower::positions::Positions,
     metrics::Metrics,
     partition::{
         Partition,
-        append::{Append, OwnedLog},
+        append::{Append, OwnedLog, Written},
         commit::{SyncDone, SyncJob},
+        replicate::Owner,
     },
 };
 
@@ -33,22 +35,54 @@ const INLINE_SYNC_BYTES: u64 = 64 << 10;
 /// Not if a `pageCache` topic was written to within this time: its producers do not wait for others' syncs.
 const INLINE_SYNC_QUIET_MS: i64 = 1_000;
 
-/// Owns every log of the broker.
+/// Who does what blocks, and hands it back as a command.
+pub(super) trait Jobs {
+    /// Producers wait for it.
+    fn sync(&mut self, job: SyncJob);
+    /// Nobody does.
+    fn keep_up(&mut self, job: Job);
+}
+
+/// Where decisions of replicas go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outboxes {
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) asks: Arc<Asks>,
+}
+
+impl Outboxes {
+    fn owner(&self, now_ms: u64, wall_ms: i64) -> Owner<'_> {
+        Owner {
+            now_ms,
+            wall_ms,
+            positions: &self.positions,
+            asks: &self.asks,
+        }
+    }
+}
+
+/// Owns every log of the broker. Has no thread and no queue of its own: whoever drives it calls [`Self::round`].
 #[derive(Debug)]
-pub(super) struct Writer {
-    inbox: Arc<Inbox<Command>>,
-    pool: SyncPool,
-    upkeeps: UpkeepPool,
+pub(super) struct Writer<J> {
+    jobs: J,
     environment: Environment,
     space: Arc<Space>,
     metrics: Arc<Metrics>,
-    logs: HashMap<TopicPartition, OwnedLog>,
+    outboxes: Outboxes,
+    logs: BTreeMap<TopicPartition, OwnedLog>,
+    /// Runs of brokers, as the controller says.
+    runs: BTreeMap<BrokerNumber, Run>,
     /// Logs with something to settle after this round.
     touched: Vec<TopicPartition>,
+    /// What leaders' answers wrote in this round.
+    replicated: Written,
     /// One is planned between two rounds, so that no request waits for many.
     chores: VecDeque<Chore>,
     closing: Option<oneshot::Sender<usize>>,
     page_cache_used_ms: i64,
+    /// Of this round: the wall clock, and one that never goes back.
+    wall_ms: i64,
+    now_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,45 +99,43 @@ impl Chore {
     }
 }
 
-impl Writer {
+impl<J: Jobs> Writer<J> {
     pub(super) fn new(
-        inbox: Arc<Inbox<Command>>,
-        pool: SyncPool,
-        upkeeps: UpkeepPool,
+        jobs: J,
         environment: Environment,
         space: Arc<Space>,
         metrics: Arc<Metrics>,
+        outboxes: Outboxes,
     ) -> Self {
         Self {
-            inbox,
-            pool,
-            upkeeps,
+            jobs,
             environment,
             space,
             metrics,
-            logs: HashMap::new(),
+            outboxes,
+            logs: BTreeMap::new(),
+            runs: BTreeMap::new(),
             touched: Vec::new(),
+            replicated: Written::default(),
             chores: VecDeque::new(),
             closing: None,
             page_cache_used_ms: i64::MIN,
+            wall_ms: 0,
+            now_ms: 0,
         }
     }
 
     /// Until told to close, and then until everything queued is written, synced and answered; or until cut off.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, inbox: &Inbox<Command>) {
         let mut commands = VecDeque::new();
         loop {
             if self.chores.is_empty() {
-                self.inbox.take_all(&mut commands);
+                inbox.take_all(&mut commands);
             } else {
-                self.inbox.try_take_all(&mut commands);
+                inbox.try_take_all(&mut commands);
             }
-            for command in commands.drain(..) {
-                self.obey(command);
-            }
-            self.commit();
-            self.plan_one_chore();
-            if self.inbox.is_closed() {
+            self.round(&mut commands, || inbox.is_empty());
+            if inbox.is_closed() {
                 // Cut off: as if the process had crashed.
                 return;
             }
@@ -112,12 +144,27 @@ impl Writer {
             }
         }
         // What came meanwhile, and what comes now, is answered by being dropped.
-        self.inbox.abandon();
-        let failed = closing::close(self.logs.drain().map(|(_, log)| log).collect());
+        inbox.abandon();
+        let failed = closing::close(std::mem::take(&mut self.logs).into_values().collect());
         if let Some(reply) = self.closing.take() {
             // The one who asked may have stopped waiting.
             let _ = reply.send(failed);
         }
+    }
+
+    /// Does what it is told, then writes what waits and starts the syncs. `nothing_came`: since the commands were taken.
+    pub(super) fn round(
+        &mut self,
+        commands: &mut VecDeque<Command>,
+        nothing_came: impl FnOnce() -> bool,
+    ) {
+        self.wall_ms = (self.environment.clock)();
+        self.now_ms = (self.environment.uptime)();
+        for command in commands.drain(..) {
+            self.obey(command);
+        }
+        self.commit(nothing_came);
+        self.plan_one_chore();
     }
 
     fn obey(&mut self, command: Command) {
@@ -134,7 +181,7 @@ impl Writer {
                     .owned(&done.partition)
                     .and_then(|log| log.upkeep_done(done));
                 match next {
-                    Some(job) => self.upkeeps.push(Job::Upkeep(job)),
+                    Some(job) => self.jobs.keep_up(Job::Upkeep(job)),
                     None => self.keep_up(id),
                 }
             }
@@ -150,20 +197,12 @@ impl Writer {
                     log.configure(config, durability);
                 }
             }
-            Command::Fence { epochs, reply } => {
-                for (id, epoch) in epochs {
-                    if let Some(log) = self.logs.get_mut(&id) {
-                        log.fence(epoch);
-                    }
-                }
-                // The one who asked may have stopped waiting.
-                let _ = reply.send(());
-            }
+            Command::Replication(command) => self.replicate(command),
             Command::Delete { id, reply } => {
                 if let Some(mut log) = self.logs.remove(&id) {
                     log.refuse_all(&gone());
                     let log = Box::new(log);
-                    self.upkeeps.push(Job::Delete { log, reply });
+                    self.jobs.keep_up(Job::Delete { log, reply });
                 } else {
                     // The one who asked may have stopped waiting.
                     let _ = reply.send(Ok(()));
@@ -193,52 +232,56 @@ impl Writer {
     }
 
     /// Writes what waits, and starts the syncs.
-    fn commit(&mut self) {
+    fn commit(&mut self, nothing_came: impl FnOnce() -> bool) {
+        let owner = self.outboxes.owner(self.now_ms, self.wall_ms);
         let mut jobs = Vec::new();
-        let (mut bytes, mut requests) = (0, 0);
-        let now_ms = (self.environment.clock)();
+        let mut sum = std::mem::take(&mut self.replicated);
         for id in std::mem::take(&mut self.touched) {
             let Some(log) = self.logs.get_mut(&id) else {
                 continue;
             };
-            let written = log.write(now_ms);
-            bytes += written.bytes;
-            requests += written.requests;
+            let written = log.write(&owner);
+            sum.bytes += written.bytes;
+            sum.requests += written.requests;
+            sum.disk_full |= written.disk_full;
             if written.requests > 0 && log.durability() == Durability::PageCache {
-                self.page_cache_used_ms = now_ms;
+                self.page_cache_used_ms = self.wall_ms;
             }
-            if written.disk_full {
-                self.space.report_full();
-            }
-            jobs.extend(log.settle());
+            jobs.extend(log.settle(&owner));
         }
-        if requests > 0 {
-            self.metrics.group_written(requests, bytes);
+        if sum.disk_full {
+            self.space.report_full();
         }
-        self.start_syncs(jobs, now_ms);
+        if sum.requests > 0 {
+            self.metrics.group_written(sum.requests, sum.bytes);
+        }
+        self.start_syncs(jobs, nothing_came);
     }
 
-    fn start_syncs(&mut self, mut jobs: Vec<SyncJob>, now_ms: i64) {
-        let nobody_waits_for_writes = self.inbox.is_empty()
-            && now_ms.saturating_sub(self.page_cache_used_ms) > INLINE_SYNC_QUIET_MS;
-        if jobs.len() == 1
-            && jobs[0].bytes <= INLINE_SYNC_BYTES
-            && nobody_waits_for_writes
+    fn start_syncs(&mut self, mut jobs: Vec<SyncJob>, nothing_came: impl FnOnce() -> bool) {
+        let is_lone = jobs.len() == 1 && jobs[0].bytes <= INLINE_SYNC_BYTES;
+        let quiet_ms = self.wall_ms.saturating_sub(self.page_cache_used_ms);
+        if is_lone
+            && quiet_ms > INLINE_SYNC_QUIET_MS
+            && nothing_came()
             && let Some(job) = jobs.pop()
         {
             let done = job.run(&self.metrics);
             self.synced(&done);
         }
         for job in jobs {
-            self.pool.push(job);
+            self.jobs.sync(job);
         }
     }
 
     fn synced(&mut self, done: &SyncDone) {
-        if let Some(log) = self.owned(&done.partition)
-            && log.synced(&done.token, &done.result)
+        let owner = self.outboxes.owner(self.now_ms, self.wall_ms);
+        let id = done.partition.id;
+        if let Some(log) = self.logs.get_mut(&id)
+            && Arc::ptr_eq(&log.partition, &done.partition)
+            && log.synced(done, &owner)
         {
-            self.keep_up(done.partition.id);
+            self.keep_up(id);
         }
     }
 
@@ -250,16 +293,80 @@ impl Writer {
 
     /// Starts what is due for a log and nobody waits for, unless something of it is under way.
     fn keep_up(&mut self, id: TopicPartition) {
-        let now_ms = (self.environment.clock)();
+        let now_ms = self.wall_ms;
         let log = self.logs.get_mut(&id);
         if let Some(job) = log.and_then(|log| log.next_upkeep(now_ms)) {
-            self.upkeeps.push(Job::Upkeep(job));
+            self.jobs.keep_up(Job::Upkeep(job));
+        }
+    }
+
+    fn replicate(&mut self, command: ReplicationCommand) {
+        let owner = self.outboxes.owner(self.now_ms, self.wall_ms);
+        match command {
+            ReplicationCommand::Assign { assigns, reply } => {
+                for assign in assigns {
+                    let id = assign.partition.id;
+                    let Some(log) = self.logs.get_mut(&id) else {
+                        // It could not be opened: nothing but its standing can change.
+                        assign.partition.set_standing(assign.standing);
+                        continue;
+                    };
+                    log.assign(assign, &owner);
+                    for run in self.runs.values() {
+                        log.registered(run);
+                    }
+                    self.touched.push(id);
+                }
+                // The one who asked may have stopped waiting.
+                let _ = reply.send(());
+            }
+            ReplicationCommand::Fetches { fetches, reply } => {
+                let answers = fetches.into_iter().map(|fetch| {
+                    let log = self.logs.get_mut(&fetch.partition.id);
+                    let log = log.ok_or(ErrorCode::PartitionOffline)?;
+                    log.fetched(&fetch.request, &owner)
+                });
+                let _ = reply.send(answers.collect());
+            }
+            ReplicationCommand::Replicated(all) => {
+                for replicated in all {
+                    let id = replicated.partition.id;
+                    if let Some(log) = self.logs.get_mut(&id) {
+                        log.replicated(&replicated, &owner, &mut self.replicated);
+                        self.touched.push(id);
+                    }
+                }
+            }
+            ReplicationCommand::AskPositions(leader) => {
+                for log in self.logs.values() {
+                    log.tell_position_to(leader, &owner);
+                }
+            }
+            ReplicationCommand::Registered(runs) => {
+                for run in runs {
+                    if self.runs.insert(run.broker, run) != Some(run) {
+                        for log in self.logs.values_mut() {
+                            log.registered(&run);
+                        }
+                    }
+                }
+            }
+            ReplicationCommand::ConfirmAgain => {
+                for log in self.logs.values() {
+                    log.confirm_again(&owner);
+                }
+            }
+            ReplicationCommand::Tick => {
+                for log in self.logs.values_mut() {
+                    log.tick(&owner);
+                }
+            }
         }
     }
 
     fn sync_in_background(&mut self) {
         for job in self.logs.values_mut().filter_map(OwnedLog::sync) {
-            self.pool.push(job);
+            self.jobs.sync(job);
         }
     }
 

@@ -3,15 +3,18 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use taffrail_api::{WireError, convert, v1::ProduceAck};
-use taffrail_core::{Durability, ErrorCode, LeaderEpoch};
+use taffrail_core::{
+    Durability, ErrorCode, LeaderEpoch, Offset,
+    replica::{AckQueue, Acks, LeaderEffect, Replica, Role},
+};
 use taffrail_log::{LogConfig, LogError, PartitionLog};
 use taffrail_record::BatchHeader;
 
 use super::{
     Fault, Partition,
     ack::{Outcome, Responder},
-    commit::SyncJob,
     progress::LogExtent,
+    replicate::Owner,
     upkeep::Due,
     verify::Verified,
 };
@@ -21,36 +24,56 @@ use super::{
 pub(crate) struct Append {
     pub(crate) partition: Arc<Partition>,
     pub(crate) content: Result<Verified, WireError>,
+    pub(crate) acks: Acks,
     pub(crate) responder: Responder,
 }
 
-/// A written request that waits for its sync.
+/// A request that waits for what its producer wants.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) responder: Responder,
-    pub(crate) outcome: Outcome,
+    pub(super) responder: Responder,
+    pub(super) outcome: Outcome,
+}
+
+impl Waiting {
+    pub(super) fn answer(self) {
+        self.responder.answer(self.outcome);
+    }
+
+    /// With `error`, unless it was refused before.
+    pub(super) fn refuse(self, error: &WireError) {
+        let outcome = self.outcome.and_then(|_| Err(error.clone()));
+        self.responder.answer(outcome);
+    }
 }
 
 /// Requests of one partition are written together up to this size.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// A background sync starts at the latest after this much.
 const BACKGROUND_SYNC_BYTES: u64 = 32 << 20;
+/// What was written within the last one or two of these is taken to be in the page cache.
+const WARM_BYTES: u64 = 32 << 20;
 
-/// A log and what waits for it.
+/// A log, what this broker is to its partition, and who waits for it.
 ///
-/// Invariant: at most one sync is under way; `waiting` is in the order of the requests and holds those after it.
+/// Invariant: at most one sync is under way.
 #[derive(Debug)]
 pub(crate) struct OwnedLog {
     pub(crate) partition: Arc<Partition>,
     pub(super) log: PartitionLog,
     pub(super) due: Due,
     durability: Durability,
-    /// What was accepted under an older epoch is not written.
-    epoch_min: LeaderEpoch,
+    /// `None`: no assignment names this replica.
+    pub(super) replica: Option<Replica>,
+    pub(super) acks: AckQueue<Waiting>,
+    /// Of the decision that is being carried out.
+    pub(super) effects: Vec<LeaderEffect>,
+    /// Its position has to be told again: what the leader sent could not be written for want of room.
+    pub(super) is_stalled: bool,
     incoming: Vec<Append>,
-    waiting: Vec<Waiting>,
-    syncing: bool,
-    unsynced_bytes: u64,
+    pub(super) syncing: bool,
+    pub(super) unsynced_bytes: u64,
+    warm_mark: (Offset, u64),
 }
 
 /// What one round wrote.
@@ -62,51 +85,87 @@ pub(crate) struct Written {
 }
 
 impl OwnedLog {
-    /// Takes over a log that was opened or created; what it holds is durable.
+    /// Takes over a log that was opened or created; what it holds is durable. It belongs to nobody until it is assigned.
     pub(crate) fn new(
         partition: Arc<Partition>,
         log: PartitionLog,
         durability: Durability,
     ) -> Self {
-        partition.progress.commit(log.durable_end());
+        let end = log.log_end();
+        partition.progress.set_warm_from(end);
+        partition.progress.commit(log.high_watermark());
         let owned = Self {
             partition,
             log,
             due: Due::default(),
             durability,
-            epoch_min: LeaderEpoch(0),
+            replica: None,
+            acks: AckQueue::default(),
+            effects: Vec::new(),
+            is_stalled: false,
             incoming: Vec::new(),
-            waiting: Vec::new(),
             syncing: false,
             unsynced_bytes: 0,
+            warm_mark: (end, 0),
         };
         owned.publish();
         owned
     }
 
-    /// From here on the log grows under `epoch` and later ones only. What is queued under an older one is refused.
-    pub(crate) fn fence(&mut self, epoch: LeaderEpoch) {
-        self.epoch_min = self.epoch_min.max(epoch);
+    /// A request that may be written, or why not: it was found wrong, one before it in its chain has failed, its epoch is over, or too few are in sync.
+    fn admit(&mut self, append: Append) -> Result<(Verified, Asker), (WireError, Asker)> {
+        let Append {
+            content,
+            responder,
+            acks,
+            ..
+        } = append;
+        let asker = Asker { responder, acks };
+        let content = match asker.responder.broken_chain() {
+            Some(error) => Err(error),
+            None => content,
+        };
+        match content.and_then(|content| {
+            self.check_append(content.epoch, acks)?;
+            Ok(content)
+        }) {
+            Ok(content) => Ok((content, asker)),
+            Err(error) => Err((error, asker)),
+        }
     }
 
-    /// A request that may be written, or why not: it was found wrong, one before it in its chain has failed, or its epoch is over.
-    fn admit(&self, append: Append) -> Result<(Verified, Responder), (WireError, Responder)> {
-        let Append {
-            content, responder, ..
-        } = append;
-        match responder.broken_chain().map_or(content, Err) {
-            Ok(content) if content.epoch < self.epoch_min => {
-                let (theirs, ours) = (content.epoch, self.epoch_min);
-                let label = self.partition.label();
-                let message = format!(
-                    "{label}: leader epoch {theirs} is over, it is {ours} now; refresh the metadata"
-                );
-                let error = WireError::new(ErrorCode::StaleLeaderEpoch, message);
-                Err((error, responder))
-            }
-            Ok(content) => Ok((content, responder)),
-            Err(error) => Err((error, responder)),
-        }
+    fn check_append(&mut self, epoch: LeaderEpoch, acks: Acks) -> Result<(), WireError> {
+        let leader = match &mut self.replica {
+            Some(replica) => replica.leader_of(epoch),
+            None => Err(ErrorCode::NotLeader),
+        };
+        let code = match leader {
+            Ok(leader) => match leader.check_append(acks) {
+                Ok(()) => return Ok(()),
+                Err(code) => code,
+            },
+            Err(code) => code,
+        };
+        Err(self.refusal(code, epoch))
+    }
+
+    fn refusal(&self, code: ErrorCode, epoch: LeaderEpoch) -> WireError {
+        let label = self.partition.label();
+        let message = match (code, self.replica.as_ref().map(Replica::role)) {
+            (ErrorCode::NotEnoughReplicas, Some(Role::Leader(leader))) => format!(
+                "{label}: {} replicas are in sync, acks=all needs {} (minInSync): nothing was stored; retry when the others are back, see taffrail get partitions",
+                leader.in_sync_count(),
+                leader.rules().min_in_sync
+            ),
+            (ErrorCode::StaleLeaderEpoch, Some(Role::Leader(leader))) => format!(
+                "{label}: leader epoch {epoch} is over, it is {} now; refresh the metadata",
+                leader.leader_epoch()
+            ),
+            _ => format!(
+                "{label}: this broker does not lead it in epoch {epoch}; refresh the metadata"
+            ),
+        };
+        WireError::new(code, message)
     }
 
     pub(crate) const fn durability(&self) -> Durability {
@@ -120,54 +179,55 @@ impl OwnedLog {
     }
 
     /// Writes everything that was queued into the page cache, in as few calls as there may be.
-    pub(crate) fn write(&mut self, now_ms: i64) -> Written {
+    pub(crate) fn write(&mut self, owner: &Owner<'_>) -> Written {
         let mut written = Written::default();
         let mut queue = std::mem::take(&mut self.incoming).into_iter().peekable();
         while let Some(first) = queue.next() {
             let mut group = Group::default();
             match self.admit(first) {
-                Ok((content, responder)) => group.add(content, responder),
-                Err((error, responder)) => {
-                    self.refuse([responder], &error);
+                Ok((content, asker)) => group.add(content, asker),
+                Err((error, asker)) => {
+                    self.refuse([asker], &error);
                     continue;
                 }
             }
-            let mut broken = None;
-            while broken.is_none()
+            let mut refused = None;
+            while refused.is_none()
                 && let Some(next) = queue.next_if(|next| group.takes(next))
             {
                 match self.admit(next) {
-                    Ok((content, responder)) => group.add(content, responder),
-                    // Its chain broke since it was looked at.
-                    Err(refused) => broken = Some(refused),
+                    Ok((content, asker)) => group.add(content, asker),
+                    Err(error) => refused = Some(error),
                 }
             }
-            self.write_group(group, now_ms, &mut written);
-            if let Some((error, responder)) = broken {
-                self.refuse([responder], &error);
+            self.write_group(group, owner, &mut written);
+            if let Some((error, asker)) = refused {
+                self.refuse([asker], &error);
             }
         }
         if self.log_is_ahead() {
             self.publish();
+            self.partition.growth.tell(self.partition.id);
         }
         written
     }
 
-    fn write_group(&mut self, group: Group, now_ms: i64, written: &mut Written) {
+    fn write_group(&mut self, group: Group, owner: &Owner<'_>, written: &mut Written) {
         if let Some(fault) = self.partition.fault() {
             let offline = self.partition.offline(&fault.message);
-            self.refuse(group.responders(), &offline);
+            self.refuse(group.requests.into_iter().map(|(asker, _)| asker), &offline);
             return;
         }
-        let epoch = group.epoch();
-        match self
+        let appended = self
             .log
-            .append(&group.batches, &group.headers, epoch, now_ms)
-        {
+            .append(&group.batches, &group.headers, group.epoch, owner.wall_ms);
+        match appended {
             Ok(appended) => {
-                written.bytes += group.bytes as u64;
                 written.requests += group.requests.len() as u64;
-                self.unsynced_bytes += group.bytes as u64;
+                self.wrote(group.bytes as u64, written);
+                if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
+                    leader.appended(appended.next_offset, owner.now_ms);
+                }
                 let log_start = convert::offset_to_wire(self.log.log_start());
                 let mut offset = appended.base_offset;
                 let metrics = &self.partition.metrics;
@@ -175,29 +235,41 @@ impl OwnedLog {
                 metrics
                     .produce_records
                     .inc_by(appended.next_offset.0 - appended.base_offset.0);
-                for (responder, records) in group.requests {
+                for (asker, records) in group.requests {
                     let ack = ProduceAck {
                         base_offset: convert::offset_to_wire(offset),
                         append_time_ms: appended.append_time_ms,
                         log_start_offset: log_start,
                     };
-                    self.waiting.push(Waiting {
-                        responder,
-                        outcome: Ok(ack),
-                    });
                     offset = offset.plus(records);
+                    self.wait(asker, offset, Ok(ack));
                 }
                 debug_assert_eq!(offset, appended.next_offset);
             }
             Err(error) => {
                 let wire = self.append_failed(&error, written);
-                self.refuse(group.responders(), &wire);
+                self.refuse(group.requests.into_iter().map(|(asker, _)| asker), &wire);
             }
         }
     }
 
+    /// So many bytes were written into the page cache.
+    pub(super) fn wrote(&mut self, bytes: u64, written: &mut Written) {
+        written.bytes += bytes;
+        self.unsynced_bytes += bytes;
+        self.keep_warm_mark(bytes);
+    }
+
+    fn wait(&mut self, asker: Asker, end: Offset, outcome: Outcome) {
+        let Asker { responder, acks } = asker;
+        let waiting = Waiting { responder, outcome };
+        if let Some(at_once) = self.acks.wait(acks, end, waiting) {
+            at_once.answer();
+        }
+    }
+
     /// What the requests of a failed append are told. Anything but a full disk or an old epoch takes the partition offline.
-    fn append_failed(&mut self, error: &LogError, written: &mut Written) -> WireError {
+    pub(super) fn append_failed(&mut self, error: &LogError, written: &mut Written) -> WireError {
         let code = error.code();
         if matches!(code, ErrorCode::DiskFull | ErrorCode::StaleLeaderEpoch) {
             written.disk_full |= code == ErrorCode::DiskFull;
@@ -207,86 +279,35 @@ impl OwnedLog {
         self.partition.offline(&error.to_string())
     }
 
-    fn refuse(&mut self, responders: impl IntoIterator<Item = Responder>, error: &WireError) {
-        for responder in responders {
-            responder.break_chain(error);
-            self.waiting.push(Waiting {
-                responder,
-                outcome: Err(error.clone()),
-            });
-        }
-    }
-
-    /// After a round of writes: answers what need not wait, and says what has to be synced now.
-    pub(crate) fn settle(&mut self) -> Option<SyncJob> {
-        if self.partition.fault().is_some() {
-            self.answer_all();
-            return None;
-        }
-        match self.durability {
-            Durability::PageCache => {
-                self.partition.commit(self.log.log_end());
-                self.answer_all();
-                (self.unsynced_bytes >= BACKGROUND_SYNC_BYTES)
-                    .then(|| self.sync())
-                    .flatten()
+    /// Behind requests that wait, a refusal waits as well: answers keep the order.
+    fn refuse(&mut self, askers: impl IntoIterator<Item = Asker>, error: &WireError) {
+        for asker in askers {
+            asker.responder.break_chain(error);
+            if self.acks.is_empty() {
+                asker.responder.answer(Err(error.clone()));
+            } else {
+                self.wait(asker, self.log.log_end(), Err(error.clone()));
             }
-            Durability::Fsync if self.unsynced_bytes == 0 && !self.syncing => {
-                self.answer_all();
-                None
-            }
-            Durability::Fsync => self.sync(),
         }
     }
 
-    /// Everything written so far, to be synced on another thread; `None` if there is nothing, or a sync is under way.
-    pub(crate) fn sync(&mut self) -> Option<SyncJob> {
-        let nothing_new = self.unsynced_bytes == 0 && !self.log.has_rolled();
-        if self.syncing || nothing_new || self.partition.fault().is_some() {
-            return None;
-        }
-        self.syncing = true;
-        Some(SyncJob {
-            partition: Arc::clone(&self.partition),
-            token: self.log.sync_token(),
-            end: self.log.log_end(),
-            bytes: std::mem::take(&mut self.unsynced_bytes),
-            waiting: std::mem::take(&mut self.waiting),
-        })
+    /// Does a sync in the background have to start now?
+    pub(super) const fn owes_sync(&self) -> bool {
+        self.unsynced_bytes >= BACKGROUND_SYNC_BYTES
     }
 
-    /// A sync came back: true if there are segments to be sealed.
-    pub(crate) fn synced(
-        &mut self,
-        token: &taffrail_log::SyncToken,
-        result: &Result<(), LogError>,
-    ) -> bool {
-        self.syncing = false;
-        let noted = match result {
-            Ok(()) => self.log.synced(token).map_err(|e| Fault::poisoned(&e)),
-            Err(error) => Err(Fault::poisoned(error)),
-        };
-        if let Err(fault) = noted {
-            self.poison(fault);
-        }
-        self.publish();
-        self.log.unsealed_segments() > 0
-    }
-
-    fn poison(&mut self, fault: Fault) {
+    pub(super) fn poison(&mut self, fault: Fault) {
         self.log.poison(&fault.message);
         self.partition.fail(fault);
-        self.answer_all();
+        self.answer_offline();
     }
 
-    /// Answers whatever waits. After a fault nothing that was only written counts.
-    fn answer_all(&mut self) {
-        let fault = self.partition.fault();
-        for Waiting { responder, outcome } in self.waiting.drain(..) {
-            responder.answer(match (&fault, outcome) {
-                (Some(fault), Ok(_)) => Err(self.partition.offline(&fault.message)),
-                (_, outcome) => outcome,
-            });
+    /// Answers whatever waits: after a fault nothing that was only written counts.
+    pub(super) fn answer_offline(&mut self) {
+        let reason = self.partition.fault().map(|fault| fault.message);
+        let offline = self.partition.offline(&reason.unwrap_or_default());
+        while let Some(waiting) = self.acks.next_deposed() {
+            waiting.refuse(&offline);
         }
     }
 
@@ -295,9 +316,10 @@ impl OwnedLog {
         self.durability = durability;
     }
 
-    /// Nothing waits and nothing is being synced.
+    /// Nothing waits for this broker's disk and nothing is being synced. Who waits for other replicas may wait in vain.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.incoming.is_empty() && self.waiting.is_empty() && !self.syncing
+        let owes = self.durability == Durability::Fsync && self.unsynced_bytes > 0;
+        self.incoming.is_empty() && !self.syncing && (!owes || self.partition.fault().is_some())
     }
 
     /// Leaves the mark of a clean stop.
@@ -313,8 +335,8 @@ impl OwnedLog {
         for Append { responder, .. } in self.incoming.drain(..) {
             responder.answer(Err(reason.clone()));
         }
-        for Waiting { responder, .. } in self.waiting.drain(..) {
-            responder.answer(Err(reason.clone()));
+        while let Some(waiting) = self.acks.next_deposed() {
+            waiting.refuse(reason);
         }
     }
 
@@ -328,15 +350,37 @@ impl OwnedLog {
     }
 
     pub(super) fn publish(&self) {
+        let (durable_end, last_epoch) = match &self.replica {
+            Some(replica) => {
+                let tail = replica.log().durable_tail();
+                (tail.end, tail.last_epoch)
+            }
+            None => (self.log.durable_end(), self.log.last_epoch()),
+        };
         self.partition.progress.extend(LogExtent {
             start: self.log.log_start(),
             end: self.log.log_end(),
             bytes: self.log.bytes(),
             oldest_append_ms: self.log.oldest_append_time_ms(),
-            durable_end: self.log.durable_end(),
-            last_epoch: self.log.last_epoch(),
+            durable_end,
+            last_epoch,
         });
     }
+
+    fn keep_warm_mark(&mut self, bytes: u64) {
+        self.warm_mark.1 += bytes;
+        if self.warm_mark.1 >= WARM_BYTES {
+            self.partition.progress.set_warm_from(self.warm_mark.0);
+            self.warm_mark = (self.log.log_end(), 0);
+        }
+    }
+}
+
+/// Who wants to be answered, and when.
+#[derive(Debug)]
+struct Asker {
+    responder: Responder,
+    acks: Acks,
 }
 
 /// Requests that become one append.
@@ -345,31 +389,23 @@ struct Group {
     batches: Vec<Bytes>,
     headers: Vec<BatchHeader>,
     bytes: usize,
-    epoch: Option<LeaderEpoch>,
-    requests: Vec<(Responder, u64)>,
+    epoch: LeaderEpoch,
+    requests: Vec<(Asker, u64)>,
 }
 
 impl Group {
     fn takes(&self, next: &Append) -> bool {
         matches!(&next.content, Ok(content)
-            if Some(content.epoch) == self.epoch && self.bytes + content.bytes <= GROUP_BYTES_MAX)
+            if content.epoch == self.epoch && self.bytes + content.bytes <= GROUP_BYTES_MAX)
             && next.responder.broken_chain().is_none()
     }
 
-    fn responders(self) -> impl Iterator<Item = Responder> {
-        self.requests.into_iter().map(|(responder, _)| responder)
-    }
-
-    fn add(&mut self, mut content: Verified, responder: Responder) {
-        self.requests.push((responder, content.records()));
-        self.epoch = Some(content.epoch);
+    fn add(&mut self, mut content: Verified, asker: Asker) {
+        self.requests.push((asker, content.records()));
+        self.epoch = content.epoch;
         self.bytes += content.bytes;
         self.batches.append(&mut content.batches);
         self.headers.append(&mut content.headers);
-    }
-
-    fn epoch(&self) -> LeaderEpoch {
-        self.epoch.unwrap_or_default()
     }
 }
 

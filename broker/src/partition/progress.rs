@@ -20,6 +20,10 @@ pub(crate) struct Progress {
     durable_end: AtomicU64,
     /// Leader epoch of the last batch; -1: there is none.
     last_epoch: AtomicI64,
+    /// What "latest" means is known once the high watermark is here: the log end at the leader's election.
+    latest_from: AtomicU64,
+    /// Records from here on were written a moment ago, and so are in the page cache.
+    warm_from: AtomicU64,
 }
 
 impl Default for Progress {
@@ -32,6 +36,8 @@ impl Default for Progress {
             oldest_append_ms: AtomicI64::new(NO_TIME),
             durable_end: AtomicU64::new(0),
             last_epoch: AtomicI64::new(-1),
+            latest_from: AtomicU64::new(0),
+            warm_from: AtomicU64::new(u64::MAX),
         }
     }
 }
@@ -77,6 +83,31 @@ impl Progress {
         u32::try_from(self.last_epoch.load(Ordering::Relaxed))
             .ok()
             .map(LeaderEpoch)
+    }
+
+    /// Where the next visible record will be; `None`: a leader that was just elected does not know yet (KIP-207).
+    pub(crate) fn latest(&self) -> Option<Offset> {
+        let high_watermark = self.high_watermark();
+        let from = self.latest_from.load(Ordering::Acquire);
+        (high_watermark.0 >= from).then_some(high_watermark)
+    }
+
+    pub(crate) fn set_latest_from(&self, offset: Offset) {
+        self.latest_from.store(offset.0, Ordering::Release);
+    }
+
+    /// A log was cut, or taken over: what was visible on it before counts no more.
+    pub(crate) fn set_high_watermark(&self, to: Offset) {
+        self.high_watermark.store(to.0, Ordering::Release);
+    }
+
+    /// Was the record at `offset` written a moment ago?
+    pub(crate) fn is_warm(&self, offset: Offset) -> bool {
+        offset.0 >= self.warm_from.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_warm_from(&self, offset: Offset) {
+        self.warm_from.store(offset.0, Ordering::Relaxed);
     }
 
     pub(crate) fn extend(&self, extent: LogExtent) {

@@ -106,6 +106,7 @@ impl OwnedLog {
                 tracing::info!(topic = %self.partition.topic_name, partition = %self.partition.id.partition,
                     segments = expired.segments, bytes = expired.bytes, log_start = %expired.new_log_start,
                     "old segments expired");
+                self.expired();
                 self.publish();
                 Some(self.job(removal))
             }

@@ -73,10 +73,10 @@ async fn local(
 ) -> Result<(Offset, i64), WireError> {
     match position {
         Some(Position::Earliest(true)) => Ok((partition.progress.log_start(), -1)),
-        Some(Position::Latest(true)) => Ok((partition.progress.high_watermark(), -1)),
+        Some(Position::Latest(true)) => Ok((latest(partition)?, -1)),
         Some(Position::TimestampMs(timestamp_ms)) => {
             // Taken before the lookup: what comes in between is found by the fetch from here.
-            let latest = partition.progress.high_watermark();
+            let latest = latest(partition)?;
             let partition = Arc::clone(partition);
             // A lookup may decompress a batch.
             let _permit = broker.decompressions.acquire().await;
@@ -94,6 +94,19 @@ async fn local(
             "position is missing; set earliest or latest to true, or timestamp_ms",
         )),
     }
+}
+
+/// A leader that was just elected does not know yet what its predecessor has shown to consumers.
+fn latest(partition: &Partition) -> Result<Offset, WireError> {
+    partition.progress.latest().ok_or_else(|| {
+        WireError::new(
+            ErrorCode::NotYetKnown,
+            format!(
+                "{}: its new leader waits for the other in-sync replicas to say what they have; retry",
+                partition.label()
+            ),
+        )
+    })
 }
 
 async fn remote(

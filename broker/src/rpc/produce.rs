@@ -16,7 +16,7 @@ use taffrail_api::{
     transport,
     v1::{Acks, ProduceAck, ProduceRequest},
 };
-use taffrail_core::{BrokerNumber, ErrorCode, TopicPartition};
+use taffrail_core::{BrokerNumber, ErrorCode, TopicPartition, replica};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{Interval, MissedTickBehavior, interval},
@@ -173,6 +173,7 @@ impl ProduceStream {
                 self.broker.disk.append(Append {
                     partition,
                     content,
+                    acks: core_acks(acks),
                     responder,
                 });
             }
@@ -285,6 +286,14 @@ impl ProduceStream {
                 }
             }
         }
+    }
+}
+
+pub(super) const fn core_acks(acks: Acks) -> replica::Acks {
+    match acks {
+        Acks::None => replica::Acks::None,
+        Acks::Leader => replica::Acks::Leader,
+        Acks::All => replica::Acks::All,
     }
 }
 

@@ -11,5 +11,7 @@ mod http;
 mod lifecycle;
 mod reads;
 mod records;
+mod replication;
 mod routing;
+mod sessions;
 mod strangers;

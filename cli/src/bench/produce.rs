@@ -1,6 +1,6 @@
 //! How fast records go in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use taffrail_client::{Client, Delivery, Record, TopicProducer};
 use tokio::{runtime::Handle, sync::mpsc};
@@ -30,7 +30,7 @@ pub(super) async fn run(client: &Client, args: &ProduceBench) -> Outcome<Report>
     let into = producer.topic(&args.topic).await;
     let into = into.map_err(|error| produce_failure(&error))?;
     let (timed, timings) = mpsc::channel(TIMED_MAX);
-    let latencies = tokio::spawn(collect(timings));
+    let answers = tokio::spawn(collect(timings));
     let run = Run::start();
     if args.rate > 0.0 {
         paced(into, args, payload, timed).await?;
@@ -42,15 +42,16 @@ pub(super) async fn run(client: &Client, args: &ProduceBench) -> Outcome<Report>
         .close()
         .await
         .map_err(|error| flush_failure(&error))?;
-    let latencies = latencies.await.map_err(|error| join_failure(&error))??;
+    let answers = answers.await.map_err(|error| join_failure(&error))??;
     let bytes = args.records * u64::from(args.size);
-    Ok(run.report(
+    let report = run.report(
         "produce",
         &args.topic,
         args.records,
         bytes,
-        latencies.percentiles(),
-    ))
+        answers.latencies.percentiles(),
+    );
+    Ok(report.with_longest_gap(answers.longest_gap))
 }
 
 async fn unpaced(
@@ -95,11 +96,26 @@ async fn paced(
     sending.await.map_err(|error| join_failure(&error))?
 }
 
-async fn collect(mut timings: mpsc::Receiver<Timed>) -> Outcome<Latencies> {
+/// What acknowledgements showed.
+struct Answers {
+    latencies: Latencies,
+    /// Between two of them: how long nothing could be stored while a leader was replaced.
+    longest_gap: Duration,
+}
+
+async fn collect(mut timings: mpsc::Receiver<Timed>) -> Outcome<Answers> {
     let mut latencies = Latencies::new()?;
+    let mut longest_gap = Duration::ZERO;
+    let mut last: Option<Instant> = None;
     while let Some((due, delivery)) = timings.recv().await {
         delivery.await.map_err(|error| produce_failure(&error))?;
-        latencies.add(due.elapsed());
+        let now = Instant::now();
+        latencies.add(now.saturating_duration_since(due));
+        longest_gap = longest_gap.max(last.map_or(Duration::ZERO, |last| now - last));
+        last = Some(now);
     }
-    Ok(latencies)
+    Ok(Answers {
+        latencies,
+        longest_gap,
+    })
 }

@@ -27,6 +27,8 @@ pub(super) struct Report {
     records_per_s: f64,
     /// Absent where nothing was timed.
     latency_ms: Option<LatencyMs>,
+    /// Between two acknowledgements; absent where none were awaited.
+    longest_gap_ms: Option<f64>,
     client_cpu_s_per_gb: f64,
 }
 
@@ -108,12 +110,20 @@ impl Run {
             mb_per_s: round(bytes as f64 / 1e6 / seconds, 3),
             records_per_s: round(records as f64 / seconds, 1),
             latency_ms,
+            longest_gap_ms: None,
             client_cpu_s_per_gb: round(cpu / (bytes.max(1) as f64 / 1e9), 3),
         }
     }
 }
 
 impl Report {
+    /// With the longest time between two acknowledgements.
+    #[must_use]
+    pub(super) fn with_longest_gap(mut self, gap: Duration) -> Self {
+        self.longest_gap_ms = Some(round(gap.as_secs_f64() * 1e3, 3));
+        self
+    }
+
     /// Prints it.
     pub(super) fn print(&self, json: bool) -> Outcome {
         let mut out = std::io::stdout().lock();
@@ -149,6 +159,12 @@ impl Report {
             writeln!(
                 out,
                 "  latency ms: p50 {p50:.3}, p95 {p95:.3}, p99 {p99:.3}, p99.9 {p999:.3}, max {max:.3}"
+            )?;
+        }
+        if let Some(gap) = self.longest_gap_ms {
+            writeln!(
+                out,
+                "  longest time between two acknowledgements: {gap:.1} ms"
             )?;
         }
         Ok(())

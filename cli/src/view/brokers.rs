@@ -60,10 +60,10 @@ impl Listing for Brokers {
 
     fn table(&self, wide: bool, _now_ms: i64) -> Table {
         let mut heads = vec![
-            "NUMBER", "NAME", "STATE", "ADDRESS", "LEADS", "FOLLOWS", "FREE", "VERSION",
+            "NUMBER", "NAME", "STATE", "PID", "ADDRESS", "LEADS", "FOLLOWS", "FREE", "VERSION",
         ];
         if wide {
-            heads.extend(["DISK", "RACK", "PID", "INCARNATION", "UUID"]);
+            heads.extend(["DISK", "RACK", "INCARNATION", "UUID"]);
         }
         let mut table = Table::new(&heads);
         for broker in &self.0 {
@@ -86,6 +86,7 @@ impl BrokerView {
             self.number.to_string(),
             self.name.clone(),
             self.state.clone(),
+            self.process_id.to_string(),
             or_dash(&self.address),
             self.leads.to_string(),
             self.follows.to_string(),
@@ -96,7 +97,6 @@ impl BrokerView {
             cells.extend([
                 human_bytes(self.disk_total_bytes),
                 or_dash(&self.rack),
-                self.process_id.to_string(),
                 self.incarnation.clone(),
                 self.uuid.clone(),
             ]);

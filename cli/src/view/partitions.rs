@@ -68,12 +68,13 @@ impl Listing for Partitions {
             "PARTITION",
             "STATE",
             "LEADER",
+            "IN-SYNC",
             "START",
             "END",
             "SIZE",
         ];
         if wide {
-            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "IN-SYNC", "MESSAGE"]);
+            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "MESSAGE"]);
         }
         let mut table = Table::new(&heads);
         for partition in &self.0 {
@@ -91,6 +92,7 @@ impl PartitionView {
             self.partition.to_string(),
             self.state.clone(),
             leader.unwrap_or_else(|| "-".to_owned()),
+            numbers(&self.isr),
             self.log_start_offset.to_string(),
             self.log_end_offset.to_string(),
             human_bytes(self.bytes),
@@ -100,7 +102,6 @@ impl PartitionView {
                 self.high_watermark.to_string(),
                 self.leader_epoch.to_string(),
                 numbers(&self.replicas),
-                numbers(&self.isr),
                 self.message.clone(),
             ]);
         }

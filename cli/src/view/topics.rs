@@ -7,7 +7,10 @@ use taffrail_api::{WireError, v1};
 use taffrail_core::{TopicConfig, TopicId};
 use taffrail_crds::{
     GoDuration, Size, TopicSpec,
-    topic::{Adoption, DeletionPolicy, EffectiveTopic, Limits, Partitions, Retention, Segment},
+    topic::{
+        Adoption, DeletionPolicy, EffectiveTopic, Limits, Partitions, Retention, Segment,
+        UncleanElection,
+    },
 };
 
 use super::Listing;
@@ -237,6 +240,10 @@ fn as_resource(spec: &taffrail_core::TopicSpec) -> TopicSpec {
             taffrail_core::Adoption::Never => None,
             taffrail_core::Adoption::ByName => Some(Adoption::ByName),
             taffrail_core::Adoption::Fresh => Some(Adoption::Fresh),
+        },
+        unclean_election: match spec.unclean_election {
+            taffrail_core::UncleanElection::Never => None,
+            taffrail_core::UncleanElection::Allow => Some(UncleanElection::Allow),
         },
     }
 }

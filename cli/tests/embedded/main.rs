@@ -1,6 +1,7 @@
 //! `taffrail dev` and `taffrail demo` as a person uses them: real processes, real data.
 #![forbid(unsafe_code)]
 
+mod brokers;
 mod dev;
 
 use std::{
@@ -214,24 +215,6 @@ fn a_folder_of_manifests_is_applied_but_for_what_is_kubernetes_own() {
 }
 
 #[test]
-fn a_cluster_of_more_than_one_broker_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let manifest = fs::read_to_string(example("brokercluster.yaml")).expect("readable");
-    let file = dir.path().join("three.yaml");
-    fs::write(&file, manifest.replace("brokers: 1", "brokers: 3")).expect("writable");
-    let ended = run(
-        Command::new(env!("CARGO_BIN_EXE_taffrail"))
-            .args(["dev", "--listen", "127.0.0.1:0", "-f"])
-            .arg(&file)
-            .arg("--data-dir")
-            .arg(dir.path().join("data")),
-        b"",
-    );
-    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
-    assert!(ended.stderr.contains("brokers: 1"), "{}", ended.stderr);
-}
-
-#[test]
 fn what_get_prints_as_yaml_can_be_applied() {
     let dev = Dev::start(&["-f", &example("topic.yaml")]);
     let printed = dev.ok(&["get", "topics", "-o", "yaml"]);
@@ -346,7 +329,9 @@ fn benchmarks_report_what_scripts_read() {
         (&2000.into(), &200_000.into())
     );
     assert!(made["mb_per_s"].is_f64() && made["client_cpu_s_per_gb"].is_f64());
+    assert!(made["longest_gap_ms"].as_f64() <= made["seconds"].as_f64().map(|s| s * 1e3 + 1.0));
     let read = report(&["consume", "flights", "--records", "2000", "--size", "100"]);
+    assert!(read["longest_gap_ms"].is_null());
     assert_eq!(read["records"], 2000);
     let paced = report(&[
         "latency",

@@ -106,12 +106,13 @@ impl Coordinator {
         let mut homeless = Vec::new();
         let mut refresh = BTreeSet::new();
         let flush_all = self.core.shared.take_exhausted();
+        let known = self.core.client.known();
         for topic in &topics {
             for partition in topic.partitions() {
                 if flush_all {
                     partition.flush();
                 }
-                let wants = partition.tend(now);
+                let wants = partition.tend(now, known.epoch(&topic.name, partition.index()));
                 if let Some(lane) = wants.silent {
                     lane.die(&WireError::new(
                         ErrorCode::TimedOut,

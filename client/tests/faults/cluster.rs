@@ -172,6 +172,11 @@ impl Cluster {
         self.state().forwarders[broker].cut();
     }
 
+    /// A broker stands still, its connections open.
+    pub(crate) fn freeze(&self, broker: usize) {
+        self.state().forwarders[broker].freeze();
+    }
+
     /// The broker's real address, whatever metadata says.
     pub(crate) fn address(&self, broker: usize) -> String {
         self.state().forwarders[broker].address.to_string()

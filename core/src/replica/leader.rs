@@ -177,8 +177,27 @@ impl Leader {
         Ok(offset < self.log.high_watermark)
     }
 
+    /// Limits it goes by.
+    pub const fn rules(&self) -> LeaderRules {
+        self.rules
+    }
+
+    /// The log end at the election: before the high watermark has reached it, what "latest" means is not known.
+    pub const fn epoch_start(&self) -> Offset {
+        self.epoch_start
+    }
+
+    /// Each follower: up to where it has the log durably, if it has asked in this epoch, and how long ago it had everything, in milliseconds.
+    pub fn followers(
+        &self,
+        now_ms: u64,
+    ) -> impl Iterator<Item = (BrokerNumber, Option<Offset>, u64)> + '_ {
+        let followers = self.followers.iter();
+        followers.map(move |f| (f.broker, f.reported(), f.lag_ms(now_ms)))
+    }
+
     /// Replicas that count for `minInSync`: the persisted set, less one that is about to leave.
-    fn in_sync_count(&self) -> usize {
+    pub fn in_sync_count(&self) -> usize {
         let count = |f: &&Progress| {
             let joins = self.is_joining(f) && self.broken.is(Mutant::ExpansionCountedForMin);
             f.in_sync && !self.is_leaving(f) || joins

@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::topic::{Adoption, DeletionPolicy, Durability};
+use crate::topic::{Adoption, DeletionPolicy, Durability, UncleanElection};
 
 /// The root of a cluster's metadata, named as its BrokerCluster. A controller takes office by a compare-and-swap on it.
 #[derive(
@@ -110,6 +110,9 @@ pub struct StoredTopicSpec {
     pub deletion_policy: Option<DeletionPolicy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
+    /// As in the Topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unclean_election: Option<UncleanElection>,
 }
 
 /// What is in force, in plain numbers. An absent field means that there is no limit.

@@ -5,13 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use taffrail_core::Offset;
+use taffrail_core::{Offset, replica::EpochTable};
 
 use super::Batches;
 use crate::{
     checkpoint::Checkpoint,
     disk::{Disk, OpenMode},
-    epochs::EpochTable,
+    epochs,
     error::LogError,
     identity::{PartitionIdentity, read_identity},
     names::{self, Part},
@@ -136,7 +136,7 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> Result<Verified, LogError> {
             ),
         );
     }
-    let epochs = EpochTable::read(&*home.disk, dir);
+    let epochs = epochs::read(&*home.disk, dir);
     if let Some(Some(epochs)) = verified.found(&epochs_path, epochs)?
         && table
             .as_slice()

@@ -55,13 +55,56 @@ impl PartitionLog {
         let append = Append {
             batches,
             headers,
-            epoch: leader_epoch,
+            epoch: Some(leader_epoch),
             now_ms: append_time_ms.max(self.active.point().last_append_time_ms),
             follows_sync: self.durable.offset == self.log_end(),
         };
+        self.append_all(&append)
+    }
+
+    /// Appends batches as a leader has them, with the offsets and leader epochs that they carry, which must follow on this log.
+    ///
+    /// # Errors
+    /// [`LogError::NotNext`]: nothing was appended. Otherwise as [`Self::append`].
+    ///
+    /// # Panics
+    /// If the headers are not those of the batches.
+    pub fn append_replicated(
+        &mut self,
+        batches: &[Bytes],
+        headers: &[BatchHeader],
+        append_time_ms: i64,
+    ) -> Result<Appended, LogError> {
+        assert_eq!(batches.len(), headers.len(), "a header for each batch");
+        self.shared.check_not_poisoned()?;
+        let mut next = self.log_end();
+        let mut last = self.epochs.last().unwrap_or_default();
+        for header in headers {
+            let epoch = u32::try_from(header.leader_epoch).map(LeaderEpoch);
+            if header.base_offset != next || !epoch.is_ok_and(|epoch| epoch >= last) {
+                return Err(LogError::NotNext {
+                    offset: header.base_offset,
+                    epoch: header.leader_epoch,
+                    end: next,
+                    last,
+                });
+            }
+            next = header.next_offset();
+            last = epoch.unwrap_or(last);
+        }
+        self.append_all(&Append {
+            batches,
+            headers,
+            epoch: None,
+            now_ms: append_time_ms.max(self.active.point().last_append_time_ms),
+            follows_sync: self.durable.offset == self.log_end(),
+        })
+    }
+
+    fn append_all(&mut self, append: &Append<'_>) -> Result<Appended, LogError> {
         let base_offset = self.log_end();
-        if !batches.is_empty() {
-            self.write(&append)?;
+        if !append.batches.is_empty() {
+            self.write(append)?;
         }
         Ok(Appended {
             base_offset,
@@ -75,11 +118,14 @@ impl PartitionLog {
         if self.active.is_full_for(append, &self.config) {
             self.roll()?;
         }
-        let base_offset = self.log_end();
+        let mut offset = self.log_end();
         if let Err(error) = self.active.append(append) {
             return Err(self.write_failed(error));
         }
-        self.epochs_changed |= self.epochs.note(append.epoch, base_offset);
+        for header in append.headers {
+            self.epochs_changed |= self.epochs.note(append.epoch_of(header), offset);
+            offset = offset.plus(u64::from(header.last_offset_delta) + 1);
+        }
         self.shared.set_log_end(self.log_end());
         Ok(())
     }

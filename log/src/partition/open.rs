@@ -2,14 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use taffrail_core::Offset;
+use taffrail_core::{Offset, replica::EpochTable};
 
 use super::{PartitionLog, recover};
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
     config::LogConfig,
     disk::Disk,
-    epochs::EpochTable,
+    epochs,
     error::{AtPath, LogError},
     identity::{PartitionIdentity, read_identity},
     names::{self, Part},
@@ -89,7 +89,7 @@ impl PartitionLog {
         };
         active.file().sync()?;
         checkpoint.write(&*home.disk, dir)?;
-        EpochTable::default().write(&*home.disk, dir)?;
+        epochs::write(&EpochTable::default(), &*home.disk, dir)?;
         identity.write(&*home.disk, dir)?;
         let parent = dir.parent().unwrap_or(dir);
         home.disk.sync_dir(parent).at("sync", parent)?;

@@ -10,14 +10,14 @@ mod tail;
 
 use std::sync::Arc;
 
-use taffrail_core::{LeaderEpoch, Offset};
+use taffrail_core::{LeaderEpoch, Offset, replica::EpochTable};
 
 use super::open::RecoveryReport;
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
     config::LogConfig,
     disk::OpenMode,
-    epochs::EpochTable,
+    epochs,
     error::{AtPath, LogError},
     names::{self, Part},
     segment::{Segment, active::ActiveSegment, index::SegmentIndex, scan::epoch_of, seal::Seal},
@@ -54,15 +54,15 @@ struct Recovery<'a> {
 
 pub(super) fn recover(home: &Arc<Home>, config: &LogConfig) -> Result<Recovered, LogError> {
     let checkpoint = or_rebuild(Checkpoint::read(&*home.disk, &home.dir))?;
-    let epochs = or_rebuild(EpochTable::read(&*home.disk, &home.dir))?;
+    let on_disk = or_rebuild(epochs::read(&*home.disk, &home.dir))?;
     let mut recovery = Recovery {
         home,
         config,
         bases: listing::segments(home, checkpoint.map(|c| c.log_start))?,
         sealed: Vec::new(),
-        epochs_wrong: epochs.is_none(),
-        epochs: epochs.clone().unwrap_or_default(),
-        epochs_on_disk: epochs,
+        epochs_wrong: on_disk.is_none(),
+        epochs: on_disk.clone().unwrap_or_default(),
+        epochs_on_disk: on_disk,
         last_epoch: None,
         last_append_time_ms: checkpoint.map_or(0, |c| c.recovery.last_append_time_ms),
         report: RecoveryReport {

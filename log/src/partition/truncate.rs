@@ -8,6 +8,7 @@ use super::PartitionLog;
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
     disk::OpenMode,
+    epochs,
     error::{AtPath, LogError},
     file::LogFile,
     names::{self, Part},
@@ -155,7 +156,7 @@ impl PartitionLog {
         checkpoint.write(&*self.home.disk, &self.home.dir)?;
         self.written = Some(checkpoint);
         self.epochs.cut(end.offset);
-        self.epochs.write(&*self.home.disk, &self.home.dir)?;
+        epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
         self.epochs_changed = false;
         Ok(())
     }

@@ -31,13 +31,19 @@ static ZEROS: [u8; RESERVE_BYTES as usize] = [0; RESERVE_BYTES as usize];
 pub(crate) struct Append<'a> {
     pub(crate) batches: &'a [Bytes],
     pub(crate) headers: &'a [BatchHeader],
-    pub(crate) epoch: LeaderEpoch,
+    /// `None`: the batches have their epochs already.
+    pub(crate) epoch: Option<LeaderEpoch>,
     pub(crate) now_ms: i64,
     /// All that came before is durable: appends come one sync at a time, and their latency counts.
     pub(crate) follows_sync: bool,
 }
 
 impl Append<'_> {
+    pub(crate) fn epoch_of(&self, header: &BatchHeader) -> LeaderEpoch {
+        self.epoch
+            .unwrap_or_else(|| LeaderEpoch(header.leader_epoch.cast_unsigned()))
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.batches.iter().map(|b| b.len() as u64).sum()
     }
@@ -169,7 +175,7 @@ impl ActiveSegment {
                 "headers belong to the batches"
             );
             self.prefixes
-                .push(stamped_prefix(batch, offset, append.epoch));
+                .push(stamped_prefix(batch, offset, append.epoch_of(header)));
             offset = offset.plus(u64::from(header.last_offset_delta) + 1);
         }
     }

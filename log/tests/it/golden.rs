@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use taffrail_core::{LeaderEpoch, Offset};
-use taffrail_log::{EpochStart, LogConfig, inspect, read_identity, sim::SimDisk};
+use taffrail_core::{LeaderEpoch, Offset, replica::EpochStart};
+use taffrail_log::{LogConfig, inspect, read_identity, sim::SimDisk};
 
 use crate::common::{OnDisk, batch_at, headers_from, identity, small, sync, try_append};
 

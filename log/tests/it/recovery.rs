@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use taffrail_core::{LeaderEpoch, Offset, PartitionFault};
+use taffrail_core::{LeaderEpoch, Offset, PartitionFault, replica::EpochStart};
 use taffrail_log::{
-    Disk, EpochStart, LogError, PartitionLog, Torn, delete_dir, inspect, read_identity,
+    Disk, LogError, PartitionLog, Torn, delete_dir, inspect, read_identity,
     sim::{Loss, SimDisk},
 };
 

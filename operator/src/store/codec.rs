@@ -185,6 +185,7 @@ mod tests {
             retention_ms: Some(604_800_000),
             deletion_policy: v1::DeletionPolicy::DeleteIfEmpty.into(),
             adoption: v1::Adoption::Fresh.into(),
+            allow_unclean_election: true,
             ..v1::TopicSpec::default()
         };
         let config = v1::TopicConfig {

@@ -13,7 +13,7 @@ use taffrail_api::{
         ProduceAck, ProduceRequest, PublishRecord, PublishRequest, PublishResponse, PublishResult,
     },
 };
-use taffrail_core::{ErrorCode, TopicPartition};
+use taffrail_core::{ErrorCode, TopicPartition, replica::Acks};
 use taffrail_record::{
     BatchBuilder, Compression, Header, NewRecord, partitioner::partition_for_key,
 };
@@ -215,6 +215,7 @@ async fn send(
             broker.disk.append(Append {
                 partition,
                 content,
+                acks: Acks::All,
                 responder,
             });
         }

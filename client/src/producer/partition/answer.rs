@@ -128,8 +128,8 @@ impl PartitionQueue {
         self.shared.work.notify_one();
     }
 
-    /// The clock's part: fails what took too long, ends pauses, and says what the coordinator has to do.
-    pub(in crate::producer) fn tend(self: &Arc<Self>, now: Instant) -> Wants {
+    /// The clock's part: fails what took too long, ends pauses, and says what the coordinator has to do. `known_epoch` is the newest leader epoch that metadata told of.
+    pub(in crate::producer) fn tend(self: &Arc<Self>, now: Instant, known_epoch: i32) -> Wants {
         let mut state = self.state();
         if state.is_empty() {
             return Wants::default();
@@ -140,7 +140,8 @@ impl PartitionQueue {
         }
         state.end_recovery();
         let oldest = state.in_flight.iter().filter_map(|b| b.sent).min();
-        let overdue = oldest.is_some_and(|sent| now >= sent + self.shared.config.request_timeout);
+        let overdue = oldest.is_some_and(|sent| now >= sent + self.shared.config.request_timeout)
+            || state.is_left_behind(now, known_epoch);
         let wants = Wants {
             lane: state.lane.is_none()
                 && state.not_before.is_none()

@@ -5,10 +5,13 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use bytes::Bytes;
 use taffrail_record::BatchBuilder;
 
-use crate::producer::{
-    batch::{Batch, Body},
-    completion::{Completion, Delivery},
-    lane::Lane,
+use crate::{
+    metadata::MOVED_PATIENCE,
+    producer::{
+        batch::{Batch, Body},
+        completion::{Completion, Delivery},
+        lane::Lane,
+    },
 };
 
 /// Invariants: `sealed` and `in_flight` are sorted by sequence; the open batch's is the greatest; all of `in_flight` is on lane `flying`;
@@ -43,6 +46,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     pub(super) topic_id: Bytes,
     pub(super) leader_epoch: i32,
+    /// Since when another broker is known to lead, while requests wait for the old one.
+    pub(super) moved_since: Option<Instant>,
     /// The next batch will probably have as many bytes as the last.
     pub(super) expected_bytes: usize,
     sequences: u64,
@@ -157,6 +162,15 @@ impl State {
             self.recovering = false;
             self.chain += 1;
         }
+    }
+
+    /// Do requests wait for a broker that leads no more and does not say so?
+    pub(super) fn is_left_behind(&mut self, now: Instant, known_epoch: i32) -> bool {
+        if self.in_flight.is_empty() || known_epoch <= self.leader_epoch {
+            self.moved_since = None;
+            return false;
+        }
+        now >= *self.moved_since.get_or_insert(now) + MOVED_PATIENCE
     }
 
     /// The fates that are not decided.

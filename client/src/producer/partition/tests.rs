@@ -85,7 +85,8 @@ impl Fixture {
 
     /// The pauses between retries are over.
     fn later(&self) {
-        self.partition.tend(Instant::now() + Duration::from_secs(1));
+        self.partition
+            .tend(Instant::now() + Duration::from_secs(1), -1);
     }
 
     fn ack(&self, request: &v1::ProduceRequest, base_offset: u64) {
@@ -236,7 +237,9 @@ async fn what_was_under_way_on_a_dead_lane_goes_first_on_the_next() {
     let cut = WireError::new(ErrorCode::LeaderUnreachable, "cut by a test");
     f.lane.die(&cut);
     assert!(f.pull().is_none());
-    let wants = f.partition.tend(Instant::now() + Duration::from_secs(1));
+    let wants = f
+        .partition
+        .tend(Instant::now() + Duration::from_secs(1), -1);
     assert!(wants.lane && wants.refresh);
     f.new_lane();
     let sent: Vec<_> = std::iter::from_fn(|| f.pull())
@@ -253,7 +256,8 @@ async fn what_takes_too_long_fails_and_says_whether_it_may_be_stored() {
     f.lane
         .die(&WireError::new(ErrorCode::LeaderUnreachable, "cut"));
     let kept = f.push("kept");
-    f.partition.tend(Instant::now() + Duration::from_hours(1));
+    f.partition
+        .tend(Instant::now() + Duration::from_hours(1), -1);
     let expect = [(sent, true), (kept, false)];
     for (delivery, expected) in expect {
         match outcome(delivery).expect_err("too late") {
@@ -271,8 +275,8 @@ async fn a_request_without_an_answer_condemns_its_lane() {
     let _delivery = f.push("a");
     assert!(f.pull().is_some());
     let now = Instant::now();
-    assert!(f.partition.tend(now).silent.is_none());
-    let wants = f.partition.tend(now + Duration::from_secs(31));
+    assert!(f.partition.tend(now, -1).silent.is_none());
+    let wants = f.partition.tend(now + Duration::from_secs(31), -1);
     assert!(Arc::ptr_eq(&wants.silent.expect("overdue"), &f.lane));
 }
 

@@ -1,13 +1,12 @@
 //! Scans one segment without a seal.
 
-use taffrail_core::{LeaderEpoch, Offset};
+use taffrail_core::{LeaderEpoch, Offset, replica::EpochStart};
 use taffrail_record::{BatchHeader, HEADER_BYTES};
 
 use crate::{
     checkpoint::LogPoint,
     config::LogConfig,
     disk::OpenMode,
-    epochs::EpochStart,
     error::{AtPath, LogError},
     file::LogFile,
     names::Part,

@@ -4,7 +4,7 @@ use taffrail_api::v1;
 use taffrail_core::TopicId;
 use taffrail_crds::{
     machine::{PendingDelete, StoredTopic, StoredTopicConfig, StoredTopicSpec, TopicState},
-    topic::{Adoption, DeletionPolicy, Durability},
+    topic::{Adoption, DeletionPolicy, Durability, UncleanElection},
 };
 
 use super::{DecodeError, id_text, parse, unsigned};
@@ -94,6 +94,9 @@ fn spec_to_stored(spec: &v1::TopicSpec) -> StoredTopicSpec {
             v1::Adoption::ByName => Some(Adoption::ByName),
             v1::Adoption::Fresh => Some(Adoption::Fresh),
         },
+        unclean_election: spec
+            .allow_unclean_election
+            .then_some(UncleanElection::Allow),
     }
 }
 
@@ -126,6 +129,7 @@ fn spec_from_stored(spec: &StoredTopicSpec) -> Result<v1::TopicSpec, DecodeError
         max_batch_bytes: number("topics.spec.maxBatchBytes", spec.max_batch_bytes)?,
         deletion_policy: deletion_policy.into(),
         adoption: adoption.into(),
+        allow_unclean_election: spec.unclean_election == Some(UncleanElection::Allow),
     })
 }
 

@@ -7,14 +7,14 @@ use std::{
 };
 
 use taffrail_api::v1::MetadataUpdate;
-use taffrail_core::{BrokerNumber, Incarnation, LeaderEpoch, TopicPartition};
+use taffrail_core::{
+    BrokerNumber, Incarnation, LeaderEpoch, TopicPartition,
+    replica::invariants::AN_EPOCH_HAS_ONE_LEADER,
+};
 
 use super::broker::read;
 use crate::{
-    invariants::{
-        A_DELETE_ORDER_HAS_A_TOMBSTONE, A_LEADER_EPOCH_HAS_ONE_OWNER,
-        NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED,
-    },
+    invariants::{A_DELETE_ORDER_HAS_A_TOMBSTONE, NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED},
     state::cluster::Cluster,
 };
 
@@ -74,7 +74,7 @@ impl History {
                     &mut self.owners,
                     (partition, assignment.leader_epoch),
                     (leader, assignment.leader_incarnation),
-                    A_LEADER_EPOCH_HAS_ONE_OWNER,
+                    AN_EPOCH_HAS_ONE_LEADER,
                 );
             }
             let key = (partition, format!("{assignment:?}"));

@@ -1,0 +1,53 @@
+//! The process `taffrail-broker`: its own binary, and `taffrail` under that name.
+
+use std::{io, thread};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+use crate::{args::Args, environment::Environment, error::BrokerError, logging, start::run_with};
+
+/// Logs, runs a broker until SIGTERM or SIGINT, and stops it cleanly.
+///
+/// # Errors
+/// A setting makes no sense, or as [`run_with`].
+pub async fn program(args: Args) -> Result<(), BrokerError> {
+    let log_control = logging::init(args.log_format, &args.log_level)
+        .map_err(|reason| BrokerError::config(format!("log level: {reason}")))?;
+    let parent = args.stop_with_stdin.then(end_of_stdin);
+    let config = args.into_config()?;
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| BrokerError::Serve(format!("cannot catch SIGTERM: {error}")))?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+            () = ended(parent) => tracing::info!("standard input ended"),
+        }
+    };
+    run_with(config, Environment::real(Some(log_control)), shutdown).await
+}
+
+/// Resolves at the end of standard input. Read by a thread that nobody waits for: a read of a terminal or pipe cannot be called off.
+fn end_of_stdin() -> oneshot::Receiver<()> {
+    let (ended, is_over) = oneshot::channel();
+    thread::spawn(move || {
+        // An error is an end as well.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        // Nobody listens any more when the broker stops for another reason.
+        let _ = ended.send(());
+    });
+    is_over
+}
+
+async fn ended(stdin: Option<oneshot::Receiver<()>>) {
+    match stdin {
+        Some(is_over) => {
+            // An error means that the reading thread is gone, which leaves nothing to wait for either.
+            let _ = is_over.await;
+        }
+        None => std::future::pending().await,
+    }
+}

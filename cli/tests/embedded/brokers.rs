@@ -1,0 +1,174 @@
+//! `taffrail dev --brokers N`: each broker is a process that can be killed, and none stays behind.
+
+use std::{fs, process::Command};
+
+use serde_json::Value;
+
+use crate::{
+    FLIGHTS,
+    dev::{Dev, kill, lives, run, until},
+    example, json_lines,
+};
+
+fn brokers(dev: &Dev) -> Vec<Value> {
+    let list: Value =
+        serde_json::from_str(&dev.ok(&["get", "brokers", "-o", "json"])).expect("JSON");
+    list["items"].as_array().expect("a list").clone()
+}
+
+fn pids(dev: &Dev) -> Vec<u32> {
+    let pid = |broker: &Value| broker["processId"].as_u64().expect("a number") as u32;
+    brokers(dev).iter().map(pid).collect()
+}
+
+/// The broker of this name once it is in this state.
+fn in_state(dev: &Dev, name: &str, state: &str) -> Value {
+    until(&format!("{name} {state}"), || {
+        let mut brokers = brokers(dev).into_iter();
+        brokers.find(|broker| broker["name"] == name && broker["state"] == state)
+    })
+}
+
+#[test]
+fn each_broker_is_a_process_and_all_of_them_serve() {
+    let mut dev = Dev::start(&["--brokers", "3"]);
+    let before = pids(&dev);
+    let mut different = before.clone();
+    different.extend([dev.id()]);
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!(
+        different.len(),
+        4,
+        "three brokers and their parent: {before:?}"
+    );
+    assert!(before.iter().all(|pid| lives(*pid)));
+
+    dev.ok(&["apply", "-f", &example("topic.yaml")]);
+    let flights = example("flights-2013-01.csv.gz");
+    dev.ok(&["produce", "flights", &flights, "--key-field", "tailnum"]);
+    let leads = |broker: &Value| broker["leads"] == 1;
+    assert!(brokers(&dev).iter().all(leads), "{:?}", brokers(&dev));
+    let read = || json_lines(&dev.ok(&["consume", "flights", "-o", "json"])).len();
+    assert_eq!(read(), FLIGHTS);
+
+    let ended = dev.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!before.iter().any(|pid| lives(*pid)), "none stays behind");
+    dev.set_arguments(&["--brokers", "4"]);
+    dev.start_again();
+    assert_eq!(brokers(&dev).len(), 4, "one more than before");
+    let read = json_lines(&dev.ok(&["consume", "flights", "-o", "json"])).len();
+    assert_eq!(read, FLIGHTS);
+
+    dev.terminate();
+    let data = dev.data();
+    let verified = dev.ok(&["log", "verify", data.to_str().expect("text")]);
+    for partition in ["flights/0: sound", "flights/1: sound", "flights/2: sound"] {
+        assert!(verified.contains(partition), "{verified}");
+    }
+    let fewer = run(
+        Command::new(env!("CARGO_BIN_EXE_taffrail"))
+            .args(["dev", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(dev.data()),
+        b"",
+    );
+    assert_eq!(fewer.code, Some(2), "{}", fewer.stderr);
+    assert!(fewer.stderr.contains("--brokers 4"), "{}", fewer.stderr);
+}
+
+#[test]
+fn a_broker_that_is_killed_is_started_again_at_its_address() {
+    let dev = Dev::start(&["--brokers", "2"]);
+    let before = in_state(&dev, "broker-1", "ONLINE");
+    kill(before["processId"].as_u64().expect("a number") as u32);
+    let after = until("another broker-1", || {
+        let now = in_state(&dev, "broker-1", "ONLINE");
+        (now["processId"] != before["processId"]).then_some(now)
+    });
+    assert_eq!(after["number"], before["number"], "it is the same broker");
+    assert_eq!(after["address"], before["address"]);
+}
+
+#[test]
+fn without_restarts_a_broker_that_was_killed_stays_away() {
+    let mut dev = Dev::start(&["--brokers", "2", "--no-restart"]);
+    let before = in_state(&dev, "broker-1", "ONLINE");
+    kill(before["processId"].as_u64().expect("a number") as u32);
+    in_state(&dev, "broker-1", "OFFLINE");
+    let said = dev.terminate().stderr;
+    assert!(
+        said.contains("a broker process ended and is left so"),
+        "{said}"
+    );
+    assert!(
+        said.contains("broker-1") && said.contains("SIGKILL"),
+        "{said}"
+    );
+}
+
+#[test]
+fn no_broker_outlives_a_parent_that_was_killed() {
+    let mut dev = Dev::start(&["--brokers", "2"]);
+    let brokers = pids(&dev);
+    kill(dev.id());
+    until("the end of the brokers", || {
+        (!brokers.iter().any(|pid| lives(*pid))).then_some(())
+    });
+    dev.terminate();
+    dev.start_again();
+    assert_eq!(pids(&dev).len(), 2, "their data is free");
+}
+
+#[test]
+fn a_manifest_says_how_many_brokers_there_are() {
+    let dev = Dev::start(&[]);
+    let manifest = fs::read_to_string(example("brokercluster.yaml")).expect("readable");
+    let file = dev.file("two.yaml", &manifest.replace("brokers: 1", "brokers: 2"));
+    let two = Dev::start(&["-f", &file]);
+    assert_eq!(brokers(&two).len(), 2);
+
+    let contradicted = run(
+        Command::new(env!("CARGO_BIN_EXE_taffrail"))
+            .args(["dev", "--brokers", "3", "--listen", "127.0.0.1:0", "-f"])
+            .arg(&file)
+            .arg("--data-dir")
+            .arg(dev.data().with_extension("other")),
+        b"",
+    );
+    assert_eq!(contradicted.code, Some(3), "{}", contradicted.stderr);
+    assert!(
+        contradicted.stderr.contains("wants 2 brokers")
+            && contradicted.stderr.contains("--brokers says 3"),
+        "{}",
+        contradicted.stderr
+    );
+}
+
+#[test]
+fn a_broker_that_cannot_start_is_named_with_its_reason() {
+    let mut dev = Dev::start(&["--brokers", "2"]);
+    dev.terminate();
+    let identity = dev.data().join("broker-1/identity");
+    fs::write(&identity, "nonsense").expect("writable");
+    let ended = run(
+        Command::new(env!("CARGO_BIN_EXE_taffrail"))
+            .args([
+                "dev",
+                "--brokers",
+                "2",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
+            .arg(dev.data()),
+        b"",
+    );
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("broker-1 ended at its start")
+            && ended.stderr.contains("is unreadable"),
+        "{}",
+        ended.stderr
+    );
+}

@@ -1,0 +1,204 @@
+//! Moving replicas (KIP-455): copy, catch up, swap. The map holds all there is to know of a move, so that any controller can go on with it.
+
+use super::invariants;
+use crate::{
+    assignment::Assignment,
+    ids::{BrokerNumber, Incarnation, LeaderEpoch, PartitionEpoch},
+};
+
+/// How far a move is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// There is none.
+    None,
+    /// These replicas still copy, or catch up.
+    CatchingUp(Vec<BrokerNumber>),
+    /// Everything is copied, but fewer than `minInSync` of those that stay are in sync.
+    TooFewInSync,
+    /// It can be finished.
+    Ready,
+}
+
+impl Assignment {
+    /// The replicas that are there when the move under way, if any, is done.
+    pub fn target(&self) -> impl Iterator<Item = BrokerNumber> + '_ {
+        let stays = |broker: &BrokerNumber| !self.removing.contains(broker);
+        self.replicas.iter().copied().filter(stays)
+    }
+
+    /// The assignment with which a move to `target` begins: everybody who was there stays until it is done. A move that is under way is
+    /// bent to the new target; to where it came from, it is taken back. `None`: nothing changes.
+    ///
+    /// ```
+    /// use taffrail_core::{Assignment, BrokerNumber};
+    /// let [a, b, c] = [1, 2, 3].map(BrokerNumber);
+    /// let now = Assignment { replicas: vec![a, b], isr: vec![a, b], ..Assignment::default() };
+    /// let moving = now.begin_move(&[a, c]).expect("something changes");
+    /// assert_eq!((moving.replicas, moving.adding, moving.removing), (vec![a, c, b], vec![c], vec![b]));
+    /// ```
+    #[must_use]
+    pub fn begin_move(&self, target: &[BrokerNumber]) -> Option<Self> {
+        if target.is_empty() {
+            return None;
+        }
+        let settled = |b: &&BrokerNumber| !self.adding.contains(*b);
+        let settled: Vec<_> = self.replicas.iter().filter(settled).copied().collect();
+        // One that was being added has to go again, unless it is wanted still: it may hold data.
+        let leaves = |b: &&BrokerNumber| !target.contains(*b);
+        let removing: Vec<_> = self.replicas.iter().filter(leaves).copied().collect();
+        let joins = |b: &&BrokerNumber| !settled.contains(*b);
+        let next = Self {
+            replicas: target.iter().chain(&removing).copied().collect(),
+            adding: target.iter().filter(joins).copied().collect(),
+            removing,
+            partition_epoch: PartitionEpoch(self.partition_epoch.0 + 1),
+            ..self.clone()
+        };
+        let same = (&next.replicas, &next.adding, &next.removing)
+            == (&self.replicas, &self.adding, &self.removing);
+        debug_assert_eq!(invariants::assignment(&next), Ok(()));
+        (!same).then_some(next)
+    }
+
+    /// How far the move is.
+    pub fn move_progress(&self, min_in_sync: usize) -> Progress {
+        if self.adding.is_empty() && self.removing.is_empty() {
+            return Progress::None;
+        }
+        let missing = self.adding.iter().filter(|b| !self.isr.contains(b));
+        let missing: Vec<_> = missing.copied().collect();
+        if !missing.is_empty() {
+            return Progress::CatchingUp(missing);
+        }
+        let in_sync = self.target().filter(|b| self.isr.contains(b)).count();
+        if in_sync < min_in_sync.max(1) {
+            return Progress::TooFewInSync;
+        }
+        Progress::Ready
+    }
+
+    /// The assignment with which a move that is [`Progress::Ready`] ends. If the leader goes, the first that stays, is in sync and may lead is
+    /// elected with it: `run_of` gives the run of a broker that may. `None`: it cannot end yet.
+    ///
+    /// A member of the in-sync set has everything committed, so that any of them may take over from a leader that is there to hand over.
+    #[must_use]
+    pub fn finish_move(
+        &self,
+        min_in_sync: usize,
+        run_of: impl Fn(BrokerNumber) -> Option<Incarnation>,
+    ) -> Option<Self> {
+        if self.move_progress(min_in_sync) != Progress::Ready {
+            return None;
+        }
+        let mut next = Self {
+            replicas: self.target().collect(),
+            adding: Vec::new(),
+            removing: Vec::new(),
+            partition_epoch: PartitionEpoch(self.partition_epoch.0 + 1),
+            ..self.clone()
+        };
+        next.isr.retain(|b| next.replicas.contains(b));
+        next.unconfirmed.retain(|(b, _)| next.replicas.contains(b));
+        if let Some(leader) = self.leader
+            && !next.replicas.contains(&leader)
+        {
+            let heirs = next.replicas.iter().filter(|b| next.isr.contains(b));
+            let mut heirs = heirs.filter(|b| self.awaits(**b).is_none());
+            let (heir, run) = heirs.find_map(|b| Some((*b, run_of(*b)?)))?;
+            next.leader = Some(heir);
+            next.leader_incarnation = run;
+            next.leader_epoch = LeaderEpoch(self.leader_epoch.0 + 1);
+        }
+        debug_assert_eq!(invariants::assignment(&next), Ok(()));
+        debug_assert_eq!(invariants::follows(self, &next), Ok(()));
+        Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: Incarnation = Incarnation {
+        generation: 7,
+        random: 70,
+    };
+
+    fn brokers(numbers: &[u32]) -> Vec<BrokerNumber> {
+        numbers.iter().copied().map(BrokerNumber).collect()
+    }
+
+    fn led_by_1(replicas: &[u32], isr: &[u32]) -> Assignment {
+        Assignment {
+            replicas: brokers(replicas),
+            isr: brokers(isr),
+            leader: Some(BrokerNumber(1)),
+            leader_epoch: LeaderEpoch(4),
+            partition_epoch: PartitionEpoch(9),
+            ..Assignment::default()
+        }
+    }
+
+    fn joined(mut moving: Assignment, broker: u32) -> Assignment {
+        moving.isr.push(BrokerNumber(broker));
+        moving
+    }
+
+    #[test]
+    fn nobody_leaves_before_everybody_who_comes_is_in_sync() {
+        let moving = led_by_1(&[1, 2, 3], &[1, 2, 3]).begin_move(&brokers(&[1, 4, 5]));
+        let moving = moving.expect("begins");
+        assert_eq!(moving.replicas, brokers(&[1, 4, 5, 2, 3]));
+        assert_eq!(moving.isr, brokers(&[1, 2, 3]));
+        assert_eq!(
+            moving.move_progress(2),
+            Progress::CatchingUp(brokers(&[4, 5]))
+        );
+        let half = joined(moving, 4);
+        assert_eq!(half.move_progress(2), Progress::CatchingUp(brokers(&[5])));
+        assert_eq!(half.finish_move(2, |_| Some(RUN)), None);
+        let done = joined(half, 5).finish_move(2, |_| Some(RUN)).expect("done");
+        assert_eq!(done.replicas, brokers(&[1, 4, 5]));
+        assert_eq!(done.isr, brokers(&[1, 4, 5]));
+        assert_eq!(
+            done.version(),
+            (LeaderEpoch(4), PartitionEpoch(11)),
+            "the leader stays, and so does its epoch"
+        );
+    }
+
+    #[test]
+    fn a_leader_that_goes_hands_over_to_one_that_may_lead() {
+        let moving = led_by_1(&[1, 2], &[1, 2]).begin_move(&brokers(&[3, 2]));
+        let moving = joined(moving.expect("begins"), 3);
+        let only_2 = |b| (b == BrokerNumber(2)).then_some(RUN);
+        let done = moving.finish_move(1, only_2).expect("done");
+        assert_eq!(done.leader, Some(BrokerNumber(2)), "3 is not there");
+        assert_eq!(done.leader_incarnation, RUN);
+        assert_eq!(done.leader_epoch, LeaderEpoch(5));
+        assert_eq!(moving.finish_move(1, |_| None), None, "nobody may lead");
+        let mut awaited = moving;
+        awaited.unconfirmed = vec![(BrokerNumber(2), RUN)];
+        assert_eq!(awaited.finish_move(1, only_2), None, "2 is not confirmed");
+    }
+
+    #[test]
+    fn what_stays_has_to_be_enough() {
+        let moving = led_by_1(&[1, 2, 3], &[1, 3]).begin_move(&brokers(&[1, 2]));
+        let moving = moving.expect("begins");
+        assert_eq!(moving.move_progress(2), Progress::TooFewInSync);
+        assert_eq!(moving.move_progress(1), Progress::Ready);
+    }
+
+    #[test]
+    fn a_move_is_bent_and_taken_back() {
+        let now = led_by_1(&[1, 2], &[1, 2]);
+        assert_eq!(now.begin_move(&brokers(&[1, 2])), None);
+        let moving = now.begin_move(&brokers(&[1, 3])).expect("begins");
+        let bent = moving.begin_move(&brokers(&[1, 4])).expect("bent");
+        assert_eq!(bent.adding, brokers(&[4]));
+        assert_eq!(bent.removing, brokers(&[3, 2]), "3 may hold data");
+        let back = moving.begin_move(&brokers(&[1, 2])).expect("taken back");
+        assert_eq!((back.adding, back.removing), (vec![], brokers(&[3])));
+    }
+}

@@ -1,0 +1,236 @@
+//! A controller and three brokers, each a process, and what can befall them.
+
+mod broker;
+mod metadata;
+mod replicas;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
+
+use taffrail_client::{Client, ClientConfig};
+
+use crate::{
+    manifest,
+    network::Network,
+    ports,
+    process::Process,
+    programs::{self, Answer},
+    scratch::Scratch,
+    wait,
+};
+
+use broker::{Broker, Settings};
+pub use metadata::Metadata;
+
+/// How many brokers there are; their index is the number in their name.
+pub const BROKERS: usize = 3;
+
+/// The processes, killed at the latest when this is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    controller: Process,
+    controller_address: SocketAddr,
+    brokers: Vec<Broker>,
+    network: Network,
+    scratch: Scratch,
+}
+
+impl Cluster {
+    /// Starts all of it, and waits until every broker has registered.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub async fn start(name: &str) -> Self {
+        Self::start_over(name, Network::absent(), None).await
+    }
+
+    /// The same where the last broker's disk has this size. What is on it does not survive the process.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_with_a_small_disk(name: &str, mebibytes: u32) -> Self {
+        Self::start_over(name, Network::absent(), Some(mebibytes)).await
+    }
+
+    /// The same over a network that can be cut. A broker that is dead then looks silent rather than gone to the others.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_with_network(name: &str) -> Self {
+        Self::start_over(name, Network::present(), None).await
+    }
+
+    async fn start_over(name: &str, network: Network, last_disk: Option<u32>) -> Self {
+        let scratch = Scratch::new(name);
+        let controller_address = ports::free();
+        let controller = start_controller(&scratch, controller_address);
+        let mut brokers = Vec::new();
+        for index in 0..BROKERS {
+            let replication = ports::free();
+            brokers.push(Broker::start(Settings {
+                name: Broker::name(index),
+                folder: scratch.path().to_owned(),
+                client: ports::free(),
+                http: ports::free(),
+                replication,
+                advertised: network.gate(index, replication).await,
+                controller: controller_address,
+                disk_mebibytes: last_disk.filter(|_| index == BROKERS - 1),
+            }));
+        }
+        let cluster = Self {
+            controller,
+            controller_address,
+            brokers,
+            network,
+            scratch,
+        };
+        cluster.tell_network();
+        for index in 0..BROKERS {
+            cluster.until_online(index).await;
+        }
+        cluster
+    }
+
+    /// The network between brokers.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// A client that knows every broker's address.
+    ///
+    /// # Panics
+    /// If none of them answers.
+    pub async fn client(&self) -> Client {
+        let bootstrap = self.brokers.iter().map(|b| b.client().to_string());
+        Client::connect(ClientConfig {
+            bootstrap: bootstrap.collect(),
+            ..ClientConfig::default()
+        })
+        .await
+        .expect("the cluster serves")
+    }
+
+    /// Makes a topic with these fields of its spec, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it is refused.
+    #[track_caller]
+    pub fn create(&self, topic: &str, spec: &[&str]) {
+        let file = self
+            .scratch
+            .write(&format!("{topic}.yaml"), &manifest::topic(topic, spec));
+        self.taffrail(&["apply", "-f", &file.to_string_lossy()])
+            .expect_success();
+    }
+
+    /// The command line tool, told where the first broker is.
+    pub fn taffrail(&self, args: &[&str]) -> Answer {
+        programs::answer(
+            Command::new(programs::path("taffrail"))
+                .env("TAFFRAIL_SERVER", self.brokers[0].client().to_string())
+                .args(args),
+        )
+    }
+
+    /// What the controller knows.
+    pub fn metadata(&self) -> Metadata {
+        Metadata::of(self.controller_address)
+    }
+
+    /// Waits until the run of this broker that lives now has registered.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn until_online(&self, index: usize) {
+        let (name, pid) = (Broker::name(index), self.brokers[index].id());
+        wait::until_async(
+            &format!("registration of {name}"),
+            wait::PATIENCE,
+            || async {
+                let brokers = self.metadata().brokers().await?;
+                let mut found = brokers.iter().filter(|b| b.name == name);
+                found
+                    .any(|b| b.process_id == pid && b.state == "ONLINE")
+                    .then_some(())
+            },
+        )
+        .await;
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, index: usize) {
+        self.brokers[index].process.kill();
+    }
+
+    /// SIGTERM, and how it ended.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn stop(&mut self, index: usize) -> ExitStatus {
+        self.brokers[index].process.terminate(wait::PATIENCE)
+    }
+
+    /// Starts it again on the volume that is there, at the same addresses.
+    ///
+    /// # Panics
+    /// If it still runs.
+    pub fn restart(&mut self, index: usize) {
+        self.brokers[index].restart();
+        self.tell_network();
+    }
+
+    /// It stands still, connections and all.
+    pub fn stand_still(&self, index: usize) {
+        self.brokers[index].process.stand_still();
+    }
+
+    /// It goes on as if nothing had been.
+    pub fn go_on(&self, index: usize) {
+        self.brokers[index].process.go_on();
+    }
+
+    /// kill -9 of the controller.
+    pub fn kill_controller(&mut self) {
+        self.controller.kill();
+    }
+
+    /// Starts the controller again.
+    pub fn restart_controller(&mut self) {
+        self.controller = start_controller(&self.scratch, self.controller_address);
+    }
+
+    /// A broker's volume, as the broker sees it.
+    pub fn volume(&self, index: usize) -> PathBuf {
+        self.brokers[index].volume()
+    }
+
+    /// A place for a copy of a volume.
+    pub fn aside(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// What a broker logged, over all its runs.
+    pub fn said(&self, index: usize) -> String {
+        self.brokers[index].process.said()
+    }
+
+    /// Connections are told apart by the process that opened them.
+    fn tell_network(&self) {
+        let pids = self.brokers.iter().map(Broker::id).collect();
+        self.network.set_pids(pids);
+    }
+}
+
+fn start_controller(scratch: &Scratch, address: SocketAddr) -> Process {
+    Process::start(
+        Command::new(programs::path("controller"))
+            .arg(scratch.path().join("controller"))
+            .arg(address.to_string())
+            .arg(BROKERS.to_string()),
+        &scratch.path().join("controller.log"),
+    )
+}

@@ -1,0 +1,91 @@
+//! One of the brokers: a process, a volume, addresses that stay.
+
+use std::{net::SocketAddr, path::PathBuf, process::Command};
+
+use crate::{process::Process, programs, small_disk};
+
+/// A broker that may be dead.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) process: Process,
+    settings: Settings,
+}
+
+/// What stays the same from run to run.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) name: String,
+    /// Of its volume and of its log.
+    pub(super) folder: PathBuf,
+    pub(super) client: SocketAddr,
+    pub(super) http: SocketAddr,
+    pub(super) replication: SocketAddr,
+    /// Where other brokers dial it.
+    pub(super) advertised: SocketAddr,
+    pub(super) controller: SocketAddr,
+    /// Its volume is a disk of its own, of this size.
+    pub(super) disk_mebibytes: Option<u32>,
+}
+
+impl Broker {
+    pub(super) fn start(settings: Settings) -> Self {
+        Self {
+            process: settings.start(),
+            settings,
+        }
+    }
+
+    pub(super) fn name(index: usize) -> String {
+        format!("broker-{index}")
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(super) fn client(&self) -> SocketAddr {
+        self.settings.client
+    }
+
+    pub(super) fn volume(&self) -> PathBuf {
+        let volume = self.settings.volume();
+        match self.settings.disk_mebibytes {
+            Some(_) => small_disk::inside(self.id(), &volume),
+            None => volume,
+        }
+    }
+
+    pub(super) fn restart(&mut self) {
+        assert!(self.process.has_ended(), "{} runs", self.settings.name);
+        self.process = self.settings.start();
+    }
+}
+
+impl Settings {
+    fn volume(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
+    fn start(&self) -> Process {
+        let program = programs::path("taffrail-broker");
+        let mut command = match self.disk_mebibytes {
+            Some(mebibytes) => small_disk::command(&program, &self.volume(), mebibytes),
+            None => Command::new(program),
+        };
+        command
+            .args(["--name", &self.name])
+            .arg("--data-dir")
+            .arg(self.volume());
+        for (option, address) in [
+            ("--client-listen", self.client),
+            ("--http-listen", self.http),
+            ("--replication-listen", self.replication),
+            ("--replication-advertised", self.advertised),
+            ("--controller", self.controller),
+        ] {
+            command.arg(option).arg(address.to_string());
+        }
+        let log = self.folder.join(format!("{}.log", self.name));
+        Process::start(&mut command, &log)
+    }
+}

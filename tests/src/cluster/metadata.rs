@@ -1,0 +1,136 @@
+//! What the controller knows, asked at its own port.
+
+use std::{net::SocketAddr, sync::Mutex};
+
+use taffrail_api::v1::{
+    BrokerStatus, ListBrokersRequest, ListPartitionsRequest, PartitionStatus,
+    admin_client::AdminClient,
+};
+use tokio::time::timeout;
+
+use crate::wait;
+
+/// Asks each time.
+#[derive(Debug, Clone, Copy)]
+pub struct Metadata {
+    controller: SocketAddr,
+}
+
+impl Metadata {
+    pub(super) const fn of(controller: SocketAddr) -> Self {
+        Self { controller }
+    }
+
+    /// All brokers that ever registered; none while the controller is away.
+    pub async fn brokers(self) -> Option<Vec<BrokerStatus>> {
+        let mut admin = AdminClient::connect(self.url()).await.ok()?;
+        let answer = admin.list_brokers(ListBrokersRequest {}).await.ok()?;
+        Some(answer.into_inner().brokers)
+    }
+
+    /// A topic's partitions, by number; none while the controller is away.
+    pub async fn partitions(self, topic: &str) -> Option<Vec<PartitionStatus>> {
+        let mut admin = AdminClient::connect(self.url()).await.ok()?;
+        let request = ListPartitionsRequest {
+            topics: vec![topic.to_owned()],
+        };
+        let answer = admin.list_partitions(request).await.ok()?;
+        let mut partitions = answer.into_inner().partitions;
+        partitions.sort_by_key(|partition| partition.partition);
+        Some(partitions)
+    }
+
+    /// The index of the broker that leads a partition, once one does.
+    ///
+    /// # Panics
+    /// If none comes to lead it.
+    pub async fn leader(self, topic: &str, partition: usize) -> usize {
+        wait::until_async("a leader", wait::PATIENCE, || async {
+            let number = self.partitions(topic).await?.get(partition)?.leader?;
+            self.index_of(number).await
+        })
+        .await
+    }
+
+    /// The indexes of the brokers that have a partition, are in sync, and do not lead it.
+    ///
+    /// # Panics
+    /// If the controller is away for long.
+    pub async fn followers(self, topic: &str, partition: usize) -> Vec<usize> {
+        wait::until_async("followers", wait::PATIENCE, || async {
+            let partitions = self.partitions(topic).await?;
+            let status = partitions.get(partition)?;
+            let mut found = Vec::new();
+            for number in status.isr.iter().filter(|n| Some(**n) != status.leader) {
+                found.push(self.index_of(*number).await?);
+            }
+            Some(found)
+        })
+        .await
+    }
+
+    /// Waits until a broker is not in any in-sync set of the topic.
+    ///
+    /// # Panics
+    /// If it stays there.
+    pub async fn until_out_of_sync(self, topic: &str, index: usize) {
+        self.until(topic, "the end of being in sync", |numbers, partition| {
+            let is_in = |number: &u32| numbers.get(*number as usize) == Some(&Some(index));
+            !partition.isr.iter().any(is_in)
+        })
+        .await;
+    }
+
+    /// Waits until every partition of the topic has a leader and `replicas` replicas, all of them in sync.
+    ///
+    /// # Panics
+    /// If that does not come.
+    pub async fn until_in_sync(self, topic: &str, replicas: usize) {
+        self.until(topic, "all replicas in sync", |_, partition| {
+            partition.leader.is_some()
+                && partition.replicas.len() == replicas
+                && partition.isr.len() == replicas
+        })
+        .await;
+    }
+
+    /// Waits until a condition holds for every partition of a topic. The condition gets the indexes of brokers by number.
+    async fn until(
+        self,
+        topic: &str,
+        what: &str,
+        holds: impl Fn(&[Option<usize>], &PartitionStatus) -> bool,
+    ) {
+        let last = Mutex::new(Vec::new());
+        let asked = wait::until_async(what, 2 * wait::PATIENCE, || async {
+            let numbers = by_number(&self.brokers().await?);
+            let partitions = self.partitions(topic).await?;
+            let held = !partitions.is_empty() && partitions.iter().all(|p| holds(&numbers, p));
+            *last.lock().expect("nobody panicked with it") = partitions;
+            held.then_some(())
+        });
+        // The panic of the wait would not say how far it came.
+        let waited = timeout(wait::PATIENCE, asked).await;
+        assert!(waited.is_ok(), "{what} did not come: {last:#?}");
+    }
+
+    async fn index_of(self, number: u32) -> Option<usize> {
+        let numbers = by_number(&self.brokers().await?);
+        *numbers.get(number as usize)?
+    }
+
+    fn url(self) -> String {
+        format!("http://{}", self.controller)
+    }
+}
+
+/// The index that is in the name of the broker with each number.
+fn by_number(brokers: &[BrokerStatus]) -> Vec<Option<usize>> {
+    let most = brokers.iter().map(|b| b.number as usize + 1).max();
+    let mut numbers = vec![None; most.unwrap_or(0)];
+    for broker in brokers {
+        let index = broker.name.strip_prefix("broker-");
+        numbers[broker.number as usize] = index.and_then(|index| index.parse().ok());
+    }
+    numbers
+}

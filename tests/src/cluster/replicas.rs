@@ -1,0 +1,74 @@
+//! The bytes of all replicas, side by side.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use taffrail_log::{StdDisk, inspect, read_identity};
+
+use super::{BROKERS, Cluster};
+
+/// The batches of one replica, by base offset.
+type Batches = BTreeMap<u64, Vec<u8>>;
+
+impl Cluster {
+    /// Checks that every broker has every partition of the topic, and that below the high watermark they hold the same bytes. All replicas have to be in sync, and
+    /// nothing may be written any more.
+    ///
+    /// # Panics
+    /// If a replica differs, is damaged or is not there.
+    pub async fn check_replicas(&self, topic: &str) {
+        let partitions = self.metadata().partitions(topic).await;
+        for status in partitions.expect("the controller answers") {
+            let replicas: Vec<Batches> = (0..BROKERS)
+                .map(|index| {
+                    below(
+                        batches(&self.volume(index), topic, status.partition),
+                        status.high_watermark as u64,
+                    )
+                })
+                .collect();
+            let name = format!("{topic}/{}", status.partition);
+            assert!(!replicas[0].is_empty(), "{name} holds nothing");
+            for (index, replica) in replicas.iter().enumerate() {
+                let differs = first_difference(&replicas[0], replica);
+                assert_eq!(
+                    differs, None,
+                    "{name} differs between broker-0 and broker-{index} from this offset on"
+                );
+            }
+        }
+    }
+}
+
+fn below(mut batches: Batches, high_watermark: u64) -> Batches {
+    batches.split_off(&high_watermark);
+    batches
+}
+
+/// Base offset of the first batch that is not the same in both.
+fn first_difference(one: &Batches, other: &Batches) -> Option<u64> {
+    let mut offsets: Vec<&u64> = one.keys().chain(other.keys()).collect();
+    offsets.sort_unstable();
+    let mut different = offsets
+        .into_iter()
+        .filter(|at| one.get(at) != other.get(at));
+    different.next().copied()
+}
+
+fn batches(volume: &Path, topic: &str, partition: u32) -> Batches {
+    let folders = fs::read_dir(volume.join("partitions")).expect("the volume is readable");
+    let mut folders = folders.map(|entry| entry.expect("the entry is readable").path());
+    let found = folders.find(|folder| {
+        read_identity(&StdDisk, folder)
+            .is_ok_and(|found| found.topic_name == topic && found.partition.0 == partition)
+    });
+    let folder = found.unwrap_or_else(|| panic!("{} lacks {topic}/{partition}", volume.display()));
+    let mut all = Batches::new();
+    for base in inspect::segments(&StdDisk, &folder).expect("the folder is readable") {
+        let batches = inspect::batches(Arc::new(StdDisk::default()), &folder, base);
+        for batch in batches.expect("the segment is readable") {
+            let batch = batch.unwrap_or_else(|error| panic!("{error}"));
+            all.insert(batch.header.base_offset.0, batch.bytes.to_vec());
+        }
+    }
+    all
+}

@@ -1,0 +1,122 @@
+//! A producer that waits for all in-sync replicas and a consumer beside it: both go on, whatever happens to the cluster.
+
+mod consuming;
+mod producing;
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::task::JoinHandle;
+
+use crate::{
+    cluster::{BROKERS, Cluster},
+    history::{Acknowledged, Read},
+    numbered::Numbered,
+    wait,
+};
+
+/// What the producer sent, and what it was told.
+#[derive(Debug, Default)]
+struct Ledger {
+    sent: Numbered,
+    acknowledged: Acknowledged,
+    /// Acknowledged of each partition.
+    counts: Vec<usize>,
+    failures: Vec<String>,
+}
+
+/// Keyed, numbered records into all partitions of a topic, and the same records out again.
+pub struct Load {
+    topic: String,
+    ledger: Arc<Mutex<Ledger>>,
+    stop: Arc<AtomicBool>,
+    producing: JoinHandle<()>,
+    consuming: consuming::Consuming,
+}
+
+impl Load {
+    /// Starts to send and to read.
+    ///
+    /// # Panics
+    /// If there is no such topic.
+    pub async fn start(cluster: &Cluster, topic: &str) -> Self {
+        let client = cluster.client().await;
+        let metadata = client.metadata(&[topic.to_owned()]).await;
+        let metadata = metadata.expect("the cluster answers");
+        let partitions = metadata.topics[topic].partitions.len();
+        let ledger = Arc::new(Mutex::new(Ledger {
+            counts: vec![0; partitions],
+            ..Ledger::default()
+        }));
+        let stop = Arc::new(AtomicBool::new(false));
+        let consuming = consuming::Consuming::start(&client, topic, partitions).await;
+        let sending = producing::send(client, topic.to_owned(), ledger.clone(), stop.clone());
+        Self {
+            topic: topic.to_owned(),
+            ledger,
+            stop,
+            producing: tokio::spawn(sending),
+            consuming,
+        }
+    }
+
+    /// Waits until `count` more records are acknowledged in every partition.
+    ///
+    /// # Panics
+    /// If they are not within the tests' patience.
+    pub async fn more(&self, count: usize) {
+        let before = self.with(|ledger| ledger.counts.clone());
+        wait::until_async(
+            "acknowledgements from every partition",
+            wait::PATIENCE,
+            || async {
+                self.with(|ledger| {
+                    let mut both = ledger.counts.iter().zip(&before);
+                    both.all(|(now, before)| *now >= before + count)
+                        .then_some(())
+                })
+            },
+        )
+        .await;
+    }
+
+    /// Stops, waits until all replicas are in sync, and checks that no record was refused or lost, none invented, that both this load's reader and a new one were given
+    /// the same, without gaps, each key in order, and that all replicas hold the same bytes.
+    ///
+    /// # Panics
+    /// If the cluster broke its promise.
+    pub async fn stop_and_check(self, cluster: &Cluster) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.producing.await.expect("sending does not panic");
+        cluster.metadata().until_in_sync(&self.topic, BROKERS).await;
+        let client = cluster.client().await;
+        let ends = consuming::ends(&client, &self.topic, self.consuming.partitions()).await;
+        let partitions = self.consuming.partitions();
+        let read: Read = self.consuming.finish(&ends).await;
+        let again = consuming::Consuming::start(&client, &self.topic, partitions).await;
+        let again = again.finish(&ends).await;
+        read.check_same(&again);
+        let ledger = self.ledger.lock();
+        ledger.expect("nobody panicked with it").check(&read);
+        cluster.check_replicas(&self.topic).await;
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        look(&self.ledger.lock().expect("nobody panicked with it"))
+    }
+}
+
+impl Ledger {
+    fn check(&self, read: &Read) {
+        self.acknowledged.check(read);
+        let repeated = self.sent.check(read);
+        eprintln!(
+            "{} records acknowledged, {} read, {repeated} of them repeated by retries",
+            self.acknowledged.len(),
+            read.len()
+        );
+        assert!(self.failures.is_empty(), "{:#?}", self.failures);
+    }
+}

@@ -1,0 +1,85 @@
+//! The producer's side.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use taffrail_client::{Acks, Client, Delivery, ProducerConfig, Record};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::Ledger;
+use crate::traffic::offset_of;
+
+/// Enough for every partition of a test.
+const KEYS: u64 = 30;
+/// Sent and not answered yet, at most.
+const IN_FLIGHT_MAX: usize = 2_000;
+/// A constant load that leaves most of a small machine to the cluster.
+const PERIOD: Duration = Duration::from_millis(2);
+
+/// Sends until told to stop, and waits for what is under way.
+pub(super) async fn send(
+    client: Client,
+    topic: String,
+    ledger: Arc<Mutex<Ledger>>,
+    stop: Arc<AtomicBool>,
+) {
+    let producer = client.producer(ProducerConfig {
+        acks: Acks::All,
+        delivery_timeout: Duration::from_mins(1),
+        ..ProducerConfig::default()
+    });
+    let (sent, answers) = mpsc::channel(IN_FLIGHT_MAX);
+    let noting = tokio::spawn(note(answers, ledger.clone()));
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for number in 0.. {
+        ticks.tick().await;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("key-{}", number % KEYS);
+        let value = {
+            let mut ledger = ledger.lock().expect("nobody panicked with it");
+            ledger.sent.next(&key)
+        };
+        match producer.send(&topic, Record::new(&value).key(&key)).await {
+            Ok(delivery) => sent
+                .send((value, delivery))
+                .await
+                .expect("answers are noted"),
+            Err(error) => failed(&ledger, &value, &error.to_string()),
+        }
+    }
+    drop(sent);
+    // What could not be delivered is in no answer, and is noted.
+    let _ = producer.close().await;
+    noting.await.expect("noting does not panic");
+}
+
+async fn note(mut answers: mpsc::Receiver<(String, Delivery)>, ledger: Arc<Mutex<Ledger>>) {
+    while let Some((value, delivery)) = answers.recv().await {
+        match delivery.await {
+            Ok(metadata) => {
+                let partition = metadata.partition.0;
+                let mut ledger = ledger.lock().expect("nobody panicked with it");
+                ledger.counts[partition as usize] += 1;
+                let offset = offset_of(metadata);
+                ledger.acknowledged.note(partition, offset, value);
+            }
+            Err(error) => failed(&ledger, &value, &error.to_string()),
+        }
+    }
+}
+
+fn failed(ledger: &Mutex<Ledger>, value: &str, error: &str) {
+    let mut ledger = ledger.lock().expect("nobody panicked with it");
+    ledger.failures.push(format!("{value}: {error}"));
+}

@@ -1,0 +1,176 @@
+//! The proxy in front of one broker.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::JoinSet,
+};
+
+use super::Cuts;
+
+const CHUNK_BYTES: usize = 64 << 10;
+
+pub(super) struct Gate {
+    listener: TcpListener,
+    /// Whose gate it is.
+    index: usize,
+    inside: SocketAddr,
+}
+
+impl Gate {
+    pub(super) async fn open(index: usize, inside: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        Self {
+            listener: listener.expect("there is a free port"),
+            index,
+            inside,
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("it is bound")
+    }
+
+    pub(super) async fn serve(self, pids: Arc<Mutex<Vec<u32>>>, cuts: watch::Receiver<Cuts>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => {
+                    let Ok((outside, peer)) = accepted else { continue };
+                    let known = pids.lock().expect("nobody panicked with it").clone();
+                    // Nobody's: the process has ended meanwhile.
+                    let Some(from) = owner(peer, &known) else { continue };
+                    connections.spawn(carry(outside, from, self.inside, self.index, cuts.clone()));
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+/// Until either side ends.
+async fn carry(
+    outside: TcpStream,
+    from: usize,
+    inside: SocketAddr,
+    to: usize,
+    cuts: watch::Receiver<Cuts>,
+) {
+    let Ok(inside) = TcpStream::connect(inside).await else {
+        return;
+    };
+    for stream in [&outside, &inside] {
+        stream.set_nodelay(true).expect("it is a TCP socket");
+    }
+    let (outside_read, outside_write) = outside.into_split();
+    let (inside_read, inside_write) = inside.into_split();
+    tokio::select! {
+        () = pump(outside_read, inside_write, (from, to), cuts.clone()) => {}
+        () = pump(inside_read, outside_write, (to, from), cuts) => {}
+    }
+}
+
+/// Moves bytes in one direction as long as it is not cut.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    direction: (usize, usize),
+    mut cuts: watch::Receiver<Cuts>,
+) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while let Ok(read @ 1..) = from.read(&mut chunk).await {
+        let is_open = |cuts: &Cuts| !cuts.contains(&direction);
+        let open = cuts.wait_for(is_open).await.is_ok();
+        if !open || to.write_all(&chunk[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The index of the process that holds the socket with this address.
+fn owner(address: SocketAddr, pids: &[u32]) -> Option<usize> {
+    let socket = format!("socket:[{}]", inode(address)?);
+    pids.iter().position(|pid| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        open.flatten()
+            .filter_map(|file| fs::read_link(file.path()).ok())
+            .any(|target| target.as_os_str() == socket.as_str())
+    })
+}
+
+/// The kernel's number of the socket with this local address.
+fn inode(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else {
+        return None;
+    };
+    let local = format!(
+        "{:08X}:{:04X}",
+        u32::from_le_bytes(address.ip().octets()),
+        address.port()
+    );
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let line = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields.get(1) == Some(&local.as_str()))?;
+    Some((*line.get(9)?).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn echo(listener: TcpListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.split();
+                // It ends with the connection.
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_waits_and_arrives_once_it_is_healed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let gate = Gate::open(1, listener.local_addr().expect("bound")).await;
+        let address = gate.address();
+        tokio::spawn(echo(listener));
+        let cuts = watch::Sender::new(Cuts::new());
+        // Broker 0 is this process.
+        let pids = Arc::new(Mutex::new(vec![std::process::id()]));
+        tokio::spawn(gate.serve(pids, cuts.subscribe()));
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        for direction in [(0, 1), (1, 0)] {
+            let mut byte = [0];
+            stream.write_all(b"a").await.expect("open");
+            stream.read_exact(&mut byte).await.expect("open");
+            cuts.send_modify(|cuts| {
+                cuts.insert(direction);
+            });
+            stream.write_all(b"b").await.expect("open");
+            let silence = timeout(Duration::from_millis(100), stream.read_exact(&mut byte)).await;
+            assert!(silence.is_err(), "{direction:?} is cut, and {byte:?} came");
+            cuts.send_modify(Cuts::clear);
+            let healed = timeout(crate::wait::PATIENCE, stream.read_exact(&mut byte)).await;
+            healed.expect("in time").expect("open");
+            assert_eq!(&byte, b"b");
+        }
+    }
+}
