@@ -21,7 +21,7 @@ mod gateway;
 mod intake;
 mod metadata;
 mod offsets;
-mod produce;
+pub(crate) mod produce;
 pub(crate) mod replication;
 pub(crate) mod server;
 mod service;
