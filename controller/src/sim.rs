@@ -204,7 +204,8 @@ fn event_of(session: u64, message: v1::BrokerMessage) -> Option<Event> {
         Message::Register(register) => Event::SessionOpened(session, Box::new(register)),
         Message::Heartbeat(heartbeat) => Event::Heartbeat(session, Box::new(heartbeat)),
         Message::DeleteDone(done) => Event::DeleteDone(session, done),
-        Message::IsrRequests(_) | Message::Stopping(_) => return None,
+        Message::IsrRequests(requests) => Event::IsrRequests(session, requests),
+        Message::Stopping(_) => Event::Stopping(session),
     })
 }
 
