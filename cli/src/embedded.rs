@@ -29,7 +29,6 @@ pub(crate) use signals::{Interrupted, interrupted};
 use self::{
     control::Control,
     failures::broker_failure,
-    listen::ANY_LOOPBACK,
     processes::{Common, Processes},
 };
 use crate::{
@@ -206,7 +205,8 @@ async fn start_one(
         name: "broker-0".to_owned(),
         client_listen: listen.listen,
         http_listen: Some(listen.http()),
-        replication_listen: ANY_LOOPBACK,
+        // Nobody follows it.
+        replication_listen: listen::ANY_LOOPBACK,
         controllers: vec![control.address().to_string()],
         ..BrokerConfig::default()
     };

@@ -15,6 +15,8 @@ mod listener;
 mod logs;
 mod session;
 mod sessions;
+#[cfg(feature = "sim")]
+pub(crate) mod stepped;
 
 use std::{
     convert::Infallible,

@@ -34,6 +34,8 @@ pub(crate) struct Listen {
 pub(super) struct Addresses {
     pub(super) client: SocketAddr,
     pub(super) http: SocketAddr,
+    /// For the other brokers, which learn of it from the controller.
+    pub(super) replication: SocketAddr,
 }
 
 impl Listen {
@@ -68,6 +70,7 @@ impl Listen {
                 Ok(Addresses {
                     client: find(self.listen, index)?,
                     http: find(self.http(), index)?,
+                    replication: find(ANY_LOOPBACK, index)?,
                 })
             })
             .collect()

@@ -12,10 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Addresses, BROKER, Common, cannot};
-use crate::{
-    embedded::listen::ANY_LOOPBACK,
-    failure::{Exit, Failure, Outcome},
-};
+use crate::failure::{Exit, Failure, Outcome};
 
 /// How one broker is started, each time.
 pub(super) struct Launch {
@@ -36,7 +33,10 @@ impl Launch {
         option("--name", name.into());
         option("--client-listen", addresses.client.to_string().into());
         option("--http-listen", addresses.http.to_string().into());
-        option("--replication-listen", ANY_LOOPBACK.to_string().into());
+        option(
+            "--replication-listen",
+            addresses.replication.to_string().into(),
+        );
         option("--controller", common.controller.to_string().into());
         option("--log-level", common.log.level.clone().into());
         option("--log-format", common.log.format_name().into());
