@@ -23,7 +23,7 @@ mod init_producer;
 mod intake;
 mod metadata;
 mod offsets;
-mod produce;
+pub(crate) mod produce;
 pub(crate) mod replication;
 pub(crate) mod server;
 mod service;

@@ -124,6 +124,9 @@ impl ProducerConfig {
     }
 }
 
+/// What fits one HTTP/2 frame, with room for what is said about the batches: an answer that spans frames has to be joined by a copy.
+const ANSWER_BYTES: u32 = taffrail_api::transport::ANSWER_FRAME_BYTES_MAX - (64 << 10);
+
 /// How to consume.
 #[derive(Debug, Clone)]
 pub struct ConsumerConfig {
@@ -148,9 +151,8 @@ impl Default for ConsumerConfig {
         Self {
             max_wait: Duration::from_millis(500),
             min_bytes: 1,
-            // What fits one HTTP/2 frame: an answer that spans frames has to be joined by a copy.
-            max_bytes: 960 << 10,
-            partition_max_bytes: 960 << 10,
+            max_bytes: ANSWER_BYTES,
+            partition_max_bytes: ANSWER_BYTES,
             request_timeout: Duration::from_secs(30),
             decompressed_bytes_max: 64 << 20,
             verify_checksums: true,

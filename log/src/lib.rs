@@ -36,7 +36,6 @@ mod file;
 mod frame;
 mod identity;
 pub mod inspect;
-mod mapped;
 mod names;
 mod partition;
 mod producers;
@@ -49,7 +48,7 @@ mod sync;
 mod upkeep;
 
 pub use config::LogConfig;
-pub use disk::{Disk, DiskFile, StdDisk};
+pub use disk::{Disk, DiskFile, MappedMax, StdDisk};
 pub use error::LogError;
 pub use identity::{PartitionIdentity, read_identity};
 pub use partition::{Appended, Expired, Opened, PartitionLog, RecoveryReport, Torn, delete_dir};

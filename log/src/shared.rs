@@ -14,7 +14,6 @@ use crate::{
     disk::{Disk, OpenMode},
     error::LogError,
     file::LogFile,
-    mapped::Mapped,
     names::{self, Part},
     segment::Segment,
 };
@@ -91,7 +90,6 @@ pub(crate) struct Shared {
     segments: RwLock<Segments>,
     log_start: AtomicU64,
     log_end: AtomicU64,
-    pub(crate) mapped: Mapped,
     /// The first disk error. Set once, for good.
     poison: OnceLock<String>,
     /// One sync of a log at a time, so that no later one can succeed before an earlier failure is known.
@@ -108,7 +106,6 @@ impl Shared {
             segments: RwLock::new(Arc::new(segments)),
             log_start: AtomicU64::new(log_start.0),
             log_end: AtomicU64::new(log_end.0),
-            mapped: Mapped::default(),
             poison: OnceLock::new(),
             sync: Mutex::new(SyncedThrough {
                 generation: 0,

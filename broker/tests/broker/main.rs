@@ -10,6 +10,7 @@ mod gateway;
 mod http;
 mod idempotence;
 mod lifecycle;
+mod reads;
 mod records;
 mod replication;
 mod routing;

@@ -118,7 +118,7 @@ impl OnDisk {
     pub(crate) fn std() -> Self {
         let keep = tempfile::tempdir().expect("temporary directory");
         Self {
-            disk: Arc::new(taffrail_log::StdDisk),
+            disk: Arc::new(taffrail_log::StdDisk::default()),
             dir: keep.path().join("p"),
             _keep: Some(keep),
         }

@@ -1,6 +1,7 @@
 //! The log from outside, on a real and on a simulated disk.
 
 mod append_and_read;
+mod cached;
 mod common;
 mod concurrency;
 mod faults;

@@ -64,8 +64,13 @@ impl Replica1 {
             topic_name: "flights".to_owned(),
         };
         let path = dir.path().join("flights-0");
-        let log = PartitionLog::create(Arc::new(StdDisk), &path, &identity, LogConfig::default())
-            .expect("created");
+        let log = PartitionLog::create(
+            Arc::new(StdDisk::default()),
+            &path,
+            &identity,
+            LogConfig::default(),
+        )
+        .expect("created");
         let metrics = crate::metrics::Metrics::default().topic("flights");
         let partition = Partition::new(id, "flights".into(), log.reader(), metrics);
         Self {
