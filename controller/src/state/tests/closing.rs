@@ -139,7 +139,7 @@ fn more_requests_than_may_wait_for_a_closing_topic_are_told_to_come_again() {
     world.mute(1);
     end(&mut world);
     for _ in 0..1_100 {
-        world.apply(0, NAME, spec(3, Adoption::Never));
+        world.apply(0, NAME, spec(3, 1, Adoption::Never));
         world.step_store(0, Fault::Nothing);
     }
     assert!(world.reached.contains("TooManyWaiting"));
