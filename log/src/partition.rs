@@ -61,8 +61,8 @@ pub struct PartitionLog {
     epochs_changed: bool,
     /// Of every batch in the log.
     producers: ProducerTable,
-    /// The newest snapshot of them is of this offset.
-    producers_saved: Option<Offset>,
+    /// What was appended since the newest snapshot of them.
+    producers_unsaved_bytes: u64,
     /// The active segment's name may not be durable.
     active_unnamed: bool,
     /// One was planned and has not come back.

@@ -7,6 +7,7 @@ use crate::{
     checkpoint::{Checkpoint, LogPoint},
     epochs,
     error::LogError,
+    producers::NOTHING_SAVED,
     segment::active::ActiveSegment,
     shared::SyncedThrough,
 };
@@ -49,7 +50,7 @@ impl PartitionLog {
         epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
         self.epochs_changed = false;
         self.producers = ProducerTable::default();
-        self.producers_saved = None;
+        self.producers_unsaved_bytes = NOTHING_SAVED;
         self.active = ActiveSegment::create(&self.home, start, last_append_time_ms, &self.config)?;
         self.active.file().sync()?;
         self.home.sync_dir()?;
