@@ -8,5 +8,6 @@ mod golden;
 mod inspection;
 mod model;
 mod recovery;
+mod replication;
 mod retention;
 mod upkeep;
