@@ -7,6 +7,8 @@ pub(crate) mod append;
 pub(crate) mod chain;
 pub(crate) mod commit;
 pub(crate) mod fetch;
+#[cfg(test)]
+mod fixture;
 pub(crate) mod growth;
 pub(crate) mod progress;
 pub(crate) mod replicate;
@@ -17,6 +19,7 @@ pub(crate) mod untaken;
 pub(crate) mod upkeep;
 pub(crate) mod verify;
 pub(crate) mod waiters;
+mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 

@@ -328,6 +328,8 @@ impl<J: Jobs> Writer<J> {
                 });
                 let _ = reply.send(answers.collect());
             }
+            // Records go on coming while the broker stops.
+            ReplicationCommand::Replicated(_) if self.closing.is_some() => {}
             ReplicationCommand::Replicated(all) => {
                 for replicated in all {
                     let id = replicated.partition.id;
@@ -343,12 +345,14 @@ impl<J: Jobs> Writer<J> {
                 }
             }
             ReplicationCommand::Registered(runs) => {
-                for (broker, incarnation) in &runs {
+                for (broker, run) in runs {
+                    if self.runs.insert(broker, run) == Some(run) {
+                        continue;
+                    }
                     for log in self.logs.values_mut() {
-                        log.registered(*broker, *incarnation);
+                        log.registered(broker, run);
                     }
                 }
-                self.runs.extend(runs);
             }
             ReplicationCommand::ConfirmAgain => {
                 for log in self.logs.values() {
