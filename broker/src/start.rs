@@ -4,6 +4,7 @@ use std::{collections::HashMap, future::Future, net::SocketAddr, sync::Arc};
 
 use prometheus_client::registry::Registry;
 use taffrail_api::v1::Endpoint;
+use taffrail_core::{Durability, replica::Standing};
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, mpsc, watch},
@@ -23,6 +24,7 @@ use crate::{
     datadir::{
         DataDir,
         ballast::Ballast,
+        boot::Boot,
         identity::Identity,
         metadata_file::MetadataFile,
         roster::Roster,
@@ -118,6 +120,7 @@ struct Prepared {
     known: Known,
     space: Space,
     roster: Roster,
+    boot: Boot,
     found: Vec<Found>,
 }
 
@@ -140,6 +143,23 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
     let found = scan::open_all(&dir, &mut roster, disk, identity.cluster, |id| {
         log_config(known.config_of(id))
     })?;
+    let mut boot = Boot::load(dir.path())?;
+    let same_boot = boot.is_same(&environment.boot_id);
+    let may_lack = found.iter().filter(|found| {
+        // Without a configuration it may have been the weaker promise.
+        let config = known.config_of(found.id);
+        let durability = config.map_or(Durability::PageCache, |c| c.durability);
+        found.standing(durability, same_boot) == Standing::MayLack
+    });
+    let may_lack: Vec<_> = may_lack.map(|found| found.id).collect();
+    if !may_lack.is_empty() {
+        tracing::warn!(
+            partitions = may_lack.len(),
+            "stopped uncleanly and on another run of the kernel: pageCache replicas may lack records"
+        );
+    }
+    // Before anybody hears of it.
+    boot.note(may_lack)?;
     tracing::info!(partitions = found.len(), elapsed_ms = started.elapsed().as_millis() as u64,
         incarnation = %identity.incarnation(), "opened the data directory");
     Ok(Prepared {
@@ -149,6 +169,7 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
         known,
         space,
         roster,
+        boot,
         found,
     })
 }
@@ -167,6 +188,7 @@ async fn assemble(
         known,
         space,
         roster,
+        boot,
         found,
     } = prepared;
     let me = known
@@ -223,7 +245,7 @@ async fn assemble(
     let known = Arc::clone(&known_sender.borrow());
     let assigns: Vec<_> = found
         .into_iter()
-        .filter_map(|found| take_in(&broker, found, &known))
+        .filter_map(|found| take_in(&broker, found, &boot, &known))
         .collect();
     broker.disk.assign(assigns).await;
     let (instructions, received) = mpsc::channel(INSTRUCTIONS_MAX);
@@ -239,6 +261,7 @@ async fn assemble(
     let session = Session {
         broker: Arc::clone(&broker),
         identity,
+        boot,
         client_endpoint,
         known: known_receiver,
         instructions,
@@ -308,11 +331,12 @@ fn registry(
 }
 
 /// A partition that was on the disk. One that is this broker's alone serves at once, with or without a controller.
-fn take_in(broker: &Broker, found: Found, known: &Known) -> Option<Assign> {
+fn take_in(broker: &Broker, found: Found, boot: &Boot, known: &Known) -> Option<Assign> {
     let Found {
         id,
         topic_name,
         log,
+        ..
     } = found;
     let topic_name: Arc<str> = topic_name.into();
     let metrics = broker.metrics.topic(&topic_name);
@@ -333,6 +357,7 @@ fn take_in(broker: &Broker, found: Found, known: &Known) -> Option<Assign> {
             metrics,
         )),
     };
+    partition.set_may_lack(boot.may_lack(id));
     broker.partitions.insert(Arc::clone(&partition));
     let me = broker.membership.number()?;
     Some(assign_of(broker, &partition, me, known))

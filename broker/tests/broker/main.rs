@@ -11,4 +11,5 @@ mod http;
 mod lifecycle;
 mod records;
 mod routing;
+mod standing;
 mod strangers;
