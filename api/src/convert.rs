@@ -2,8 +2,10 @@
 
 mod assignment;
 mod ids;
+mod replication;
 mod topic;
 
 pub use ids::{
     acks, cluster_id, epoch_to_wire, known_epoch, offset_from_wire, offset_to_wire, topic_partition,
 };
+pub use replication::{Answered, fetch_answer, fetch_request, position};

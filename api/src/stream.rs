@@ -11,9 +11,11 @@ mod body;
 mod call;
 mod gather;
 mod reader;
+mod replication;
 mod segments;
 
 pub use body::GatherBody;
-pub use call::{Route, fetch, produce, respond};
+pub use call::{Route, fetch, produce, replicate, respond};
 pub use gather::{FetchFrame, FetchedChunks, Gather, Gathered};
 pub use reader::FrameReader;
+pub use replication::{AnswerChunks, LeaderFrame};

@@ -28,6 +28,12 @@ pub struct Args {
     /// HOST:PORT as clients should dial it, if that is not the address listened on
     #[arg(long, env = "TAFFRAIL_BROKER_CLIENT_ADVERTISED")]
     client_advertised: Option<String>,
+    /// Where brokers that follow this one are served
+    #[arg(long, env = "TAFFRAIL_BROKER_REPLICATION_LISTEN")]
+    replication_listen: Option<SocketAddr>,
+    /// HOST:PORT as other brokers should dial it, if that is not the address listened on
+    #[arg(long, env = "TAFFRAIL_BROKER_REPLICATION_ADVERTISED")]
+    replication_advertised: Option<String>,
     /// Where /metrics, /livez and /readyz are served
     #[arg(long, env = "TAFFRAIL_BROKER_HTTP_LISTEN")]
     http_listen: Option<SocketAddr>,
@@ -64,6 +70,10 @@ impl Args {
         set(&mut config.client_listen, self.client_listen);
         config.rack = self.rack.or(config.rack);
         config.client_advertised = self.client_advertised.or(config.client_advertised);
+        set(&mut config.replication_listen, self.replication_listen);
+        config.replication_advertised = self
+            .replication_advertised
+            .or(config.replication_advertised);
         config.http_listen = self.http_listen.or(config.http_listen);
         if !self.controllers.is_empty() {
             config.controllers = self.controllers;
@@ -95,6 +105,10 @@ mod tests {
             path,
             "--name",
             "from-flag",
+            "--replication-listen",
+            "127.0.0.1:7",
+            "--replication-advertised",
+            "b-0:7",
             "--controller",
             "a:1",
             "--controller",
@@ -104,5 +118,7 @@ mod tests {
         assert_eq!(config.name, "from-flag");
         assert_eq!(config.data_dir, PathBuf::from("/from/file"));
         assert_eq!(config.controllers, ["a:1", "b:2"]);
+        assert_eq!(config.replication_listen.port(), 7);
+        assert_eq!(config.replication_advertised.as_deref(), Some("b-0:7"));
     }
 }

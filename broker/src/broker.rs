@@ -12,7 +12,7 @@ use crate::{
     config::BrokerConfig,
     disk::{DiskHandle, space::Space},
     environment::Environment,
-    follower::positions::Positions,
+    follower::{doubts::Doubts, positions::Positions},
     metrics::Metrics,
     partition::{Partition, standing::Role, table::PartitionTable},
     peers::Peers,
@@ -34,6 +34,8 @@ pub(crate) struct Broker {
     pub(crate) known: watch::Receiver<Arc<Known>>,
     pub(crate) active_controller: watch::Receiver<Option<ActiveController>>,
     pub(crate) peers: Peers,
+    /// Leaders that cannot be heard just now.
+    pub(crate) doubts: Doubts,
     pub(crate) metrics: Arc<Metrics>,
     /// Bytes of batches between network and disk.
     pub(crate) queue: Arc<Semaphore>,
@@ -85,6 +87,11 @@ impl Broker {
             )),
             (None, _, None) => Err(known.view.missing(id)),
         }
+    }
+
+    /// A clock that never goes back.
+    pub(crate) fn uptime_ms(&self) -> u64 {
+        (self.environment.uptime)()
     }
 
     /// Where the active controller is.

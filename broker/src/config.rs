@@ -12,6 +12,8 @@ use crate::error::BrokerError;
 
 /// The client port.
 pub const CLIENT_PORT: u16 = 9640;
+/// The port for other brokers.
+pub const REPLICATION_PORT: u16 = 9641;
 /// The port of /metrics, /livez and /readyz.
 pub const HTTP_PORT: u16 = 9644;
 
@@ -29,6 +31,10 @@ pub struct BrokerConfig {
     pub client_listen: SocketAddr,
     /// `HOST:PORT` as clients should dial it. Absent: the address listened on.
     pub client_advertised: Option<String>,
+    /// Where brokers that follow this one are served.
+    pub replication_listen: SocketAddr,
+    /// `HOST:PORT` as other brokers should dial it. Absent: the address listened on.
+    pub replication_advertised: Option<String>,
     /// Where /metrics, /livez and /readyz are served. Absent: nowhere.
     pub http_listen: Option<SocketAddr>,
     /// `HOST:PORT` of every controller; a DNS name may stand for several.
@@ -43,6 +49,8 @@ pub struct BrokerConfig {
     pub limits: Limits,
     /// How the disk is used.
     pub disk: DiskSettings,
+    /// How records get from one broker to another.
+    pub replication: ReplicationSettings,
 }
 
 /// Limits on everything that can be sent.
@@ -97,6 +105,18 @@ pub struct DiskSettings {
     pub scrub_interval_ms: u64,
 }
 
+/// How records get from one broker to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplicationSettings {
+    /// Connections on the replication port.
+    pub connections_max: usize,
+    /// Bytes of batches on their way between this broker and one that it follows, or that follows it; one batch always may be.
+    pub window_bytes: usize,
+    /// What replicas of this broker that are not in sync may fetch a second, all together; 0: no limit. Those in sync are never held back.
+    pub catch_up_bytes_per_s_max: u64,
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -106,6 +126,8 @@ impl Default for BrokerConfig {
             rack: None,
             client_listen: SocketAddr::new(local, CLIENT_PORT),
             client_advertised: None,
+            replication_listen: SocketAddr::new(local, REPLICATION_PORT),
+            replication_advertised: None,
             http_listen: Some(SocketAddr::new(local, HTTP_PORT)),
             controllers: vec!["127.0.0.1:9642".into()],
             cluster: None,
@@ -113,6 +135,20 @@ impl Default for BrokerConfig {
             replica_lag_ms_max: 10_000,
             limits: Limits::default(),
             disk: DiskSettings::default(),
+            replication: ReplicationSettings::default(),
+        }
+    }
+}
+
+impl Default for ReplicationSettings {
+    fn default() -> Self {
+        Self {
+            // Each follower has one, and another one while it dials anew.
+            connections_max: 128,
+            // Bandwidth times latency: 700 MB/s for the 20 ms that a busy writer takes.
+            window_bytes: 16 << 20,
+            // A terabyte in three hours; a quarter of what a 10 Gbit/s network carries goes on serving beside it.
+            catch_up_bytes_per_s_max: 100_000_000,
         }
     }
 }
@@ -188,6 +224,11 @@ impl BrokerConfig {
             ("limits.fetch_requests_max", limits.fetch_requests_max),
             ("limits.decompressions_max", limits.decompressions_max),
             ("disk.sync_threads", self.disk.sync_threads),
+            (
+                "replication.connections_max",
+                self.replication.connections_max,
+            ),
+            ("replication.window_bytes", self.replication.window_bytes),
         ];
         if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(BrokerError::config(format!("{field} must be at least 1")));
@@ -195,6 +236,7 @@ impl BrokerConfig {
         if limits.queue_bytes_max > u32::MAX as usize
             || limits.intake_bytes_max > u32::MAX as usize
             || limits.stream_queue_bytes_max > u32::MAX as usize
+            || self.replication.window_bytes > u32::MAX as usize
         {
             return Err(BrokerError::config(
                 "limits on bytes must be smaller than 4 GiB".to_owned(),
@@ -213,9 +255,14 @@ impl BrokerConfig {
                 "cluster must be written as NAMESPACE/NAME".to_owned(),
             ));
         }
-        if let Some(address) = &self.client_advertised {
-            taffrail_api::v1::Endpoint::parse(address)
-                .map_err(|e| BrokerError::config(format!("client_advertised: {}", e.message)))?;
+        for (field, address) in [
+            ("client_advertised", &self.client_advertised),
+            ("replication_advertised", &self.replication_advertised),
+        ] {
+            if let Some(address) = address {
+                taffrail_api::v1::Endpoint::parse(address)
+                    .map_err(|e| BrokerError::config(format!("{field}: {}", e.message)))?;
+            }
         }
         Ok(())
     }

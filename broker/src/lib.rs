@@ -17,10 +17,12 @@
 //! datadir                              identity, metadata, ballast, partition directories
 //! cluster                              the session with the controller, and obeying it
 //! disk                                 the threads that write and sync
+//! follower                             sessions with the leaders of this broker's replicas
 //! partition                            one partition: append, commit, fetch
-//! rpc                                  the gRPC services of the client port
+//! rpc                                  the gRPC services of the client port, and those of the replication port
 //! peers                                other brokers, to route to
 //! http, metrics                        /metrics, /livez, /readyz, /log-level
+//! sim                                  behind the feature of that name: a broker without threads, clock and network
 //! ```
 //!
 //! Deliberately absent: Kubernetes. A broker knows its controllers, its disk and its clients.
@@ -43,9 +45,14 @@ mod peers;
 mod program;
 mod rpc;
 mod running;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod start;
 
-pub use config::{BrokerConfig, CLIENT_PORT, DiskSettings, HTTP_PORT, Limits};
+pub use config::{
+    BrokerConfig, CLIENT_PORT, DiskSettings, HTTP_PORT, Limits, REPLICATION_PORT,
+    ReplicationSettings,
+};
 pub use environment::Environment;
 pub use error::BrokerError;
 pub use program::program;

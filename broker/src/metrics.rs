@@ -4,6 +4,10 @@
 //! taffrail_broker_produce_bytes_total{topic}            batches stored
 //! taffrail_broker_produce_records_total{topic}          records in them
 //! taffrail_broker_fetch_bytes_total{topic}              batches sent to consumers
+//! taffrail_broker_replicated_in_bytes_total{topic}      batches that came from leaders, and .._in_batches_total
+//! taffrail_broker_replicated_out_bytes_total{topic}     batches sent to followers, and .._out_batches_total
+//! taffrail_broker_replication_sessions{side}            open sessions, this broker being the leader or the follower
+//! taffrail_broker_follower_lag_records{topic}           what the slowest follower of a partition led here does not have durably
 //! taffrail_broker_requests_total{call}                  requests, by call
 //! taffrail_broker_errors_total{call,code}               requests answered with an error
 //! taffrail_broker_produce_seconds                       from the request's arrival to its answer
@@ -45,6 +49,11 @@ struct TopicLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SideLabel {
+    side: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabel {
     call: &'static str,
 }
@@ -61,6 +70,43 @@ pub(crate) struct TopicMetrics {
     pub(crate) produce_bytes: Counter,
     pub(crate) produce_records: Counter,
     pub(crate) fetch_bytes: Counter,
+    pub(crate) replicated_in: Replicated,
+    pub(crate) replicated_out: Replicated,
+}
+
+/// Batches between brokers, in one direction.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replicated {
+    pub(crate) bytes: Counter,
+    pub(crate) batches: Counter,
+}
+
+impl Replicated {
+    pub(crate) fn count(&self, bytes: usize, batches: usize) {
+        self.bytes.inc_by(bytes as u64);
+        self.batches.inc_by(batches as u64);
+    }
+}
+
+/// As [`Replicated`], of all topics.
+#[derive(Debug, Default)]
+struct ReplicatedFamily {
+    bytes: Family<TopicLabel, Counter>,
+    batches: Family<TopicLabel, Counter>,
+}
+
+impl ReplicatedFamily {
+    fn register(&self, registry: &mut Registry, name: &str, help: &str) {
+        registry.register_with_unit(name, help, Unit::Bytes, self.bytes.clone());
+        registry.register(format!("{name}_batches"), help, self.batches.clone());
+    }
+
+    fn of(&self, label: &TopicLabel) -> Replicated {
+        Replicated {
+            bytes: self.bytes.get_or_create_owned(label),
+            batches: self.batches.get_or_create_owned(label),
+        }
+    }
 }
 
 /// Everything a broker counts.
@@ -69,6 +115,9 @@ pub(crate) struct Metrics {
     produce_bytes: Family<TopicLabel, Counter>,
     produce_records: Family<TopicLabel, Counter>,
     fetch_bytes: Family<TopicLabel, Counter>,
+    replicated_in: ReplicatedFamily,
+    replicated_out: ReplicatedFamily,
+    replication_sessions: Family<SideLabel, Gauge>,
     requests: Family<CallLabel, Counter>,
     errors: Family<ErrorLabel, Counter>,
     produce_seconds: Latency,
@@ -121,6 +170,15 @@ impl Metrics {
             "Batches sent to consumers",
             Unit::Bytes,
             self.fetch_bytes.clone(),
+        );
+        self.replicated_in
+            .register(registry, "replicated_in", "Batches that came from leaders");
+        self.replicated_out
+            .register(registry, "replicated_out", "Batches sent to followers");
+        registry.register(
+            "replication_sessions",
+            "Open sessions between brokers, by the side of this one",
+            self.replication_sessions.clone(),
         );
         registry.register("requests", "Requests by call", self.requests.clone());
         registry.register(
@@ -184,7 +242,15 @@ impl Metrics {
             produce_bytes: self.produce_bytes.get_or_create_owned(&label),
             produce_records: self.produce_records.get_or_create_owned(&label),
             fetch_bytes: self.fetch_bytes.get_or_create_owned(&label),
+            replicated_in: self.replicated_in.of(&label),
+            replicated_out: self.replicated_out.of(&label),
         }
+    }
+
+    /// Open sessions in which this broker is `leader` or `follower`.
+    pub(crate) fn sessions(&self, side: &'static str) -> Gauge {
+        self.replication_sessions
+            .get_or_create_owned(&SideLabel { side })
     }
 
     /// A call's counter, to be kept by whoever counts often.

@@ -13,6 +13,7 @@ pub(crate) mod growth;
 pub(crate) mod progress;
 pub(crate) mod replicate;
 pub(crate) mod scrub;
+pub(crate) mod sequence;
 pub(crate) mod standing;
 pub(crate) mod table;
 pub(crate) mod untaken;
@@ -152,7 +153,7 @@ impl Partition {
             .standing
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
-        self.waiters.wake();
+        self.wake();
     }
 
     /// What this replica is worth to an election, of what is not known yet.
@@ -202,7 +203,13 @@ impl Partition {
                 "partition is offline");
             *slot = Some(fault);
         }
+        self.wake();
+    }
+
+    /// There is something new: records, a high watermark, another leader, a fault.
+    pub(crate) fn wake(&self) {
         self.waiters.wake();
+        self.growth.tell(self.id);
     }
 
     /// May a request of `epoch` be served here as by the leader?

@@ -1,4 +1,4 @@
-//! The gRPC services of the client port.
+//! The gRPC services of the client port, and of the replication port.
 //!
 //! ```text
 //! server       accept, limit, serve, drain
@@ -9,18 +9,22 @@
 //! fetch        long polls
 //! offsets      ListOffsets
 //! metadata     GetMetadata, WatchMetadata
+//! init_producer  InitProducer
 //! gateway      Publish and Subscribe, for thin clients
 //! admin        forwarded to the active controller
+//! replication  sessions with followers, on a port of their own
 //! ```
 
 mod admin;
 mod fetch;
 mod foreign;
 mod gateway;
+mod init_producer;
 mod intake;
 mod metadata;
 mod offsets;
-mod produce;
+pub(crate) mod produce;
+pub(crate) mod replication;
 pub(crate) mod server;
 mod service;
 

@@ -14,6 +14,7 @@ use crate::{broker::Broker, disk::handle::DiskThreads, error::BrokerError};
 pub struct RunningBroker {
     pub(crate) broker: Arc<Broker>,
     pub(crate) client_addr: SocketAddr,
+    pub(crate) replication_addr: SocketAddr,
     pub(crate) http_addr: Option<SocketAddr>,
     pub(crate) tasks: JoinSet<Result<(), BrokerError>>,
     pub(crate) clients: tokio::task::JoinHandle<Result<(), BrokerError>>,
@@ -41,6 +42,11 @@ impl RunningBroker {
     /// Where clients are served.
     pub const fn client_addr(&self) -> SocketAddr {
         self.client_addr
+    }
+
+    /// Where brokers that follow this one are served.
+    pub const fn replication_addr(&self) -> SocketAddr {
+        self.replication_addr
     }
 
     /// Where /metrics is served.

@@ -1,6 +1,6 @@
 //! From settings to a running broker.
 
-use std::{collections::HashMap, future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
 
 use prometheus_client::registry::Registry;
 use taffrail_api::v1::Endpoint;
@@ -16,7 +16,7 @@ use crate::{
     broker::Broker,
     cluster::{
         Membership,
-        apply::{Conductor, assign_of, log_config},
+        apply::{Conductor, Told, assign_of, log_config},
         known::Known,
         session::Session,
     },
@@ -33,6 +33,7 @@ use crate::{
     disk::{self, Outboxes, maintenance, scrub, space::Space},
     environment::Environment,
     error::BrokerError,
+    follower::{self, doubts::Doubts},
     http,
     metrics::{Metrics, PartitionCollector},
     partition::{Fault, Partition, replicate::Assign, table::PartitionTable},
@@ -65,7 +66,7 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BrokerError> {
     let mut broker = start_with(config, environment).await?;
-    tracing::info!(client = %broker.client_addr(), http = ?broker.http_addr(), "serving");
+    tracing::info!(client = %broker.client_addr(), replication = %broker.replication_addr(), http = ?broker.http_addr(), "serving");
     let failure = tokio::select! {
         () = shutdown => None,
         failure = broker.failed() => Some(failure),
@@ -92,6 +93,7 @@ pub async fn start_with(
 ) -> Result<RunningBroker, BrokerError> {
     config.check()?;
     let client = listen(config.client_listen).await?;
+    let replication = listen(config.replication_listen).await?;
     let http = match config.http_listen {
         Some(address) => Some(listen(address).await?),
         None => None,
@@ -102,7 +104,7 @@ pub async fn start_with(
             .await
             .map_err(|e| BrokerError::Serve(format!("opening the data directory: {e}")))??
     };
-    assemble(config, environment, prepared, client, http).await
+    assemble(config, environment, prepared, client, replication, http).await
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
@@ -126,7 +128,7 @@ struct Prepared {
 
 /// Blocking: locks the directory, makes the next incarnation durable, opens every log.
 fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared, BrokerError> {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let dir = DataDir::open(&config.data_dir)?;
     let identity = Identity::next_start(&dir, &*environment.random)?;
     let file = MetadataFile::of(&dir);
@@ -179,6 +181,7 @@ async fn assemble(
     environment: Environment,
     prepared: Prepared,
     client: (TcpListener, SocketAddr),
+    replication: (TcpListener, SocketAddr),
     http: Option<(TcpListener, SocketAddr)>,
 ) -> Result<RunningBroker, BrokerError> {
     let Prepared {
@@ -221,7 +224,12 @@ async fn assemble(
         &queue,
         config.limits.queue_bytes_max,
     );
-    let client_endpoint = advertised(&config, client.1)?;
+    let client_endpoint = advertised("client", config.client_advertised.as_deref(), client.1)?;
+    let replication_endpoint = advertised(
+        "replication",
+        config.replication_advertised.as_deref(),
+        replication.1,
+    )?;
     let broker = Arc::new(Broker {
         environment,
         membership,
@@ -233,6 +241,7 @@ async fn assemble(
         known: known_receiver.clone(),
         active_controller: active_receiver,
         peers: Peers::new(known_receiver.clone()),
+        doubts: Doubts::default(),
         metrics,
         queue,
         decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),
@@ -245,8 +254,11 @@ async fn assemble(
     let known = Arc::clone(&known_sender.borrow());
     let assigns: Vec<_> = found
         .into_iter()
-        .filter_map(|found| take_in(&broker, found, &boot, &known))
+        .filter_map(|found| take_in(&broker, found, &known))
         .collect();
+    for partition in broker.partitions.all() {
+        partition.set_may_lack(boot.may_lack(partition.id));
+    }
     broker.disk.assign(assigns).await;
     let (instructions, received) = mpsc::channel(INSTRUCTIONS_MAX);
     let conductor = Conductor {
@@ -255,14 +267,14 @@ async fn assemble(
         file,
         roster,
         known: known_sender,
-        configured: HashMap::new(),
-        assigned: HashMap::new(),
+        told: Told::default(),
     };
     let session = Session {
         broker: Arc::clone(&broker),
         identity,
         boot,
         client_endpoint,
+        replication_endpoint,
         known: known_receiver,
         instructions,
         active: active_sender,
@@ -292,6 +304,16 @@ async fn assemble(
         Ok(())
     });
     tasks.spawn(session.run());
+    let following = follower::run(Arc::clone(&broker));
+    tasks.spawn(async move {
+        following.await;
+        Ok(())
+    });
+    let (replication_listener, replication_addr) = replication;
+    tasks.spawn(rpc::replication::serve(
+        Arc::clone(&broker),
+        replication_listener,
+    ));
     let (client_listener, client_addr) = client;
     let clients = tokio::spawn(rpc::server::serve(Arc::clone(&broker), client_listener));
     let http_addr = http.as_ref().map(|(_, address)| *address);
@@ -305,6 +327,7 @@ async fn assemble(
         },
         broker,
         client_addr,
+        replication_addr,
         http_addr,
         tasks,
         clients,
@@ -331,7 +354,7 @@ fn registry(
 }
 
 /// A partition that was on the disk. One that is this broker's alone serves at once, with or without a controller.
-fn take_in(broker: &Broker, found: Found, boot: &Boot, known: &Known) -> Option<Assign> {
+pub(crate) fn take_in(broker: &Broker, found: Found, known: &Known) -> Option<Assign> {
     let Found {
         id,
         topic_name,
@@ -357,21 +380,24 @@ fn take_in(broker: &Broker, found: Found, boot: &Boot, known: &Known) -> Option<
             metrics,
         )),
     };
-    partition.set_may_lack(boot.may_lack(id));
     broker.partitions.insert(Arc::clone(&partition));
     let me = broker.membership.number()?;
     Some(assign_of(broker, &partition, me, known))
 }
 
-/// How clients reach this broker.
-fn advertised(config: &BrokerConfig, bound: SocketAddr) -> Result<Endpoint, BrokerError> {
-    if let Some(address) = &config.client_advertised {
+/// How others reach a port of this broker: as they are told to, or where it listens.
+fn advertised(
+    port: &str,
+    advertised: Option<&str>,
+    bound: SocketAddr,
+) -> Result<Endpoint, BrokerError> {
+    if let Some(address) = advertised {
         return Endpoint::parse(address)
-            .map_err(|e| BrokerError::config(format!("client_advertised: {}", e.message)));
+            .map_err(|e| BrokerError::config(format!("{port}_advertised: {}", e.message)));
     }
     let host = if bound.ip().is_unspecified() {
         tracing::warn!(
-            "listening on all addresses, advertising 127.0.0.1; set client_advertised for clients elsewhere"
+            "{port}_listen is all addresses, advertising 127.0.0.1; set {port}_advertised for peers elsewhere"
         );
         "127.0.0.1".to_owned()
     } else {

@@ -205,6 +205,8 @@ async fn start_one(
         name: "broker-0".to_owned(),
         client_listen: listen.listen,
         http_listen: Some(listen.http()),
+        // Nobody follows it.
+        replication_listen: listen::ANY_LOOPBACK,
         controllers: vec![control.address().to_string()],
         ..BrokerConfig::default()
     };

@@ -3,7 +3,7 @@
 mod cache;
 mod follow;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use taffrail_api::v1;
@@ -11,8 +11,11 @@ use taffrail_core::{
     BrokerNumber, ControllerStamp, PartitionIndex, TopicId, rules::PARTITIONS_MAX,
 };
 
-pub(crate) use cache::MetadataCache;
+pub(crate) use cache::{ASK_TIMEOUT, MetadataCache};
 pub(crate) use follow::follow;
+
+/// A broker that leads no more says so at once. One that has not for this long, while another is known to lead, stands still or cannot be reached.
+pub(crate) const MOVED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One view of the cluster. Immutable; a newer one replaces it.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +91,13 @@ impl Metadata {
             address: self.brokers.get(&broker)?.address.clone(),
             epoch: known.leader_epoch,
         })
+    }
+
+    /// The newest leader epoch that was heard of; -1: none.
+    pub(crate) fn epoch(&self, topic: &str, partition: PartitionIndex) -> i32 {
+        let topic = self.topics.get(topic);
+        let known = topic.and_then(|topic| topic.partitions.get(partition.0 as usize));
+        known.map_or(-1, |known| known.leader_epoch)
     }
 
     /// Takes an answer in: what it names is replaced, other topics stay. Brokers hear of changes at different times, so a partition whose

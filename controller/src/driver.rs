@@ -321,6 +321,8 @@ impl Driver {
             }
             Command::Heartbeat { session, heartbeat } => Event::Heartbeat(session, heartbeat),
             Command::DeleteDone { session, done } => Event::DeleteDone(session, done),
+            Command::IsrRequests { session, requests } => Event::IsrRequests(session, requests),
+            Command::Stopping { session } => Event::Stopping(session),
             Command::SessionClosed { session } => {
                 self.outboxes.close(session);
                 Event::SessionClosed(session)

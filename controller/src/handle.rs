@@ -53,6 +53,13 @@ pub(crate) enum Command {
         session: u64,
         done: v1::DeleteDone,
     },
+    IsrRequests {
+        session: u64,
+        requests: v1::IsrRequests,
+    },
+    Stopping {
+        session: u64,
+    },
     SessionClosed {
         session: u64,
     },

@@ -1,9 +1,12 @@
 //! What must hold of the metadata whatever happens, each under its name. Decisions are checked before they are written, and the tests
-//! check histories. A broken one is a bug: the controller stops rather than write it.
+//! check histories. A broken one is a bug: the controller stops rather than write it. Those of single records are core's.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use taffrail_core::{Assignment, TopicPartition};
+use taffrail_core::{
+    TopicPartition,
+    replica::invariants::{self as replica, Violated},
+};
 
 use crate::state::cluster::{Cluster, Root, TopicState};
 
@@ -28,12 +31,6 @@ pub(crate) struct Broken {
 
 /// Every broker has a number below the next one, which only grows: a number names one volume for ever.
 pub(crate) const BROKER_NUMBERS_ARE_NEVER_REUSED: &str = "broker numbers are never reused";
-/// A later record of a partition has no lower epoch, and a changed one has a higher partition epoch.
-pub(crate) const EPOCHS_ARE_MONOTONE: &str = "epochs are monotone per partition";
-/// Another leader, or another incarnation of it, has a higher leader epoch.
-pub(crate) const A_LEADER_EPOCH_HAS_ONE_OWNER: &str = "a leader epoch has one owner";
-/// The in-sync set is a part of the replicas and not empty; the leader is in it.
-pub(crate) const RECORDS_ARE_WHOLE: &str = "isr is in replicas, the leader in isr";
 /// Of the topics with one name, one at most is active or closing.
 pub(crate) const A_NAME_HAS_ONE_ACTIVE_TOPIC: &str = "a topic name has one active id";
 /// A topic leaves the root only as a tombstone, a record only with its topic.
@@ -140,9 +137,9 @@ fn records(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
             continue;
         }
         for (partition, next) in &map.value.partitions {
-            whole(*partition, next)?;
+            replica::assignment(next).map_err(broken(*partition))?;
             if let Some(known) = known.and_then(|known| known.value.partitions.get(partition)) {
-                follows(*partition, known, next)?;
+                replica::follows(known, next).map_err(broken(*partition))?;
             }
         }
     }
@@ -163,37 +160,11 @@ fn records(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
     Ok(())
 }
 
-fn whole(partition: TopicPartition, record: &Assignment) -> Result<(), Broken> {
-    let is_whole = !record.isr.is_empty()
-        && record
-            .isr
-            .iter()
-            .all(|member| record.replicas.contains(member))
-        && record
-            .leader
-            .is_none_or(|leader| record.isr.contains(&leader));
-    ensure(RECORDS_ARE_WHOLE, is_whole, || {
-        format!("{partition}: {record:?}")
-    })
-}
-
-/// Whether `next` may replace `known`.
-pub(crate) fn follows(
-    partition: TopicPartition,
-    known: &Assignment,
-    next: &Assignment,
-) -> Result<(), Broken> {
-    let what = || format!("{partition}: {known:?} became {next:?}");
-    let is_monotone = next.leader_epoch >= known.leader_epoch
-        && (next == known || next.partition_epoch > known.partition_epoch);
-    ensure(EPOCHS_ARE_MONOTONE, is_monotone, what)?;
-    let is_same_owner = next.leader.is_none()
-        || (next.leader == known.leader && next.leader_incarnation == known.leader_incarnation);
-    ensure(
-        A_LEADER_EPOCH_HAS_ONE_OWNER,
-        is_same_owner || next.leader_epoch > known.leader_epoch,
-        what,
-    )
+fn broken(partition: TopicPartition) -> impl Fn(Violated) -> Broken {
+    move |violated| Broken {
+        rule: violated.rule,
+        what: format!("{partition}: {}", violated.what),
+    }
 }
 
 fn ensure(rule: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<(), Broken> {

@@ -73,14 +73,6 @@ pub enum ApplyError {
     /// The name or spec breaks rules.
     #[error("{}", join(.0))]
     Invalid(Vec<Violation>),
-    /// Copies are not built yet.
-    #[error(
-        "{replicas} replicas need replication, which this version does not have; set replicas: 1"
-    )]
-    NeedsReplication {
-        /// What is in force for the spec.
-        replicas: u32,
-    },
     /// It will never fit.
     #[error(
         "{replicas} replicas do not fit {brokers} brokers; lower replicas, or give the cluster more brokers"
@@ -117,7 +109,7 @@ impl ApplyError {
     /// The stable code.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Invalid(_) | Self::NeedsReplication { .. } => ErrorCode::InvalidSpec,
+            Self::Invalid(_) => ErrorCode::InvalidSpec,
             Self::MoreReplicasThanBrokers { .. } => ErrorCode::NotEnoughBrokers,
             Self::RetainedDataExists { .. } => ErrorCode::RetainedDataExists,
             Self::ManagedByKubernetes { .. } => ErrorCode::ManagedByKubernetes,
@@ -129,7 +121,7 @@ impl ApplyError {
     /// The reason that a Topic's condition `Accepted=False` gives.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Invalid(_) | Self::NeedsReplication { .. } => "InvalidSpec",
+            Self::Invalid(_) => "InvalidSpec",
             Self::MoreReplicasThanBrokers { .. } => "NotEnoughBrokers",
             Self::RetainedDataExists { .. } => "RetainedDataExists",
             Self::ManagedByKubernetes { .. } => "NotAllowed",

@@ -9,11 +9,15 @@ pub(crate) mod cluster;
 mod decide;
 mod doubt;
 pub(crate) mod draft;
+mod elections;
+mod heard;
+mod in_sync;
 mod live;
 mod office;
 mod place;
 mod register;
 mod registration;
+mod replace;
 mod sessions;
 mod status;
 pub(crate) mod stored;
@@ -23,10 +27,15 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, mem};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+};
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{BrokerNumber, ClusterId, ControllerStamp, TopicDefaults, TopicId};
+use taffrail_core::{
+    BrokerNumber, ClusterId, ControllerStamp, TopicDefaults, TopicId, TopicPartition,
+};
 
 use crate::{
     request::{Applied, ApplyError, Deleted, Request},
@@ -35,6 +44,8 @@ use crate::{
 };
 use cluster::Cluster;
 use draft::{Draft, Write};
+use elections::Losses;
+use in_sync::Ask;
 use live::Live;
 pub(crate) use live::SessionId;
 use register::Admitted;
@@ -58,6 +69,9 @@ pub(crate) enum Event {
     SessionOpened(SessionId, Box<v1::Register>),
     Heartbeat(SessionId, Box<v1::Heartbeat>),
     DeleteDone(SessionId, v1::DeleteDone),
+    IsrRequests(SessionId, v1::IsrRequests),
+    /// The broker is about to stop.
+    Stopping(SessionId),
     SessionClosed(SessionId),
     /// Time passed.
     Tick,
@@ -136,6 +150,12 @@ pub(crate) enum Note {
         broker: BrokerNumber,
         topics: String,
     },
+    /// An election may have lost records: this partition's from the first offset on, of which somebody is known to have had up to the second.
+    MayLack {
+        partition: TopicPartition,
+        from: u64,
+        known_to: u64,
+    },
     /// A broker obeyed a later controller than the store knows: the store is old.
     StoreIsOld {
         broker_epoch: u64,
@@ -196,6 +216,8 @@ struct Batch {
 enum Work {
     Request(RequestId, Request),
     Register(SessionId),
+    Change(SessionId, Vec<(TopicPartition, Ask)>),
+    HandOver(SessionId),
     FollowDefaults,
 }
 
@@ -207,6 +229,8 @@ enum Outcome {
     Waits(TopicId, RequestId, Request),
     Admitted(SessionId, Admitted),
     Refused(SessionId, WireError),
+    HandedOver(SessionId, u32),
+    MayLack(Losses),
 }
 
 /// The state machine.
@@ -228,7 +252,9 @@ pub(crate) struct Machine {
     queue: VecDeque<Work>,
     /// Requests about topics that are closing.
     waiting: Vec<(TopicId, RequestId, Request)>,
-    /// Tombstones or placements may have become possible.
+    /// Topics without partitions whose ids this controller drew: no broker has anything of them.
+    own: BTreeSet<TopicId>,
+    /// Tombstones, placements or elections may have become possible.
     has_chores: bool,
     /// The picture changed.
     is_stale: bool,
@@ -251,6 +277,7 @@ impl Machine {
             live: Live::default(),
             queue: VecDeque::new(),
             waiting: Vec::new(),
+            own: BTreeSet::new(),
             has_chores: false,
             is_stale: false,
             now_ms: 0,
@@ -283,8 +310,18 @@ impl Machine {
                 self.is_stale |= self.live.heard(id, *heartbeat, self.now_ms);
                 self.judge();
                 self.look_for_chores();
+                self.has_chores |= self.step == Step::Active;
             }
             Event::DeleteDone(id, done) => self.delete_done(id, &done),
+            Event::IsrRequests(id, asked) => {
+                let asks = in_sync::read(asked);
+                self.queue.push_back(Work::Change(id, asks));
+            }
+            Event::Stopping(id) => {
+                if self.live.stops(id) {
+                    self.queue.push_back(Work::HandOver(id));
+                }
+            }
             Event::SessionClosed(id) => self.session_closed(id),
             Event::Tick => self.tick(),
         }

@@ -16,8 +16,16 @@ pub enum WriteReason {
     Claim,
     /// A broker is new, or its endpoints, rack or version changed.
     Registration,
-    /// A broker restarted: an election of what it led.
+    /// A broker restarted or was lost: an election of what it led, and its run as unconfirmed.
     Election,
+    /// A leader asked for changes of in-sync sets, or confirmed members.
+    Isr,
+    /// A broker is about to stop: others lead.
+    HandOver,
+    /// Leadership goes back to preferred replicas.
+    PreferredLeader,
+    /// A volume was replaced by another.
+    Replacement,
     /// A broker knows newer epochs than the store, or a record that vanished.
     Doubt,
     /// A topic is created, adopted, or changed.
@@ -36,6 +44,10 @@ impl WriteReason {
             Self::Claim => "claim",
             Self::Registration => "registration",
             Self::Election => "election",
+            Self::Isr => "isr",
+            Self::HandOver => "hand_over",
+            Self::PreferredLeader => "preferred_leader",
+            Self::Replacement => "replacement",
             Self::Doubt => "doubt",
             Self::Topic => "topic",
             Self::Placement => "placement",

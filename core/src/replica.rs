@@ -49,7 +49,7 @@ pub use eligibility::{Found, FoundLog, Standing};
 pub use epochs::{EpochEnd, EpochStart, EpochTable, LogTail};
 pub use fetch::{BatchSpan, FetchAnswer, FetchOutcome, FetchRequest};
 pub use follower::{Follower, FollowerStep};
-pub use isr::{IsrChange, IsrRequest, ShrinkReason};
+pub use isr::{Confirmation, IsrChange, IsrRequest, ShrinkReason};
 pub use leader::{Leader, LeaderEffect, LeaderRules};
 pub use log_state::{LogState, SyncPoint};
 pub use reassignment::Progress as MoveProgress;

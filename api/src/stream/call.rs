@@ -1,4 +1,4 @@
-//! The two calls, from both ends.
+//! The calls, from both ends.
 
 use futures::{Stream, StreamExt as _};
 use http::{HeaderValue, Request, Response, header};
@@ -11,6 +11,7 @@ use crate::{transport, v1};
 
 const PRODUCE_PATH: &str = "/taffrail.v1.Broker/Produce";
 const FETCH_PATH: &str = "/taffrail.v1.Broker/Fetch";
+const REPLICATION_PATH: &str = "/taffrail.v1.Replication/Session";
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Who shall answer.
@@ -53,6 +54,21 @@ where
 {
     let max = transport::FETCH_MESSAGE_BYTES_MAX;
     call(channel, FETCH_PATH, route, requests, max).await
+}
+
+/// Opens a session with a leader: as [`produce`].
+///
+/// # Errors
+/// As [`produce`].
+pub async fn replicate<S>(
+    channel: Channel,
+    messages: S,
+) -> Result<FrameReader<v1::LeaderMessage>, Status>
+where
+    S: Stream<Item = v1::FollowerMessage> + Send + Unpin + 'static,
+{
+    let max = transport::LEADER_MESSAGE_BYTES_MAX;
+    call(channel, REPLICATION_PATH, Route::Direct, messages, max).await
 }
 
 /// A server's answer: the head at once, then messages as they come, the status at the end.
@@ -103,7 +119,7 @@ where
     }
     if response.status() != http::StatusCode::OK {
         return Err(Status::unavailable(format!(
-            "the address answered HTTP {}: is it a broker's client port?",
+            "the address answered HTTP {}: is it the right port of a broker?",
             response.status()
         )));
     }

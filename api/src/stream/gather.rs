@@ -47,7 +47,7 @@ impl Gathered {
         Some(next)
     }
 
-    fn put(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn put(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) {
         self.small.reserve(len);
         let before = self.small.len();
         write(&mut self.small);
@@ -55,7 +55,7 @@ impl Gathered {
         self.bytes += len;
     }
 
-    fn chunk(&mut self, chunk: Bytes) {
+    pub(super) fn chunk(&mut self, chunk: Bytes) {
         if chunk.len() < COPY_BYTES_MAX {
             self.put(chunk.len(), |small| small.put_slice(&chunk));
             return;
@@ -68,13 +68,13 @@ impl Gathered {
     }
 }
 
-fn prefix(out: &mut BytesMut, message_len: usize) {
+pub(super) fn prefix(out: &mut BytesMut, message_len: usize) {
     out.put_u8(0); // not compressed
     out.put_u32(message_len as u32);
 }
 
 /// Length of a length-delimited field; nothing if it is empty.
-fn field_len(field: u32, len: usize) -> usize {
+pub(super) fn field_len(field: u32, len: usize) -> usize {
     if len == 0 {
         0
     } else {
@@ -82,7 +82,7 @@ fn field_len(field: u32, len: usize) -> usize {
     }
 }
 
-fn field_head(out: &mut BytesMut, field: u32, len: usize) {
+pub(super) fn field_head(out: &mut BytesMut, field: u32, len: usize) {
     encode_key(field, WireType::LengthDelimited, out);
     encode_varint(len as u64, out);
 }
@@ -186,7 +186,7 @@ macro_rules! gather_plainly {
     };
 }
 
-gather_plainly!(v1::ProduceResponse, v1::FetchRequest);
+gather_plainly!(v1::ProduceResponse, v1::FetchRequest, v1::FollowerMessage);
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,6 @@
 //! The cluster as the newest update says.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
@@ -16,7 +13,7 @@ pub(crate) struct ClusterView {
     pub(crate) cluster_id: String,
     pub(crate) stamp: ControllerStamp,
     pub(crate) brokers: BTreeMap<BrokerNumber, v1::BrokerRecord>,
-    pub(crate) topics: HashMap<TopicId, Topic>,
+    pub(crate) topics: BTreeMap<TopicId, Topic>,
     pub(crate) partitions: BTreeMap<TopicPartition, Assignment>,
 }
 

@@ -1,6 +1,6 @@
 //! What is looked up at each scrape instead of being counted.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
@@ -35,6 +35,17 @@ impl Collector for PartitionCollector {
             let samples = partitions.iter().map(|p| (labels(p), value(p)));
             family(&mut encoder, name, help, unit.as_ref(), samples)?;
         }
+        let lags = follower_lags(&partitions);
+        let lags = lags
+            .iter()
+            .map(|(topic, lag)| (vec![("topic", (*topic).to_owned())], *lag));
+        family(
+            &mut encoder,
+            "follower_lag_records",
+            "What the slowest follower of a partition led here does not have durably",
+            None,
+            lags,
+        )?;
         let queued = self
             .queue_bytes_max
             .saturating_sub(self.queue.available_permits());
@@ -88,6 +99,20 @@ fn states(
         None,
         samples.into_iter(),
     )
+}
+
+/// By topic, of the partitions that this broker leads.
+fn follower_lags(partitions: &[Arc<Partition>]) -> BTreeMap<&str, u64> {
+    let mut lags = BTreeMap::new();
+    for partition in partitions {
+        let end = partition.progress.log_end();
+        for follower in partition.followers() {
+            let has = follower.durable_end.unwrap_or_default();
+            let lag: &mut u64 = lags.entry(&*partition.topic_name).or_default();
+            *lag = (*lag).max(end.0.saturating_sub(has.0));
+        }
+    }
+    lags
 }
 
 type Value = fn(&Partition) -> u64;

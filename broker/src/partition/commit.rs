@@ -181,8 +181,7 @@ impl Partition {
     /// Everything below `end` is stored on every in-sync replica: consumers may see it.
     pub(crate) fn commit(&self, end: Offset) {
         if self.progress.commit(end) {
-            self.waiters.wake();
-            self.growth.tell(self.id);
+            self.wake();
         }
     }
 }

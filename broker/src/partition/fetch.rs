@@ -2,7 +2,7 @@
 
 use taffrail_api::WireError;
 use taffrail_core::{ErrorCode, Offset};
-use taffrail_log::{LogError, ReadBatches};
+use taffrail_log::{LogError, LogReader, ReadBatches};
 
 use super::{Fault, Partition};
 
@@ -19,17 +19,46 @@ impl Partition {
         Ok(offset < self.progress.high_watermark())
     }
 
-    /// Whole batches from the one that holds `offset` on. May wait for the disk, unless the records are warm.
+    /// Whole batches from the one that holds `offset` on. Waits for the disk.
     pub(crate) fn read(&self, offset: Offset, max_bytes: usize) -> Result<ReadBatches, WireError> {
-        let Some(reader) = &self.reader else {
-            let reason = self
-                .fault()
-                .map_or_else(|| "no log".to_owned(), |f| f.message);
-            return Err(self.offline(&reason));
-        };
-        reader
-            .read(offset, max_bytes, self.progress.high_watermark())
+        self.read_to(offset, max_bytes, self.progress.high_watermark())
+    }
+
+    /// As [`Self::read`], but without waiting. `None`: not all of it is in memory.
+    pub(crate) fn read_cached(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+    ) -> Result<Option<ReadBatches>, WireError> {
+        self.reader()?
+            .read_cached(offset, max_bytes, self.progress.high_watermark())
             .map_err(|error| self.read_failed(offset, &error))
+    }
+
+    /// As [`Self::read`], up to `end` instead of the high watermark: for followers.
+    pub(crate) fn read_to(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+        end: Offset,
+    ) -> Result<ReadBatches, WireError> {
+        self.reader()?
+            .read(offset, max_bytes, end)
+            .map_err(|error| self.read_failed(offset, &error))
+    }
+
+    /// About when the batch at `offset` was appended. May wait for the disk, unless the records are warm.
+    pub(crate) fn append_time_ms(&self, offset: Offset) -> Result<i64, WireError> {
+        let time = self.reader()?.append_time_ms(offset);
+        let time = time.map_err(|error| self.read_failed(offset, &error))?;
+        Ok(time.unwrap_or_default())
+    }
+
+    fn reader(&self) -> Result<&LogReader, WireError> {
+        self.reader.as_ref().ok_or_else(|| {
+            let fault = self.fault();
+            self.offline(&fault.map_or_else(|| "no log".to_owned(), |f| f.message))
+        })
     }
 
     /// Offset and record time of the first record of `timestamp_ms` or later. Waits for the disk.

@@ -9,7 +9,7 @@ use taffrail_core::{
     replica::{Acks, FetchAnswer, FetchOutcome, FetchRequest, LeaderRules, LogTail},
 };
 use taffrail_log::{LogConfig, PartitionIdentity, PartitionLog, StdDisk};
-use taffrail_record::{BatchBuilder, BatchHeader, Compression, NewRecord, stamp};
+use taffrail_record::{BatchBuilder, BatchHeader, Compression, NewRecord, ProducerStamp, stamp};
 use tokio::sync::oneshot;
 
 use super::{
@@ -58,8 +58,13 @@ impl Replica1 {
             topic_name: "flights".to_owned(),
         };
         let path = dir.path().join("flights-0");
-        let log = PartitionLog::create(Arc::new(StdDisk), &path, &identity, LogConfig::default())
-            .expect("created");
+        let log = PartitionLog::create(
+            Arc::new(StdDisk::default()),
+            &path,
+            &identity,
+            LogConfig::default(),
+        )
+        .expect("created");
         let metrics = Metrics::default().topic("flights");
         let partition = Partition::new(id, "flights".into(), log.reader(), metrics);
         Self {
@@ -108,9 +113,15 @@ impl Replica1 {
 
     /// Queues one record that was accepted under `epoch`.
     pub(super) fn queue(&mut self, epoch: u32, acks: Acks) -> oneshot::Receiver<Outcome> {
-        let mut builder = BatchBuilder::new(Compression::None);
-        builder.push(&NewRecord::default());
-        let batch = builder.build().expect("not empty");
+        self.queue_batches(epoch, acks, &batch(ProducerStamp::NONE, 1))
+    }
+
+    pub(super) fn queue_batches(
+        &mut self,
+        epoch: u32,
+        acks: Acks,
+        batches: &Bytes,
+    ) -> oneshot::Receiver<Outcome> {
         let limits = Limits {
             batch_bytes_max: 1 << 20,
             decompressed_bytes_max: 1 << 20,
@@ -118,7 +129,7 @@ impl Replica1 {
         let (responder, outcome) = Responder::once([None, None]);
         self.log.enqueue(Append {
             partition: Arc::clone(&self.log.partition),
-            content: verify(&batch, limits, LeaderEpoch(epoch)),
+            content: verify(batches, limits, LeaderEpoch(epoch)),
             acks,
             responder,
         });
@@ -210,13 +221,18 @@ pub(super) fn code(outcome: &mut oneshot::Receiver<Outcome>) -> Option<ErrorCode
     outcome.try_recv().expect("answered").err().map(|e| e.code)
 }
 
-/// A batch of two records as the other broker has it.
-pub(super) fn led(base: u64, epoch: u32) -> Bytes {
-    let mut builder = BatchBuilder::new(Compression::None);
-    for _ in 0..2 {
+/// One batch of empty records.
+pub(super) fn batch(producer: ProducerStamp, records: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None).with_producer(producer);
+    for _ in 0..records {
         builder.push(&NewRecord::default());
     }
-    let mut bytes = builder.build().expect("not empty").to_vec();
+    builder.build().expect("not empty")
+}
+
+/// A batch of two records as the other broker has it.
+pub(super) fn led(base: u64, epoch: u32) -> Bytes {
+    let mut bytes = batch(ProducerStamp::NONE, 2).to_vec();
     stamp(&mut bytes, Offset(base), LeaderEpoch(epoch));
     bytes.into()
 }

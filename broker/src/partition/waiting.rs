@@ -25,9 +25,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// A request was written; its last record is before `end`.
+    /// The records of a request are in the log before `end`. It may have come before: then it still waits for the requests before it.
     pub(super) fn written(&mut self, asker: Asker, end: Offset, ack: ProduceAck) {
-        *self.end_of(asker.acks) = end;
+        let last = self.end_of(asker.acks);
+        let end = end.max(*last);
+        *last = end;
         self.wait(asker, end, Ok(ack));
     }
 

@@ -37,8 +37,10 @@ struct State {
     brokers: BTreeMap<u32, v1::BrokerRecord>,
     topics: HashMap<TopicId, Topic>,
     sessions: Vec<mpsc::Sender<Result<ControllerMessage, Status>>>,
-    reports: HashMap<(Bytes, u32), v1::PartitionReport>,
+    /// By broker and partition.
+    reports: BTreeMap<(u32, Bytes, u32), v1::PartitionReport>,
     heartbeats: u64,
+    doubts: HashMap<u32, Vec<v1::PeerDoubt>>,
     deletes_done: Vec<v1::DeleteDone>,
 }
 
@@ -47,8 +49,12 @@ pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) config: TopicConfig,
     pub(crate) generation: u64,
-    /// Leader and only replica of each partition.
+    /// Leader of each partition.
     pub(crate) partitions: Vec<u32>,
+    /// Of each partition; empty: the leader alone.
+    pub(crate) replicas: Vec<u32>,
+    /// The same.
+    pub(crate) isr: Vec<u32>,
     pub(crate) leader_epoch: i32,
     pub(crate) partition_epoch: u64,
 }
@@ -63,6 +69,8 @@ impl Topic {
                 .expect("defaults"),
             generation: 1,
             partitions: partitions.to_vec(),
+            replicas: Vec::new(),
+            isr: Vec::new(),
             leader_epoch: 1,
             partition_epoch: 1,
         }
@@ -131,15 +139,44 @@ impl FakeController {
         }]);
     }
 
+    /// A broker that is none of the real ones.
+    pub(crate) fn add_broker(&self, broker: v1::BrokerRecord) {
+        self.state().brokers.insert(broker.number, broker);
+        self.tell(Vec::new());
+    }
+
+    /// What the newest heartbeat of a broker says that it cannot hear.
+    pub(crate) fn doubts(&self, broker: u32) -> Vec<v1::PeerDoubt> {
+        self.state()
+            .doubts
+            .get(&broker)
+            .cloned()
+            .unwrap_or_default()
+    }
+
     pub(crate) fn registrations(&self) -> Vec<v1::Register> {
         self.state().registrations.clone()
     }
 
+    /// The leader's newest report, or that of another replica if none leads.
     pub(crate) fn report(&self, id: TopicId, partition: u32) -> Option<v1::PartitionReport> {
-        self.state()
-            .reports
-            .get(&(bytes_of(id), partition))
+        let (state, topic) = (self.state(), bytes_of(id));
+        let reports = state.reports.iter();
+        let of = reports.filter(|((_, t, p), _)| (t, *p) == (&topic, partition));
+        of.map(|(_, report)| report)
+            .max_by_key(|report| (report.leading, report.leader_epoch))
             .cloned()
+    }
+
+    /// A broker's newest report.
+    pub(crate) fn report_of(
+        &self,
+        broker: u32,
+        id: TopicId,
+        partition: u32,
+    ) -> Option<v1::PartitionReport> {
+        let key = (broker, bytes_of(id), partition);
+        self.state().reports.get(&key).cloned()
     }
 
     pub(crate) fn heartbeats(&self) -> u64 {
@@ -188,13 +225,17 @@ impl State {
                 config: Some((&topic.config).into()),
                 generation: topic.generation,
             });
+            let or_alone = |of: &[u32], leader| match of {
+                [] => vec![leader],
+                of => of.to_vec(),
+            };
             for (partition, broker) in topic.partitions.iter().enumerate() {
                 update.partitions.push(v1::PartitionRecord {
                     topic_id: bytes_of(*id),
                     partition: partition as u32,
                     assignment: Some(v1::Assignment {
-                        replicas: vec![*broker],
-                        isr: vec![*broker],
+                        replicas: or_alone(&topic.replicas, *broker),
+                        isr: or_alone(&topic.isr, *broker),
                         leader: Some(*broker),
                         leader_incarnation: self.brokers.get(broker).and_then(|b| b.incarnation),
                         leader_epoch: topic.leader_epoch,
@@ -237,6 +278,7 @@ impl State {
                 incarnation,
                 name: register.name.clone(),
                 client: register.client_endpoint.clone(),
+                replication: register.replication_endpoint.clone(),
                 alive: true,
                 ..v1::BrokerRecord::default()
             },
@@ -253,13 +295,14 @@ impl State {
         (number, registered)
     }
 
-    fn hear(&mut self, message: BrokerMessage) {
+    fn hear(&mut self, from: u32, message: BrokerMessage) {
         match message.message {
             Some(broker_message::Message::Heartbeat(heartbeat)) => {
                 self.heartbeats += 1;
+                self.doubts.insert(from, heartbeat.doubts);
                 for report in heartbeat.partitions {
-                    self.reports
-                        .insert((report.topic_id.clone(), report.partition), report);
+                    let key = (from, report.topic_id.clone(), report.partition);
+                    self.reports.insert(key, report);
                 }
             }
             Some(broker_message::Message::DeleteDone(done)) => self.deletes_done.push(done),
@@ -292,23 +335,24 @@ impl Controller for Service {
                 "room"
             );
         };
-        {
+        let from = {
             let mut state = self.0.lock().expect("not poisoned");
             if let Some(error) = state.refusal.clone() {
                 let refused = v1::Refused { error: Some(error) };
                 say(controller_message::Message::Refused(refused));
                 return Ok(Response::new(ReceiverStream::new(receiver)));
             }
-            let (_, registered) = state.register(&register);
+            let (number, registered) = state.register(&register);
             say(controller_message::Message::Registered(registered));
             state.sessions.push(sender);
             let update = state.next_update();
             state.send(&update);
-        }
+            number
+        };
         let state = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(message)) = incoming.message().await {
-                state.lock().expect("not poisoned").hear(message);
+                state.lock().expect("not poisoned").hear(from, message);
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))

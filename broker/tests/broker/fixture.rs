@@ -154,6 +154,7 @@ pub(crate) fn config(dir: &TempDir, controller: &FakeController) -> BrokerConfig
     BrokerConfig {
         data_dir: dir.path().to_owned(),
         client_listen: "127.0.0.1:0".parse().expect("address"),
+        replication_listen: "127.0.0.1:0".parse().expect("address"),
         http_listen: Some("127.0.0.1:0".parse().expect("address")),
         controllers: vec![controller.addr.to_string()],
         shutdown_timeout_ms: 5_000,

@@ -14,7 +14,7 @@ pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:9640";
 /// Where metrics are, unless told otherwise.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9644);
 /// Any port of the loopback, for what only this process and its children have to find.
-pub(super) const ANY_LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY_LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// From the ports of one broker to those of the next: 9640 and 9644, 9650 and 9654.
 const PORTS_APART: u16 = 10;
 
@@ -34,6 +34,8 @@ pub(crate) struct Listen {
 pub(super) struct Addresses {
     pub(super) client: SocketAddr,
     pub(super) http: SocketAddr,
+    /// For the other brokers, which learn of it from the controller.
+    pub(super) replication: SocketAddr,
 }
 
 impl Listen {
@@ -68,6 +70,7 @@ impl Listen {
                 Ok(Addresses {
                     client: find(self.listen, index)?,
                     http: find(self.http(), index)?,
+                    replication: find(ANY_LOOPBACK, index)?,
                 })
             })
             .collect()

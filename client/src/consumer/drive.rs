@@ -16,7 +16,7 @@ use super::{
     Consumer, Done, lane,
     partition::{Assigned, Turn},
 };
-use crate::{client::no_leader, error::ClientError};
+use crate::{client::no_leader, error::ClientError, metadata::MOVED_PATIENCE};
 
 /// How often answers that are overdue are looked for.
 const WATCHDOG: Duration = Duration::from_secs(1);
@@ -61,13 +61,32 @@ impl Consumer {
         if !ticked {
             return false;
         }
-        let patience = self.config.max_wait + self.config.request_timeout;
         let now = Instant::now();
-        while let Some(at) = self.lanes.iter().position(|l| l.is_silent(now, patience)) {
+        while let Some(at) = self.silent_lane(now) {
             let error = WireError::new(ErrorCode::TimedOut, "the broker does not answer fetches");
             self.lane_ended(at, &error);
         }
         true
+    }
+
+    /// A lane whose broker owes an answer for too long.
+    fn silent_lane(&self, now: Instant) -> Option<usize> {
+        let known = self.client.known();
+        let has_moved = |slot: &usize| {
+            let assigned = &self.partitions[*slot];
+            known.epoch(&assigned.topic.name, assigned.index) > assigned.leader_epoch
+        };
+        let patience = |slots: &[usize]| {
+            let patience = self.config.request_timeout;
+            if slots.iter().any(has_moved) {
+                self.config.max_wait + patience.min(MOVED_PATIENCE)
+            } else {
+                self.config.max_wait + patience
+            }
+        };
+        self.lanes
+            .iter()
+            .position(|lane| lane.is_silent(now, patience))
     }
 
     /// Asks for whatever may be asked for. True: something was started that has to be polled.

@@ -78,11 +78,11 @@ impl FetchLane {
         Some(self.outstanding.remove(&request_id)?.slots)
     }
 
-    /// Does a request wait for longer than `patience`?
-    pub(super) fn is_silent(&self, now: Instant, patience: Duration) -> bool {
+    /// Does a request wait for longer than `patience` allows for its slots?
+    pub(super) fn is_silent(&self, now: Instant, patience: impl Fn(&[usize]) -> Duration) -> bool {
         self.outstanding
             .values()
-            .any(|o| now.saturating_duration_since(o.since) > patience)
+            .any(|o| now.saturating_duration_since(o.since) > patience(&o.slots))
     }
 
     /// What will not be answered any more.

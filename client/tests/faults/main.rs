@@ -4,5 +4,6 @@ mod cluster;
 mod consuming;
 mod cut;
 mod following;
+mod frozen;
 mod producing;
 mod service;

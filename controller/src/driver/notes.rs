@@ -35,6 +35,16 @@ pub(super) fn log(note: &Note) {
             topics,
             "the broker has partitions of topics that the store does not list; it keeps them"
         ),
+        Note::MayLack {
+            partition,
+            from,
+            known_to,
+        } => tracing::error!(
+            %partition,
+            from,
+            known_to,
+            "records from the first of these offsets on may be lost: no replica was left that surely had them"
+        ),
         Note::StoreIsOld { broker_epoch } => tracing::warn!(
             broker_epoch,
             "a broker obeyed a later controller than the store knows; taking office again"

@@ -126,8 +126,8 @@ async fn receive(
                 heartbeat: Box::new(heartbeat),
             },
             Message::DeleteDone(done) => Command::DeleteDone { session, done },
-            // Elections and changes of the in-sync set are not decided yet.
-            Message::IsrRequests(_) | Message::Stopping(_) => continue,
+            Message::IsrRequests(requests) => Command::IsrRequests { session, requests },
+            Message::Stopping(_) => Command::Stopping { session },
             // A session registers once. Another registration is another session.
             Message::Register(_) => break,
         };

@@ -5,10 +5,11 @@
 //!   Active ──▶ Closing, led ──▶ Closing, nobody leads ──▶ Deleting    every replica reported no record under the raised epoch
 //!                  └───────────────────┴───────────────▶ Retained    a record is left, or somebody cannot say that there is none
 //! ```
+//! What is retained stays without leaders until it is adopted: then they are elected.
 //! Every arrow is persisted before the next begins, so a controller that takes over goes on where the one before it stopped.
 
 use taffrail_api::v1;
-use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicId};
+use taffrail_core::{Assignment, BrokerNumber, TopicId};
 
 use super::{
     cluster::{Cluster, Topic, TopicState},
@@ -61,7 +62,7 @@ pub(crate) fn advance(draft: &mut Draft, live: &Live) {
         match next(&draft.cluster, live, &topic) {
             Next::TakeOut => take_out(draft, &topic),
             Next::Wait => {}
-            Next::Keep => keep(draft, &topic, None),
+            Next::Keep => topics::retain(draft, topic.id),
             Next::Delete => topics::bury(draft, &topic),
         }
     }
@@ -75,7 +76,7 @@ pub(crate) fn distrust(draft: &mut Draft, broker: BrokerNumber) {
             .flatten()
             .any(|record| record.replicas.contains(&broker));
         if is_there {
-            keep(draft, &topic, Some(broker));
+            topics::retain(draft, topic.id);
         }
     }
 }
@@ -144,35 +145,11 @@ fn take_out(draft: &mut Draft, topic: &Topic) {
         if let Some(record) = draft.assignment(partition, WriteReason::Delete)
             && record.leader.is_some()
         {
-            raise(record);
+            record.leader_epoch.0 += 1;
+            record.partition_epoch.0 += 1;
             record.leader = None;
         }
     }
-}
-
-/// Gives the partitions their leaders back and keeps the data; those of `distrusted` wait for a person.
-fn keep(draft: &mut Draft, topic: &Topic, distrusted: Option<BrokerNumber>) {
-    for partition in topic.placed_partitions() {
-        let record = draft.cluster.assignment(topic, partition);
-        let leader = record.filter(|r| r.leader.is_none()).and_then(|record| {
-            let leader = *record.isr.first()?;
-            let broker = draft.cluster.brokers.get(&leader)?;
-            (Some(leader) != distrusted).then_some((leader, broker.value.incarnation))
-        });
-        if let Some((leader, incarnation)) = leader
-            && let Some(record) = draft.assignment(partition, WriteReason::Delete)
-        {
-            raise(record);
-            record.leader = Some(leader);
-            record.leader_incarnation = incarnation;
-        }
-    }
-    topics::retain(draft, topic.id);
-}
-
-fn raise(record: &mut Assignment) {
-    record.leader_epoch = LeaderEpoch(record.leader_epoch.0 + 1);
-    record.partition_epoch = PartitionEpoch(record.partition_epoch.0 + 1);
 }
 
 /// The closing topic of this name.

@@ -1,20 +1,25 @@
 //! Deciding everything that waits at once, and telling it when it is persisted.
 
-use std::mem;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+};
 
 use taffrail_api::v1::{
-    ControllerMessage, MetadataUpdate, Refused, Registered, controller_message::Message,
+    ControllerMessage, HandedOver, MetadataUpdate, Refused, Registered, controller_message::Message,
 };
-use taffrail_core::BrokerNumber;
+use taffrail_core::{BrokerNumber, TopicId};
 
 use super::{
     Answer, Effect, Io, Machine, Note, Outcome, RequestId, SessionId, Step, Work, closing,
     cluster::Cluster,
     draft::Draft,
+    elections::{self, Calm, Losses},
+    in_sync,
     live::Liveness,
     place,
     register::{self, Admitted},
-    topics, update,
+    replace, topics, update,
 };
 use crate::request::Request;
 
@@ -32,20 +37,45 @@ impl Machine {
             let outcomes = work
                 .iter()
                 .filter_map(|work| self.decide_one(&mut draft, work));
-            let outcomes = outcomes.collect();
+            let mut outcomes: Vec<_> = outcomes.collect();
             closing::advance(&mut draft, &self.live);
             topics::finish_deletes(&mut draft, &self.live);
+            let losses = self.decide_leaders(&mut draft);
+            if !losses.is_empty() {
+                outcomes.push(Outcome::MayLack(losses));
+            }
+            self.own = own(&self.own, &work, &draft.cluster);
             if self.is_settled() {
-                place::place_waiting(&mut draft, &self.live);
+                place::place_waiting(&mut draft, &self.live, &self.own);
             }
             self.write_decision(draft, work, outcomes);
         }
+    }
+
+    fn decide_leaders(&self, draft: &mut Draft) -> Losses {
+        let waited_ms = self.now_ms.saturating_sub(self.live.settled_from_ms);
+        let calm = Calm {
+            is_settled: waited_ms >= self.settings.settle_ms,
+        };
+        replace::wiped(draft, &self.live);
+        let losses = elections::hold(draft, &self.live, self.settings.suspect_after_ms, calm);
+        elections::return_to_preferred(draft, &self.live, calm);
+        losses
     }
 
     fn decide_one(&self, draft: &mut Draft, work: &Work) -> Option<Outcome> {
         match work {
             Work::Request(id, request) => Some(self.decide_request(draft, *id, request)),
             Work::Register(id) => self.decide_registration(draft, *id),
+            Work::Change(id, asks) => {
+                in_sync::change(draft, &self.live, *id, asks);
+                None
+            }
+            Work::HandOver(id) => {
+                let (broker, _) = self.live.speaker(*id)?;
+                let kept = elections::hand_over(draft, &self.live, broker);
+                Some(Outcome::HandedOver(*id, kept))
+            }
             Work::FollowDefaults => {
                 topics::follow_defaults(draft, &self.settings.defaults);
                 None
@@ -116,6 +146,10 @@ impl Machine {
                 Outcome::Answer(id, answer) => self.effect(Effect::Answer(id, answer)),
                 Outcome::Waits(topic, id, request) => self.waiting.push((topic, id, request)),
                 Outcome::Admitted(id, admitted) => self.admit(id, admitted),
+                Outcome::HandedOver(id, kept) => {
+                    self.send(id, Message::HandedOver(HandedOver { kept }));
+                }
+                Outcome::MayLack(losses) => self.tell_losses(&losses),
                 Outcome::Refused(id, error) => {
                     self.note(Note::Refused(error.clone()));
                     let error = Some(error.into());
@@ -229,6 +263,7 @@ impl Machine {
     fn tell_found(&mut self, admitted: Admitted) {
         let found = admitted.found;
         let broker = admitted.number;
+        self.tell_losses(&admitted.losses);
         if admitted.is_older_volume {
             self.note(Note::OlderVolume(broker));
         }
@@ -246,8 +281,28 @@ impl Machine {
         }
     }
 
+    fn tell_losses(&mut self, losses: &Losses) {
+        for (partition, may_lack) in losses {
+            self.note(Note::MayLack {
+                partition: *partition,
+                from: may_lack.from.0,
+                known_to: may_lack.known_to.0,
+            });
+        }
+    }
+
     pub(super) fn send(&mut self, id: SessionId, message: Message) {
         let message = Some(message);
         self.effect(Effect::Send(id, ControllerMessage { message }));
     }
+}
+
+/// Topics that wait for their first partitions under ids that this controller drew: those in `before`, and those that `work` creates.
+fn own(before: &BTreeSet<TopicId>, work: &VecDeque<Work>, cluster: &Cluster) -> BTreeSet<TopicId> {
+    let drawn = work.iter().filter_map(|work| match work {
+        Work::Request(_, Request::Apply { new_id, .. }) => Some(*new_id),
+        _ => None,
+    });
+    let waits = |id: &TopicId| cluster.topic(*id).is_some_and(|topic| topic.placed == 0);
+    drawn.chain(before.iter().copied()).filter(waits).collect()
 }

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicPartition};
+use taffrail_core::{Assignment, BrokerNumber, TopicPartition, replica::Wait};
 
 use super::{
-    cluster::{Cluster, TopicState},
+    cluster::{Cluster, Topic, TopicState},
     draft::Draft,
-    live::Live,
-    registration::{Registration, Stored},
+    heard::{Heard, Newcomer, election},
+    registration::Stored,
 };
 use crate::writes::WriteReason;
 
@@ -27,20 +27,16 @@ pub(crate) struct Found {
 }
 
 /// Compares what the broker has with what the store says, and repairs the store.
-pub(crate) fn examine(
-    draft: &mut Draft,
-    live: &Live,
-    number: BrokerNumber,
-    registration: &Registration,
-) -> Found {
+pub(crate) fn examine(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>) -> Found {
     let mut found = Found::default();
-    for stored in registration.stored.iter().filter(|stored| !stored.deleted) {
+    let stored = newcomer.registration.stored.iter();
+    for stored in stored.filter(|stored| !stored.deleted) {
         let Some(topic) = draft.cluster.topic(stored.partition.topic).cloned() else {
             found.strays.insert(stored.topic_name.clone());
             continue;
         };
         if let TopicState::Deleting { .. } = topic.state {
-            raise_tombstone(draft, number, stored);
+            raise_tombstone(draft, newcomer.number, stored);
             continue;
         }
         let record = draft.cluster.assignment(&topic, stored.partition).cloned();
@@ -52,11 +48,7 @@ pub(crate) fn examine(
         {
             continue;
         }
-        let best = match record {
-            Some(record) if record.version() >= stored.assignment.version() => record,
-            _ => stored.assignment.clone(),
-        };
-        match resolve(draft, live, number, stored, best) {
+        match resolve(draft, heard, &topic, stored.partition, record.as_ref()) {
             Some(assignment) => {
                 write(draft, stored.partition, assignment);
                 found.repaired += 1;
@@ -69,51 +61,36 @@ pub(crate) fn examine(
 
 /// Is there a batch of a later epoch than the record's?
 fn is_behind_log(record: Option<&Assignment>, stored: &Stored) -> bool {
-    record.is_none_or(|record| record.leader_epoch.0 < stored.last_epoch)
+    record.is_none_or(|record| stored.tail.last_epoch > Some(record.leader_epoch))
 }
 
-/// `best` with a leader and epochs above everything known, or `None` while a member of its in-sync set has not reported.
+/// The best record with a leader and epochs above everything known, or `None` while a member of its in-sync set has not reported.
 fn resolve(
     draft: &Draft,
-    live: &Live,
-    number: BrokerNumber,
-    stored: &Stored,
-    best: Assignment,
+    heard: Heard<'_>,
+    topic: &Topic,
+    partition: TopicPartition,
+    record: Option<&Assignment>,
 ) -> Option<Assignment> {
-    let partition = stored.partition;
-    let of = |member: BrokerNumber| {
-        if member == number {
-            return Some(stored);
-        }
-        let broker = live.brokers.get(&member)?;
-        broker.session?;
-        broker.stored.get(&partition)
+    let reports = heard.reports(&draft.cluster, partition, record);
+    let election = election(topic, record, &reports);
+    let mut repaired = match election.decide() {
+        Ok(elected) => elected.assignment,
+        // Everybody has reported, and nobody can be used.
+        Err(Wait::Candidate) => election.vacated()?,
+        Err(Wait::Doubt | Wait::Reports { .. }) => return None,
     };
-    let reports: Option<Vec<_>> = best.isr.iter().map(|&m| of(m).map(|s| (m, s))).collect();
-    let reports = reports.filter(|reports| !reports.is_empty())?;
-    let usable = reports.iter().filter(|(_, stored)| stored.fault.is_none());
-    let leader = usable
-        .max_by_key(|(_, s)| (s.last_epoch, s.durable_end))
-        .map(|(m, _)| *m);
-    let topic = draft.cluster.topic(partition.topic)?;
-    let record = draft.cluster.assignment(topic, partition);
-    let epochs = reports.iter().map(|(_, s)| {
-        (
-            s.assignment.leader_epoch.0.max(s.last_epoch),
-            s.assignment.partition_epoch.0,
-        )
-    });
-    let epochs = epochs.chain(record.map(|r| (r.leader_epoch.0, r.partition_epoch.0)));
-    let (leader_epoch, partition_epoch) =
-        epochs.fold((0, 0), |max, next| (max.0.max(next.0), max.1.max(next.1)));
-    let incarnation = leader.and_then(|leader| draft.cluster.brokers.get(&leader));
-    Some(Assignment {
-        leader,
-        leader_incarnation: incarnation.map(|b| b.value.incarnation).unwrap_or_default(),
-        leader_epoch: LeaderEpoch(leader_epoch + 1),
-        partition_epoch: PartitionEpoch(partition_epoch + 1),
-        ..best
-    })
+    // Runs that registered while the record was unknown are not in it.
+    for report in &reports {
+        let is_member = repaired.isr.contains(&report.broker);
+        let is_awaited = repaired.awaits(report.broker).is_some();
+        if is_member && !is_awaited && repaired.leader != Some(report.broker) {
+            repaired
+                .unconfirmed
+                .push((report.broker, report.incarnation));
+        }
+    }
+    Some(repaired)
 }
 
 fn write(draft: &mut Draft, partition: TopicPartition, assignment: Assignment) {

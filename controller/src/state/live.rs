@@ -52,6 +52,10 @@ pub(crate) struct LiveBroker {
     pub(crate) disk_total_bytes: u64,
     pub(crate) disk_free_bytes: u64,
     pub(crate) disk_full: bool,
+    /// It is about to stop, and wins no election.
+    pub(crate) is_stopping: bool,
+    /// Brokers that it cannot hear, and how: `None` if a connection was refused, else for how long.
+    doubts: BTreeMap<BrokerNumber, Option<u64>>,
     /// Since the session began.
     pub(crate) reports: HashMap<TopicPartition, v1::PartitionReport>,
     /// What its disk had when it registered.
@@ -104,6 +108,8 @@ impl Live {
             disk_total_bytes: 0,
             disk_free_bytes: 0,
             disk_full: false,
+            is_stopping: false,
+            doubts: BTreeMap::new(),
             reports: HashMap::new(),
             stored: stored.collect(),
         };
@@ -139,6 +145,13 @@ impl Live {
             broker.disk_total_bytes = heartbeat.disk_total_bytes;
             broker.disk_free_bytes = heartbeat.disk_free_bytes;
         }
+        let doubts = heartbeat.doubts.into_iter();
+        broker.doubts = doubts
+            .map(|doubt| {
+                let silent_ms = (!doubt.refused).then_some(u64::from(doubt.silent_ms));
+                (BrokerNumber(doubt.broker), silent_ms)
+            })
+            .collect();
         let is_news = disk_moved || !heartbeat.partitions.is_empty();
         for report in heartbeat.partitions {
             // A report of something that cannot exist says nothing about what does.
@@ -216,6 +229,51 @@ impl Live {
 
     pub(crate) fn is_online(&self, number: BrokerNumber) -> bool {
         self.liveness(number) == Liveness::Online
+    }
+
+    /// The broker of session `id` is about to stop. `false`: that session does not count.
+    pub(crate) fn stops(&mut self, id: SessionId) -> bool {
+        let speaker = self.speaker(id).map(|(number, _)| number);
+        let Some(broker) = speaker.and_then(|number| self.brokers.get_mut(&number)) else {
+            return false;
+        };
+        broker.is_stopping = true;
+        true
+    }
+
+    /// Is it there, and will it stay?
+    pub(crate) fn is_there(&self, number: BrokerNumber) -> bool {
+        let broker = self.brokers.get(&number);
+        broker.is_some_and(|broker| {
+            let is_heard = broker.session.is_some() && broker.liveness == Liveness::Online;
+            is_heard && !broker.is_stopping
+        })
+    }
+
+    /// Is the running process of `number` gone? Its session is closed or silent, and another broker cannot hear it either: a connection
+    /// was refused, or it was silent for `suspect_after_ms`. A hint that moves leadership, never what keeps data safe.
+    pub(crate) fn is_lost(&self, number: BrokerNumber, suspect_after_ms: u64) -> bool {
+        let is_away = match self.brokers.get(&number) {
+            Some(broker) => broker.session.is_none() || broker.liveness != Liveness::Online,
+            // It may be on its way to a controller that just took office.
+            None => self.hears_until_ms.is_none(),
+        };
+        let is_doubted_by = |other: &LiveBroker| {
+            let doubt = other.doubts.get(&number);
+            doubt.is_some_and(|silent_ms| silent_ms.is_none_or(|ms| ms >= suspect_after_ms))
+        };
+        let mut others = self
+            .brokers
+            .iter()
+            .filter(|(other, _)| self.is_online(**other));
+        is_away && others.any(|(_, other)| is_doubted_by(other))
+    }
+
+    /// The broker at the other end of a session that counts, and its run.
+    pub(crate) fn speaker(&self, id: SessionId) -> Option<(BrokerNumber, Incarnation)> {
+        let number = self.sessions.get(&id)?.broker?;
+        let broker = self.brokers.get(&number)?;
+        (broker.session == Some(id)).then_some((number, broker.incarnation))
     }
 
     /// The last report of a partition by a broker that is there.

@@ -249,7 +249,9 @@ impl Machine {
                     let answer = refusal(&request, error.clone());
                     self.effect(Effect::Answer(id, answer));
                 }
-                Work::Register(_) | Work::FollowDefaults => self.queue.push_back(work),
+                Work::Register(_) | Work::Change(..) | Work::HandOver(_) | Work::FollowDefaults => {
+                    self.queue.push_back(work)
+                }
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Gives partitions that wait for brokers their replicas, once there are enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch};
+use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicId};
 
 use super::{
-    cluster::{Cluster, Topic},
+    cluster::{Broker, Cluster, Topic},
     draft::Draft,
     live::Live,
 };
@@ -14,17 +14,15 @@ use crate::{
     writes::WriteReason,
 };
 
-/// Has a topic partitions without a record?
-pub(crate) fn is_waiting(cluster: &Cluster) -> bool {
-    cluster
-        .active_topics()
-        .any(|topic| topic.placed < topic.config.partitions)
-}
-
 /// Places what waits on the brokers that are online.
-pub(crate) fn place_waiting(draft: &mut Draft, live: &Live) {
+///
+/// Creation is the first election: a broker that has not spoken yet may hold records of a topic that the store forgot. Only an id that this
+/// controller drew itself (`own`) is surely new to all.
+pub(crate) fn place_waiting(draft: &mut Draft, live: &Live, own: &BTreeSet<TopicId>) {
+    let has_heard_all = has_heard_all(&draft.cluster, live);
     let waiting = draft.cluster.active_topics();
     let waiting = waiting.filter(|topic| topic.placed < topic.config.partitions);
+    let waiting = waiting.filter(|topic| has_heard_all || own.contains(&topic.id));
     let mut waiting: Vec<_> = waiting.cloned().collect();
     if waiting.is_empty() {
         return;
@@ -34,6 +32,17 @@ pub(crate) fn place_waiting(draft: &mut Draft, live: &Live) {
     for topic in waiting {
         place_topic(draft, live, &topic, &mut loads);
     }
+}
+
+/// Has every broker that is registered said what it has? One whose volume another took the place of never will.
+fn has_heard_all(cluster: &Cluster, live: &Live) -> bool {
+    let brokers = || cluster.brokers.values().map(|broker| &broker.value);
+    let is_replaced = |gone: &Broker| {
+        brokers().any(|next| {
+            next.name == gone.name && next.number > gone.number && live.is_there(next.number)
+        })
+    };
+    brokers().all(|broker| live.brokers.contains_key(&broker.number) || is_replaced(broker))
 }
 
 fn place_topic(
@@ -114,7 +123,7 @@ fn candidates(
     let online = cluster
         .brokers
         .values()
-        .filter(|b| live.is_online(b.value.number));
+        .filter(|b| live.is_there(b.value.number));
     let candidates = online.map(|broker| Candidate {
         number: broker.value.number,
         rack: broker.value.rack.clone(),

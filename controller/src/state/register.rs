@@ -1,17 +1,19 @@
 //! Deciding a registration: who this is, whether it is the volume it was, and what it may lead.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use taffrail_api::WireError;
 use taffrail_core::{
-    Assignment, BrokerNumber, ErrorCode, Incarnation, LeaderEpoch, PartitionEpoch,
+    Assignment, BrokerNumber, ErrorCode, Incarnation, TopicPartition, replica::Standing,
 };
 
 use super::{
     closing,
-    cluster::{Broker, Cluster},
+    cluster::{Broker, Cluster, TopicState},
     doubt::{self, Found},
     draft::Draft,
+    elections::{self, Losses},
+    heard::{Heard, Newcomer, election},
     live::{Live, SessionId},
     registration::Registration,
 };
@@ -32,6 +34,7 @@ pub(crate) struct Admitted {
     /// The store has seen a later incarnation than this volume has: an old copy came back.
     pub(crate) is_older_volume: bool,
     pub(crate) found: Found,
+    pub(crate) losses: Losses,
 }
 
 /// Registers the broker of session `id`. Records are elected anew for a new incarnation, with epochs above the old ones.
@@ -51,16 +54,19 @@ pub(crate) fn register(
         None => (number_for(draft, registration), None),
     };
     // KIP-903 and architecture.md, section 4, "Identity".
-    let is_older_volume = before.is_some_and(|before| {
-        let candidates = registration.candidates.iter();
-        before != own
-            && candidates
-                .map(|c| c.generation)
-                .all(|g| g < before.generation)
-    });
+    let is_older_volume = before.is_some_and(|before| registration.is_older_than(before));
+    let newcomer = Newcomer::new(number, registration);
+    let heard = Heard {
+        live,
+        newcomer: Some(&newcomer),
+    };
     // First, or an election above the store's epochs could repeat one that a broker has seen.
-    let found = doubt::examine(draft, live, number, registration);
-    elect(draft, live, number, own, is_older_volume);
+    let found = doubt::examine(draft, heard, &newcomer);
+    let before = Before {
+        run: before,
+        is_older_volume,
+    };
+    let losses = enroll(draft, heard, &newcomer, before);
     if is_older_volume {
         closing::distrust(draft, number);
     }
@@ -85,6 +91,7 @@ pub(crate) fn register(
         version,
         is_older_volume,
         found,
+        losses,
     })
 }
 
@@ -152,49 +159,76 @@ fn number_for(draft: &mut Draft, registration: &Registration) -> BrokerNumber {
     number
 }
 
-/// Everything that the volume's former process led is led by this one, under a higher epoch. So is what names a former process of
-/// another broker that is there: a record that only came to light after that broker had registered.
+/// What this registration changes in the records of the broker's replicas. Its new run is unconfirmed wherever it has one; what the former run
+/// led is led by whoever wins, under a higher epoch, or by nobody until then.
 ///
-/// With an older volume, nobody leads it: what was acknowledged since is not there, and the last member of an in-sync set is
-/// never replaced by the machine. It waits for a human.
-fn elect(
-    draft: &mut Draft,
-    live: &Live,
-    number: BrokerNumber,
-    own: Incarnation,
-    is_older_volume: bool,
-) {
-    let running = |leader: BrokerNumber| {
-        if leader == number {
-            return Some(own);
-        }
-        let broker = draft.cluster.brokers.get(&leader);
-        let broker = broker.filter(|_| live.is_online(leader))?;
-        Some(broker.value.incarnation)
-    };
-    let led = draft
-        .cluster
-        .assignments()
-        .filter_map(|(_, partition, record)| {
-            let leader = record.leader?;
-            let incarnation = running(leader)?;
-            (record.leader_incarnation != incarnation).then_some((partition, leader, incarnation))
-        });
-    let led: Vec<_> = led.collect();
-    for (partition, leader, incarnation) in led {
-        if let Some(assignment) = draft.assignment(partition, WriteReason::Election) {
-            raise(assignment);
-            if is_older_volume && leader == number {
-                assignment.leader = None;
-            } else {
-                assignment.leader_incarnation = incarnation;
+/// With an older volume, what was acknowledged since is not there: it leaves the in-sync sets. The last member of one is never replaced by
+/// the machine: the record goes on waiting for the run that had everything.
+fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: Before) -> Losses {
+    let number = newcomer.number;
+    let own = newcomer.registration.incarnation();
+    let held = draft.cluster.assignments().filter(|(topic, _, record)| {
+        !matches!(topic.state, TopicState::Deleting { .. }) && record.replicas.contains(&number)
+    });
+    let held: Vec<_> = held
+        .map(|(topic, partition, record)| (Arc::clone(topic), partition, record.clone()))
+        .collect();
+    let mut losses = Losses::new();
+    for (topic, partition, record) in held {
+        let led = record.leader == Some(number) && record.leader_incarnation != own;
+        let mut next = record.clone();
+        if led || before.run != Some(own) {
+            let standing = newcomer.stored(partition).map(|stored| stored.standing);
+            let standing = standing.unwrap_or(Standing::Whole);
+            let is_confirmed_already = record.is_led_by(number, own);
+            if !is_confirmed_already && record.awaits(number) != Some(own) {
+                take_in(&mut next, newcomer, before, standing);
             }
         }
+        if led {
+            let reports = heard.reports(&draft.cluster, partition, Some(&next));
+            let election = election(&topic, Some(&next), &reports);
+            match election.decide() {
+                Ok(elected) => elections::enact(draft, partition, elected, &mut losses),
+                Err(_) => write(draft, partition, election.vacated()),
+            }
+        } else if next != record {
+            next.partition_epoch.0 += 1;
+            write(draft, partition, Some(next));
+        }
     }
+    losses
 }
 
-/// A new election: both epochs go up by one.
-fn raise(assignment: &mut Assignment) {
-    assignment.leader_epoch = LeaderEpoch(assignment.leader_epoch.0 + 1);
-    assignment.partition_epoch = PartitionEpoch(assignment.partition_epoch.0 + 1);
+/// What was registered of this broker before.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    run: Option<Incarnation>,
+    is_older_volume: bool,
+}
+
+fn take_in(next: &mut Assignment, newcomer: &Newcomer<'_>, before: Before, standing: Standing) {
+    let number = newcomer.number;
+    let awaited = next.awaits(number).or(before.run);
+    let is_older = before.is_older_volume
+        || next
+            .awaits(number)
+            .is_some_and(|run| newcomer.registration.is_older_than(run));
+    let is_last = next.isr == [number];
+    if !is_last && (is_older || standing != Standing::Whole) {
+        next.isr.retain(|member| *member != number);
+    }
+    next.is_unclean |= is_last && !is_older && standing == Standing::MayLack;
+    next.unconfirmed.retain(|(of, _)| *of != number);
+    let own = newcomer.registration.incarnation();
+    let run = awaited.filter(|_| is_last && is_older).unwrap_or(own);
+    next.unconfirmed.push((number, run));
+}
+
+fn write(draft: &mut Draft, partition: TopicPartition, next: Option<Assignment>) {
+    if let Some(record) = draft.assignment(partition, WriteReason::Election)
+        && let Some(next) = next
+    {
+        *record = next;
+    }
 }

@@ -4,9 +4,13 @@ use std::ops::RangeInclusive;
 
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    Assignment, BrokerNumber, BrokerUuid, ClusterId, ControllerStamp, Incarnation, PartitionFault,
-    TopicPartition, rules::PARTITIONS_MAX,
+    Assignment, BrokerNumber, BrokerUuid, ClusterId, ControllerStamp, Incarnation, Offset,
+    TopicPartition,
+    replica::{LogTail, Standing},
+    rules::PARTITIONS_MAX,
 };
+
+use super::heard;
 
 /// Starts that a broker can have tried since the last confirmed one. Each is 16 bytes; more are a broken volume.
 const CANDIDATES_MAX: usize = 1 << 16;
@@ -41,14 +45,23 @@ pub(crate) struct Stored {
     pub(crate) partition: TopicPartition,
     pub(crate) topic_name: String,
     pub(crate) assignment: Assignment,
-    /// Of the last batch; 0 if there is none.
-    pub(crate) last_epoch: u32,
-    pub(crate) durable_end: i64,
-    pub(crate) fault: Option<PartitionFault>,
+    pub(crate) tail: LogTail,
+    pub(crate) high_watermark: Offset,
+    pub(crate) standing: Standing,
     pub(crate) deleted: bool,
 }
 
 impl Registration {
+    /// Was `run` the volume's after every one that it knows of? Then this is an older copy of it.
+    pub(crate) fn is_older_than(&self, run: Incarnation) -> bool {
+        let is_known = self.candidates.contains(&run);
+        !is_known
+            && self
+                .candidates
+                .iter()
+                .all(|c| c.generation < run.generation)
+    }
+
     /// The running process.
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.candidates.last().copied().unwrap_or_default()
@@ -100,7 +113,12 @@ impl TryFrom<v1::StoredPartition> for Stored {
 
     fn try_from(stored: v1::StoredPartition) -> Result<Self, WireError> {
         let partition = convert::topic_partition(&stored.topic_id, stored.partition)?;
-        let fault = stored.fault().to_core();
+        let standing = match stored.standing() {
+            _ if stored.deleted || stored.fault().to_core().is_some() => Standing::Unusable,
+            v1::ReplicaStanding::ReplicaWhole => Standing::Whole,
+            v1::ReplicaStanding::ReplicaMayLack => Standing::MayLack,
+            v1::ReplicaStanding::ReplicaUnusable => Standing::Unusable,
+        };
         let assignment: Assignment = stored.assignment.unwrap_or_default().try_into()?;
         if partition.partition.0 >= PARTITIONS_MAX
             || assignment.leader_epoch.0 > LEADER_EPOCH_MAX
@@ -114,10 +132,10 @@ impl TryFrom<v1::StoredPartition> for Stored {
         Ok(Self {
             partition,
             assignment,
-            last_epoch: u32::try_from(stored.last_epoch).unwrap_or_default(),
-            durable_end: stored.durable_end_offset,
+            tail: heard::tail(stored.last_epoch, stored.durable_end_offset),
+            high_watermark: heard::offset(stored.high_watermark),
+            standing,
             topic_name: stored.topic_name,
-            fault,
             deleted: stored.deleted,
         })
     }

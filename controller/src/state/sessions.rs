@@ -11,7 +11,6 @@ use taffrail_core::{BrokerNumber, ErrorCode, Incarnation, PartitionEpoch};
 use super::{
     Effect, Machine, Note, SessionId, Step, Work,
     live::{Liveness, Session},
-    place,
     registration::Registration,
 };
 
@@ -84,6 +83,7 @@ impl Machine {
     pub(super) fn session_closed(&mut self, id: SessionId) {
         self.live.close(id, self.now_ms);
         self.judge();
+        self.has_chores |= self.step == Step::Active;
     }
 
     pub(super) fn send_not_active(&mut self, id: SessionId) {
@@ -98,7 +98,13 @@ impl Machine {
             self.send_not_active(id);
         }
         self.live.brokers.clear();
-        self.queue.retain(|work| !matches!(work, Work::Register(_)));
+        let is_of_session = |work: &Work| {
+            matches!(
+                work,
+                Work::Register(_) | Work::Change(..) | Work::HandOver(_)
+            )
+        };
+        self.queue.retain(|work| !is_of_session(work));
     }
 
     pub(super) fn delete_done(&mut self, id: SessionId, done: &v1::DeleteDone) {
@@ -131,7 +137,7 @@ impl Machine {
             self.close(id);
         }
         self.judge();
-        self.has_chores |= self.cluster.as_ref().is_some_and(place::is_waiting);
+        self.has_chores |= self.step == Step::Active;
         self.look_for_chores();
     }
 

@@ -136,9 +136,6 @@ fn effective(
             brokers: defaults.brokers_wanted,
         });
     }
-    if replicas > 1 {
-        return Err(ApplyError::NeedsReplication { replicas });
-    }
     Ok(config)
 }
 

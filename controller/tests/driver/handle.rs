@@ -87,23 +87,23 @@ async fn fewer_partitions_are_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn copies_are_refused_until_there_is_replication() {
+async fn three_brokers_keep_three_copies_unless_a_topic_says_otherwise_and_more_do_not_fit() {
     let store = taffrail_controller::MemoryStore::default();
     let handle = crate::controller(store, 3).await;
-    let spec = TopicSpec::default();
-    let error = handle
-        .apply_topic("flights", spec, false)
+    handle
+        .apply_topic("flights", TopicSpec::default(), false)
         .await
-        .expect_err("3 replicas");
-    assert_eq!(error.code(), ErrorCode::InvalidSpec);
-    assert!(error.to_string().contains("set replicas: 1"), "{error}");
+        .expect("valid");
+    let effective = handle.topic_status("flights").and_then(|s| s.effective);
+    let effective = effective.expect("in force");
+    assert_eq!((effective.replicas, effective.min_in_sync), (3, 2));
 
     let spec = TopicSpec {
         replicas: Some(5),
         ..TopicSpec::default()
     };
     let error = handle
-        .apply_topic("flights", spec, false)
+        .apply_topic("crumbs", spec, false)
         .await
         .expect_err("5 replicas");
     assert_eq!(error.code(), ErrorCode::NotEnoughBrokers);

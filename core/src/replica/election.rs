@@ -26,9 +26,11 @@ pub struct Report<'a> {
     pub standing: Standing,
     /// A leader reported that this run has caught up, or it has been running since before.
     pub is_confirmed: bool,
-    /// How far its log goes durably, or went when it last said so. Where a run is not confirmed, ask everybody anew once the leader is
-    /// lost: only then does a report show whatever that leader acknowledged.
+    /// How far its log goes durably, or went when it last said so.
     pub tail: LogTail,
+    /// It was said since the leader is lost for good: under the epoch in which nobody leads. Only then does it show whatever was
+    /// acknowledged. Where a run is not confirmed, nobody is elected on older reports.
+    pub is_fresh: bool,
     /// The highest it knows.
     pub high_watermark: Offset,
     /// The newest assignment that it saw; `None` if it never saw one.
@@ -89,7 +91,10 @@ impl<'a> Election<'a> {
     ///
     /// The winner is a member of the in-sync set, there, whole, and the one with the greatest tail. A member whose run is not
     /// confirmed may win only when every other one is there, unconfirmed as well, and reported nothing greater: its volume might be
-    /// a copy from before it had what is committed. If there is no other member, the other replicas are asked.
+    /// a copy from before it had what is committed. If there are fewer members than `min_in_sync`, the other replicas are asked.
+    ///
+    /// Where the last member stopped uncleanly, or every one did, nobody is in sync for sure: all replicas have to be there, and the
+    /// longest log wins.
     ///
     /// # Errors
     /// [`Wait`]. Ask again when somebody reports.
@@ -110,6 +115,9 @@ impl<'a> Election<'a> {
         let members = self.of(&best.isr);
         let whole = members.filter(|r| self.may_win(r) && r.standing == Standing::Whole);
         let electable = whole.filter(|r| {
+            if best.is_unclean {
+                return false;
+            }
             let is_sure = in_doubt || Self::is_confirmed(best, r) || self.outdoes_others(best, r);
             is_sure || broken.is(Mutant::UnconfirmedElected)
         });
@@ -120,13 +128,11 @@ impl<'a> Election<'a> {
             let isr = self.remaining(best, winner.broker);
             return Ok(self.elected(best, winner, isr, None));
         }
-        // With pageCache all members may have lost their tails at once.
-        let usable = |r: &Report<'_>| self.may_win(r) && r.standing != Standing::Unusable;
-        let all_usable = everybody && self.of(&best.isr).all(usable);
-        let winner = if all_usable && self.of(&best.isr).any(|r| r.standing == Standing::MayLack) {
-            greatest(best, self.of(&best.isr))
+        let winner = if self.may_recover(best) {
+            greatest(best, self.of(&best.replicas))
         } else if self.loss_accepted {
-            greatest(best, self.of(&best.replicas).filter(|r| usable(r)))
+            let usable = |r: &&Report<'_>| self.may_win(r) && r.standing != Standing::Unusable;
+            greatest(best, self.of(&best.replicas).filter(usable))
         } else {
             None
         };
@@ -140,6 +146,20 @@ impl<'a> Election<'a> {
             known_to: ends.fold(winner.tail.end, Offset::max),
         };
         Ok(self.elected(best, winner, vec![winner.broker], Some(may_lack)))
+    }
+
+    /// The best record without a leader, under epochs above all that anybody has seen: nothing is acknowledged under the former ones
+    /// once brokers report under these. `None` if there is no record.
+    pub fn vacated(&self) -> Option<Assignment> {
+        let best = self.best_record()?;
+        let (leader_epoch, partition_epoch) = self.next_version(best);
+        Some(Assignment {
+            leader: None,
+            leader_incarnation: Incarnation::default(),
+            leader_epoch,
+            partition_epoch,
+            ..best.clone()
+        })
     }
 
     /// The newest assignment over store and brokers.
@@ -167,12 +187,26 @@ impl<'a> Election<'a> {
         Ok(())
     }
 
-    /// What is committed is on every other member. The only member has none to compare with; but `minInSync` replicas had what was
-    /// acknowledged, so it is compared with as many others as include one of them.
+    /// Every member may have lost its page cache. Those that stopped uncleanly leave the in-sync set one after the other, and one that
+    /// left may have synced what the last one lost: so all replicas are compared.
+    fn may_recover(&self, best: &Assignment) -> bool {
+        let mut members = self.of(&best.isr);
+        let is_unclean = best.is_unclean || members.any(|r| r.standing == Standing::MayLack);
+        let is_usable = |r: &Report<'_>| self.may_win(r) && r.standing != Standing::Unusable;
+        is_unclean
+            && best.replicas.iter().all(|r| self.is_there(*r))
+            && self.of(&best.replicas).all(is_usable)
+    }
+
+    /// What is committed is on every other member. A set below `minInSync` may lack who has what was acknowledged; but `minInSync`
+    /// replicas had it, so a member is compared with as many others as include one of them.
     fn outdoes_others(&self, best: &Assignment, member: &Report<'_>) -> bool {
-        let is_less = |other: &Report<'_>| other.is_alive && other.tail <= member.tail;
+        let is_less = |other: &Report<'_>| {
+            other.is_alive && other.is_fresh && member.is_fresh && other.tail <= member.tail
+        };
         let mut others = best.isr.iter().filter(|other| **other != member.broker);
-        if best.isr.len() > 1 {
+        let min_in_sync = self.min_in_sync.min(best.replicas.len());
+        if best.isr.len() > 1 && best.isr.len() >= min_in_sync {
             return others.all(|other| {
                 let mut report = self.of(std::slice::from_ref(other));
                 report.any(|other| is_less(other) && !Self::is_confirmed(best, other))
@@ -182,11 +216,10 @@ impl<'a> Election<'a> {
             self.of(&best.replicas)
                 .filter(|r| r.broker != member.broker)
         };
-        let needed = match self.min_in_sync {
-            0 | 1 => return true,
-            min => (best.replicas.len() + 1 - min.min(best.replicas.len()))
-                .min(best.replicas.len() - 1),
-        };
+        if min_in_sync <= 1 {
+            return true;
+        }
+        let needed = (best.replicas.len() + 1 - min_in_sync).min(best.replicas.len() - 1);
         others().filter(|r| is_less(r)).count() >= needed
             && !others().any(|r| r.is_alive && !is_less(r))
     }
@@ -212,6 +245,30 @@ impl<'a> Election<'a> {
         isr: Vec<BrokerNumber>,
         may_lack: Option<MayLack>,
     ) -> Elected {
+        let (leader_epoch, partition_epoch) = self.next_version(best);
+        let mut assignment = Assignment {
+            isr,
+            leader: Some(winner.broker),
+            leader_incarnation: winner.incarnation,
+            leader_epoch,
+            partition_epoch,
+            is_unclean: false,
+            ..best.clone()
+        };
+        // Its own log is what the others are measured by.
+        assignment
+            .unconfirmed
+            .retain(|(of, _)| *of != winner.broker);
+        let followed = invariants::follows(best, &assignment);
+        debug_assert_eq!(followed, Ok(()));
+        Elected {
+            assignment,
+            may_lack,
+        }
+    }
+
+    /// Above all that anybody has seen.
+    fn next_version(&self, best: &Assignment) -> (LeaderEpoch, PartitionEpoch) {
         let mut version = best.version();
         for report in self.reports {
             let seen = report.record.map(Assignment::version).unwrap_or_default();
@@ -220,20 +277,10 @@ impl<'a> Election<'a> {
             version.1 = version.1.max(seen.1);
         }
         let stored = self.stored.map(Assignment::version).unwrap_or_default();
-        let assignment = Assignment {
-            isr,
-            leader: Some(winner.broker),
-            leader_incarnation: winner.incarnation,
-            leader_epoch: LeaderEpoch(version.0.max(stored.0).0 + 1),
-            partition_epoch: PartitionEpoch(version.1.max(stored.1).0 + 1),
-            ..best.clone()
-        };
-        let followed = invariants::follows(best, &assignment);
-        debug_assert_eq!(followed, Ok(()));
-        Elected {
-            assignment,
-            may_lack,
-        }
+        (
+            LeaderEpoch(version.0.max(stored.0).0 + 1),
+            PartitionEpoch(version.1.max(stored.1).0 + 1),
+        )
     }
 
     fn may_win(&self, report: &Report<'_>) -> bool {

@@ -35,6 +35,17 @@ pub enum ShrinkReason {
     LostData,
 }
 
+/// A leader reports that this run of a member has caught up: it may be elected without asking others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The leader's epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The member.
+    pub broker: BrokerNumber,
+    /// The run of it that has caught up.
+    pub incarnation: Incarnation,
+}
+
 /// A request for a change of exactly this version of the assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IsrRequest {
@@ -55,8 +66,27 @@ impl IsrChange {
     }
 }
 
+impl Confirmation {
+    /// The assignment after it, for the controller.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StaleLeaderEpoch`]: the map is of another epoch, or does not await this run (any more).
+    pub fn apply(&self, stored: &Assignment) -> Result<Assignment, ErrorCode> {
+        let is_awaited = stored.awaits(self.broker) == Some(self.incarnation)
+            && stored.isr.contains(&self.broker);
+        if self.leader_epoch != stored.leader_epoch || !is_awaited {
+            return Err(ErrorCode::StaleLeaderEpoch);
+        }
+        let mut next = stored.clone();
+        next.partition_epoch = PartitionEpoch(stored.partition_epoch.0 + 1);
+        next.unconfirmed.retain(|(of, _)| *of != self.broker);
+        Ok(next)
+    }
+}
+
 impl IsrRequest {
-    /// The assignment after the change, for the controller; `running` is the registered incarnation of the broker that it concerns.
+    /// The assignment after the change, for the controller; `registered` is the incarnation that the store has of the broker that it
+    /// concerns. The one that the map awaits comes before: a registration under way has written the map, and the store not yet.
     ///
     /// The partition epoch grows also if the change cannot be made (the newcomer runs anew, or is no replica any more): the leader
     /// counts with a change until a higher one comes, and only that keeps this request from being accepted later.
@@ -66,15 +96,15 @@ impl IsrRequest {
     pub fn apply(
         &self,
         stored: &Assignment,
-        running: Option<Incarnation>,
+        registered: Option<Incarnation>,
     ) -> Result<Assignment, ErrorCode> {
-        self.apply_broken(stored, running, Broken::default())
+        self.apply_broken(stored, registered, Broken::default())
     }
 
     pub(super) fn apply_broken(
         &self,
         stored: &Assignment,
-        running: Option<Incarnation>,
+        registered: Option<Incarnation>,
         broken: Broken,
     ) -> Result<Assignment, ErrorCode> {
         let is_now = (self.leader_epoch, self.partition_epoch) == stored.version()
@@ -89,11 +119,13 @@ impl IsrRequest {
                 broker,
                 incarnation,
             } => {
+                let awaited = stored.awaits(broker).or(registered);
                 let is_it =
-                    running == Some(incarnation) || broken.is(Mutant::IncarnationNotCompared);
+                    awaited == Some(incarnation) || broken.is(Mutant::IncarnationNotCompared);
                 let may_join = stored.replicas.contains(&broker) && !stored.isr.contains(&broker);
                 if is_it && may_join {
                     next.isr.push(broker);
+                    next.unconfirmed.retain(|(of, _)| *of != broker);
                 }
             }
             IsrChange::Shrink { broker, .. } => {
@@ -185,6 +217,51 @@ mod tests {
                 .expect("is now");
             assert_eq!(next.isr, stored(isr).isr, "{change:?}");
             assert_eq!(next.version(), (LeaderEpoch(5), PartitionEpoch(8)));
+        }
+    }
+
+    #[test]
+    fn the_run_that_the_map_awaits_joins_and_not_the_one_that_is_still_registered() {
+        let other = Incarnation { generation: 5, ..I };
+        let awaiting = |run| Assignment {
+            unconfirmed: vec![(BrokerNumber(3), run)],
+            ..stored(&[1, 2])
+        };
+        let next = request(expand(3)).apply(&awaiting(other), Some(I));
+        let next = next.expect("is now");
+        assert_eq!(next.isr, stored(&[1, 2]).isr, "the old run reported");
+        assert_eq!(next.unconfirmed, awaiting(other).unconfirmed);
+        let next = request(expand(3)).apply(&awaiting(I), Some(other));
+        let next = next.expect("is now");
+        assert_eq!(next.isr, stored(&[1, 2, 3]).isr);
+        assert_eq!(next.unconfirmed, [], "who joins has caught up");
+    }
+
+    #[test]
+    fn a_confirmation_counts_for_the_awaited_run_in_the_stored_epoch() {
+        let awaiting = Assignment {
+            unconfirmed: vec![(BrokerNumber(2), I)],
+            ..stored(&[1, 2])
+        };
+        let other = Incarnation { generation: 5, ..I };
+        for (epoch, broker, incarnation, counts) in [
+            (5, 2, I, true),
+            (4, 2, I, false),
+            (6, 2, I, false),
+            (5, 2, other, false),
+            (5, 1, I, false),
+        ] {
+            let confirmation = Confirmation {
+                leader_epoch: LeaderEpoch(epoch),
+                broker: BrokerNumber(broker),
+                incarnation,
+            };
+            let next = confirmation.apply(&awaiting);
+            assert_eq!(next.is_ok(), counts, "{confirmation:?}");
+            if let Ok(next) = next {
+                assert_eq!(next.unconfirmed, []);
+                assert_eq!(next.version(), (LeaderEpoch(5), PartitionEpoch(8)));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use taffrail_core::Offset;
+use taffrail_core::{Offset, producers::ProducerTable};
 
 use super::PartitionLog;
 use crate::{
@@ -49,6 +49,8 @@ impl PartitionLog {
         };
         checkpoint.write(&*self.home.disk, &self.home.dir)?;
         self.written = Some(checkpoint);
+        self.producers = ProducerTable::default();
+        self.producers_saved = None;
         self.active = ActiveSegment::create(&self.home, start, last_append_time_ms, &self.config)?;
         self.active.file().sync()?;
         self.home.sync_dir()?;

@@ -26,6 +26,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) default_image: &'a str,
 }
 
+/// The broker's port for other brokers.
+const REPLICATION_PORT: u16 = 9641;
 /// The broker's port for /metrics, /livez and /readyz.
 const HTTP_PORT: u16 = 9644;
 const DATA_DIR: &str = "/var/lib/taffrail";
@@ -45,6 +47,10 @@ pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> 
         format!(
             "client_listen = {}",
             text(&format!("0.0.0.0:{client_port}"))
+        ),
+        format!(
+            "replication_listen = {}",
+            text(&format!("0.0.0.0:{REPLICATION_PORT}"))
         ),
         format!("http_listen = {}", text(&format!("0.0.0.0:{HTTP_PORT}"))),
         format!("controllers = [{}]", text(around.controller_address)),

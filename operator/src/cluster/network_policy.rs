@@ -40,6 +40,11 @@ fn build(cluster: &BrokerCluster) -> NetworkPolicy {
             "ingress": [
                 // Clients may be anywhere, also outside of Kubernetes.
                 { "ports": [{ "port": "client", "protocol": "TCP" }] },
+                // Records between the brokers of this cluster.
+                {
+                    "from": [{ "podSelector": { "matchLabels": selector(cluster) } }],
+                    "ports": [{ "port": "replication", "protocol": "TCP" }],
+                },
                 // Metrics and the log level: for pods of this Kubernetes, since nobody can tell in which namespace those are that scrape. The
                 // kubelet, which probes, is let in by every network plugin.
                 {
@@ -87,4 +92,28 @@ async fn remove(
         .map_err(OperatorError::kube("delete", described()))?;
     tracing::info!(object = described(), "deleted");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_replication_port_is_open_to_the_brokers_of_the_cluster_alone() {
+        let cluster: BrokerCluster = serde_json::from_value(json!({
+            "apiVersion": "taffrail.dev/v1alpha1",
+            "kind": "BrokerCluster",
+            "metadata": { "name": "main", "namespace": "streams", "uid": "u" },
+            "spec": { "brokers": 3, "storage": { "size": "1Gi" } },
+        }))
+        .expect("valid");
+        let policy = json!(build(&cluster));
+        let rules = policy["spec"]["ingress"].as_array().expect("a list");
+        let rule = rules
+            .iter()
+            .find(|r| r["ports"][0]["port"] == "replication");
+        let from = &rule.expect("a rule")["from"];
+        let brokers = &policy["spec"]["podSelector"];
+        assert_eq!(from, &json!([{ "podSelector": brokers }]));
+    }
 }

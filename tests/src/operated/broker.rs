@@ -48,6 +48,7 @@ impl Broker {
         let settings = [
             ("data_dir", data_dir.display().to_string()),
             ("client_listen", address.to_string()),
+            ("replication_listen", ports::free().to_string()),
             ("http_listen", ports::free().to_string()),
         ];
         let config = dir.write(&format!("{name}.toml"), &with_settings(&toml, &settings));

@@ -111,6 +111,7 @@ fn services_budget_and_configuration_go_with_the_brokers() {
     for line in [
         r#"cluster = "default/main""#,
         r#"client_listen = "0.0.0.0:19640""#,
+        r#"replication_listen = "0.0.0.0:9641""#,
         r#"http_listen = "0.0.0.0:9644""#,
     ] {
         assert!(lines.contains(&line), "{line} is not in {lines:?}");
@@ -119,7 +120,7 @@ fn services_budget_and_configuration_go_with_the_brokers() {
 
 #[test]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
-fn everybody_reaches_the_brokers_client_port_and_only_pods_their_metrics() {
+fn everybody_reaches_the_client_port_only_pods_the_metrics_and_only_brokers_each_other() {
     let operated = Operated::start();
     operated.apply_cluster(&three_brokers_on_another_port());
     let api = operated.api();
@@ -146,7 +147,11 @@ fn everybody_reaches_the_brokers_client_port_and_only_pods_their_metrics() {
         })
         .collect();
     let any_pod = json!([{ "namespaceSelector": {} }]);
-    assert_eq!(opened, [(19640, Value::Null), (9644, any_pod)]);
+    let brokers = json!([{ "podSelector": { "matchLabels": template["metadata"]["labels"] } }]);
+    assert_eq!(
+        opened,
+        [(19640, Value::Null), (9641, brokers), (9644, any_pod)]
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 use taffrail_core::replica::{FetchOutcome, LogTail};
 
+mod sequences;
+
 use super::*;
 use crate::{
     metrics::Metrics,

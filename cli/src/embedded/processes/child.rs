@@ -33,6 +33,10 @@ impl Launch {
         option("--name", name.into());
         option("--client-listen", addresses.client.to_string().into());
         option("--http-listen", addresses.http.to_string().into());
+        option(
+            "--replication-listen",
+            addresses.replication.to_string().into(),
+        );
         option("--controller", common.controller.to_string().into());
         option("--log-level", common.log.level.clone().into());
         option("--log-format", common.log.format_name().into());

@@ -14,6 +14,8 @@ pub(super) struct Progress {
     pub(super) in_sync: bool,
     /// A replica that a reassignment takes away does not join.
     pub(super) may_join: bool,
+    /// By the controller, which adds nobody to the in-sync set that it cannot hear.
+    pub(super) is_heard: bool,
     /// The newest run of it that is known.
     pub(super) incarnation: Option<Incarnation>,
     /// Reported by that run without divergence.
@@ -44,6 +46,7 @@ impl Progress {
             broker,
             in_sync: false,
             may_join: true,
+            is_heard: true,
             incarnation: None,
             reported: None,
             highest_reported: Offset::ZERO,

@@ -108,6 +108,7 @@ impl World {
             standing: Standing::Whole,
             is_confirmed: self.confirmed[at],
             tail,
+            is_fresh: true,
             high_watermark,
             record: None,
         }

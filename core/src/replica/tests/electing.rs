@@ -39,6 +39,7 @@ fn report(broker: u32, end: u64) -> Report<'static> {
             last_epoch: Some(LeaderEpoch(1)),
             end: Offset(end),
         },
+        is_fresh: true,
         high_watermark: Offset(0),
         record: None,
     }
@@ -222,4 +223,57 @@ fn an_unconfirmed_only_member_is_compared_with_replicas_that_had_what_was_acknow
         ..election(&stored, &reports)
     };
     assert_eq!(leader(alone.decide()), Ok(1));
+}
+
+#[test]
+fn an_unconfirmed_member_is_not_elected_on_reports_from_before_the_leader_was_lost() {
+    let stored = assignment(&[1, 2], 1, (1, 5));
+    let old = |report: Report<'static>| Report {
+        is_fresh: false,
+        ..report
+    };
+    let (first, second) = (restarted(report(1, 7)), restarted(report(2, 6)));
+    for (reports, expected) in [
+        ([first, second], Ok(1)),
+        ([old(first), second], Err(Wait::Candidate)),
+        ([first, old(second)], Err(Wait::Candidate)),
+        // A confirmed one has what is committed, whenever it reported.
+        ([first, old(report(2, 6))], Ok(2)),
+    ] {
+        assert_eq!(leader(decide(&stored, &reports)), expected);
+    }
+}
+
+#[test]
+fn below_min_in_sync_other_replicas_are_asked_also_if_there_are_two_members() {
+    let stored = Assignment {
+        replicas: [1, 2, 3, 4, 5].map(BrokerNumber).to_vec(),
+        ..assignment(&[1, 2], 1, (1, 5))
+    };
+    let of = |broker, end| restarted(report(broker, end));
+    let decide = |reports: &[Report<'_>]| {
+        let election = Election {
+            min_in_sync: 3,
+            ..election(&stored, reports)
+        };
+        leader(election.decide())
+    };
+    // What was acknowledged may be on 3, 4 and 5, and the volumes of both members older copies.
+    let reports = [of(1, 7), of(2, 7), dead(of(3, 9))];
+    assert_eq!(decide(&reports), Err(Wait::Candidate));
+    assert_eq!(decide(&[of(1, 7), of(2, 7), of(3, 6), of(4, 7)]), Ok(1));
+    let reports = [of(1, 7), of(2, 7), of(3, 6), of(4, 9)];
+    assert_eq!(decide(&reports), Err(Wait::Candidate));
+}
+
+#[test]
+fn who_wins_needs_no_confirmation_any_more() {
+    let stored = Assignment {
+        unconfirmed: vec![(BrokerNumber(1), run(2)), (BrokerNumber(2), run(2))],
+        ..assignment(&[1, 2], 1, (1, 5))
+    };
+    let reports = [restarted(report(1, 7)), restarted(report(2, 7))];
+    let elected = decide(&stored, &reports).expect("elected").assignment;
+    assert_eq!(elected.leader, Some(BrokerNumber(1)));
+    assert_eq!(elected.unconfirmed, [(BrokerNumber(2), run(2))]);
 }

@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 use taffrail_crds::BrokerCluster;
 
-use super::{HTTP_PORT, metadata, selector, typed};
+use super::{HTTP_PORT, REPLICATION_PORT, metadata, selector, typed};
 
 /// Gives each broker a DNS name, also while it is not ready: its peers and clients must find it to wait for it.
 pub(in crate::cluster) fn headless_service(cluster: &BrokerCluster) -> Service {
@@ -19,6 +19,7 @@ pub(in crate::cluster) fn headless_service(cluster: &BrokerCluster) -> Service {
             "selector": selector(cluster),
             "ports": [
                 { "name": "client", "port": cluster.spec.client_port(), "targetPort": "client", "protocol": "TCP" },
+                { "name": "replication", "port": REPLICATION_PORT, "targetPort": "replication", "protocol": "TCP" },
                 { "name": "http", "port": HTTP_PORT, "targetPort": "http", "protocol": "TCP" },
             ],
         },

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use taffrail_crds::BrokerCluster;
 
 use super::{
-    CONFIG_DIR, CONFIG_FILE, DATA_DIR, HTTP_PORT, Surroundings, config_hash, metadata, namespace,
-    selector, services::headless_name, typed,
+    CONFIG_DIR, CONFIG_FILE, DATA_DIR, HTTP_PORT, REPLICATION_PORT, Surroundings, config_hash,
+    metadata, namespace, selector, services::headless_name, typed,
 };
 
 /// No name in the image: any number but root's will do.
@@ -110,7 +110,11 @@ fn container(cluster: &BrokerCluster, around: &Surroundings<'_>) -> Value {
         .as_deref()
         .unwrap_or(around.default_image);
     let domain = format!("{}.{}.svc", headless_name(cluster), namespace(cluster));
-    let advertised = format!("$(POD_NAME).{domain}:{}", cluster.spec.client_port());
+    let advertised = |port: u16| format!("$(POD_NAME).{domain}:{port}");
+    let (client, replication) = (
+        advertised(cluster.spec.client_port()),
+        advertised(REPLICATION_PORT),
+    );
     let mut container = json!({
         "name": "broker",
         "image": image,
@@ -119,10 +123,12 @@ fn container(cluster: &BrokerCluster, around: &Surroundings<'_>) -> Value {
         "env": [
             { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
             { "name": "TAFFRAIL_BROKER_NAME", "value": "$(POD_NAME)" },
-            { "name": "TAFFRAIL_BROKER_CLIENT_ADVERTISED", "value": advertised },
+            { "name": "TAFFRAIL_BROKER_CLIENT_ADVERTISED", "value": client },
+            { "name": "TAFFRAIL_BROKER_REPLICATION_ADVERTISED", "value": replication },
         ],
         "ports": [
             { "name": "client", "containerPort": cluster.spec.client_port(), "protocol": "TCP" },
+            { "name": "replication", "containerPort": REPLICATION_PORT, "protocol": "TCP" },
             { "name": "http", "containerPort": HTTP_PORT, "protocol": "TCP" },
         ],
         "readinessProbe": {

@@ -77,6 +77,12 @@ fn a_broker_advertises_its_own_dns_name() {
     let advertised = json!("$(POD_NAME).main-brokers.streams.svc:19640");
     assert_eq!(value("TAFFRAIL_BROKER_CLIENT_ADVERTISED"), Some(advertised));
     assert_eq!(pod["containers"][0]["ports"][0]["containerPort"], 19640);
+    let advertised = json!("$(POD_NAME).main-brokers.streams.svc:9641");
+    assert_eq!(
+        value("TAFFRAIL_BROKER_REPLICATION_ADVERTISED"),
+        Some(advertised)
+    );
+    assert_eq!(pod["containers"][0]["ports"][1]["containerPort"], 9641);
 }
 
 #[test]

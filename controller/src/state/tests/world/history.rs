@@ -1,20 +1,20 @@
 //! What was ever persisted or answered, and what must hold of all of it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::Debug,
     hash::Hash,
 };
 
 use taffrail_api::v1::MetadataUpdate;
-use taffrail_core::{BrokerNumber, Incarnation, LeaderEpoch, TopicPartition};
+use taffrail_core::{
+    BrokerNumber, Incarnation, LeaderEpoch, TopicPartition,
+    replica::invariants::{self as replica, AN_EPOCH_HAS_ONE_LEADER},
+};
 
 use super::broker::read;
 use crate::{
-    invariants::{
-        A_DELETE_ORDER_HAS_A_TOMBSTONE, A_LEADER_EPOCH_HAS_ONE_OWNER,
-        NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED,
-    },
+    invariants::{A_DELETE_ORDER_HAS_A_TOMBSTONE, NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED},
     state::cluster::Cluster,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct History {
     records: HashSet<(TopicPartition, String)>,
     tombstones: HashSet<(Vec<u8>, u32, u32, u64)>,
     topics: HashSet<(Vec<u8>, u64)>,
+    /// What replicated partitions acknowledged.
+    pub(super) partitions: BTreeMap<TopicPartition, replica::History>,
     owners: HashMap<(TopicPartition, LeaderEpoch), (BrokerNumber, Incarnation)>,
     pub(super) numbers: HashMap<u32, [u8; 16]>,
 }
@@ -74,7 +76,7 @@ impl History {
                     &mut self.owners,
                     (partition, assignment.leader_epoch),
                     (leader, assignment.leader_incarnation),
-                    A_LEADER_EPOCH_HAS_ONE_OWNER,
+                    AN_EPOCH_HAS_ONE_LEADER,
                 );
             }
             let key = (partition, format!("{assignment:?}"));

@@ -20,24 +20,36 @@ fn who_may_lack_records_or_cannot_be_read_leaves_the_isr_with_the_election() {
 }
 
 #[test]
-fn if_every_member_lost_its_page_cache_the_longest_log_wins_and_the_loss_is_reported() {
-    let stored = assignment(&[1, 2], 1, (1, 5));
+fn if_every_member_lost_its_page_cache_the_longest_log_of_all_replicas_wins_and_the_loss_is_reported()
+ {
     let torn = |broker, end, high_watermark| Report {
         standing: Standing::MayLack,
         high_watermark: Offset(high_watermark),
         ..restarted(report(broker, end))
     };
-    let reports = [torn(1, 6, 8), torn(2, 7, 7), report(3, 9)];
-    let elected = decide(&stored, &reports).expect("elected");
-    assert_eq!(elected.assignment.leader, Some(BrokerNumber(2)));
-    assert_eq!(elected.assignment.isr, [BrokerNumber(2)]);
     let may_lack = MayLack {
         from: Offset(7),
-        known_to: Offset(9),
+        known_to: Offset(8),
     };
+    let reports = [torn(1, 6, 8), torn(2, 7, 7), report(3, 5)];
+    let elected = decide(&assignment(&[1, 2], 1, (1, 5)), &reports).expect("elected");
+    assert_eq!(elected.assignment.leader, Some(BrokerNumber(2)));
+    assert_eq!(elected.assignment.isr, [BrokerNumber(2)]);
     assert_eq!(elected.may_lack, Some(may_lack));
-    let one_away = [dead(torn(1, 6, 8)), torn(2, 7, 7), report(3, 9)];
-    assert_eq!(leader(decide(&stored, &one_away)), Err(Wait::Candidate));
+    // They left the in-sync set one after the other; the map says so of the last one.
+    let last = Assignment {
+        is_unclean: true,
+        ..assignment(&[1], 1, (1, 5))
+    };
+    let whole = [restarted(report(1, 6)), report(2, 7), report(3, 5)];
+    let elected = decide(&last, &whole).expect("elected").assignment;
+    assert_eq!(elected.isr, [BrokerNumber(2)], "one that left has more");
+    assert!(!elected.is_unclean);
+    for away in 0..3 {
+        let mut reports = whole;
+        reports[away] = dead(reports[away]);
+        assert_eq!(leader(decide(&last, &reports)), Err(Wait::Candidate));
+    }
 }
 
 #[test]

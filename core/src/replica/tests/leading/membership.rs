@@ -193,3 +193,15 @@ fn steady_appends_and_fetches_allocate_nothing() {
     assert_eq!(test.effects.capacity(), capacity);
     assert_eq!(test.leader.log().epochs.as_slice().len(), 2);
 }
+
+#[test]
+fn nobody_joins_whom_the_controller_cannot_hear() {
+    let mut test = Test::new(&[1, 2]);
+    test.leader.is_heard(BrokerNumber(3), false);
+    test.has(2, 5);
+    test.has(3, 5);
+    assert_eq!(test.asked(), []);
+    test.leader.is_heard(BrokerNumber(3), true);
+    test.tick(1);
+    assert_eq!(test.asked(), [expand(3)]);
+}

@@ -1,0 +1,338 @@
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use taffrail_api::convert::{Answered, position};
+use taffrail_core::{
+    LeaderEpoch, Offset, PartitionIndex, TopicId,
+    replica::{EpochEnd, LogTail},
+};
+
+use super::{super::logs::Led, *};
+
+const FOLLOWER: BrokerNumber = BrokerNumber(2);
+const RUN: Incarnation = Incarnation {
+    generation: 1,
+    random: 1,
+};
+const EPOCH: LeaderEpoch = LeaderEpoch(3);
+
+fn id(partition: u32) -> TopicPartition {
+    TopicPartition {
+        topic: TopicId::from_bytes([1; 16]),
+        partition: PartitionIndex(partition),
+    }
+}
+
+/// Logs of epoch 3.
+#[derive(Default)]
+struct Memory(RefCell<BTreeMap<TopicPartition, Led>>);
+
+impl Logs for Memory {
+    fn led(&self, id: TopicPartition, epoch: LeaderEpoch) -> Option<Led> {
+        (epoch == EPOCH).then(|| self.0.borrow().get(&id).copied())?
+    }
+}
+
+impl Memory {
+    fn set(&self, partition: u32, log_end: u64, high_watermark: u64) {
+        let led = Led {
+            log_start: Offset(0),
+            high_watermark: Offset(high_watermark),
+            log_end: Offset(log_end),
+        };
+        self.0.borrow_mut().insert(id(partition), led);
+    }
+}
+
+struct Rig {
+    session: LeaderSession,
+    logs: Memory,
+    now_ms: u64,
+}
+
+fn request(end: u64, durable: u64) -> FetchRequest {
+    FetchRequest {
+        broker: FOLLOWER,
+        incarnation: RUN,
+        leader_epoch: EPOCH,
+        tail: LogTail {
+            last_epoch: (end > 0).then_some(EPOCH),
+            end: Offset(end),
+        },
+        durable_end: Offset(durable),
+    }
+}
+
+fn matches(request: &FetchRequest) -> FetchAnswer {
+    FetchAnswer {
+        leader_epoch: request.leader_epoch,
+        tail: request.tail,
+        log_start: Offset(0),
+        high_watermark: Offset(0),
+        outcome: FetchOutcome::Matches,
+    }
+}
+
+impl Rig {
+    /// With room for so many answers of one megabyte.
+    fn new(answers: usize) -> Self {
+        Self {
+            session: LeaderSession::new(FOLLOWER, RUN, answers * PARTITION_BYTES_MAX, 0),
+            logs: Memory::default(),
+            now_ms: 0,
+        }
+    }
+
+    fn hear(&mut self, partition: u32, request: &FetchRequest, asks: bool) {
+        let positions = v1::Positions {
+            positions: vec![position(id(partition), request, asks)],
+            gone: Vec::new(),
+        };
+        self.session.hear(&positions).expect("valid");
+    }
+
+    /// What the owner of the logs hears; all of it matches.
+    fn check(&mut self) -> Vec<FetchRequest> {
+        let asked = self.session.take_unchecked();
+        for (id, request) in &asked {
+            self.session.checked(*id, request, Ok(matches(request)));
+        }
+        asked.into_iter().map(|(_, request)| request).collect()
+    }
+
+    fn ask(&mut self, partition: u32, end: u64) {
+        self.hear(partition, &request(end, end), true);
+        assert_eq!(self.check().len(), 1);
+    }
+
+    fn next_read(&mut self) -> Option<Read> {
+        self.session.next_read(&self.logs, self.now_ms)
+    }
+
+    /// Reads so many bytes.
+    fn read(&mut self, read: &Read, bytes: usize) {
+        let found = Found {
+            chunks: vec![Bytes::from(vec![7; bytes])],
+            append_time_ms: 77,
+            led: Led {
+                log_start: Offset(0),
+                high_watermark: Offset(0),
+                log_end: Offset(0),
+            },
+        };
+        self.session.read(read, Ok(found));
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.session.tick(&self.logs, self.now_ms);
+    }
+
+    /// Everything that is said now.
+    fn said(&mut self) -> Vec<AnswerChunks> {
+        if self.session.has_answers(self.now_ms) {
+            self.session.answers(self.now_ms)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn answer(&mut self) -> Answered {
+        let mut said = self.said();
+        assert_eq!(said.len(), 1);
+        Answered::try_from(said.remove(0).head).expect("valid")
+    }
+}
+
+#[test]
+fn a_position_is_checked_then_waits_and_is_answered_once_when_the_log_grows() {
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 0, 0);
+    rig.hear(0, &request(0, 0), true);
+    assert_eq!(rig.check(), [request(0, 0)]);
+    assert_eq!(rig.next_read(), None);
+    rig.logs.set(0, 5, 0);
+    rig.session.news(id(0));
+    let read = rig.next_read().expect("something new");
+    assert_eq!((read.id, read.request.tail.end), (id(0), Offset(0)));
+    rig.read(&read, 100);
+    let said = rig.said();
+    assert_eq!(
+        (said.len(), said[0].batch_bytes(), said[0].append_time_ms),
+        (1, 100, 77)
+    );
+    rig.logs.set(0, 9, 0);
+    rig.session.news(id(0));
+    assert_eq!(rig.next_read(), None, "it did not ask again");
+    rig.ask(0, 5);
+    assert_eq!(
+        rig.next_read().expect("asked again").request.tail.end,
+        Offset(5)
+    );
+}
+
+#[test]
+fn a_report_reaches_the_owner_of_the_log_and_is_not_answered() {
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 5, 0);
+    rig.ask(0, 0);
+    let read = rig.next_read().expect("something new");
+    rig.read(&read, 100);
+    assert_eq!(rig.said().len(), 1);
+    rig.hear(0, &request(0, 0), false);
+    assert_eq!(rig.check(), [request(0, 0)]);
+    assert_eq!(rig.next_read(), None, "the answer is on its way");
+    rig.ask(0, 5);
+    rig.hear(0, &request(5, 5), false);
+    rig.check();
+    rig.logs.set(0, 6, 0);
+    rig.session.news(id(0));
+    assert!(
+        rig.next_read().is_some(),
+        "a report does not take the question back"
+    );
+}
+
+#[test]
+fn logs_that_part_and_errors_are_answered_as_the_owner_says() {
+    let mut rig = Rig::new(4);
+    let parted = FetchOutcome::Diverging(EpochEnd {
+        epoch: LeaderEpoch(2),
+        end: Offset(3),
+    });
+    rig.hear(0, &request(5, 5), true);
+    let (id, asked) = rig.session.take_unchecked()[0];
+    let answer = FetchAnswer {
+        outcome: parted,
+        ..matches(&asked)
+    };
+    rig.session.checked(id, &asked, Ok(answer));
+    assert_eq!(rig.answer().answer.expect("an answer").outcome, parted);
+    rig.hear(0, &request(3, 3), true);
+    let (id, asked) = rig.session.take_unchecked()[0];
+    let error = WireError::new(ErrorCode::StaleLeaderEpoch, "over");
+    rig.session.checked(id, &asked, Err(error.clone()));
+    assert_eq!(rig.answer().answer, Err(error));
+    assert_eq!(rig.session.take_unchecked(), [], "answered");
+}
+
+#[test]
+fn an_epoch_that_is_over_sends_a_waiting_position_to_the_owner_again() {
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 0, 0);
+    rig.ask(0, 0);
+    rig.logs.0.borrow_mut().clear();
+    rig.session.news(id(0));
+    assert_eq!(rig.next_read(), None);
+    assert_eq!(rig.session.take_unchecked().len(), 1);
+    // And so does one that ends during a read.
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 5, 0);
+    rig.ask(0, 0);
+    let read = rig.next_read().expect("something new");
+    rig.session.read(&read, Err(NotRead::Changed));
+    assert_eq!(rig.session.take_unchecked().len(), 1);
+    assert_eq!(rig.session.in_flight, 0);
+}
+
+#[test]
+fn no_more_is_on_its_way_than_the_window_but_one_answer_always_is() {
+    let mut rig = Rig::new(2);
+    for partition in 0..4 {
+        rig.logs.set(partition, 5, 0);
+        rig.ask(partition, 0);
+    }
+    for _ in 0..2 {
+        let read = rig.next_read().expect("room");
+        rig.read(&read, PARTITION_BYTES_MAX);
+    }
+    assert_eq!(rig.next_read(), None, "full");
+    rig.said();
+    assert_eq!(rig.next_read(), None, "sent is not written");
+    rig.ask(0, 5);
+    let read = rig.next_read().expect("partition 0 was written");
+    assert_eq!(read.id, id(2), "whoever waited longest");
+    // One batch may be larger than the whole window.
+    rig.read(&read, 5 * PARTITION_BYTES_MAX);
+    rig.ask(1, 5);
+    assert_eq!(rig.next_read(), None);
+    rig.hear(2, &request(5, 0), false);
+    assert!(
+        rig.next_read().is_some(),
+        "it has written them, though it does not ask for more yet"
+    );
+}
+
+#[test]
+fn a_partition_that_is_gone_gives_its_room_back() {
+    let mut rig = Rig::new(1);
+    rig.logs.set(0, 5, 0);
+    rig.ask(0, 0);
+    let read = rig.next_read().expect("room");
+    rig.read(&read, PARTITION_BYTES_MAX);
+    let gone = v1::Positions {
+        positions: Vec::new(),
+        gone: vec![v1::PartitionId {
+            topic_id: Bytes::copy_from_slice(id(0).topic.as_bytes()),
+            partition: 0,
+        }],
+    };
+    rig.session.hear(&gone).expect("valid");
+    assert_eq!((rig.session.in_flight, rig.session.places.len()), (0, 0));
+    // A read that comes back late is dropped.
+    rig.read(&read, 100);
+    assert_eq!(rig.session.in_flight, 0);
+}
+
+#[test]
+fn a_high_watermark_goes_alone_after_a_while_and_only_once() {
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 5, 0);
+    rig.ask(0, 5);
+    assert_eq!(rig.next_read(), None);
+    rig.wait(HIGH_WATERMARK_DELAY_MS);
+    assert_eq!(
+        rig.answer().answer.expect("known now").high_watermark,
+        Offset(0)
+    );
+    rig.ask(0, 5);
+    rig.logs.set(0, 5, 5);
+    rig.session.news(id(0));
+    assert_eq!(rig.next_read(), None);
+    rig.wait(HIGH_WATERMARK_DELAY_MS - 1);
+    assert!(rig.said().is_empty());
+    rig.wait(1);
+    assert_eq!(
+        rig.answer().answer.expect("moved").high_watermark,
+        Offset(5)
+    );
+    rig.ask(0, 5);
+    assert_eq!(rig.next_read(), None);
+    rig.wait(HIGH_WATERMARK_DELAY_MS);
+    assert!(rig.said().is_empty(), "it knows");
+}
+
+#[test]
+fn the_follower_hears_something_at_least_every_half_second() {
+    let mut rig = Rig::new(1);
+    assert!(!rig.session.has_answers(KEEPALIVE_MS - 1));
+    assert_eq!(rig.session.wakes_at(), KEEPALIVE_MS);
+    assert!(rig.session.has_answers(KEEPALIVE_MS));
+    assert!(rig.session.answers(KEEPALIVE_MS).is_empty());
+    assert!(!rig.session.has_answers(KEEPALIVE_MS + 1));
+}
+
+#[test]
+fn answers_of_many_partitions_go_together_up_to_a_size() {
+    let mut rig = Rig::new(100);
+    for partition in 0..10 {
+        rig.logs.set(partition, 5, 0);
+        rig.ask(partition, 0);
+        let read = rig.next_read().expect("room");
+        rig.read(&read, PARTITION_BYTES_MAX);
+    }
+    let most = ANSWERS_BYTES_MAX / PARTITION_BYTES_MAX;
+    assert_eq!(rig.said().len(), most);
+    assert_eq!(rig.said().len(), most);
+    assert_eq!(rig.said().len(), 10 - 2 * most);
+}

@@ -1,0 +1,182 @@
+//! Elections that nobody asked for: a leader is lost, cannot be used, or there is none and now there may be one.
+//!
+//! Where only unconfirmed members are left, whoever is elected has to be compared with what the others have *since* the leader is lost.
+//! A registration that leaves a partition without a leader raised its epoch: what brokers report under that one is from since then.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use taffrail_core::{
+    Assignment, BrokerNumber, Incarnation, TopicPartition, UncleanElection,
+    replica::{Elected, Election, MayLack},
+};
+
+use super::{
+    cluster::{Cluster, Topic},
+    draft::Draft,
+    heard::{Heard, election},
+    live::Live,
+};
+use crate::writes::WriteReason;
+
+/// Partitions whose leadership goes back to the preferred replica in one decision.
+const RETURNED_AT_ONCE_MAX: usize = 256;
+
+/// Records that elections may have lost.
+pub(crate) type Losses = Vec<(TopicPartition, MayLack)>;
+
+/// How long the cluster has been as it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calm {
+    /// Nobody came or went for the settle time: whoever is missing will not come in a moment.
+    pub(crate) is_settled: bool,
+}
+
+/// Elects wherever a leader is missing, lost or cannot be used, in one draft for all partitions.
+pub(crate) fn hold(draft: &mut Draft, live: &Live, suspect_after_ms: u64, calm: Calm) -> Losses {
+    let mut lost = BTreeMap::new();
+    let mut is_lost = |cluster: &Cluster, record: &Assignment| {
+        let Some(leader) = record.leader else {
+            return true;
+        };
+        let known = cluster.brokers.get(&leader);
+        if known.is_some_and(|known| known.value.incarnation != record.leader_incarnation) {
+            // That run is over.
+            return true;
+        }
+        *lost
+            .entry(leader)
+            .or_insert_with(|| live.is_lost(leader, suspect_after_ms))
+    };
+    let wanting = draft.cluster.assignments().filter(|(topic, id, record)| {
+        topic.is_active() && (is_lost(&draft.cluster, record) || has_fault(live, *id, record))
+    });
+    let wanting: Vec<_> = wanting
+        .map(|(topic, partition, record)| (Arc::clone(topic), partition, record.clone()))
+        .collect();
+    let mut losses = Losses::new();
+    for (topic, partition, record) in wanting {
+        let reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
+        let clean = election(&topic, Some(&record), &reports);
+        let may_lose = topic.spec.unclean_election == UncleanElection::Allow && calm.is_settled;
+        let elected = clean.decide().or_else(|wait| {
+            let unclean = Election {
+                loss_accepted: true,
+                ..clean
+            };
+            if may_lose {
+                unclean.decide()
+            } else {
+                Err(wait)
+            }
+        });
+        match elected {
+            Ok(elected) => enact(draft, partition, elected, &mut losses),
+            Err(_) => vacate(draft, partition, &record),
+        }
+    }
+    losses
+}
+
+/// A run that is over leads nothing: reports under the raised epoch show what it left. A leader that is only out of sight may come back.
+fn vacate(draft: &mut Draft, partition: TopicPartition, record: &Assignment) {
+    let leader = record.leader.and_then(|l| draft.cluster.brokers.get(&l));
+    if leader.is_some_and(|leader| leader.value.incarnation != record.leader_incarnation)
+        && let Some(stored) = draft.assignment(partition, WriteReason::Election)
+    {
+        stored.leader = None;
+        stored.leader_incarnation = Incarnation::default();
+        stored.leader_epoch.0 += 1;
+        stored.partition_epoch.0 += 1;
+    }
+}
+
+/// Its broker says that this replica cannot be used, and others could take over.
+fn has_fault(live: &Live, partition: TopicPartition, record: &Assignment) -> bool {
+    let leader = record.leader.filter(|_| record.isr.len() > 1);
+    let report = leader.and_then(|leader| live.report(leader, partition));
+    report.is_some_and(|report| report.fault().to_core().is_some())
+}
+
+pub(crate) fn enact(
+    draft: &mut Draft,
+    partition: TopicPartition,
+    elected: Elected,
+    losses: &mut Losses,
+) {
+    if let Some(record) = draft.assignment(partition, WriteReason::Election) {
+        *record = elected.assignment;
+        losses.extend(elected.may_lack.map(|may_lack| (partition, may_lack)));
+    }
+}
+
+/// Gives what `broker` leads to other members, as far as they are electable. What it keeps nobody else can lead.
+pub(crate) fn hand_over(draft: &mut Draft, live: &Live, broker: BrokerNumber) -> u32 {
+    let led = led_by(&draft.cluster, broker);
+    let mut kept = 0;
+    for (topic, partition, record) in led {
+        let reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
+        let election = Election {
+            except: Some(broker),
+            ..election(&topic, Some(&record), &reports)
+        };
+        match election.decide() {
+            Ok(elected) => {
+                if let Some(record) = draft.assignment(partition, WriteReason::HandOver) {
+                    *record = elected.assignment;
+                }
+            }
+            Err(_) => kept += 1,
+        }
+    }
+    kept
+}
+
+fn led_by(
+    cluster: &Cluster,
+    broker: BrokerNumber,
+) -> Vec<(Arc<Topic>, TopicPartition, Assignment)> {
+    let led = cluster
+        .assignments()
+        .filter(|(topic, _, record)| topic.is_served() && record.leader == Some(broker));
+    led.map(|(topic, partition, record)| (Arc::clone(topic), partition, record.clone()))
+        .collect()
+}
+
+/// Moves leadership back to preferred replicas, some at a time, where every replica is in sync, there and confirmed: after restarts leaders
+/// would stay where they fled to.
+pub(crate) fn return_to_preferred(draft: &mut Draft, live: &Live, calm: Calm) {
+    if !calm.is_settled {
+        return;
+    }
+    let is_well = |record: &Assignment| {
+        record.isr.len() == record.replicas.len()
+            && record.unconfirmed.is_empty()
+            && record.adding.is_empty()
+            && record.removing.is_empty()
+            && record.replicas.iter().all(|r| live.is_there(*r))
+    };
+    let astray = draft.cluster.assignments().filter(|(topic, _, record)| {
+        let preferred = record.replicas.first().copied();
+        topic.is_active()
+            && record.leader.is_some()
+            && record.leader != preferred
+            && is_well(record)
+    });
+    let astray: Vec<_> = astray
+        .take(RETURNED_AT_ONCE_MAX)
+        .map(|(topic, partition, record)| (Arc::clone(topic), partition, record.clone()))
+        .collect();
+    for (topic, partition, record) in astray {
+        let preferred = record.replicas.first().copied();
+        let mut reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
+        for report in &mut reports {
+            report.is_alive &= Some(report.broker) == preferred;
+        }
+        let elected = election(&topic, Some(&record), &reports).decide();
+        if let Ok(elected) = elected.map(|e| e.assignment)
+            && let Some(record) = draft.assignment(partition, WriteReason::PreferredLeader)
+        {
+            *record = elected;
+        }
+    }
+}

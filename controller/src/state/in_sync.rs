@@ -1,0 +1,100 @@
+//! What leaders ask for: changes of in-sync sets, and confirmations of members. Stale ones get no answer but the newer map, which the leader
+//! has, or will have.
+
+use taffrail_api::{convert, v1};
+use taffrail_core::{
+    Assignment, BrokerNumber, ErrorCode, LeaderEpoch, PartitionEpoch, TopicPartition,
+    replica::{Confirmation, IsrChange, IsrRequest, ShrinkReason},
+};
+
+use super::{draft::Draft, live::Live, live::SessionId};
+use crate::writes::WriteReason;
+
+/// What one leader asks of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Change(IsrRequest),
+    Confirm(Confirmation),
+}
+
+/// Everything that makes sense in a message.
+pub(crate) fn read(message: v1::IsrRequests) -> Vec<(TopicPartition, Ask)> {
+    let changes = message.requests.into_iter().filter_map(read_request);
+    let confirmations = message
+        .confirmations
+        .into_iter()
+        .filter_map(read_confirmation);
+    changes.chain(confirmations).collect()
+}
+
+fn read_request(request: v1::IsrRequest) -> Option<(TopicPartition, Ask)> {
+    use v1::isr_request::Change;
+    let partition = convert::topic_partition(&request.topic_id, request.partition).ok()?;
+    let change = match request.change? {
+        Change::Expand(run) => IsrChange::Expand {
+            broker: BrokerNumber(run.broker),
+            incarnation: run.incarnation?.into(),
+        },
+        Change::Shrink(leaver) => IsrChange::Shrink {
+            broker: BrokerNumber(leaver.broker),
+            reason: match leaver.reason() {
+                v1::ShrinkReason::Lagging => ShrinkReason::Lagging,
+                v1::ShrinkReason::LostData => ShrinkReason::LostData,
+                v1::ShrinkReason::Unspecified => return None,
+            },
+        },
+    };
+    let request = IsrRequest {
+        leader_epoch: LeaderEpoch(u32::try_from(request.leader_epoch).ok()?),
+        partition_epoch: PartitionEpoch(request.partition_epoch),
+        change,
+    };
+    Some((partition, Ask::Change(request)))
+}
+
+fn read_confirmation(confirmation: v1::Confirmation) -> Option<(TopicPartition, Ask)> {
+    let partition =
+        convert::topic_partition(&confirmation.topic_id, confirmation.partition).ok()?;
+    let run = confirmation.run?;
+    let confirmation = Confirmation {
+        leader_epoch: LeaderEpoch(u32::try_from(confirmation.leader_epoch).ok()?),
+        broker: BrokerNumber(run.broker),
+        incarnation: run.incarnation?.into(),
+    };
+    Some((partition, Ask::Confirm(confirmation)))
+}
+
+/// Does what the broker of `session` asks for where it leads.
+pub(crate) fn change(
+    draft: &mut Draft,
+    live: &Live,
+    session: SessionId,
+    asks: &[(TopicPartition, Ask)],
+) {
+    let Some((leader, run)) = live.speaker(session) else {
+        return;
+    };
+    for (partition, ask) in asks {
+        let Some(topic) = draft.cluster.counting(*partition) else {
+            continue;
+        };
+        let record = draft.cluster.assignment(topic, *partition);
+        let record = record.filter(|r| topic.is_served() && r.is_led_by(leader, run));
+        let next = record.map(|record| after(draft, record, ask));
+        if let Some(Ok(next)) = next
+            && let Some(record) = draft.assignment(*partition, WriteReason::Isr)
+        {
+            *record = next;
+        }
+    }
+}
+
+fn after(draft: &Draft, record: &Assignment, ask: &Ask) -> Result<Assignment, ErrorCode> {
+    match ask {
+        Ask::Change(request) => {
+            let broker = draft.cluster.brokers.get(&request.change.broker());
+            request.apply(record, broker.map(|broker| broker.value.incarnation))
+        }
+        Ask::Confirm(confirmation) => confirmation.apply(record),
+    }
+}
