@@ -137,7 +137,8 @@ impl PartitionLog {
             start: self.log_start(),
             end: self.log_end(),
             durable_end: self.durable_end(),
-            high_watermark: self.high_watermark,
+            // With `pageCache` it may be ahead.
+            high_watermark: self.high_watermark.min(self.durable_end()),
             epochs: self.epochs.clone(),
             generation: self.generation,
         }
