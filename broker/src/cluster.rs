@@ -12,9 +12,9 @@
 
 pub(crate) mod apply;
 pub(crate) mod asks;
-mod create;
+pub(crate) mod create;
 pub(crate) mod known;
-mod reports;
+pub(crate) mod reports;
 pub(crate) mod session;
 pub(crate) mod view;
 

@@ -15,6 +15,8 @@ mod inbox;
 pub(crate) mod maintenance;
 pub(crate) mod scrub;
 pub(crate) mod space;
+#[cfg(feature = "sim")]
+pub(crate) mod stepped;
 mod sync_pool;
 mod upkeep_pool;
 mod writer;

@@ -16,6 +16,8 @@ pub(crate) mod doubts;
 pub(crate) mod follower_session;
 mod link;
 pub(crate) mod positions;
+#[cfg(feature = "sim")]
+pub(crate) mod stepped;
 pub(crate) mod throttle;
 
 use std::{
@@ -87,7 +89,7 @@ pub(crate) async fn run(broker: Arc<Broker>) {
 }
 
 /// Who leads something of which `me` holds a replica.
-fn leaders_of(me: BrokerNumber, view: &ClusterView) -> BTreeSet<BrokerNumber> {
+pub(crate) fn leaders_of(me: BrokerNumber, view: &ClusterView) -> BTreeSet<BrokerNumber> {
     let followed = view
         .partitions
         .values()

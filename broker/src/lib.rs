@@ -22,6 +22,7 @@
 //! rpc                                  the gRPC services of the client port, and those of the replication port
 //! peers                                other brokers, to route to
 //! http, metrics                        /metrics, /livez, /readyz, /log-level
+//! sim                                  behind the feature of that name: a broker without threads, clock and network
 //! ```
 //!
 //! Deliberately absent: Kubernetes. A broker knows its controllers, its disk and its clients.
@@ -44,6 +45,8 @@ mod peers;
 mod program;
 mod rpc;
 mod running;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod start;
 
 pub use config::{

@@ -1,6 +1,6 @@
 //! From settings to a running broker.
 
-use std::{collections::HashMap, future::Future, net::SocketAddr, sync::Arc, time::Instant};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
 
 use prometheus_client::registry::Registry;
 use taffrail_api::v1::Endpoint;
@@ -15,7 +15,7 @@ use crate::{
     broker::Broker,
     cluster::{
         Membership,
-        apply::{Conductor, assign_of, log_config},
+        apply::{Conductor, Told, assign_of, log_config},
         known::Known,
         session::Session,
     },
@@ -242,8 +242,7 @@ async fn assemble(
         file,
         roster,
         known: known_sender,
-        configured: HashMap::new(),
-        assigned: HashMap::new(),
+        told: Told::default(),
     };
     let session = Session {
         broker: Arc::clone(&broker),
@@ -329,7 +328,7 @@ fn registry(
 }
 
 /// A partition that was on the disk. One that is this broker's alone serves at once, with or without a controller.
-fn take_in(broker: &Broker, found: Found, known: &Known) -> Option<Assign> {
+pub(crate) fn take_in(broker: &Broker, found: Found, known: &Known) -> Option<Assign> {
     let Found {
         id,
         topic_name,

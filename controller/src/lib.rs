@@ -17,6 +17,8 @@ mod invariants;
 mod placement;
 mod request;
 mod rpc;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod state;
 pub mod store;
 mod view;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    BrokerNumber, ClusterId, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
+    BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
     replica::LeaderRules,
 };
 use taffrail_log::{LogConfig, LogError, delete_dir};
@@ -15,7 +15,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{create::Created, known::Known, view::topic_id_bytes};
+use super::{
+    create::Created,
+    known::Known,
+    view::{Topic, topic_id_bytes},
+};
 use crate::{
     broker::Broker,
     datadir::{DataDir, metadata_file::MetadataFile, roster::Roster},
@@ -47,10 +51,14 @@ pub(crate) struct Conductor {
     pub(crate) file: MetadataFile,
     pub(crate) roster: Roster,
     pub(crate) known: watch::Sender<Arc<Known>>,
-    /// What each log was last told.
-    pub(crate) configured: HashMap<TopicPartition, (LogConfig, Durability)>,
-    /// What each replica was last told.
-    pub(crate) assigned: HashMap<TopicPartition, (Standing, LeaderRules)>,
+    pub(crate) told: Told,
+}
+
+/// What logs and replicas were last told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    configured: HashMap<TopicPartition, (LogConfig, Durability)>,
+    assigned: HashMap<TopicPartition, (Standing, LeaderRules)>,
 }
 
 impl Conductor {
@@ -82,19 +90,7 @@ impl Conductor {
     async fn obey(&mut self, instruction: &Instruction) -> Result<(), WireError> {
         let update = &instruction.update;
         let known = Arc::clone(&self.known.borrow());
-        let stamp = update
-            .stamp
-            .ok_or_else(|| WireError::invalid("an update came without the controller's stamp"))?
-            .into();
-        if stamp < known.view.stamp {
-            return Err(WireError::new(
-                ErrorCode::StaleController,
-                format!(
-                    "the controller's stamp {stamp:?} is older than {:?}, seen before",
-                    known.view.stamp
-                ),
-            ));
-        }
+        let stamp = known.check_stamp(update)?;
         let me = self.broker.membership.number().ok_or_else(|| {
             WireError::new(
                 ErrorCode::Internal,
@@ -125,15 +121,7 @@ impl Conductor {
         let Some(me) = self.broker.membership.number() else {
             return;
         };
-        let view = &known.view;
-        let mine = view
-            .partitions
-            .iter()
-            .filter(|(_, a)| a.replicas.contains(&me));
-        let missing: Vec<_> = mine
-            .filter(|(id, _)| self.broker.partitions.get(**id).is_none())
-            .filter_map(|(id, _)| Some((*id, view.topics.get(&id.topic)?.clone())))
-            .collect();
+        let missing = missing(&self.broker, me, known);
         if !missing.is_empty() {
             let created: Vec<Created> = stream::iter(missing)
                 .map(|(id, topic)| self.create(id, cluster, topic.name, topic.config))
@@ -143,47 +131,13 @@ impl Conductor {
                 .await;
             self.adopt(created).await;
         }
-        let partitions = self.broker.partitions.all();
-        for partition in &partitions {
-            self.configure(partition, known);
-        }
-        let assigns: Vec<_> = partitions
-            .iter()
-            .filter_map(|partition| self.assign(partition, me, known))
-            .collect();
+        let assigns = self.told.tell(&self.broker, me, known);
         if !assigns.is_empty() {
             // Nobody hears of new epochs before logs have stopped growing under the old ones: a report under an epoch says where the log ended when it
             // began.
             self.broker.disk.assign(assigns).await;
         }
         self.broker.disk.registered(known.runs());
-    }
-
-    fn configure(&mut self, partition: &Arc<Partition>, known: &Known) {
-        let topic = known.config_of(partition.id);
-        let durability = topic.map(|t| t.durability).unwrap_or_default();
-        let config = (log_config(topic), durability);
-        if self.configured.get(&partition.id) != Some(&config) {
-            let (log, durability) = config.clone();
-            self.broker.disk.configure(partition.id, log, durability);
-            self.configured.insert(partition.id, config);
-        }
-    }
-
-    /// What the map makes of a replica, if that is news.
-    fn assign(
-        &mut self,
-        partition: &Arc<Partition>,
-        me: BrokerNumber,
-        known: &Known,
-    ) -> Option<Assign> {
-        let assign = assign_of(&self.broker, partition, me, known);
-        let told = (assign.standing.clone(), assign.rules);
-        let is_news = self.assigned.get(&partition.id) != Some(&told);
-        is_news.then(|| {
-            self.assigned.insert(partition.id, told);
-            assign
-        })
     }
 
     /// Deletes what is ordered, notes it durably, and confirms.
@@ -226,8 +180,7 @@ impl Conductor {
     }
 
     async fn delete_replica(&mut self, id: TopicPartition) -> Result<(), WireError> {
-        self.configured.remove(&id);
-        self.assigned.remove(&id);
+        self.told.forget(id);
         if let Some(partition) = self.broker.partitions.remove(id) {
             partition.set_standing(Standing::stray());
             tracing::info!(partition = %partition.label(), "deleting a partition by order of the controller");
@@ -246,7 +199,100 @@ impl Conductor {
     }
 }
 
+impl Told {
+    /// Configures every log, and says what replicas have to hear.
+    pub(crate) fn tell(
+        &mut self,
+        broker: &Broker,
+        me: BrokerNumber,
+        known: &Known,
+    ) -> Vec<Assign> {
+        let partitions = broker.partitions.all();
+        for partition in &partitions {
+            self.configure(broker, partition, known);
+        }
+        let assigns = partitions
+            .iter()
+            .filter_map(|partition| self.assign(broker, partition, me, known));
+        assigns.collect()
+    }
+
+    fn configure(&mut self, broker: &Broker, partition: &Arc<Partition>, known: &Known) {
+        let topic = known.config_of(partition.id);
+        let durability = topic.map(|t| t.durability).unwrap_or_default();
+        let config = (log_config(topic), durability);
+        if self.configured.get(&partition.id) != Some(&config) {
+            let (log, durability) = config.clone();
+            broker.disk.configure(partition.id, log, durability);
+            self.configured.insert(partition.id, config);
+        }
+    }
+
+    /// What the map makes of a replica, if that is news.
+    fn assign(
+        &mut self,
+        broker: &Broker,
+        partition: &Arc<Partition>,
+        me: BrokerNumber,
+        known: &Known,
+    ) -> Option<Assign> {
+        let assign = assign_of(broker, partition, me, known);
+        let told = (assign.standing.clone(), assign.rules);
+        let is_news = self.assigned.get(&partition.id) != Some(&told);
+        is_news.then(|| {
+            self.assigned.insert(partition.id, told);
+            assign
+        })
+    }
+
+    /// The replica is to be deleted.
+    pub(crate) fn forget(&mut self, id: TopicPartition) {
+        self.configured.remove(&id);
+        self.assigned.remove(&id);
+    }
+}
+
+/// Partitions of which this broker should hold a replica and has none.
+pub(crate) fn missing(
+    broker: &Broker,
+    me: BrokerNumber,
+    known: &Known,
+) -> Vec<(TopicPartition, Topic)> {
+    let view = &known.view;
+    let mine = view
+        .partitions
+        .iter()
+        .filter(|(_, a)| a.replicas.contains(&me));
+    mine.filter(|(id, _)| broker.partitions.get(**id).is_none())
+        .filter_map(|(id, _)| Some((*id, view.topics.get(&id.topic)?.clone())))
+        .collect()
+}
+
 impl Known {
+    /// The stamp of an update that may be obeyed.
+    ///
+    /// # Errors
+    /// A later controller was obeyed before.
+    pub(crate) fn check_stamp(
+        &self,
+        update: &v1::MetadataUpdate,
+    ) -> Result<ControllerStamp, WireError> {
+        let stamp = update
+            .stamp
+            .ok_or_else(|| WireError::invalid("an update came without the controller's stamp"))?
+            .into();
+        if stamp < self.view.stamp {
+            return Err(WireError::new(
+                ErrorCode::StaleController,
+                format!(
+                    "the controller's stamp {stamp:?} is older than {:?}, seen before",
+                    self.view.stamp
+                ),
+            ));
+        }
+        Ok(stamp)
+    }
+
     pub(crate) fn config_of(&self, id: TopicPartition) -> Option<&TopicConfig> {
         self.view.topics.get(&id.topic).map(|t| &t.config)
     }

@@ -28,7 +28,7 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// `None`: there is nothing to send.
-    pub(super) fn into_wire(self) -> Option<v1::IsrRequests> {
+    pub(crate) fn into_wire(self) -> Option<v1::IsrRequests> {
         if self.requests.is_empty() && self.confirmations.is_empty() {
             return None;
         }

@@ -1,10 +1,10 @@
 //! Partitions that are new here: made, entered in the roster, served, in this order.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use taffrail_api::WireError;
 use taffrail_core::{ClusterId, Durability, TopicConfig, TopicPartition};
-use taffrail_log::{LogError, PartitionIdentity, PartitionLog};
+use taffrail_log::{Disk, LogConfig, LogError, PartitionIdentity, PartitionLog};
 
 use super::apply::{Conductor, blocking, log_config};
 use crate::{
@@ -40,16 +40,7 @@ impl Conductor {
             self.dir.partition(id),
         );
         let log_config = log_config(Some(&config));
-        let created = blocking(move || {
-            match PartitionLog::create(Arc::clone(&disk), &path, &identity, log_config.clone()) {
-                // The roster could not be written then.
-                Err(LogError::AlreadyExists { .. }) => {
-                    PartitionLog::open(disk, &path, log_config).map(|opened| opened.log)
-                }
-                created => created,
-            }
-        })
-        .await;
+        let created = blocking(move || make_log(&disk, &path, &identity, &log_config)).await;
         let metrics = self.broker.metrics.topic(&topic_name);
         match created {
             Ok(Ok(log)) => {
@@ -107,5 +98,20 @@ impl Conductor {
             .await?
             .map_err(|e| WireError::new(e.code(), e.to_string()))?;
         Ok(())
+    }
+}
+
+/// Makes a log, or opens the one that was made when the roster could not be written. Blocking.
+pub(crate) fn make_log(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    identity: &PartitionIdentity,
+    config: &LogConfig,
+) -> Result<PartitionLog, LogError> {
+    match PartitionLog::create(Arc::clone(disk), path, identity, config.clone()) {
+        Err(LogError::AlreadyExists { .. }) => {
+            PartitionLog::open(Arc::clone(disk), path, config.clone()).map(|opened| opened.log)
+        }
+        created => created,
     }
 }

@@ -13,11 +13,11 @@ use crate::partition::{FollowerLag, Partition, standing::Role};
 
 /// What was reported in this session.
 #[derive(Debug, Default)]
-pub(super) struct Reported(HashMap<TopicPartition, v1::PartitionReport>);
+pub(crate) struct Reported(HashMap<TopicPartition, v1::PartitionReport>);
 
 impl Reported {
     /// Those that changed since the last call.
-    pub(super) fn changes(&mut self, partitions: &[Arc<Partition>]) -> Vec<v1::PartitionReport> {
+    pub(crate) fn changes(&mut self, partitions: &[Arc<Partition>]) -> Vec<v1::PartitionReport> {
         let changed: Vec<_> = partitions
             .iter()
             .map(|p| (p.id, report(p)))

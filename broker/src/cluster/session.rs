@@ -193,30 +193,10 @@ impl Session {
     fn register(&self) -> v1::Register {
         let known = self.known.borrow();
         v1::Register {
-            cluster_id: self
-                .identity
-                .cluster
-                .map_or_else(String::new, |c| c.to_string()),
-            broker_uuid: bytes::Bytes::copy_from_slice(self.identity.broker.as_bytes()),
-            candidates: self
-                .identity
-                .candidates
-                .iter()
-                .map(|i| (*i).into())
-                .collect(),
-            name: self.broker.config.name.clone(),
-            rack: self.broker.config.rack.clone().unwrap_or_default(),
             client_endpoint: Some(self.client_endpoint.clone()),
             replication_endpoint: Some(self.replication_endpoint.clone()),
-            versions: Some(v1::VersionRange {
-                min: VERSION,
-                max: VERSION,
-            }),
-            software_version: env!("CARGO_PKG_VERSION").to_owned(),
             process_id: std::process::id(),
-            highest_stamp: Some(known.view.stamp.into()),
-            stored: reports::stored(&known, &self.broker.partitions.all()),
-            broker_number: self.broker.membership.number().map(|n| n.0),
+            ..registration(&self.broker, &self.identity, &known)
         }
     }
 
@@ -315,16 +295,7 @@ impl Session {
         outbox: &mpsc::Sender<BrokerMessage>,
         reported: &mut Reported,
     ) -> Result<(), WireError> {
-        let space = &self.broker.space;
-        let heartbeat = v1::Heartbeat {
-            incarnation: Some(self.identity.incarnation().into()),
-            applied: Some(self.broker.membership.applied().into()),
-            disk_total_bytes: space.total_bytes(),
-            disk_free_bytes: space.free_bytes(),
-            partitions: reported.changes(&self.broker.partitions.all()),
-            disk_full: space.is_full(),
-            doubts: self.broker.doubts.all(self.broker.uptime_ms()),
-        };
+        let heartbeat = heartbeat(&self.broker, reported);
         send(outbox, broker_message::Message::Heartbeat(heartbeat))
     }
 
@@ -373,6 +344,40 @@ impl Session {
                 | None => ControlFlow::Continue(()),
             },
         }
+    }
+}
+
+/// What a registration says, but for addresses.
+pub(crate) fn registration(broker: &Broker, identity: &Identity, known: &Known) -> v1::Register {
+    v1::Register {
+        cluster_id: identity.cluster.map_or_else(String::new, |c| c.to_string()),
+        broker_uuid: bytes::Bytes::copy_from_slice(identity.broker.as_bytes()),
+        candidates: identity.candidates.iter().map(|i| (*i).into()).collect(),
+        name: broker.config.name.clone(),
+        rack: broker.config.rack.clone().unwrap_or_default(),
+        versions: Some(v1::VersionRange {
+            min: VERSION,
+            max: VERSION,
+        }),
+        software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        highest_stamp: Some(known.view.stamp.into()),
+        stored: reports::stored(known, &broker.partitions.all()),
+        broker_number: broker.membership.number().map(|n| n.0),
+        ..v1::Register::default()
+    }
+}
+
+/// How this broker is, and what changed since `reported`.
+pub(crate) fn heartbeat(broker: &Broker, reported: &mut Reported) -> v1::Heartbeat {
+    let space = &broker.space;
+    v1::Heartbeat {
+        incarnation: Some(broker.membership.incarnation.into()),
+        applied: Some(broker.membership.applied().into()),
+        disk_total_bytes: space.total_bytes(),
+        disk_free_bytes: space.free_bytes(),
+        partitions: reported.changes(&broker.partitions.all()),
+        disk_full: space.is_full(),
+        doubts: broker.doubts.all(broker.uptime_ms()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The cluster as the newest update says.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ pub(crate) struct ClusterView {
     pub(crate) cluster_id: String,
     pub(crate) stamp: ControllerStamp,
     pub(crate) brokers: BTreeMap<BrokerNumber, v1::BrokerRecord>,
-    pub(crate) topics: HashMap<TopicId, Topic>,
+    pub(crate) topics: BTreeMap<TopicId, Topic>,
     pub(crate) partitions: BTreeMap<TopicPartition, Assignment>,
 }
 

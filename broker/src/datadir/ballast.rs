@@ -24,6 +24,15 @@ impl Ballast {
         }
     }
 
+    /// No file.
+    #[cfg(feature = "sim")]
+    pub(crate) fn none() -> Self {
+        Self {
+            path: PathBuf::new(),
+            bytes: 0,
+        }
+    }
+
     /// Takes the room, if it is not taken yet.
     pub(crate) fn take(&self) -> std::io::Result<()> {
         if self.bytes == 0 || fs::metadata(&self.path).is_ok_and(|m| m.len() == self.bytes) {

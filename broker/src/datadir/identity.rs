@@ -53,15 +53,17 @@ impl Identity {
                 path,
             },
         };
-        let generation = identity.candidates.last().map_or(0, |i| i.generation) + 1;
-        identity.candidates.push(Incarnation {
-            generation,
-            random: random(),
-        });
-        let surplus = identity.candidates.len().saturating_sub(CANDIDATES_MAX);
-        identity.candidates.drain(..surplus);
+        identity.begin_run(random());
         identity.save()?;
         Ok(identity)
+    }
+
+    /// The next incarnation, as the last candidate.
+    pub(crate) fn begin_run(&mut self, random: u64) {
+        let generation = self.candidates.last().map_or(0, |i| i.generation) + 1;
+        self.candidates.push(Incarnation { generation, random });
+        let surplus = self.candidates.len().saturating_sub(CANDIDATES_MAX);
+        self.candidates.drain(..surplus);
     }
 
     /// The running process's incarnation.
@@ -71,12 +73,31 @@ impl Identity {
 
     /// The controller took this incarnation in: older candidates are history.
     pub(crate) fn confirm(&mut self, cluster: ClusterId) -> Result<(), BrokerError> {
+        if self.take_in(cluster) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// True if that is news.
+    pub(crate) fn take_in(&mut self, cluster: ClusterId) -> bool {
         if self.cluster == Some(cluster) && self.candidates.len() == 1 {
-            return Ok(());
+            return false;
         }
         self.cluster = Some(cluster);
         self.candidates = vec![self.incarnation()];
-        self.save()
+        true
+    }
+
+    /// Of a volume without files.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(broker: BrokerUuid) -> Self {
+        Self {
+            cluster: None,
+            broker,
+            candidates: Vec::new(),
+            path: PathBuf::new(),
+        }
     }
 
     fn save(&self) -> Result<(), BrokerError> {

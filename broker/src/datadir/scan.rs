@@ -100,7 +100,7 @@ fn list(dir: &DataDir) -> Result<Vec<(TopicPartition, PathBuf)>, BrokerError> {
 }
 
 /// `None`: a directory that was never completed, and that holds nothing.
-fn open(
+pub(crate) fn open(
     id: TopicPartition,
     path: &Path,
     disk: &Arc<dyn Disk>,

@@ -96,8 +96,8 @@ impl Jobs for Pools {
 /// Talks to the disk threads.
 #[derive(Debug, Clone)]
 pub(crate) struct DiskHandle {
-    inbox: Arc<Inbox<Command>>,
-    broken: CancellationToken,
+    pub(super) inbox: Arc<Inbox<Command>>,
+    pub(super) broken: CancellationToken,
 }
 
 /// Held by each disk thread. If the thread panics, nothing more is accepted, what is queued is answered, and the broker is told.

@@ -12,7 +12,7 @@ use super::{
 use crate::config::DiskSettings;
 
 /// How often leaders look for followers that lag, and ask the controller again for what was not answered.
-const REPLICAS_INTERVAL_MS: u64 = 300;
+pub(crate) const REPLICAS_INTERVAL_MS: u64 = 300;
 
 /// Tells the disk threads what is due, until the broker stops.
 pub(crate) async fn run(

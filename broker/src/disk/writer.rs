@@ -167,6 +167,24 @@ impl<J: Jobs> Writer<J> {
         self.plan_one_chore();
     }
 
+    /// Is nothing planned for the next round?
+    #[cfg(feature = "sim")]
+    pub(super) fn is_idle(&self) -> bool {
+        self.chores.is_empty()
+    }
+
+    /// Has everything reached the disk?
+    #[cfg(feature = "sim")]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.logs.values().all(OwnedLog::is_quiet)
+    }
+
+    /// Stops writing.
+    #[cfg(feature = "sim")]
+    pub(super) fn into_logs(self) -> impl Iterator<Item = OwnedLog> {
+        self.logs.into_values()
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Append(append) if self.closing.is_some() => drop(append),

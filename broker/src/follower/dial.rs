@@ -82,7 +82,7 @@ pub(super) async fn open(broker: &Broker, leader: BrokerNumber) -> Result<Open, 
     }
 }
 
-fn hello(broker: &Broker, leader: BrokerNumber) -> Result<v1::FollowerHello, WireError> {
+pub(super) fn hello(broker: &Broker, leader: BrokerNumber) -> Result<v1::FollowerHello, WireError> {
     let me = broker
         .membership
         .number()
@@ -109,7 +109,7 @@ fn address(broker: &Broker, leader: BrokerNumber) -> Result<String, WireError> {
     })
 }
 
-fn check(hello: &v1::LeaderHello, leader: BrokerNumber) -> Result<(), WireError> {
+pub(super) fn check(hello: &v1::LeaderHello, leader: BrokerNumber) -> Result<(), WireError> {
     if !(VERSIONS.min..=VERSIONS.max).contains(&hello.version) {
         return Err(WireError::new(
             ErrorCode::UnsupportedVersion,

@@ -22,7 +22,7 @@ use crate::{broker::Broker, partition::replicate::Replicated};
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A leader says something at least every second. One that does not is dialled anew.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Follows one leader.
 pub(super) struct Link {

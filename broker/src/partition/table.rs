@@ -1,7 +1,7 @@
 //! Every partition on this broker.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -11,7 +11,7 @@ use super::Partition;
 
 /// Every partition on this broker, strays included.
 #[derive(Debug, Default)]
-pub(crate) struct PartitionTable(RwLock<HashMap<TopicPartition, Arc<Partition>>>);
+pub(crate) struct PartitionTable(RwLock<BTreeMap<TopicPartition, Arc<Partition>>>);
 
 impl PartitionTable {
     pub(crate) fn get(&self, id: TopicPartition) -> Option<Arc<Partition>> {
@@ -36,7 +36,7 @@ impl PartitionTable {
         self.read().values().cloned().collect()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<TopicPartition, Arc<Partition>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<TopicPartition, Arc<Partition>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -298,7 +298,7 @@ pub(super) const fn core_acks(acks: Acks) -> replica::Acks {
 }
 
 /// Everything that can be said of a request before it is queued.
-pub(super) fn check(
+pub(crate) fn check(
     broker: &Broker,
     partition: &crate::partition::Partition,
     request: &ProduceRequest,

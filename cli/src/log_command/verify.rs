@@ -19,7 +19,7 @@ pub(super) fn run(partitions: &[PathBuf]) -> Outcome {
     let mut findings = 0;
     for dir in partitions {
         let verified =
-            inspect::verify(Arc::new(StdDisk), dir).map_err(|error| log_failure(&error))?;
+            inspect::verify(Arc::new(StdDisk::default()), dir).map_err(|error| log_failure(&error))?;
         print(dir, &verified)?;
         findings += verified.findings.len();
     }

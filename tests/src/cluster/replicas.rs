@@ -64,7 +64,7 @@ fn batches(volume: &Path, topic: &str, partition: u32) -> Batches {
     let folder = found.unwrap_or_else(|| panic!("{} lacks {topic}/{partition}", volume.display()));
     let mut all = Batches::new();
     for base in inspect::segments(&StdDisk, &folder).expect("the folder is readable") {
-        let batches = inspect::batches(Arc::new(StdDisk), &folder, base);
+        let batches = inspect::batches(Arc::new(StdDisk::default()), &folder, base);
         for batch in batches.expect("the segment is readable") {
             let batch = batch.unwrap_or_else(|error| panic!("{error}"));
             all.insert(batch.header.base_offset.0, batch.bytes.to_vec());

@@ -22,9 +22,9 @@ use tonic::{Status, body::Body};
 
 use super::{
     hello,
-    leader_session::{Found, LeaderSession, NotRead, Read},
+    leader_session::LeaderSession,
     listener::Admission,
-    logs,
+    logs::{self, Found, NotRead, Read},
     sessions::{Seat, Sessions},
 };
 use crate::{
@@ -38,7 +38,7 @@ use crate::{
 /// A stranger does not get to hold a call for long.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// A follower says something at least every second. One that does not is gone, and will dial anew if it comes back.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Messages that were made and not sent. What counts is the window; these are so few that answers wait where they can still be put together.
 const FRAMES_MAX: usize = 2;
 
@@ -223,7 +223,7 @@ impl Session<'_> {
     }
 
     fn check(&mut self) {
-        let mut asked = self.state.to_check();
+        let mut asked = self.state.take_unchecked();
         let mut fetches = Vec::with_capacity(asked.len());
         asked.retain(|(id, request)| {
             let Some(partition) = self.broker.partitions.get(*id) else {
@@ -280,7 +280,7 @@ async fn pending_or<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
-fn refusal(id: TopicPartition, request: &FetchRequest, code: ErrorCode) -> WireError {
+pub(super) fn refusal(id: TopicPartition, request: &FetchRequest, code: ErrorCode) -> WireError {
     WireError::new(
         code,
         format!(

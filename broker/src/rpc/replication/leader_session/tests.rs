@@ -1,12 +1,13 @@
 use std::cell::RefCell;
 
+use bytes::Bytes;
 use taffrail_api::convert::{Answered, position};
 use taffrail_core::{
-    PartitionIndex, TopicId,
+    LeaderEpoch, Offset, PartitionIndex, TopicId,
     replica::{EpochEnd, LogTail},
 };
 
-use super::*;
+use super::{super::logs::Led, *};
 
 const FOLLOWER: BrokerNumber = BrokerNumber(2);
 const RUN: Incarnation = Incarnation {
@@ -92,7 +93,7 @@ impl Rig {
 
     /// What the owner of the logs hears; all of it matches.
     fn check(&mut self) -> Vec<FetchRequest> {
-        let asked = self.session.to_check();
+        let asked = self.session.take_unchecked();
         for (id, request) in &asked {
             self.session.checked(*id, request, Ok(matches(request)));
         }
@@ -113,8 +114,11 @@ impl Rig {
         let found = Found {
             chunks: vec![Bytes::from(vec![7; bytes])],
             append_time_ms: 77,
-            log_start: Offset(0),
-            high_watermark: Offset(0),
+            led: Led {
+                log_start: Offset(0),
+                high_watermark: Offset(0),
+                log_end: Offset(0),
+            },
         };
         self.session.read(read, Ok(found));
     }
@@ -197,7 +201,7 @@ fn logs_that_part_and_errors_are_answered_as_the_owner_says() {
         end: Offset(3),
     });
     rig.hear(0, &request(5, 5), true);
-    let (id, asked) = rig.session.to_check()[0];
+    let (id, asked) = rig.session.take_unchecked()[0];
     let answer = FetchAnswer {
         outcome: parted,
         ..matches(&asked)
@@ -205,11 +209,11 @@ fn logs_that_part_and_errors_are_answered_as_the_owner_says() {
     rig.session.checked(id, &asked, Ok(answer));
     assert_eq!(rig.answer().answer.expect("an answer").outcome, parted);
     rig.hear(0, &request(3, 3), true);
-    let (id, asked) = rig.session.to_check()[0];
+    let (id, asked) = rig.session.take_unchecked()[0];
     let error = WireError::new(ErrorCode::StaleLeaderEpoch, "over");
     rig.session.checked(id, &asked, Err(error.clone()));
     assert_eq!(rig.answer().answer, Err(error));
-    assert_eq!(rig.session.to_check(), [], "answered");
+    assert_eq!(rig.session.take_unchecked(), [], "answered");
 }
 
 #[test]
@@ -220,14 +224,14 @@ fn an_epoch_that_is_over_sends_a_waiting_position_to_the_owner_again() {
     rig.logs.0.borrow_mut().clear();
     rig.session.news(id(0));
     assert_eq!(rig.next_read(), None);
-    assert_eq!(rig.session.to_check().len(), 1);
+    assert_eq!(rig.session.take_unchecked().len(), 1);
     // And so does one that ends during a read.
     let mut rig = Rig::new(4);
     rig.logs.set(0, 5, 0);
     rig.ask(0, 0);
     let read = rig.next_read().expect("something new");
     rig.session.read(&read, Err(NotRead::Changed));
-    assert_eq!(rig.session.to_check().len(), 1);
+    assert_eq!(rig.session.take_unchecked().len(), 1);
     assert_eq!(rig.session.in_flight, 0);
 }
 
