@@ -7,7 +7,10 @@ use taffrail_api::v1::{self, isr_request::Change};
 use taffrail_core::{Assignment, BrokerNumber, Incarnation, LeaderEpoch, Offset, TopicPartition};
 
 use super::{BROKERS, Broker, World};
-use crate::state::{Event, stored};
+use crate::{
+    state::{Event, stored},
+    view::View,
+};
 
 /// What a leader knows in its epoch.
 #[derive(Debug, Default, Clone)]
@@ -329,6 +332,12 @@ impl World {
                 assert_eq!(record.leader, preferred, "{partition}");
             }
         }
+    }
+
+    /// What people see.
+    pub(in crate::state::tests) fn view(&mut self) -> View {
+        self.view = self.controllers[0].machine.take_view().or(self.view.take());
+        self.view.clone().expect("the controller is in office")
     }
 
     pub(in crate::state::tests) fn puts(&self) -> u64 {
