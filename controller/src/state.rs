@@ -235,7 +235,7 @@ impl Machine {
             }
             Event::DeleteDone(id, done) => self.delete_done(id, &done),
             Event::IsrRequests(id, asked) => {
-                let asks = in_sync::read(asked);
+                let asks = in_sync::read(&asked);
                 self.queue.push_back(Work::Change(id, asks));
             }
             Event::Stopping(id) => {

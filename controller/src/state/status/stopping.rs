@@ -48,7 +48,7 @@ fn blocks(live: &Live, topic: &Topic, record: &Assignment, broker: BrokerNumber)
         ));
     }
     let is_sure = |member: &&BrokerNumber| record.awaits(**member).is_none();
-    if record.leader == Some(broker) && !there.iter().any(|member| is_sure(member)) {
+    if record.leader == Some(broker) && !there.iter().any(is_sure) {
         return Some("no other replica has caught up since it restarted".to_owned());
     }
     None

@@ -75,7 +75,7 @@ impl World {
             return;
         };
         let run = *follower.candidates.last().expect("it runs");
-        let followed: Vec<_> = follower
+        let wanted: Vec<_> = follower
             .stored
             .iter()
             .map(|(p, a)| (*p, a.leader_epoch))
@@ -89,7 +89,7 @@ impl World {
                     .map(move |led| (led, other))
             })
             .collect();
-        for (partition, epoch) in followed {
+        for (partition, epoch) in wanted {
             let Some(&leader) = led.get(&(partition, epoch)) else {
                 continue;
             };
