@@ -30,6 +30,18 @@ pub(crate) struct PartitionView {
     oldest: Option<String>,
     state: String,
     message: String,
+    followers: Vec<FollowerView>,
+}
+
+/// A replica that follows, as its leader sees it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FollowerView {
+    broker: u32,
+    in_sync: bool,
+    /// Absent: the leader has not heard it yet.
+    durable_end_offset: Option<i64>,
+    lag_ms: u32,
 }
 
 impl From<v1::PartitionStatus> for PartitionView {
@@ -49,6 +61,22 @@ impl From<v1::PartitionStatus> for PartitionView {
             oldest: status.oldest_append_time_ms.map(format_timestamp),
             state: status.state,
             message: status.message,
+            followers: status
+                .followers
+                .into_iter()
+                .map(FollowerView::from)
+                .collect(),
+        }
+    }
+}
+
+impl From<v1::FollowerStatus> for FollowerView {
+    fn from(status: v1::FollowerStatus) -> Self {
+        Self {
+            broker: status.broker,
+            in_sync: status.in_sync,
+            durable_end_offset: status.durable_end_offset,
+            lag_ms: status.lag_ms,
         }
     }
 }
@@ -74,7 +102,7 @@ impl Listing for Partitions {
             "SIZE",
         ];
         if wide {
-            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "MESSAGE"]);
+            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "LAG", "MESSAGE"]);
         }
         let mut table = Table::new(&heads);
         for partition in &self.0 {
@@ -85,6 +113,23 @@ impl Listing for Partitions {
 }
 
 impl PartitionView {
+    /// Of each follower: 2:0s,3:12s.
+    fn lags(&self) -> String {
+        let lags = self.followers.iter().map(|follower| {
+            let broker = follower.broker;
+            match follower.durable_end_offset {
+                Some(_) => format!("{broker}:{}s", follower.lag_ms.div_ceil(1_000)),
+                None => format!("{broker}:-"),
+            }
+        });
+        let lags: Vec<_> = lags.collect();
+        if lags.is_empty() {
+            "-".to_owned()
+        } else {
+            lags.join(",")
+        }
+    }
+
     fn cells(&self, wide: bool) -> Vec<String> {
         let leader = self.leader.map(|number| number.to_string());
         let mut cells = vec![
@@ -102,6 +147,7 @@ impl PartitionView {
                 self.high_watermark.to_string(),
                 self.leader_epoch.to_string(),
                 numbers(&self.replicas),
+                self.lags(),
                 self.message.clone(),
             ]);
         }
@@ -112,6 +158,25 @@ impl PartitionView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lag_of_each_follower_is_shown() {
+        let follower = |broker, durable_end_offset, lag_ms| v1::FollowerStatus {
+            broker,
+            durable_end_offset,
+            lag_ms,
+            ..v1::FollowerStatus::default()
+        };
+        let status = v1::PartitionStatus {
+            followers: vec![
+                follower(2, Some(9), 0),
+                follower(3, Some(4), 11_300),
+                follower(4, None, 0),
+            ],
+            ..v1::PartitionStatus::default()
+        };
+        assert_eq!(PartitionView::from(status).lags(), "2:0s,3:12s,4:-");
+    }
 
     #[test]
     fn a_partition_without_a_leader_has_a_dash() {
