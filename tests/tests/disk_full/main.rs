@@ -79,7 +79,7 @@ async fn a_full_disk_refuses_records_serves_readers_and_recovers_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a mount namespace for a small disk: cargo xtask ci"]
 async fn a_follower_with_a_full_disk_holds_nobody_up_and_is_in_sync_again_once_there_is_room() {
-    let cluster = Cluster::start_with_a_small_disk("follower-disk-full", DISK_MEBIBYTES).await;
+    let mut cluster = Cluster::start_with_a_small_disk("follower-disk-full", DISK_MEBIBYTES).await;
     let small = BROKERS - 1;
     let topic = led_by_another(&cluster, small).await;
     let load = Load::start(&cluster, topic).await;
@@ -93,7 +93,7 @@ async fn a_follower_with_a_full_disk_holds_nobody_up_and_is_in_sync_again_once_t
     fs::remove_file(filler).expect("the filler can be removed");
     cluster.metadata().until_in_sync(topic, BROKERS).await;
     load.more(100).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 /// A new topic of one partition that this broker does not lead.
