@@ -79,7 +79,12 @@ impl World {
             .collect();
         let others = (0..BROKERS).filter(|other| *other != index);
         let led: BTreeMap<_, _> = others
-            .flat_map(|other| self.brokers[other].led().into_iter().map(move |led| (led, other)))
+            .flat_map(|other| {
+                self.brokers[other]
+                    .led()
+                    .into_iter()
+                    .map(move |led| (led, other))
+            })
             .collect();
         for (partition, epoch) in followed {
             let Some(&leader) = led.get(&(partition, epoch)) else {
@@ -112,7 +117,11 @@ impl World {
             };
             let min_in_sync = assignment.replicas.len() / 2 + 1;
             let (mut counted, mut members) = (assignment.isr.clone(), assignment.isr.len());
-            match leading.pending.as_ref().and_then(|asked| asked.change.as_ref()) {
+            match leading
+                .pending
+                .as_ref()
+                .and_then(|asked| asked.change.as_ref())
+            {
                 Some(Change::Expand(run)) => counted.push(BrokerNumber(run.broker)),
                 Some(Change::Shrink(_)) => members -= 1,
                 None => {}
@@ -171,9 +180,9 @@ impl World {
                     incarnation: Some(run.into()),
                 };
                 if !assignment.isr.contains(&member) {
-                    leading
-                        .pending
-                        .get_or_insert_with(|| request(partition, &assignment, Change::Expand(run)));
+                    leading.pending.get_or_insert_with(|| {
+                        request(partition, &assignment, Change::Expand(run))
+                    });
                 } else if assignment.awaits(member).is_some() {
                     message.confirmations.push(v1::Confirmation {
                         topic_id: topic_id.clone(),
