@@ -58,7 +58,8 @@ impl Machine {
             is_settled: waited_ms >= self.settings.settle_ms,
         };
         replace::wiped(draft, &self.live);
-        let losses = elections::hold(draft, &self.live, self.settings.suspect_after_ms, calm);
+        let losses = elections::hold(draft, &self.live, calm);
+        elections::fence(draft, &self.live);
         elections::return_to_preferred(draft, &self.live, calm);
         losses
     }

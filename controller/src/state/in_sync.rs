@@ -80,7 +80,7 @@ pub(crate) fn change(
         };
         let record = draft.cluster.assignment(topic, *partition);
         let record = record.filter(|r| topic.is_served() && r.is_led_by(leader, run));
-        let next = record.map(|record| after(draft, record, ask));
+        let next = record.map(|record| after(draft, live, record, ask));
         if let Some(Ok(next)) = next
             && let Some(record) = draft.assignment(*partition, WriteReason::Isr)
         {
@@ -89,11 +89,26 @@ pub(crate) fn change(
     }
 }
 
-fn after(draft: &Draft, record: &Assignment, ask: &Ask) -> Result<Assignment, ErrorCode> {
+fn after(
+    draft: &Draft,
+    live: &Live,
+    record: &Assignment,
+    ask: &Ask,
+) -> Result<Assignment, ErrorCode> {
     match ask {
         Ask::Change(request) => {
-            let broker = draft.cluster.brokers.get(&request.change.broker());
-            request.apply(record, broker.map(|broker| broker.value.incarnation))
+            let number = request.change.broker();
+            let broker = draft.cluster.brokers.get(&number);
+            let next = request.apply(record, broker.map(|broker| broker.value.incarnation))?;
+            let is_away = !live.is_online(number) || live.is_lost(number);
+            if is_away && matches!(request.change, IsrChange::Expand { .. }) {
+                // It caught up before it went. The leader hears that its request counts no more.
+                return Ok(Assignment {
+                    partition_epoch: next.partition_epoch,
+                    ..record.clone()
+                });
+            }
+            Ok(next)
         }
         Ask::Confirm(confirmation) => confirmation.apply(record),
     }

@@ -208,6 +208,29 @@ impl World {
         }
     }
 
+    /// The leader asks for `member` on the strength of what it reported before.
+    pub(in crate::state::tests) fn ask_to_expand(
+        &mut self,
+        leader: usize,
+        partition: TopicPartition,
+        member: usize,
+    ) {
+        let number = self.number(member);
+        let run = *self.brokers[member].candidates.last().expect("it ran");
+        let run = v1::BrokerRun {
+            broker: number.0,
+            incarnation: Some(run.into()),
+        };
+        let broker = &self.brokers[leader];
+        let (controller, session) = broker.session.expect("open");
+        let request = request(partition, &broker.stored[&partition], Change::Expand(run));
+        let message = v1::IsrRequests {
+            requests: vec![request],
+            confirmations: Vec::new(),
+        };
+        self.event(controller, Event::IsrRequests(session, message));
+    }
+
     /// The broker is about to stop, and says so.
     pub(in crate::state::tests) fn announce_stop(&mut self, broker: usize) {
         if let Some((controller, session)) = self.brokers[broker].session {
