@@ -143,9 +143,10 @@ impl Derived {
             let Some(batch) = sequenced(header) else {
                 return true;
             };
-            let known = match is_sealed {
-                true => Ok(None),
-                false => segment.append_time_ms(header.base_offset),
+            let known = if is_sealed {
+                Ok(None)
+            } else {
+                segment.append_time_ms(header.base_offset)
             };
             match known {
                 Ok(time) => {

@@ -7,7 +7,7 @@ use taffrail_api::{WireError, convert, v1::ProduceAck};
 use taffrail_core::{
     ErrorCode,
     producers::{SequenceCheck, SequencedBatch, StoredBatch},
-    replica::Acks,
+    replica::{Acks, Replica},
 };
 use taffrail_log::sequenced;
 use taffrail_record::BatchHeader;
@@ -128,7 +128,7 @@ impl OwnedLog {
             append_time_ms: stored.append_time_ms,
             log_start_offset: convert::offset_to_wire(self.log.log_start()),
         };
-        let log = self.replica.as_ref().map(|replica| replica.log());
+        let log = self.replica.as_ref().map(Replica::log);
         let reached = log.map(|log| match asker.acks {
             Acks::All => log.high_watermark,
             Acks::Leader | Acks::None => log.durable_end,
