@@ -167,6 +167,7 @@ fn environment(
         clock: Arc::new(move || wall.wall_ms.load(Ordering::Relaxed)),
         uptime: Arc::new(move || uptime.uptime_ms.load(Ordering::Relaxed)),
         random,
+        boot_id: String::new(),
         log_control: None,
     }
 }
