@@ -47,6 +47,10 @@ impl Broker {
         self.settings.client
     }
 
+    pub(super) fn title(&self) -> &str {
+        &self.settings.name
+    }
+
     pub(super) fn volume(&self) -> PathBuf {
         let volume = self.settings.volume();
         match self.settings.disk_mebibytes {
