@@ -13,6 +13,7 @@ mod elections;
 mod heard;
 mod in_sync;
 mod live;
+mod moves;
 mod office;
 mod place;
 mod register;
@@ -38,7 +39,7 @@ use taffrail_core::{
 };
 
 use crate::{
-    request::{Applied, ApplyError, Deleted, Request},
+    request::{Applied, ApplyError, Deleted, PlannedMove, Request},
     store::{ObjectName, Snapshot, Version},
     view::View,
 };
@@ -116,6 +117,7 @@ pub(crate) enum Effect {
 pub(crate) enum Answer {
     Apply(Result<Applied, ApplyError>),
     Delete(Result<Deleted, ApplyError>),
+    Move(Result<Vec<PlannedMove>, ApplyError>),
 }
 
 /// Why a controller cannot take office.

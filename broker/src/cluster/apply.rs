@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
-    replica::LeaderRules,
+    BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig,
+    TopicPartition, replica::LeaderRules,
 };
 use taffrail_log::{LogConfig, LogError, delete_dir};
 use tokio::{
@@ -201,12 +201,7 @@ impl Conductor {
 
 impl Told {
     /// Configures every log, and says what replicas have to hear.
-    pub(crate) fn tell(
-        &mut self,
-        broker: &Broker,
-        me: BrokerNumber,
-        known: &Known,
-    ) -> Vec<Assign> {
+    pub(crate) fn tell(&mut self, broker: &Broker, me: BrokerNumber, known: &Known) -> Vec<Assign> {
         let partitions = broker.partitions.all();
         for partition in &partitions {
             self.configure(broker, partition, known);
@@ -320,7 +315,9 @@ pub(crate) fn assign_of(
         assignment: assignment.map(|(assignment, _)| assignment.clone()),
         standing,
         rules: LeaderRules {
-            min_in_sync: config.map_or(1, |config| config.min_in_sync as usize),
+            min_in_sync: assignment.map_or(1, |(assignment, config)| {
+                assignment.min_in_sync(config.min_in_sync as usize)
+            }),
             lag_ms_max: broker.config.replica_lag_ms_max,
             retry_ms: ASK_RETRY_MS,
         },

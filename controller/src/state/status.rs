@@ -10,7 +10,7 @@ use taffrail_core::{BrokerNumber, TopicPartition};
 use super::{
     cluster::{Broker, Cluster, Topic},
     live::{Live, Liveness},
-    stored,
+    moves, stored,
 };
 use crate::view::View;
 use conditions::Standing;
@@ -108,6 +108,7 @@ fn partition_status(
         status.partition_epoch = assignment.partition_epoch.0;
         status.replicas = assignment.replicas.iter().map(|b| b.0).collect();
         status.isr = assignment.isr.iter().map(|b| b.0).collect();
+        status.removing = assignment.removing.iter().map(|b| b.0).collect();
         (state, status.message) = served(cluster, live, id, assignment.leader, status.leader_epoch);
         let holder = assignment.leader.or(assignment.isr.first().copied());
         if let Some(report) = holder.and_then(|holder| live.report(holder, id)) {
@@ -117,6 +118,16 @@ fn partition_status(
             status.bytes = report.bytes;
             status.oldest_append_time_ms = report.oldest_append_time_ms;
         }
+        let adding = assignment.adding.iter();
+        status.adding = adding
+            .map(|&broker| v1::AddedReplica {
+                broker: broker.0,
+                behind: behind(live, id, broker, status.log_end_offset),
+            })
+            .collect();
+        if status.message.is_empty() {
+            moves::waits_for(topic, assignment).clone_into(&mut status.message);
+        }
     } else if index < topic.placed {
         state = PartitionState::Unknown;
         "its record vanished from the store; it comes back when the broker that has the data registers".clone_into(&mut status.message);
@@ -125,6 +136,12 @@ fn partition_status(
     }
     state.name().clone_into(&mut status.state);
     (state, status)
+}
+
+/// The records that a new replica lacks of what its leader has.
+fn behind(live: &Live, id: TopicPartition, broker: BrokerNumber, end: i64) -> Option<u64> {
+    let report = live.report(broker, id)?;
+    Some((end - report.log_end_offset).max(0).cast_unsigned())
 }
 
 /// Is the partition served, and if not, why and what to do.

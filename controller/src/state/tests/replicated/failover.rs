@@ -14,7 +14,10 @@ fn a_lost_leader_is_replaced_at_once_if_followers_are_refused_and_stays_in_the_i
     let after = record(&world, partition);
     assert_ne!(after.leader, before.leader);
     assert_eq!(after.leader_epoch, LeaderEpoch(before.leader_epoch.0 + 1));
-    assert_eq!(after.isr, before.isr, "it is the new leader that asks for a shrink");
+    assert_eq!(
+        after.isr, before.isr,
+        "it is the new leader that asks for a shrink"
+    );
     world.ask(world.broker_of(after.leader.expect("led")), true);
     world.go_on();
     assert_eq!(record(&world, partition).isr.len(), 2);
@@ -75,12 +78,20 @@ fn a_broker_that_stops_hands_over_and_wins_no_election_meanwhile() {
     world.announce_stop(leader);
     world.go_on();
     assert_ne!(record(&world, partition).leader, Some(number));
-    assert!(world.reached.contains("handed over but 1"), "{:?}", world.reached);
+    assert!(
+        world.reached.contains("handed over but 1"),
+        "{:?}",
+        world.reached
+    );
     for gone in [second, third] {
         world.stop_broker(gone);
     }
     world.go_on();
-    assert_ne!(record(&world, partition).leader, Some(number), "it is about to stop");
+    assert_ne!(
+        record(&world, partition).leader,
+        Some(number),
+        "it is about to stop"
+    );
     // Its next process may.
     world.start_broker(leader, 0);
     world.start_broker(second, 0);
@@ -92,9 +103,10 @@ fn a_broker_that_stops_hands_over_and_wins_no_election_meanwhile() {
 
 #[test]
 fn out_of_sync_replicas_lead_only_where_the_topic_allows_it_and_after_the_settle_time() {
-    for (unclean_election, is_led) in
-        [(UncleanElection::Never, false), (UncleanElection::Allow, true)]
-    {
+    for (unclean_election, is_led) in [
+        (UncleanElection::Never, false),
+        (UncleanElection::Allow, true),
+    ] {
         let (mut world, partition) = running_with(TopicSpec {
             unclean_election,
             ..spec(1, 3, Adoption::Never)

@@ -35,7 +35,11 @@ fn an_unconfirmed_member_does_not_replace_a_lost_leader() {
     world.stop_broker(leader);
     world.go_on();
     let after = record(&world, partition);
-    assert_eq!(after.leader, Some(world.number(leader)), "nobody else is known to have everything");
+    assert_eq!(
+        after.leader,
+        Some(world.number(leader)),
+        "nobody else is known to have everything"
+    );
     world.start_broker(leader, 0);
     world.settle();
     assert_eq!(record(&world, partition).unconfirmed, []);
@@ -50,7 +54,11 @@ fn the_last_member_below_min_in_sync_waits_for_the_replicas_that_left() {
     assert_eq!(record(&world, partition).leader, None);
     world.start_broker(second, 0);
     world.go_on();
-    assert_eq!(record(&world, partition).leader, None, "two others are needed");
+    assert_eq!(
+        record(&world, partition).leader,
+        None,
+        "two others are needed"
+    );
     world.start_broker(third, 0);
     world.go_on();
     assert_eq!(record(&world, partition).leader, Some(world.number(leader)));
@@ -151,7 +159,11 @@ fn who_may_lack_what_the_page_cache_had_leaves_the_isr_and_the_last_one_waits_fo
     world.settle();
     world.start_broker(second, 0);
     world.go_on();
-    assert!(!record(&world, partition).isr.contains(&world.number(second)));
+    assert!(
+        !record(&world, partition)
+            .isr
+            .contains(&world.number(second))
+    );
     world.start_broker(leader, 0);
     world.go_on();
     assert_eq!(record(&world, partition).leader, None);
@@ -188,7 +200,11 @@ fn a_topic_that_a_former_controller_listed_is_placed_once_every_broker_has_spoke
         cluster.active(name).expect("applied").placed
     };
     assert_eq!(placed(&world, NAME), 0);
-    assert_eq!(placed(&world, "other"), 1, "its id was drawn by this controller");
+    assert_eq!(
+        placed(&world, "other"),
+        1,
+        "its id was drawn by this controller"
+    );
     world.start_broker(2, 0);
     world.settle();
     assert_eq!(placed(&world, NAME), 1);

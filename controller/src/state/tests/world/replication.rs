@@ -79,7 +79,12 @@ impl World {
             .collect();
         let others = (0..BROKERS).filter(|other| *other != index);
         let led: BTreeMap<_, _> = others
-            .flat_map(|other| self.brokers[other].led().into_iter().map(move |led| (led, other)))
+            .flat_map(|other| {
+                self.brokers[other]
+                    .led()
+                    .into_iter()
+                    .map(move |led| (led, other))
+            })
             .collect();
         for (partition, epoch) in followed {
             let Some(&leader) = led.get(&(partition, epoch)) else {
@@ -110,9 +115,14 @@ impl World {
             let Some(leading) = broker.leading.get(&partition) else {
                 continue;
             };
-            let min_in_sync = assignment.replicas.len() / 2 + 1;
+            let configured = assignment.target().count() / 2 + 1;
+            let min_in_sync = assignment.min_in_sync(configured);
             let (mut counted, mut members) = (assignment.isr.clone(), assignment.isr.len());
-            match leading.pending.as_ref().and_then(|asked| asked.change.as_ref()) {
+            match leading
+                .pending
+                .as_ref()
+                .and_then(|asked| asked.change.as_ref())
+            {
                 Some(Change::Expand(run)) => counted.push(BrokerNumber(run.broker)),
                 Some(Change::Shrink(_)) => members -= 1,
                 None => {}
@@ -171,9 +181,9 @@ impl World {
                     incarnation: Some(run.into()),
                 };
                 if !assignment.isr.contains(&member) {
-                    leading
-                        .pending
-                        .get_or_insert_with(|| request(partition, &assignment, Change::Expand(run)));
+                    leading.pending.get_or_insert_with(|| {
+                        request(partition, &assignment, Change::Expand(run))
+                    });
                 } else if assignment.awaits(member).is_some() {
                     message.confirmations.push(v1::Confirmation {
                         topic_id: topic_id.clone(),
@@ -263,6 +273,11 @@ impl World {
         self.brokers[broker].faults.insert(partition);
     }
 
+    /// Has it a replica, wanted or not?
+    pub(in crate::state::tests) fn has(&self, broker: usize, partition: TopicPartition) -> bool {
+        self.brokers[broker].stored.contains_key(&partition)
+    }
+
     /// How many records it has.
     pub(in crate::state::tests) fn end(&self, broker: usize, partition: TopicPartition) -> i64 {
         self.brokers[broker].end(partition)
@@ -295,6 +310,27 @@ impl World {
             if topic.is_active() {
                 let preferred = record.replicas.first().copied();
                 assert_eq!(record.leader, preferred, "{partition}");
+            }
+        }
+    }
+
+    /// Every topic has as many replicas as it wants, nothing moves, and nobody else has anything of it.
+    pub(in crate::state::tests) fn assert_moved(&self) {
+        let cluster = self.cluster().expect("there is a root");
+        for (topic, partition, record) in cluster.assignments() {
+            if !topic.is_active() {
+                continue;
+            }
+            assert!(!record.is_moving(), "{partition}: {record:?}");
+            assert_eq!(record.replicas.len(), topic.config.replicas as usize);
+            for broker in &self.brokers {
+                let number = BrokerNumber(broker.number.expect("registered"));
+                let has = broker.stored.contains_key(&partition);
+                assert_eq!(
+                    has,
+                    record.replicas.contains(&number),
+                    "{partition} on {number}"
+                );
             }
         }
     }
