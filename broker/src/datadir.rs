@@ -5,11 +5,13 @@
 //! <data>/identity    cluster, broker UUID, incarnations
 //! <data>/metadata    the newest metadata and the highest stamp of a controller
 //! <data>/roster      the partitions that were made here and not deleted by order
+//! <data>/boot        the run of the kernel, and replicas that a power cut may have taken records of
 //! <data>/ballast     room for deletes and metadata on a full disk
 //! <data>/partitions/<topic id>-<partition>/
 //! ```
 
 pub(crate) mod ballast;
+pub(crate) mod boot;
 mod framed;
 pub(crate) mod identity;
 pub(crate) mod metadata_file;

@@ -10,7 +10,7 @@ use taffrail_log::{Disk, StdDisk};
 
 use crate::logging::LogControl;
 
-/// Disk, clock, randomness and log level of a broker.
+/// Disk, clocks, randomness, kernel and log level of a broker.
 #[derive(Clone)]
 pub struct Environment {
     /// Where partitions are kept. The small files of the data directory always go to the real disk.
@@ -21,6 +21,8 @@ pub struct Environment {
     pub uptime: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// 64 random bits.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Which run of the kernel this is; empty: not known.
+    pub boot_id: String,
     /// Changes the log level at run time; `None`: `PUT /log-level` says that it cannot.
     pub log_control: Option<LogControl>,
 }
@@ -36,9 +38,16 @@ impl Environment {
                 move || started.elapsed().as_millis() as u64
             }),
             random: Arc::new(rand::random::<u64>),
+            boot_id: boot_id(),
             log_control,
         }
     }
+}
+
+/// A random number that the kernel draws when it starts.
+fn boot_id() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }
 
 fn system_time_ms() -> i64 {

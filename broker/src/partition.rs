@@ -7,6 +7,8 @@ pub(crate) mod append;
 pub(crate) mod chain;
 pub(crate) mod commit;
 pub(crate) mod fetch;
+#[cfg(test)]
+mod fixture;
 pub(crate) mod growth;
 pub(crate) mod progress;
 pub(crate) mod replicate;
@@ -18,11 +20,18 @@ pub(crate) mod untaken;
 pub(crate) mod upkeep;
 pub(crate) mod verify;
 pub(crate) mod waiters;
+mod waiting;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use taffrail_api::WireError;
-use taffrail_core::{BrokerNumber, ErrorCode, LeaderEpoch, Offset, PartitionFault, TopicPartition};
+use taffrail_core::{
+    BrokerNumber, ErrorCode, LeaderEpoch, Offset, PartitionFault, TopicPartition,
+    replica::Standing as Worth,
+};
 use taffrail_log::{LogError, LogReader};
 
 use self::{growth::Growth, progress::Progress, standing::Standing, waiters::Waiters};
@@ -42,6 +51,8 @@ pub(crate) struct Partition {
     reader: Option<LogReader>,
     standing: RwLock<Arc<Standing>>,
     fault: RwLock<Option<Fault>>,
+    /// It may have less than it once reported, and no controller knows yet.
+    may_lack: AtomicBool,
     /// As of the leader's last tick; empty unless this broker leads.
     followers: Mutex<Vec<FollowerLag>>,
 }
@@ -124,6 +135,7 @@ impl Partition {
             progress: Progress::default(),
             waiters: Waiters::default(),
             growth: Growth::default(),
+            may_lack: AtomicBool::new(false),
             followers: Mutex::default(),
             metrics,
             reader,
@@ -142,6 +154,21 @@ impl Partition {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
         self.wake();
+    }
+
+    /// What this replica is worth to an election, of what is not known yet.
+    pub(crate) fn worth(&self) -> Worth {
+        if self.fault().is_some() {
+            Worth::Unusable
+        } else if self.may_lack.load(Ordering::Acquire) {
+            Worth::MayLack
+        } else {
+            Worth::Whole
+        }
+    }
+
+    pub(crate) fn set_may_lack(&self, may_lack: bool) {
+        self.may_lack.store(may_lack, Ordering::Release);
     }
 
     pub(crate) fn followers(&self) -> Vec<FollowerLag> {

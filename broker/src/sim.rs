@@ -252,7 +252,10 @@ impl SimBroker {
         if is_due(&mut due.sync_ms, settings.background_sync_interval_ms) {
             disk.sync_in_background();
         }
-        if is_due(&mut due.replicas_ms, crate::disk::maintenance::REPLICAS_INTERVAL_MS) {
+        if is_due(
+            &mut due.replicas_ms,
+            crate::disk::maintenance::REPLICAS_INTERVAL_MS,
+        ) {
             disk.tick();
         }
         if is_due(&mut due.serve_ms, 5_000) {

@@ -4,6 +4,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
 
 use prometheus_client::registry::Registry;
 use taffrail_api::v1::Endpoint;
+use taffrail_core::{Durability, replica::Standing};
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, mpsc, watch},
@@ -23,6 +24,7 @@ use crate::{
     datadir::{
         DataDir,
         ballast::Ballast,
+        boot::Boot,
         identity::Identity,
         metadata_file::MetadataFile,
         roster::Roster,
@@ -120,6 +122,7 @@ struct Prepared {
     known: Known,
     space: Space,
     roster: Roster,
+    boot: Boot,
     found: Vec<Found>,
 }
 
@@ -142,6 +145,23 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
     let found = scan::open_all(&dir, &mut roster, disk, identity.cluster, |id| {
         log_config(known.config_of(id))
     })?;
+    let mut boot = Boot::load(dir.path())?;
+    let same_boot = boot.is_same(&environment.boot_id);
+    let may_lack = found.iter().filter(|found| {
+        // Without a configuration it may have been the weaker promise.
+        let config = known.config_of(found.id);
+        let durability = config.map_or(Durability::PageCache, |c| c.durability);
+        found.standing(durability, same_boot) == Standing::MayLack
+    });
+    let may_lack: Vec<_> = may_lack.map(|found| found.id).collect();
+    if !may_lack.is_empty() {
+        tracing::warn!(
+            partitions = may_lack.len(),
+            "stopped uncleanly and on another run of the kernel: pageCache replicas may lack records"
+        );
+    }
+    // Before anybody hears of it.
+    boot.note(may_lack)?;
     tracing::info!(partitions = found.len(), elapsed_ms = started.elapsed().as_millis() as u64,
         incarnation = %identity.incarnation(), "opened the data directory");
     Ok(Prepared {
@@ -151,6 +171,7 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
         known,
         space,
         roster,
+        boot,
         found,
     })
 }
@@ -170,6 +191,7 @@ async fn assemble(
         known,
         space,
         roster,
+        boot,
         found,
     } = prepared;
     let me = known
@@ -234,6 +256,9 @@ async fn assemble(
         .into_iter()
         .filter_map(|found| take_in(&broker, found, &known))
         .collect();
+    for partition in broker.partitions.all() {
+        partition.set_may_lack(boot.may_lack(partition.id));
+    }
     broker.disk.assign(assigns).await;
     let (instructions, received) = mpsc::channel(INSTRUCTIONS_MAX);
     let conductor = Conductor {
@@ -247,6 +272,7 @@ async fn assemble(
     let session = Session {
         broker: Arc::clone(&broker),
         identity,
+        boot,
         client_endpoint,
         replication_endpoint,
         known: known_receiver,
@@ -333,6 +359,7 @@ pub(crate) fn take_in(broker: &Broker, found: Found, known: &Known) -> Option<As
         id,
         topic_name,
         log,
+        ..
     } = found;
     let topic_name: Arc<str> = topic_name.into();
     let metrics = broker.metrics.topic(&topic_name);

@@ -177,9 +177,10 @@ impl ProducerTable {
                 current: producer.epoch,
             };
         }
-        let expected = match batch.epoch > producer.epoch {
-            true => 0,
-            false => producer.next_sequence(),
+        let expected = if batch.epoch > producer.epoch {
+            0
+        } else {
+            producer.next_sequence()
         };
         if batch.base_sequence == expected {
             return SequenceCheck::New;

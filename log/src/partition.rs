@@ -61,8 +61,8 @@ pub struct PartitionLog {
     epochs_changed: bool,
     /// Of every batch in the log.
     producers: ProducerTable,
-    /// The newest snapshot of them is of this offset.
-    producers_saved: Option<Offset>,
+    /// What was appended since the newest snapshot of them.
+    producers_unsaved_bytes: u64,
     /// The active segment's name may not be durable.
     active_unnamed: bool,
     /// One was planned and has not come back.
@@ -137,7 +137,8 @@ impl PartitionLog {
             start: self.log_start(),
             end: self.log_end(),
             durable_end: self.durable_end(),
-            high_watermark: self.high_watermark,
+            // With `pageCache` it may be ahead.
+            high_watermark: self.high_watermark.min(self.durable_end()),
             epochs: self.epochs.clone(),
             generation: self.generation,
         }

@@ -1,7 +1,7 @@
 //! Snapshots of the producer table, and the table as it was at an offset: the newest snapshot at or below it, and the batches after that.
 //!
-//! A segment's snapshot is of its base (written when the segment before is sealed), or of a later offset in it (a clean stop, or the end of a
-//! recovery). It goes with its segment. Missing or damaged ones cost time only.
+//! A segment's snapshot is of its base (written when the segment before is sealed), or of a later offset in it (a checkpoint, a clean stop, the end
+//! of a recovery). It goes with its segment. Missing or damaged ones cost time only.
 
 use std::sync::Arc;
 
@@ -24,6 +24,11 @@ const KIND: Kind = Kind {
     version: 1,
 };
 const WALK_BYTES: usize = 1 << 18;
+
+/// A checkpoint takes a snapshot along after so many bytes: that much is read again after a crash.
+pub(crate) const SNAPSHOT_BYTES: u64 = 16 << 20;
+/// More than any log has.
+pub(crate) const NOTHING_SAVED: u64 = u64::MAX;
 
 /// A table, to be written for the segment that `at` is in.
 #[derive(Debug)]
@@ -143,9 +148,10 @@ impl Derived {
             let Some(batch) = sequenced(header) else {
                 return true;
             };
-            let known = match is_sealed {
-                true => Ok(None),
-                false => segment.append_time_ms(header.base_offset),
+            let known = if is_sealed {
+                Ok(None)
+            } else {
+                segment.append_time_ms(header.base_offset)
             };
             match known {
                 Ok(time) => {

@@ -9,6 +9,7 @@ use crate::{
     epochs,
     error::LogError,
     partition::Expired,
+    producers::Snapshot,
     segment::{Segment, seal::SealJob},
     shared::{Home, NO_GENERATION, Shared},
 };
@@ -42,6 +43,8 @@ pub(crate) struct CheckpointWork {
     pub(crate) checkpoint: Checkpoint,
     /// If the file has others.
     pub(crate) epochs: Option<EpochTable>,
+    /// If enough was appended since the newest snapshot of them.
+    pub(crate) producers: Option<Snapshot>,
     /// Whose index is written as far as it is known.
     pub(crate) active: Arc<Segment>,
     /// What goes once the checkpoint, with its new log start, is durable.
@@ -82,6 +85,9 @@ impl CheckpointWork {
             epochs::write(epochs, &*home.disk, &home.dir)?;
         }
         self.active.index().persist()?;
+        if let Some(producers) = &self.producers {
+            producers.write_later(home, self.active.base())?;
+        }
         self.checkpoint.write(&*home.disk, &home.dir)
     }
 }

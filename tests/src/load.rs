@@ -88,7 +88,7 @@ impl Load {
         .await;
     }
 
-    /// Stops, waits until all replicas are in sync, and checks that no record was refused or lost, none invented, that both this load's reader and a new one were given
+    /// Stops, waits until all replicas are in sync, and checks that no record was refused or lost, none invented or stored twice, that both this load's reader and a new one were given
     /// the same, without gaps, each key in order, and that all replicas hold the same bytes.
     ///
     /// # Panics
@@ -128,8 +128,9 @@ impl Ledger {
     fn check(&self, read: &Read) {
         self.acknowledged.check(read);
         let repeated = self.sent.check(read);
+        assert_eq!(repeated, 0, "records are stored twice");
         eprintln!(
-            "{} records acknowledged, {} read, {repeated} of them repeated by retries; longest pauses {:?}",
+            "{} records acknowledged, {} read; longest pauses {:?}",
             self.acknowledged.len(),
             read.len(),
             self.gaps

@@ -151,11 +151,11 @@ mod tests {
         }
     }
 
-    fn batches(bytes: &[u8], append_time_ms: i64) -> Option<v1::answer::Outcome> {
-        Some(v1::answer::Outcome::Batches(v1::ReplicatedBatches {
+    fn batches(bytes: &[u8], append_time_ms: i64) -> v1::answer::Outcome {
+        v1::answer::Outcome::Batches(v1::ReplicatedBatches {
             batches: Bytes::copy_from_slice(bytes),
             append_time_ms,
-        }))
+        })
     }
 
     fn assert_is_what_prost_would_have_written(slices: &[Bytes], expected: &v1::LeaderMessage) {
@@ -194,12 +194,15 @@ mod tests {
             message: Some(v1::leader_message::Message::Answers(v1::Answers {
                 answers: vec![
                     v1::Answer {
-                        outcome: batches(&[&large[..], &small[..]].concat(), 1_700_000_000_000),
+                        outcome: Some(batches(
+                            &[&large[..], &small[..]].concat(),
+                            1_700_000_000_000,
+                        )),
                         ..head(0)
                     },
                     diverging,
                     v1::Answer {
-                        outcome: batches(&small, 0),
+                        outcome: Some(batches(&small, 0)),
                         ..head(2)
                     },
                 ],

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use taffrail_api::{convert, v1};
-use taffrail_core::TopicPartition;
+use taffrail_core::{TopicPartition, replica::Standing};
 
 use super::{
     known::{Known, Seen},
@@ -91,7 +91,12 @@ fn of_partition(partition: &Partition, seen: Option<&Seen>) -> v1::StoredPartiti
         high_watermark: convert::offset_to_wire(progress.high_watermark()),
         fault: v1::PartitionFault::from_core(fault.as_ref().map(|f| f.kind)).into(),
         deleted: false,
-        standing: v1::ReplicaStanding::ReplicaWhole.into(),
+        standing: match partition.worth() {
+            Standing::Whole => v1::ReplicaStanding::ReplicaWhole,
+            Standing::MayLack => v1::ReplicaStanding::ReplicaMayLack,
+            Standing::Unusable => v1::ReplicaStanding::ReplicaUnusable,
+        }
+        .into(),
         fault_message: fault.map_or_else(String::new, |f| f.message),
     }
 }

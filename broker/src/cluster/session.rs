@@ -30,7 +30,11 @@ use super::{
     known::Known,
     reports::{self, Reported},
 };
-use crate::{broker::Broker, datadir::identity::Identity, error::BrokerError};
+use crate::{
+    broker::Broker,
+    datadir::{boot::Boot, identity::Identity},
+    error::BrokerError,
+};
 
 /// The protocol version of this release.
 const VERSION: u32 = 1;
@@ -48,6 +52,7 @@ const OUTBOX_MESSAGES_MAX: usize = 256;
 pub(crate) struct Session {
     pub(crate) broker: Arc<Broker>,
     pub(crate) identity: Identity,
+    pub(crate) boot: Boot,
     pub(crate) client_endpoint: v1::Endpoint,
     pub(crate) replication_endpoint: v1::Endpoint,
     pub(crate) known: watch::Receiver<Arc<Known>>,
@@ -224,11 +229,21 @@ impl Session {
                 ),
             ))));
         }
-        let mut identity = self.identity.clone();
-        let confirmed =
-            tokio::task::spawn_blocking(move || identity.confirm(cluster).map(|()| identity));
+        let (mut identity, mut boot) = (self.identity.clone(), self.boot.clone());
+        let boot_id = self.broker.environment.boot_id.clone();
+        let confirmed = tokio::task::spawn_blocking(move || {
+            boot.confirm(&boot_id)?;
+            identity.confirm(cluster)?;
+            Ok::<_, BrokerError>((identity, boot))
+        });
         match confirmed.await {
-            Ok(Ok(identity)) => self.identity = identity,
+            Ok(Ok(confirmed)) => {
+                (self.identity, self.boot) = confirmed;
+                // What the replicas lack, if anything, is in the maps by now.
+                for partition in self.broker.partitions.all() {
+                    partition.set_may_lack(false);
+                }
+            }
             Ok(Err(error)) => {
                 return Err(NoSession::Retry(WireError::new(
                     error.code(),

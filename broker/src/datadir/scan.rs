@@ -10,7 +10,10 @@ use std::{
     thread,
 };
 
-use taffrail_core::{ClusterId, TopicPartition};
+use taffrail_core::{
+    ClusterId, Durability, TopicPartition,
+    replica::{self, FoundLog, Standing},
+};
 use taffrail_log::{Disk, LogConfig, LogError, PartitionLog, read_identity};
 
 use super::{DataDir, io_error, parse_partition_dir_name, roster::Roster};
@@ -25,6 +28,26 @@ pub(crate) struct Found {
     pub(crate) id: TopicPartition,
     pub(crate) topic_name: String,
     pub(crate) log: Result<PartitionLog, LogError>,
+    /// The log has the mark of a clean stop.
+    pub(crate) clean_stop: bool,
+}
+
+impl Found {
+    /// What the replica may claim. `same_boot`: whatever was written and not synced is still there.
+    pub(crate) fn standing(&self, durability: Durability, same_boot: bool) -> Standing {
+        let log = match &self.log {
+            Ok(_) => FoundLog::Whole,
+            Err(LogError::Lost { .. } | LogError::NoIdentity { .. }) => FoundLog::Missing,
+            Err(_) => FoundLog::Damaged,
+        };
+        let found = replica::Found {
+            log,
+            clean_stop: self.clean_stop,
+            durability,
+            same_boot,
+        };
+        found.standing()
+    }
 }
 
 /// Opens all of them. Everything an opened log holds is durable. What the roster names and is not there is found too, as lost; what is there joins the
@@ -79,6 +102,7 @@ fn lost(dir: &DataDir, roster: &Roster, found: &[Found]) -> Vec<Found> {
             id,
             topic_name: topic.to_string(),
             log: Err(error),
+            clean_stop: false,
         }
     })
     .collect()
@@ -118,6 +142,7 @@ pub(crate) fn open(
                 id,
                 topic_name: String::new(),
                 log: Err(error),
+                clean_stop: false,
             }));
         }
     };
@@ -128,22 +153,27 @@ pub(crate) fn open(
             expected: expected.to_string(),
         });
     }
-    let log = open_log(path, disk, config);
-    if let Err(error) = &log {
-        tracing::error!(topic = %identity.topic_name, partition = %id.partition, %error, "cannot open the partition");
-    }
+    let (log, clean_stop) = match open_log(path, disk, config) {
+        Ok((log, clean_stop)) => (Ok(log), clean_stop),
+        Err(error) => {
+            tracing::error!(topic = %identity.topic_name, partition = %id.partition, %error, "cannot open the partition");
+            (Err(error), false)
+        }
+    };
     Ok(Some(Found {
         id,
         topic_name: identity.topic_name,
         log,
+        clean_stop,
     }))
 }
 
+/// The log, and whether it had the mark of a clean stop.
 fn open_log(
     path: &Path,
     disk: &Arc<dyn Disk>,
     config: LogConfig,
-) -> Result<PartitionLog, LogError> {
+) -> Result<(PartitionLog, bool), LogError> {
     let opened = PartitionLog::open(Arc::clone(disk), path, config)?;
     let (mut log, recovery) = (opened.log, opened.recovery);
     if !recovery.clean_stop {
@@ -154,5 +184,5 @@ fn open_log(
     let token = log.sync_token();
     token.sync()?;
     log.synced(&token)?;
-    Ok(log)
+    Ok((log, recovery.clean_stop))
 }

@@ -346,6 +346,8 @@ impl<J: Jobs> Writer<J> {
                 });
                 let _ = reply.send(answers.collect());
             }
+            // Records go on coming while the broker stops.
+            ReplicationCommand::Replicated(_) if self.closing.is_some() => {}
             ReplicationCommand::Replicated(all) => {
                 for replicated in all {
                     let id = replicated.partition.id;
@@ -362,10 +364,11 @@ impl<J: Jobs> Writer<J> {
             }
             ReplicationCommand::Registered(runs) => {
                 for run in runs {
-                    if self.runs.insert(run.broker, run) != Some(run) {
-                        for log in self.logs.values_mut() {
-                            log.registered(&run);
-                        }
+                    if self.runs.insert(run.broker, run) == Some(run) {
+                        continue;
+                    }
+                    for log in self.logs.values_mut() {
+                        log.registered(&run);
                     }
                 }
             }

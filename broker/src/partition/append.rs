@@ -6,19 +6,20 @@ use taffrail_api::{WireError, convert, v1::ProduceAck};
 use taffrail_core::{
     Durability, ErrorCode, LeaderEpoch, Offset,
     producers::StoredBatch,
-    replica::{AckQueue, Acks, LeaderEffect, Replica, Role},
+    replica::{Acks, LeaderEffect, Replica, Role},
 };
 use taffrail_log::{LogConfig, LogError, PartitionLog};
 use taffrail_record::BatchHeader;
 
 use super::{
     Fault, Partition,
-    ack::{Outcome, Responder},
+    ack::Responder,
     progress::LogExtent,
     replicate::Owner,
     sequence::{Pending, Run},
     upkeep::Due,
     verify::Verified,
+    waiting::{Asker, Waiting},
 };
 
 /// One request's batches, or why they are refused. Refusals take the same way, so that answers keep the order of the requests.
@@ -28,25 +29,6 @@ pub(crate) struct Append {
     pub(crate) content: Result<Verified, WireError>,
     pub(crate) acks: Acks,
     pub(crate) responder: Responder,
-}
-
-/// A request that waits for what its producer wants.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(super) responder: Responder,
-    pub(super) outcome: Outcome,
-}
-
-impl Waiting {
-    pub(super) fn answer(self) {
-        self.responder.answer(self.outcome);
-    }
-
-    /// With `error`, unless it was refused before.
-    pub(super) fn refuse(self, error: &WireError) {
-        let outcome = self.outcome.and_then(|_| Err(error.clone()));
-        self.responder.answer(outcome);
-    }
 }
 
 /// Requests of one partition are written together up to this size.
@@ -67,7 +49,7 @@ pub(crate) struct OwnedLog {
     durability: Durability,
     /// `None`: no assignment names this replica.
     pub(super) replica: Option<Replica>,
-    pub(super) acks: AckQueue<Waiting>,
+    pub(super) waiting: Waiting,
     /// Of the decision that is being carried out.
     pub(super) effects: Vec<LeaderEffect>,
     /// Its position has to be told again: what the leader sent could not be written for want of room.
@@ -102,7 +84,7 @@ impl OwnedLog {
             due: Due::default(),
             durability,
             replica: None,
-            acks: AckQueue::default(),
+            waiting: Waiting::default(),
             effects: Vec::new(),
             is_stalled: false,
             incoming: Vec::new(),
@@ -257,7 +239,7 @@ impl OwnedLog {
                         log_start_offset: log_start,
                     };
                     offset = offset.plus(records);
-                    self.wait(asker, offset, Ok(ack));
+                    self.waiting.written(asker, offset, ack);
                 }
                 debug_assert_eq!(offset, appended.next_offset);
             }
@@ -275,14 +257,6 @@ impl OwnedLog {
         self.keep_warm_mark(bytes);
     }
 
-    pub(super) fn wait(&mut self, asker: Asker, end: Offset, outcome: Outcome) {
-        let Asker { responder, acks } = asker;
-        let waiting = Waiting { responder, outcome };
-        if let Some(at_once) = self.acks.wait(acks, end, waiting) {
-            at_once.answer();
-        }
-    }
-
     /// What the requests of a failed append are told. Anything but a full disk or an old epoch takes the partition offline.
     pub(super) fn append_failed(&mut self, error: &LogError, written: &mut Written) -> WireError {
         let code = error.code();
@@ -298,11 +272,7 @@ impl OwnedLog {
     fn refuse(&mut self, askers: impl IntoIterator<Item = Asker>, error: &WireError) {
         for asker in askers {
             asker.responder.break_chain(error);
-            if self.acks.is_empty() {
-                asker.responder.answer(Err(error.clone()));
-            } else {
-                self.wait(asker, self.log.log_end(), Err(error.clone()));
-            }
+            self.waiting.refused(asker, error.clone());
         }
     }
 
@@ -321,9 +291,7 @@ impl OwnedLog {
     pub(super) fn answer_offline(&mut self) {
         let reason = self.partition.fault().map(|fault| fault.message);
         let offline = self.partition.offline(&reason.unwrap_or_default());
-        while let Some(waiting) = self.acks.next_deposed() {
-            waiting.refuse(&offline);
-        }
+        self.waiting.answer_all(&offline);
     }
 
     pub(crate) fn configure(&mut self, config: LogConfig, durability: Durability) {
@@ -342,7 +310,8 @@ impl OwnedLog {
         if self.partition.fault().is_some() {
             return Ok(());
         }
-        self.log.close(self.partition.progress.high_watermark())
+        let high_watermark = self.high_watermark();
+        self.log.close(high_watermark)
     }
 
     /// Answers what waits: the log is about to be deleted.
@@ -350,14 +319,20 @@ impl OwnedLog {
         for Append { responder, .. } in self.incoming.drain(..) {
             responder.answer(Err(reason.clone()));
         }
-        while let Some(waiting) = self.acks.next_deposed() {
-            waiting.refuse(reason);
-        }
+        self.waiting.answer_all(reason);
     }
 
     /// Removes the log's files. Blocking.
     pub(crate) fn delete(self) -> Result<(), LogError> {
         self.log.delete()
+    }
+
+    /// Everything before it is committed, as far as is known here.
+    pub(super) fn high_watermark(&self) -> Offset {
+        match &self.replica {
+            Some(replica) => replica.log().high_watermark,
+            None => self.log.high_watermark(),
+        }
     }
 
     fn log_is_ahead(&self) -> bool {
@@ -389,13 +364,6 @@ impl OwnedLog {
             self.warm_mark = (self.log.log_end(), 0);
         }
     }
-}
-
-/// Who wants to be answered, and when.
-#[derive(Debug)]
-pub(super) struct Asker {
-    pub(super) responder: Responder,
-    pub(super) acks: Acks,
 }
 
 /// What becomes of a request.

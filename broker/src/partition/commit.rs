@@ -49,12 +49,13 @@ impl SyncJob {
 }
 
 impl OwnedLog {
-    /// After a round of writes: what has to be synced now.
+    /// After a round of writes: answers what need not wait, and says what has to be synced now.
     pub(crate) fn settle(&mut self, owner: &Owner<'_>) -> Option<SyncJob> {
         if self.partition.fault().is_some() {
             self.answer_offline();
             return None;
         }
+        self.answer_done();
         match self.durability() {
             Durability::PageCache => {
                 if let Some(replica) = &self.replica {
@@ -147,14 +148,12 @@ impl OwnedLog {
     }
 
     fn answer_done(&mut self) {
-        let Some(replica) = &self.replica else {
-            return;
+        // Who was refused where there is no replica waits for nobody.
+        let (durable_end, high_watermark) = match &self.replica {
+            Some(replica) => (replica.log().durable_end, replica.log().high_watermark),
+            None => (Offset::ZERO, Offset::ZERO),
         };
-        let (durable_end, high_watermark) =
-            (replica.log().durable_end, replica.log().high_watermark);
-        while let Some(done) = self.acks.next_done(durable_end, high_watermark) {
-            done.answer();
-        }
+        self.waiting.answer_done(durable_end, high_watermark);
     }
 
     /// Too few replicas are in sync: whoever waits for more is told that the outcome is not known.
@@ -167,9 +166,7 @@ impl OwnedLog {
                 self.partition.label()
             ),
         );
-        while let Some(waiting) = self.acks.next_short() {
-            waiting.refuse(&error);
-        }
+        self.waiting.answer_short(&error);
     }
 
     /// A follower's high watermark is its leader's, as far as its own log is durable.

@@ -131,6 +131,9 @@ impl OwnedLog {
                 leader: follower.leader(),
             },
         };
+        if role != standing::Role::Leader {
+            self.partition.set_followers(Vec::new());
+        }
         let standing = Standing { role, ..by_map };
         if *self.partition.standing() != standing {
             tracing::info!(partition = %self.partition.label(), role = ?standing.role,
@@ -149,9 +152,7 @@ impl OwnedLog {
                 self.partition.label()
             ),
         );
-        while let Some(waiting) = self.acks.next_deposed() {
-            waiting.refuse(&error);
-        }
+        self.waiting.answer_all(&error);
     }
 
     /// Whom it follows.
@@ -306,6 +307,10 @@ impl OwnedLog {
 
     /// Time passed.
     pub(crate) fn tick(&mut self, owner: &Owner<'_>) {
+        if self.partition.fault().is_some() {
+            // Found by a reader, perhaps. A leader that answers nobody must not have others removed for lagging.
+            return self.answer_offline();
+        }
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
             leader.tick(owner.now_ms, &mut self.effects);
             let lags = leader.followers(owner.now_ms);
@@ -355,3 +360,6 @@ fn span(header: &BatchHeader) -> BatchSpan {
         epoch: taffrail_core::LeaderEpoch(header.leader_epoch.cast_unsigned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,15 +7,11 @@ use taffrail_api::{WireError, convert, v1::ProduceAck};
 use taffrail_core::{
     ErrorCode,
     producers::{SequenceCheck, SequencedBatch, StoredBatch},
-    replica::Acks,
 };
 use taffrail_log::sequenced;
 use taffrail_record::BatchHeader;
 
-use super::{
-    append::{Asker, OwnedLog},
-    verify::Verified,
-};
+use super::{append::OwnedLog, verify::Verified, waiting::Asker};
 
 /// The batches of one request, which are of one producer and in its order.
 #[derive(Debug, Clone, Copy)]
@@ -128,16 +124,7 @@ impl OwnedLog {
             append_time_ms: stored.append_time_ms,
             log_start_offset: convert::offset_to_wire(self.log.log_start()),
         };
-        let log = self.replica.as_ref().map(|replica| replica.log());
-        let reached = log.map(|log| match asker.acks {
-            Acks::All => log.high_watermark,
-            Acks::Leader | Acks::None => log.durable_end,
-        });
-        if self.acks.is_empty() && reached.is_some_and(|reached| stored.end <= reached) {
-            asker.responder.answer(Ok(ack));
-        } else {
-            self.wait(asker, stored.end, Ok(ack));
-        }
+        self.waiting.written(asker, stored.end, ack);
     }
 }
 

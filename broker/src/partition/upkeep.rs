@@ -71,7 +71,7 @@ impl OwnedLog {
         if !std::mem::take(&mut self.due.expiry) {
             return None;
         }
-        let high_watermark = self.partition.progress.high_watermark();
+        let high_watermark = self.high_watermark();
         match self.log.plan_expiry(now_ms, high_watermark) {
             Ok(planned) => planned,
             Err(error) => {
@@ -85,7 +85,7 @@ impl OwnedLog {
         if !std::mem::take(&mut self.due.checkpoint) {
             return None;
         }
-        let high_watermark = self.partition.progress.high_watermark();
+        let high_watermark = self.high_watermark();
         // Its only error is the fault of which everybody knows.
         self.log.plan_checkpoint(high_watermark).unwrap_or_default()
     }

@@ -61,7 +61,7 @@ async fn dispatch(broker: Arc<Broker>, request: Request<Body>) -> Response<Body>
         }
         "/taffrail.v1.Broker/InitProducer" => {
             let call = service_fn(|r: tonic::Request<_>| {
-                let id = init_producer::init(&broker, &r.into_inner());
+                let id = init_producer::init(&broker, r.into_inner());
                 std::future::ready(Ok(tonic::Response::new(id)))
             });
             grpc().unary(call, request).await

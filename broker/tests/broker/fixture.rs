@@ -113,6 +113,11 @@ impl Fixture {
 
     /// Drops the broker in the middle of whatever it does, and starts another once the directory is free.
     pub(crate) async fn crash_and_restart(self) -> Self {
+        self.crash_and_restart_in(Environment::real(None)).await
+    }
+
+    /// The same, where the next broker finds another environment.
+    pub(crate) async fn crash_and_restart_in(self, environment: Environment) -> Self {
         let Self {
             dir,
             controller,
@@ -121,7 +126,7 @@ impl Fixture {
         drop(broker);
         let broker = within("the lock", async {
             loop {
-                match start_with(config(&dir, &controller), Environment::real(None)).await {
+                match start_with(config(&dir, &controller), environment.clone()).await {
                     Err(BrokerError::DataDirInUse { .. }) => sleep(Duration::from_millis(5)).await,
                     started => return started.expect("starts again"),
                 }

@@ -15,4 +15,5 @@ mod records;
 mod replication;
 mod routing;
 mod sessions;
+mod standing;
 mod strangers;

@@ -143,10 +143,11 @@ async fn without_a_producer_id_nothing_is_sent_and_then_everything() {
     cluster.state().ids_refused = 3;
     let producer = cluster.client().await.producer(ProducerConfig::default());
     send(&producer, "late").await.await.expect("stored");
-    let state = cluster.state();
-    assert_eq!((state.ids_refused, state.producer_ids), (0, 1));
-    drop(state);
-    cluster.state().ids_refused = usize::MAX;
+    {
+        let mut state = cluster.state();
+        assert_eq!((state.ids_refused, state.producer_ids), (0, 1));
+        state.ids_refused = usize::MAX;
+    }
     let producer = cluster.client().await.producer(ProducerConfig {
         delivery_timeout: Duration::from_millis(300),
         ..ProducerConfig::default()

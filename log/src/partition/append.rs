@@ -130,6 +130,8 @@ impl PartitionLog {
             }
             offset = offset.plus(u64::from(header.last_offset_delta) + 1);
         }
+        let unsaved = self.producers_unsaved_bytes;
+        self.producers_unsaved_bytes = unsaved.saturating_add(append.bytes());
         self.shared.set_log_end(self.log_end());
         Ok(())
     }
@@ -172,7 +174,7 @@ impl PartitionLog {
         self.active_unnamed = true;
         self.producers.expire(last.last_append_time_ms);
         let producers = Snapshot::of(&self.producers, last.offset);
-        self.producers_saved = Some(last.offset);
+        self.producers_unsaved_bytes = 0;
         let mut segments = self.shared.segments().to_vec();
         segments.push(Arc::clone(self.active.segment()));
         self.shared.set_segments(segments);

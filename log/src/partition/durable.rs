@@ -99,7 +99,8 @@ impl PartitionLog {
             let _ = job.seal();
         }
         self.active.segment().index().persist_whole()?;
-        if self.producers_saved != Some(self.log_end()) {
+        // The upkeep that is out may have been to save them.
+        if self.producers_unsaved_bytes > 0 || self.upkeep_is_out {
             // What cannot be written is derived from the batches again.
             let _ = self.save_producers();
         }
@@ -116,9 +117,9 @@ impl PartitionLog {
 
     /// Writes the snapshot of the log end, which is durable. Its name is after the directory's next sync.
     pub(super) fn save_producers(&mut self) -> Result<(), LogError> {
-        let end = self.log_end();
-        Snapshot::of(&self.producers, end).write_later(&self.home, self.active.point().segment)?;
-        self.producers_saved = Some(end);
+        let snapshot = Snapshot::of(&self.producers, self.log_end());
+        snapshot.write_later(&self.home, self.active.point().segment)?;
+        self.producers_unsaved_bytes = 0;
         Ok(())
     }
 }

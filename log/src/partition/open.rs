@@ -13,7 +13,7 @@ use crate::{
     error::{AtPath, LogError},
     identity::{PartitionIdentity, read_identity},
     names::{self, Part},
-    producers::{self, Derived},
+    producers::{self, Derived, NOTHING_SAVED},
     segment::{Segment, active::ActiveSegment},
     shared::{Home, Shared},
 };
@@ -136,6 +136,7 @@ impl PartitionLog {
         let mut log = Self::assemble(home, parts);
         log.epochs_changed = recovered.epochs_changed;
         if derived.batches_read > 0 {
+            log.producers_unsaved_bytes = NOTHING_SAVED;
             // So that the next opening need not read them again. If there is no room, it does.
             or_full(log.save_producers())?;
             log.home.sync_dir()?;
@@ -160,7 +161,7 @@ impl PartitionLog {
             identity: parts.identity,
             config: parts.config,
             durable: *parts.active.point(),
-            producers_saved: Some(parts.active.point().offset),
+            producers_unsaved_bytes: 0,
             active: parts.active,
             jobs: Vec::new(),
             epochs: parts.epochs,

@@ -1,27 +1,29 @@
 //! Begins the log anew at another offset.
 
-use taffrail_core::{Offset, producers::ProducerTable, replica::EpochTable};
+use std::sync::Arc;
+
+use taffrail_core::{Offset, producers::ProducerTable};
 
 use super::PartitionLog;
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
     epochs,
     error::LogError,
+    producers::NOTHING_SAVED,
     segment::active::ActiveSegment,
     shared::SyncedThrough,
 };
-use std::sync::Arc;
 
 impl PartitionLog {
-    /// Removes everything; the log is empty afterwards and begins at `start`, which may be before or after what it had. Durable on return.
+    /// Removes everything; the log is empty afterwards, knows no epoch, and begins at `start`, which may be before or after what it had. Durable on
+    /// return. Sync tokens made before count for nothing after.
     ///
     /// # Errors
     /// The disk's, which may poison the log. Opening then finds an empty log, at the old start or at the new one, or what was not yet removed.
     pub fn restart(&mut self, start: Offset) -> Result<(), LogError> {
+        let generation = self.generation + 1;
         self.truncate(self.log_start())?;
-        if start == self.log_start() {
-            return Ok(());
-        }
+        self.generation = generation;
         self.begin_at(start)
             .inspect_err(|error| self.shared.poison(&error.to_string()))
     }
@@ -30,8 +32,11 @@ impl PartitionLog {
     fn begin_at(&mut self, start: Offset) -> Result<(), LogError> {
         let shared = Arc::clone(&self.shared);
         let mut upkeep = shared.upkeep();
-        self.generation += 1;
         *upkeep = self.generation;
+        // Before the start moves: a table of other offsets must not be found with it.
+        self.epochs.clear();
+        epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
+        self.epochs_changed = false;
         self.home.remove_segment(self.active.point().segment)?;
         self.home.sync_dir()?;
         let last_append_time_ms = self.active.point().last_append_time_ms;
@@ -45,11 +50,8 @@ impl PartitionLog {
         };
         checkpoint.write(&*self.home.disk, &self.home.dir)?;
         self.written = Some(checkpoint);
-        self.epochs = EpochTable::default();
-        epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
-        self.epochs_changed = false;
         self.producers = ProducerTable::default();
-        self.producers_saved = None;
+        self.producers_unsaved_bytes = NOTHING_SAVED;
         self.active = ActiveSegment::create(&self.home, start, last_append_time_ms, &self.config)?;
         self.active.file().sync()?;
         self.home.sync_dir()?;

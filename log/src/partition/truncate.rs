@@ -12,7 +12,7 @@ use crate::{
     error::{AtPath, LogError},
     file::LogFile,
     names::{self, Part},
-    producers,
+    producers::{self, NOTHING_SAVED},
     segment::{EntryBuilder, Segment, active::ActiveSegment, entry::Entry},
     shared::SyncedThrough,
 };
@@ -55,7 +55,7 @@ impl PartitionLog {
             return Err(error);
         }
         self.producers = derived.table;
-        self.producers_saved = None;
+        self.producers_unsaved_bytes = NOTHING_SAVED;
         Ok(new_end)
     }
 

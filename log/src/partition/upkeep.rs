@@ -6,6 +6,7 @@ use super::{Expired, PartitionLog};
 use crate::{
     checkpoint::Checkpoint,
     error::LogError,
+    producers::{NOTHING_SAVED, SNAPSHOT_BYTES, Snapshot},
     upkeep::{CheckpointWork, Upkeep, Work},
 };
 
@@ -54,6 +55,9 @@ impl PartitionLog {
             Work::Remove(_) => {}
             Work::Checkpoint(work) if is_stale || result.is_err() => {
                 self.epochs_changed |= work.epochs.is_some();
+                if work.producers.is_some() {
+                    self.producers_unsaved_bytes = NOTHING_SAVED;
+                }
             }
             Work::Checkpoint(work) => {
                 self.written = Some(work.checkpoint);
@@ -104,7 +108,13 @@ impl PartitionLog {
             return None;
         }
         self.epochs_changed = false;
+        let producers = (self.producers_unsaved_bytes >= SNAPSHOT_BYTES)
+            .then(|| Snapshot::of(&self.producers, self.log_end()));
+        if producers.is_some() {
+            self.producers_unsaved_bytes = 0;
+        }
         Some(CheckpointWork {
+            producers,
             checkpoint,
             epochs: epochs_changed.then_some(epochs),
             active: Arc::clone(self.active.segment()),

@@ -10,5 +10,6 @@ mod inspection;
 mod model;
 mod producers;
 mod recovery;
+mod replication;
 mod retention;
 mod upkeep;

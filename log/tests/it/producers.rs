@@ -103,6 +103,28 @@ fn after_a_crash_the_batches_since_the_last_roll_are_read_once() {
 }
 
 #[test]
+fn in_a_long_segment_checkpoints_bound_what_is_read_after_a_crash() {
+    let (disk, place) = sim();
+    let mut log = place.create(LogConfig::default());
+    produce(&mut log, 0..10);
+    for _ in 0..17 {
+        append(&mut log, batch(1, 1 << 20), 1_000);
+    }
+    sync(&mut log);
+    log.checkpoint(log.durable_end()).expect("checkpoint");
+    for _ in 0..3 {
+        append(&mut log, batch(1, 1 << 20), 1_000);
+    }
+    sync(&mut log);
+    log.checkpoint(log.durable_end()).expect("checkpoint");
+    drop(log);
+    disk.crash(Loss::Everything);
+    let opened = place.open(LogConfig::default()).expect("open");
+    assert_eq!(opened.recovery.producer_batches_read, 3);
+    assert_next(&opened.log, 10);
+}
+
+#[test]
 fn snapshots_that_are_lost_torn_or_damaged_cost_time_only() {
     for keep in 0..3 {
         for damage in ["lost", "torn", "flipped"] {

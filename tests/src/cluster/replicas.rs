@@ -81,10 +81,11 @@ fn first_difference(one: &Batches, other: &Batches) -> Option<u64> {
 
 /// Where a volume has a partition, if it has it.
 fn folder(volume: &Path, topic: &str, partition: u32) -> Option<PathBuf> {
+    let disk = StdDisk::default();
     let folders = fs::read_dir(volume.join("partitions")).expect("the volume is readable");
     let mut folders = folders.filter_map(|entry| Some(entry.ok()?.path()));
     folders.find(|folder| {
-        read_identity(&StdDisk, folder)
+        read_identity(&disk, folder)
             .is_ok_and(|found| found.topic_name == topic && found.partition.0 == partition)
     })
 }
@@ -93,7 +94,7 @@ fn batches(volume: &Path, topic: &str, partition: u32) -> Batches {
     let found = folder(volume, topic, partition);
     let folder = found.unwrap_or_else(|| panic!("{} lacks {topic}/{partition}", volume.display()));
     let mut all = Batches::new();
-    for base in inspect::segments(&StdDisk, &folder).expect("the folder is readable") {
+    for base in inspect::segments(&StdDisk::default(), &folder).expect("the folder is readable") {
         let batches = inspect::batches(Arc::new(StdDisk::default()), &folder, base);
         for batch in batches.expect("the segment is readable") {
             let batch = batch.unwrap_or_else(|error| panic!("{error}"));

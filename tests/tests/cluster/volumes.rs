@@ -42,23 +42,36 @@ async fn a_broker_whose_volume_was_wiped_is_filled_again_under_a_new_number() {
     load.stop_and_check(&cluster).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_volume_that_comes_back_older_than_it_was_loses_nothing() {
-    let mut cluster = Cluster::start("older-volume").await;
+/// Puts a copy of the leader's volume back after so many more starts of its broker.
+async fn bring_back(name: &str, starts: usize) {
+    let mut cluster = Cluster::start(name).await;
     let load = loaded(&cluster).await;
     let leader = cluster.metadata().leader(TOPIC, 0).await;
     let copied = cluster.aside("copy");
     cluster.kill(leader);
     copy(&cluster.volume(leader), &copied);
-    cluster.restart(leader);
-    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
-    load.more(SOME).await;
-
-    cluster.kill(leader);
+    for _ in 0..starts {
+        cluster.restart(leader);
+        cluster.until_online(leader).await;
+        cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+        load.more(SOME).await;
+        cluster.kill(leader);
+    }
     fs::remove_dir_all(cluster.volume(leader)).expect("it can be removed");
     fs::rename(&copied, cluster.volume(leader)).expect("it can be moved");
     cluster.restart(leader);
+    cluster.until_online(leader).await;
     load.more(SOME).await;
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     load.stop_and_check(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_comes_back_as_it_was_one_start_before_loses_nothing() {
+    bring_back("older-by-one", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_comes_back_much_older_than_it_was_loses_nothing() {
+    bring_back("older-by-three", 3).await;
 }

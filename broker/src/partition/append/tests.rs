@@ -1,181 +1,12 @@
-use taffrail_core::{
-    Assignment, BrokerNumber, ClusterId, Incarnation, PartitionEpoch, PartitionIndex, TopicConfig,
-    TopicDefaults, TopicId, TopicPartition, TopicSpec,
-    replica::{FetchRequest, LeaderRules, LogTail},
-};
-use taffrail_log::{PartitionIdentity, StdDisk};
-use taffrail_record::{BatchBuilder, Compression, NewRecord, ProducerStamp};
-use tokio::sync::oneshot;
+use taffrail_core::replica::{FetchOutcome, LogTail};
 
 mod sequences;
 
 use super::*;
 use crate::{
-    cluster::asks::Asks,
-    follower::positions::Positions,
-    partition::{
-        replicate::Assign,
-        standing::Standing,
-        verify::{Limits, verify},
-    },
+    metrics::Metrics,
+    partition::fixture::{ME, OTHER, Replica1, code, led},
 };
-
-const ME: BrokerNumber = BrokerNumber(1);
-const OTHER: BrokerNumber = BrokerNumber(2);
-const RUN: Incarnation = Incarnation {
-    generation: 1,
-    random: 1,
-};
-
-/// One batch of empty records.
-fn batch(producer: ProducerStamp, records: usize) -> Bytes {
-    let mut builder = BatchBuilder::new(Compression::None).with_producer(producer);
-    for _ in 0..records {
-        builder.push(&NewRecord::default());
-    }
-    builder.build().expect("not empty")
-}
-
-struct Replica1 {
-    log: OwnedLog,
-    positions: Positions,
-    asks: Asks,
-    now_ms: u64,
-    _dir: tempfile::TempDir,
-}
-
-fn config() -> TopicConfig {
-    TopicSpec::default()
-        .effective(&TopicDefaults::default())
-        .expect("valid")
-}
-
-impl Replica1 {
-    fn new(durability: Durability) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let id = TopicPartition {
-            topic: TopicId::from_bytes([1; 16]),
-            partition: PartitionIndex(0),
-        };
-        let identity = PartitionIdentity {
-            cluster: ClusterId::from_bytes([2; 16]),
-            topic: id.topic,
-            partition: id.partition,
-            topic_name: "flights".to_owned(),
-        };
-        let path = dir.path().join("flights-0");
-        let log = PartitionLog::create(
-            Arc::new(StdDisk::default()),
-            &path,
-            &identity,
-            LogConfig::default(),
-        )
-        .expect("created");
-        let metrics = crate::metrics::Metrics::default().topic("flights");
-        let partition = Partition::new(id, "flights".into(), log.reader(), metrics);
-        Self {
-            log: OwnedLog::new(Arc::new(partition), log, durability),
-            positions: Positions::default(),
-            asks: Asks::default(),
-            now_ms: 1_000,
-            _dir: dir,
-        }
-    }
-
-    fn step<T>(&mut self, step: impl FnOnce(&mut OwnedLog, &Owner<'_>) -> T) -> T {
-        let owner = Owner {
-            now_ms: self.now_ms,
-            wall_ms: 0,
-            positions: &self.positions,
-            asks: &self.asks,
-        };
-        step(&mut self.log, &owner)
-    }
-
-    fn assign(&mut self, replicas: &[BrokerNumber], leader: BrokerNumber, epoch: u32) {
-        let assignment = Assignment {
-            replicas: replicas.to_vec(),
-            isr: replicas.to_vec(),
-            leader: Some(leader),
-            leader_incarnation: RUN,
-            leader_epoch: LeaderEpoch(epoch),
-            partition_epoch: PartitionEpoch(u64::from(epoch)),
-            ..Assignment::default()
-        };
-        let assign = Assign {
-            partition: Arc::clone(&self.log.partition),
-            me: ME,
-            incarnation: RUN,
-            standing: Standing::of(&assignment, &config(), ME, RUN),
-            assignment: Some(assignment),
-            rules: LeaderRules {
-                min_in_sync: replicas.len().min(2),
-                lag_ms_max: 10_000,
-                retry_ms: 1_000,
-            },
-        };
-        self.step(|log, owner| log.assign(assign, owner));
-    }
-
-    /// Queues one record that was accepted under `epoch`.
-    fn queue(&mut self, epoch: u32, acks: Acks) -> oneshot::Receiver<Outcome> {
-        self.queue_batches(epoch, acks, &batch(ProducerStamp::NONE, 1))
-    }
-
-    fn queue_batches(
-        &mut self,
-        epoch: u32,
-        acks: Acks,
-        batches: &Bytes,
-    ) -> oneshot::Receiver<Outcome> {
-        let limits = Limits {
-            batch_bytes_max: 1 << 20,
-            decompressed_bytes_max: 1 << 20,
-        };
-        let (responder, outcome) = Responder::once([None, None]);
-        self.log.enqueue(Append {
-            partition: Arc::clone(&self.log.partition),
-            content: verify(batches, limits, LeaderEpoch(epoch)),
-            acks,
-            responder,
-        });
-        outcome
-    }
-
-    /// Writes what is queued, and gives the sync that it needs.
-    fn write(&mut self) -> Option<crate::partition::commit::SyncJob> {
-        self.step(|log, owner| {
-            log.write(owner);
-            log.settle(owner)
-        })
-    }
-
-    fn write_and_sync(&mut self) {
-        if let Some(job) = self.write() {
-            let done = job.run(&crate::metrics::Metrics::default());
-            self.step(|log, owner| log.synced(&done, owner));
-        }
-    }
-
-    /// The other broker says that it has everything up to `end`.
-    fn other_has(&mut self, epoch: u32, end: u64) -> Result<(), ErrorCode> {
-        let request = FetchRequest {
-            broker: OTHER,
-            incarnation: RUN,
-            leader_epoch: LeaderEpoch(epoch),
-            tail: LogTail {
-                last_epoch: (end > 0).then_some(LeaderEpoch(epoch)),
-                end: Offset(end),
-            },
-            durable_end: Offset(end),
-        };
-        self.step(|log, owner| log.fetched(&request, owner).map(drop))
-    }
-}
-
-fn code(outcome: &mut oneshot::Receiver<Outcome>) -> Option<ErrorCode> {
-    outcome.try_recv().expect("answered").err().map(|e| e.code)
-}
 
 #[test]
 fn the_only_replica_answers_when_its_own_disk_has_it() {
@@ -184,7 +15,7 @@ fn the_only_replica_answers_when_its_own_disk_has_it() {
     let mut outcome = replica.queue(1, Acks::All);
     let job = replica.write().expect("to be synced");
     assert!(outcome.try_recv().is_err(), "it is not durable yet");
-    let done = job.run(&crate::metrics::Metrics::default());
+    let done = job.run(&Metrics::default());
     replica.step(|log, owner| log.synced(&done, owner));
     assert_eq!(code(&mut outcome), None);
     assert_eq!(replica.log.partition.progress.high_watermark(), Offset(1));
@@ -233,7 +64,7 @@ fn a_deposed_leader_tells_who_waits_and_a_late_sync_acknowledges_nothing() {
     let job = replica.write().expect("to be synced");
     replica.assign(&[ME, OTHER], OTHER, 2);
     assert_eq!(code(&mut waiting), Some(ErrorCode::NotLeader));
-    let done = job.run(&crate::metrics::Metrics::default());
+    let done = job.run(&Metrics::default());
     replica.step(|log, owner| log.synced(&done, owner));
     let mut refused = replica.queue(1, Acks::Leader);
     replica.write();
@@ -261,4 +92,92 @@ fn too_few_in_sync_refuses_before_and_leaves_open_after_the_write() {
     assert_eq!(code(&mut refused), Some(ErrorCode::NotEnoughReplicas));
     assert_eq!(code(&mut leader), None);
     assert_eq!(replica.log.partition.progress.log_end(), Offset(2));
+}
+
+#[test]
+fn a_refusal_waits_for_the_requests_before_it_and_not_for_replicas_that_are_away() {
+    let mut replica = Replica1::new(Durability::Fsync);
+    replica.assign(&[ME, OTHER], ME, 1);
+    let mut written = replica.queue(1, Acks::All);
+    let mut behind = replica.queue(0, Acks::All);
+    replica.write_and_sync();
+    assert!(behind.try_recv().is_err(), "answers keep the order");
+    replica.now_ms += 60_000;
+    replica.step(OwnedLog::tick);
+    assert_eq!(code(&mut written), Some(ErrorCode::TimedOut));
+    assert_eq!(code(&mut behind), Some(ErrorCode::StaleLeaderEpoch));
+    // Another one waits for this disk only.
+    let mut leader = replica.queue(1, Acks::Leader);
+    let mut refused = replica.queue(1, Acks::All);
+    let job = replica.write().expect("to be synced");
+    assert_eq!(code(&mut refused), Some(ErrorCode::NotEnoughReplicas));
+    assert!(leader.try_recv().is_err(), "it is not durable yet");
+    let done = job.run(&Metrics::default());
+    replica.step(|log, owner| log.synced(&done, owner));
+    assert_eq!(code(&mut leader), None);
+}
+
+#[test]
+fn who_wants_no_answer_holds_room_until_the_disk_has_it() {
+    let mut replica = Replica1::new(Durability::Fsync);
+    replica.assign(&[ME], ME, 1);
+    let mut responder = replica.queue(1, Acks::None);
+    let job = replica.write().expect("to be synced");
+    assert!(responder.try_recv().is_err(), "its responder is kept");
+    let done = job.run(&Metrics::default());
+    replica.step(|log, owner| log.synced(&done, owner));
+    assert_eq!(code(&mut responder), None);
+}
+
+#[test]
+fn a_leader_that_is_offline_has_nobody_removed() {
+    let mut replica = Replica1::new(Durability::PageCache);
+    replica.assign(&[ME, OTHER], ME, 1);
+    let mut waiting = replica.queue(1, Acks::All);
+    replica.write_and_sync();
+    replica.log.partition.fail(Fault {
+        kind: taffrail_core::PartitionFault::Damaged,
+        message: "a reader found it".to_owned(),
+    });
+    replica.now_ms += 60_000;
+    replica.step(OwnedLog::tick);
+    assert_eq!(code(&mut waiting), Some(ErrorCode::PartitionOffline));
+    assert!(replica.asks.take().requests.is_empty());
+    assert_eq!(replica.other_has(1, 1), Err(ErrorCode::PartitionOffline));
+}
+
+#[test]
+fn a_former_leader_reports_no_followers() {
+    let mut replica = Replica1::new(Durability::PageCache);
+    replica.assign(&[ME, OTHER], ME, 1);
+    replica.step(OwnedLog::tick);
+    assert_eq!(replica.log.partition.followers().len(), 1);
+    replica.assign(&[ME, OTHER], OTHER, 2);
+    assert!(replica.log.partition.followers().is_empty());
+}
+
+#[test]
+fn latest_is_not_known_before_everything_of_the_election_is_committed() {
+    let mut replica = Replica1::new(Durability::Fsync);
+    replica.assign(&[ME], ME, 1);
+    replica.queue(1, Acks::All);
+    replica.write_and_sync();
+    replica.assign(&[ME, OTHER], OTHER, 2);
+    replica.leader_answers(FetchOutcome::Matches, &[led(1, 2)], 1);
+    replica.write_and_sync();
+    replica.assign(&[ME, OTHER], ME, 3);
+    let partition = Arc::clone(&replica.log.partition);
+    assert_eq!(partition.progress.latest(), None);
+    assert!(!partition.has_records_at(Offset(1)).expect("one waits"));
+    assert!(!partition.has_records_at(Offset(3)).expect("one waits"));
+    assert!(
+        partition.has_records_at(Offset(4)).is_err(),
+        "beyond the end"
+    );
+    let tail = LogTail {
+        last_epoch: Some(LeaderEpoch(2)),
+        end: Offset(3),
+    };
+    replica.other_has_tail(3, tail).expect("follows");
+    assert_eq!(partition.progress.latest(), Some(Offset(3)));
 }

@@ -59,12 +59,7 @@ impl Stepped {
             .window_bytes
             .min(broker.config.replication.window_bytes);
         let session = Self {
-            state: LeaderSession::new(
-                follower.broker,
-                follower.incarnation,
-                window.max(1),
-                now_ms,
-            ),
+            state: LeaderSession::new(follower.broker, follower.incarnation, window.max(1), now_ms),
             news: Arc::default(),
             seat,
             heard_ms: now_ms,

@@ -88,11 +88,12 @@ impl PartitionQueue {
             state.scheduled = false;
         }
         tracing::debug!(partition = %self.index, attempts = state.attempts, %error, "a produce request is to be sent again");
-        batch.last_error = Some(error.clone());
-        if is_out_of_order(error.code) {
-            return state.refused_out_of_order(batch, &error);
+        let code = error.code;
+        batch.last_error = Some(error);
+        if is_out_of_order(code) {
+            return state.refused_out_of_order(batch);
         }
-        batch.maybe_stored |= !was_refused_at_once(error.code);
+        batch.maybe_stored |= !was_refused_at_once(code);
         state.put_back(batch);
     }
 

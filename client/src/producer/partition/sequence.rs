@@ -49,11 +49,11 @@ pub(super) const fn is_out_of_order(code: ErrorCode) -> bool {
 
 impl State {
     /// The leader refused `batch` as out of order. It goes again: behind those before it, or anew.
-    pub(super) fn refused_out_of_order(&mut self, batch: Batch, error: &WireError) {
+    pub(super) fn refused_out_of_order(&mut self, batch: Batch) {
         let precedes = |other: &Batch| other.stamp.is_some() && other.sequence < batch.sequence;
         let waits_for_another = self.in_flight.iter().chain(&self.sealed).any(precedes);
         if !waits_for_another {
-            self.numbers.gap = Some(error.clone());
+            self.numbers.gap.clone_from(&batch.last_error);
         }
         self.put_back(batch);
     }

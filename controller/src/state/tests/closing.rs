@@ -132,3 +132,18 @@ fn a_topic_made_again_while_the_old_one_closes_comes_after_it() {
     let again = topic(&world).expect("made again");
     assert_eq!((again.state, again.placed), (TopicState::Active, 3));
 }
+
+#[test]
+fn more_requests_than_may_wait_for_a_closing_topic_are_told_to_come_again() {
+    let mut world = running();
+    world.mute(1);
+    end(&mut world);
+    for _ in 0..1_100 {
+        world.apply(0, NAME, spec(3, 1, Adoption::Never));
+        world.step_store(0, Fault::Nothing);
+    }
+    assert!(world.reached.contains("TooManyWaiting"));
+    world.wait(1_000);
+    world.settle();
+    assert_eq!(topic(&world).expect("closing").state, TopicState::Closing);
+}

@@ -1,10 +1,15 @@
 //! Requests of idempotent producers.
 
-use taffrail_core::replica::{FetchAnswer, FetchOutcome};
-use taffrail_record::{BatchHeader, stamp};
+use taffrail_core::replica::{FetchAnswer, FetchOutcome, FetchRequest};
+use taffrail_record::{BatchHeader, ProducerStamp, stamp};
+use tokio::sync::oneshot;
 
 use super::*;
-use crate::partition::replicate::Replicated;
+use crate::partition::{
+    ack::Outcome,
+    fixture::{RUN, batch},
+    replicate::Replicated,
+};
 
 fn of(id: i64, epoch: i16, base_sequence: i32, records: usize) -> Bytes {
     let producer = ProducerStamp {

@@ -23,13 +23,12 @@ fn id(partition: u32) -> TopicPartition {
     }
 }
 
-/// Logs of epoch 3.
-#[derive(Default)]
-struct Memory(RefCell<BTreeMap<TopicPartition, Led>>);
+/// Logs of one epoch.
+struct Memory(RefCell<BTreeMap<TopicPartition, Led>>, LeaderEpoch);
 
 impl Logs for Memory {
     fn led(&self, id: TopicPartition, epoch: LeaderEpoch) -> Option<Led> {
-        (epoch == EPOCH).then(|| self.0.borrow().get(&id).copied())?
+        (epoch == self.1).then(|| self.0.borrow().get(&id).copied())?
     }
 }
 
@@ -78,7 +77,7 @@ impl Rig {
     fn new(answers: usize) -> Self {
         Self {
             session: LeaderSession::new(FOLLOWER, RUN, answers * PARTITION_BYTES_MAX, 0),
-            logs: Memory::default(),
+            logs: Memory(RefCell::default(), EPOCH),
             now_ms: 0,
         }
     }
@@ -233,6 +232,43 @@ fn an_epoch_that_is_over_sends_a_waiting_position_to_the_owner_again() {
     rig.session.read(&read, Err(NotRead::Changed));
     assert_eq!(rig.session.take_unchecked().len(), 1);
     assert_eq!(rig.session.in_flight, 0);
+}
+
+#[test]
+fn an_answer_of_the_owner_to_the_epoch_before_is_none_to_a_position_of_this_one() {
+    let mut rig = Rig::new(4);
+    rig.hear(0, &request(0, 0), true);
+    let (id, before) = rig.session.take_unchecked()[0];
+    let now = FetchRequest {
+        leader_epoch: LeaderEpoch(4),
+        ..before
+    };
+    rig.hear(0, &now, true);
+    let error = WireError::new(ErrorCode::StaleLeaderEpoch, "over");
+    rig.session.checked(id, &before, Err(error));
+    assert!(rig.said().is_empty());
+    assert_eq!(rig.session.take_unchecked(), [(id, now)]);
+}
+
+#[test]
+fn a_follower_in_a_new_epoch_is_told_the_high_watermark_anew() {
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 5, 5);
+    rig.ask(0, 5);
+    assert_eq!(rig.next_read(), None);
+    rig.wait(HIGH_WATERMARK_DELAY_MS);
+    assert!(rig.answer().answer.is_ok());
+    rig.logs.1 = LeaderEpoch(4);
+    let again = FetchRequest {
+        leader_epoch: LeaderEpoch(4),
+        ..request(5, 5)
+    };
+    rig.hear(0, &again, true);
+    rig.check();
+    assert_eq!(rig.next_read(), None);
+    rig.wait(HIGH_WATERMARK_DELAY_MS);
+    let told = rig.answer().answer.expect("told anew");
+    assert_eq!(told.high_watermark, Offset(5));
 }
 
 #[test]

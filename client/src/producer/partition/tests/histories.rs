@@ -105,8 +105,8 @@ fn step(f: &mut Fixture, broker: &mut Broker, pushes: &mut Pushes, step: Step) {
     match step {
         Step::Push => {
             let value = format!("{:05}", pushes.len());
-            let pushed = f.try_push(value.as_bytes());
-            pushes.extend(pushed.map(|delivery| (delivery, Instant::now())));
+            let delivery = f.try_push(value.as_bytes());
+            pushes.extend(delivery.map(|delivery| (delivery, Instant::now())));
         }
         Step::Pull => broker.requests.extend(f.pull()),
         Step::Append => broker.handle(false),

@@ -1,0 +1,141 @@
+use taffrail_core::{
+    Durability, LeaderEpoch,
+    replica::{Acks, EpochEnd, FetchOutcome, LogTail},
+};
+
+use super::*;
+use crate::{
+    metrics::Metrics,
+    partition::fixture::{ME, OTHER, Replica1, led},
+};
+
+/// It follows the other broker in epoch 2, with nothing in its log.
+fn follower(durability: Durability) -> Replica1 {
+    let mut replica = Replica1::new(durability);
+    replica.assign(&[ME, OTHER], OTHER, 2);
+    replica
+}
+
+fn ends(replica: &mut Replica1) -> (u64, u64, u64) {
+    let position = replica.position().expect("follows");
+    let visible = replica.log.partition.progress.high_watermark();
+    (position.tail.end.0, position.durable_end.0, visible.0)
+}
+
+#[test]
+fn a_follower_tells_what_it_wrote_and_then_that_it_is_durable() {
+    let mut replica = follower(Durability::Fsync);
+    replica.leader_answers(FetchOutcome::Matches, &[led(0, 1), led(2, 2)], 3);
+    assert_eq!(ends(&mut replica), (4, 0, 0));
+    let job = replica.write().expect("to be synced");
+    let done = job.run(&Metrics::default());
+    replica.step(|log, owner| log.synced(&done, owner));
+    let told = replica.positions.take(OTHER);
+    let told = told.values().next().copied().flatten();
+    assert_eq!(told.expect("told").durable_end, Offset(4));
+    assert_eq!(ends(&mut replica), (4, 4, 3), "the leader's high watermark");
+}
+
+#[test]
+fn with_page_cache_what_a_follower_wrote_counts() {
+    let mut replica = follower(Durability::PageCache);
+    replica.leader_answers(FetchOutcome::Matches, &[led(0, 2)], 9);
+    replica.write();
+    assert_eq!(ends(&mut replica), (2, 2, 2), "not above its own end");
+}
+
+#[test]
+fn a_follower_cuts_what_parted_and_a_sync_from_before_counts_for_nothing() {
+    let mut replica = follower(Durability::Fsync);
+    replica.leader_answers(FetchOutcome::Matches, &[led(0, 1), led(2, 2)], 0);
+    let before = replica.write().expect("to be synced");
+    replica.assign(&[ME, OTHER], OTHER, 3);
+    let parted = EpochEnd {
+        epoch: LeaderEpoch(1),
+        end: Offset(2),
+    };
+    replica.leader_answers(FetchOutcome::Diverging(parted), &[], 2);
+    assert_eq!(ends(&mut replica), (2, 2, 0), "what is left is durable");
+    replica.leader_answers(FetchOutcome::Matches, &[led(2, 3)], 2);
+    let done = before.run(&Metrics::default());
+    replica.step(|log, owner| log.synced(&done, owner));
+    assert_eq!(
+        ends(&mut replica),
+        (4, 2, 2),
+        "other records are at 2 and 3"
+    );
+    replica.write_and_sync();
+    assert_eq!(ends(&mut replica), (4, 4, 2));
+    let position = replica.position().expect("follows");
+    assert_eq!(position.tail.last_epoch, Some(LeaderEpoch(3)));
+}
+
+#[test]
+fn a_follower_that_was_left_behind_begins_anew() {
+    let mut replica = follower(Durability::Fsync);
+    replica.leader_answers(FetchOutcome::Matches, &[led(0, 2)], 2);
+    replica.write_and_sync();
+    let asked = replica.position().expect("follows");
+    let answer = FetchAnswer {
+        leader_epoch: asked.leader_epoch,
+        tail: asked.tail,
+        log_start: Offset(100),
+        high_watermark: Offset(200),
+        outcome: FetchOutcome::OutOfRange,
+    };
+    replica.obey(answer, &[]);
+    assert_eq!(ends(&mut replica), (100, 100, 100));
+    assert_eq!(replica.log.partition.progress.log_start(), Offset(100));
+    replica.leader_answers(FetchOutcome::Matches, &[led(100, 2)], 200);
+    replica.write_and_sync();
+    assert_eq!(ends(&mut replica), (102, 102, 102));
+}
+
+#[test]
+fn an_answer_of_another_time_does_nothing() {
+    let mut replica = follower(Durability::Fsync);
+    let asked = replica.position().expect("follows");
+    let answer = |leader_epoch, tail| FetchAnswer {
+        leader_epoch,
+        tail,
+        log_start: Offset(0),
+        high_watermark: Offset(2),
+        outcome: FetchOutcome::Matches,
+    };
+    replica.obey(answer(LeaderEpoch(1), asked.tail), &[led(0, 1)]);
+    let elsewhere = LogTail {
+        last_epoch: Some(LeaderEpoch(1)),
+        end: Offset(2),
+    };
+    replica.obey(answer(asked.leader_epoch, elsewhere), &[led(2, 1)]);
+    assert_eq!(ends(&mut replica), (0, 0, 0));
+    replica.assign(&[ME, OTHER], ME, 3);
+    replica.obey(answer(LeaderEpoch(3), asked.tail), &[led(0, 1)]);
+    assert_eq!(replica.log.partition.progress.log_end(), Offset(0));
+}
+
+#[test]
+fn sessions_hear_whom_a_replica_follows_and_whom_no_more() {
+    let mut replica = follower(Durability::Fsync);
+    assert!(replica.positions.take(OTHER).values().all(Option::is_some));
+    replica.step(|log, owner| log.tell_position_to(ME, owner));
+    assert!(replica.positions.take(OTHER).is_empty(), "another leader");
+    replica.step(|log, owner| log.tell_position_to(OTHER, owner));
+    assert_eq!(replica.positions.take(OTHER).len(), 1, "a new session");
+    replica.assign(&[ME, OTHER], ME, 3);
+    let told = replica.positions.take(OTHER);
+    assert!(told.values().all(Option::is_none) && told.len() == 1);
+}
+
+#[test]
+fn a_controller_that_took_office_is_told_who_has_caught_up() {
+    let mut replica = Replica1::new(Durability::PageCache);
+    replica.assign(&[ME, OTHER], ME, 1);
+    replica.queue(1, Acks::All);
+    replica.write_and_sync();
+    replica.other_has(1, 1).expect("follows");
+    assert_eq!(replica.asks.take().confirmations.len(), 1);
+    assert!(replica.asks.take().confirmations.is_empty(), "once");
+    replica.step(|log, owner| log.confirm_again(owner));
+    assert_eq!(replica.asks.take().confirmations.len(), 1);
+}
