@@ -15,6 +15,7 @@ mod elections;
 mod heard;
 mod in_sync;
 mod live;
+mod moves;
 mod office;
 mod place;
 mod register;

@@ -17,6 +17,7 @@ use super::{
     elections::{self, Calm, Losses},
     in_sync,
     live::Liveness,
+    moves,
     office::refusal,
     place, register, replace, topics, update,
 };
@@ -43,11 +44,13 @@ impl Machine {
             closing::advance(&mut draft, &self.live);
             topics::finish_deletes(&mut draft, &self.live);
             let losses = self.decide_leaders(&mut draft);
+            moves::advance(&mut draft, &self.live);
             if !losses.is_empty() {
                 outcomes.push(Outcome::MayLack(losses));
             }
             self.own = own(&self.own, &work, &draft.cluster);
             if self.is_settled() {
+                moves::follow_replicas(&mut draft, &self.live);
                 place::place_waiting(&mut draft, &self.live, &self.own);
             }
             self.write_decision(draft, work, outcomes);
@@ -113,6 +116,12 @@ impl Machine {
                     Err(closing) => return waits(closing),
                 }
             }
+            Request::Move { what, dry_run } => {
+                let mut rehearsal = dry_run.then(|| draft.clone());
+                let draft = rehearsal.as_mut().unwrap_or(draft);
+                let moved = moves::ask(draft, &self.live, what);
+                Answer::Move(moved.map_err(ApplyError::Move))
+            }
         };
         Outcome::Answer(id, answer)
     }
@@ -137,10 +146,10 @@ impl Machine {
 
     /// The decision is persisted: tells brokers what changed, then answers.
     pub(super) fn commit(&mut self, cluster: Cluster, outcomes: Vec<Outcome>) {
-        let ended = |id| cluster.topic(id).is_none();
-        self.live
-            .deleted
-            .retain(|(partition, _)| !ended(partition.topic));
+        self.live.deleted.retain(|(id, broker), _| {
+            let topic = cluster.topic(id.topic);
+            topic.is_some_and(|topic| topic.pending(id.partition, *broker).is_some())
+        });
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
         self.look_for_chores();
@@ -192,7 +201,9 @@ impl Machine {
         self.waiting = closing;
         for (topic, id, request) in closed {
             match request {
-                Request::Apply { .. } => self.queue.push_back(Work::Request(id, request)),
+                Request::Apply { .. } | Request::Move { .. } => {
+                    self.queue.push_back(Work::Request(id, request));
+                }
                 Request::Delete { .. } => {
                     let deleted = topics::closed(cluster, &self.live, topic);
                     let answer = Answer::Delete(Ok(deleted));

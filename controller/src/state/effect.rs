@@ -4,7 +4,7 @@ use taffrail_api::{WireError, v1};
 use taffrail_core::{BrokerNumber, TopicPartition};
 
 use super::{RequestId, SessionId, draft::Write};
-use crate::request::{Applied, ApplyError, Deleted};
+use crate::request::{Applied, ApplyError, Deleted, PlannedMove};
 
 /// What the controller wants done.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(crate) enum Effect {
 pub(crate) enum Answer {
     Apply(Result<Applied, ApplyError>),
     Delete(Result<Deleted, ApplyError>),
+    Move(Result<Vec<PlannedMove>, ApplyError>),
 }
 
 /// Why a controller cannot take office.

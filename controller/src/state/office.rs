@@ -285,5 +285,6 @@ pub(super) fn refusal(request: &Request, error: ApplyError) -> Answer {
     match request {
         Request::Apply { .. } => Answer::Apply(Err(error)),
         Request::Delete { .. } => Answer::Delete(Err(error)),
+        Request::Move { .. } => Answer::Move(Err(error)),
     }
 }

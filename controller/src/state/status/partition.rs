@@ -6,6 +6,7 @@ use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
 use crate::state::{
     cluster::{Broker, Cluster, Topic},
     live::{Live, Liveness},
+    moves,
 };
 
 /// Why a partition is, or is not, served.
@@ -64,6 +65,17 @@ pub(super) fn partition_status(
             status.oldest_append_time_ms = report.oldest_append_time_ms;
         }
         status.followers = followers(record, report);
+        status.removing = record.removing.iter().map(|b| b.0).collect();
+        let adding = record.adding.iter();
+        status.adding = adding
+            .map(|&broker| v1::AddedReplica {
+                broker: broker.0,
+                behind: behind(live, id, broker, status.log_end_offset),
+            })
+            .collect();
+        if status.message.is_empty() {
+            moves::waits_for(topic, record).clone_into(&mut status.message);
+        }
     } else if index < topic.placed {
         state = PartitionState::Unknown;
         "its record vanished from the store; it comes back when the brokers that have the data register".clone_into(&mut status.message);
@@ -72,6 +84,12 @@ pub(super) fn partition_status(
     }
     state.name().clone_into(&mut status.state);
     (state, status)
+}
+
+/// The records that a new replica lacks of what its leader has.
+fn behind(live: &Live, id: TopicPartition, broker: BrokerNumber, end: i64) -> Option<u64> {
+    let report = live.report(broker, id)?;
+    Some((end - report.log_end_offset).max(0).cast_unsigned())
 }
 
 fn followers(

@@ -118,7 +118,8 @@ impl World {
             let Some(leading) = broker.leading.get(&partition) else {
                 continue;
             };
-            let min_in_sync = assignment.replicas.len() / 2 + 1;
+            let configured = assignment.target().count() / 2 + 1;
+            let min_in_sync = assignment.min_in_sync(configured);
             let (mut counted, mut members) = (assignment.isr.clone(), assignment.isr.len());
             match leading
                 .pending
@@ -298,6 +299,11 @@ impl World {
         self.brokers[broker].faults.insert(partition);
     }
 
+    /// Has it a replica, wanted or not?
+    pub(in crate::state::tests) fn has(&self, broker: usize, partition: TopicPartition) -> bool {
+        self.brokers[broker].stored.contains_key(&partition)
+    }
+
     /// How many records it has.
     pub(in crate::state::tests) fn end(&self, broker: usize, partition: TopicPartition) -> i64 {
         self.brokers[broker].end(partition)
@@ -353,6 +359,27 @@ impl World {
     pub(in crate::state::tests) fn view(&mut self) -> View {
         self.view = self.controllers[0].machine.take_view().or(self.view.take());
         self.view.clone().expect("the controller is in office")
+    }
+
+    /// Every topic has as many replicas as it wants, nothing moves, and nobody else has anything of it.
+    pub(in crate::state::tests) fn assert_moved(&self) {
+        let cluster = self.cluster().expect("there is a root");
+        for (topic, partition, record) in cluster.assignments() {
+            if !topic.is_active() {
+                continue;
+            }
+            assert!(!record.is_moving(), "{partition}: {record:?}");
+            assert_eq!(record.replicas.len(), topic.config.replicas as usize);
+            for broker in &self.brokers {
+                let number = BrokerNumber(broker.number.expect("registered"));
+                let has = broker.stored.contains_key(&partition);
+                assert_eq!(
+                    has,
+                    record.replicas.contains(&number),
+                    "{partition} on {number}"
+                );
+            }
+        }
     }
 
     pub(in crate::state::tests) fn puts(&self) -> u64 {
