@@ -221,6 +221,11 @@ impl SimBroker {
         self.durable
     }
 
+    /// What a copy of the volume has beside the disk.
+    pub fn files(&self) -> Durable {
+        self.durable.clone()
+    }
+
     fn now_ms(&self) -> u64 {
         self.clock.uptime_ms.load(Ordering::Relaxed)
     }
