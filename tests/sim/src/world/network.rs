@@ -193,7 +193,7 @@ impl World {
         }
         let (leader, peer) = (connection.leader, peers[to as usize]);
         if matches!(wire, Wire::End) {
-            connection.closed = [true; 2];
+            connection.closed[to as usize] = true;
         }
         self.hand_over(id, peer, leader, to, wire)
     }
