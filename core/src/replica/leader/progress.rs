@@ -22,6 +22,8 @@ pub(super) struct Progress {
     pub(super) highest_reported: Offset,
     /// It is a member and has less than it once had, or than what is committed.
     pub(super) has_lost: bool,
+    /// The run that the controller registered last, if that is known.
+    registered: Option<Incarnation>,
     /// That this run of a member has caught up was reported.
     pub(super) is_confirmed: bool,
     lag: Option<Lag>,
@@ -48,6 +50,7 @@ impl Progress {
             reported: None,
             highest_reported: Offset::ZERO,
             has_lost: false,
+            registered: None,
             is_confirmed: false,
             lag: Some(Lag {
                 caught_up_ms: now_ms,
@@ -83,12 +86,19 @@ impl Progress {
 
     /// The controller says which run it is.
     pub(super) fn registered(&mut self, incarnation: Incarnation) {
+        self.registered = Some(incarnation);
         let known = self.incarnation;
         if known != Some(incarnation)
             && known.is_none_or(|known| incarnation.generation >= known.generation)
         {
             self.begin(incarnation);
         }
+    }
+
+    /// Its run, unless that has not registered yet: the controller would not take it, and be asked again and again.
+    pub(super) fn registered_run(&self) -> Option<Incarnation> {
+        let is_it = |run: &Incarnation| self.registered.is_none_or(|registered| registered == *run);
+        self.incarnation.filter(is_it)
     }
 
     fn begin(&mut self, incarnation: Incarnation) {

@@ -4,7 +4,10 @@ mod disks;
 mod metadata;
 mod processes;
 
-use taffrail_controller::Snapshot;
+use std::collections::BTreeSet;
+
+use taffrail_controller::{Snapshot, sim::StoredPartition};
+use taffrail_core::BrokerNumber;
 
 use super::{BROKERS, CONTROLLERS, MS, NODES, SECOND, Step, World};
 
@@ -20,6 +23,10 @@ pub(super) struct Faults {
     /// A broker that lost what it had promised to keep. Until all is whole again, no other one may.
     damaged: Option<usize>,
     damaged_us: u64,
+    /// It may still be struck until then.
+    damaged_until_us: u64,
+    /// Numbers of volumes that were wiped.
+    gone: BTreeSet<BrokerNumber>,
     backups: Vec<(u64, Snapshot)>,
     restored: u32,
 }
@@ -74,7 +81,7 @@ impl World {
         }
         let pause = self.chance.between(200 * MS, 4 * SECOND);
         self.plan(pause, Self::next_fault);
-        if self.is_whole() {
+        if self.faults.damaged_until_us < self.now_us && self.is_whole() {
             self.faults.damaged = None;
         }
         let all: u32 = KINDS.iter().map(|(_, weight)| weight).sum();
@@ -112,7 +119,7 @@ impl World {
             })
     }
 
-    fn is_node_of(&self, number: taffrail_core::BrokerNumber) -> bool {
+    fn is_node_of(&self, number: BrokerNumber) -> bool {
         let node = self.numbers.get(&number).map(|node| &self.brokers[*node]);
         let process = node.and_then(|node| node.process.as_ref());
         process.is_some_and(|process| process.sim.number() == Some(number))
@@ -123,9 +130,27 @@ impl World {
         self.faults.damaged.is_none() && !self.stored.is_empty() && self.is_whole()
     }
 
-    fn damage(&mut self, broker: usize) {
+    fn damage(&mut self, broker: usize, until_us: u64) {
         self.faults.damaged = Some(broker);
         self.faults.damaged_us = self.now_us;
+        self.faults.damaged_until_us = until_us;
+    }
+
+    pub(super) const fn is_damaged(&self) -> bool {
+        self.faults.damaged.is_some()
+    }
+
+    /// May this broker's process end? Not while the in-sync set has a member whose volume is gone for good: who restarts is electable only if every
+    /// other member can be asked, and that one never comes back.
+    fn may_restart(&self, broker: usize) -> bool {
+        let has_gone = |s: &StoredPartition| s.assignment.isr.iter().any(|m| !self.is_node_of_volume(*m));
+        self.faults.damaged.is_none_or(|damaged| damaged == broker)
+            || !self.stored.values().any(has_gone)
+    }
+
+    /// Is the volume of this number still there?
+    fn is_node_of_volume(&self, number: BrokerNumber) -> bool {
+        !self.faults.gone.contains(&number)
     }
 
     fn cut_network(&mut self) -> bool {

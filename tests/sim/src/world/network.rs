@@ -172,10 +172,16 @@ impl World {
         let now = connections
             .iter()
             .rfind(|(_, c)| nodes(c) == between && c.leader == leader && c.closed == [false; 2]);
-        match now.map(|(id, _)| *id) {
-            Some(now) => self.arrive(now, from, wire),
-            None => Ok(()),
-        }
+        let Some(now) = now.map(|(id, _)| *id) else {
+            return Ok(());
+        };
+        // A stream never does this, so it does not have to live with it for long.
+        let ends = self.chance.between(SECOND, 3 * SECOND);
+        self.plan(ends, move |w| {
+            w.break_connection(now);
+            Ok(())
+        });
+        self.arrive(now, from, wire)
     }
 
     fn arrive(&mut self, id: ConnectionId, from: End, wire: Wire) -> Step {

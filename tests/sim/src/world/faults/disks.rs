@@ -33,7 +33,9 @@ impl World {
             return false;
         }
         let broker = self.chance.below(BROKERS);
-        self.damage(broker);
+        self.damage(broker, self.now_us);
+        let process = self.brokers[broker].process.as_ref();
+        self.faults.gone.extend(process.and_then(|p| p.sim.number()));
         self.crash_broker(broker, Loss::Nothing);
         self.brokers[broker].format(&mut self.chance);
         self.note(format!("the volume of b{broker} is wiped"));
@@ -50,7 +52,7 @@ impl World {
         let Some((disk, files)) = self.brokers[broker].older.clone() else {
             return false;
         };
-        self.damage(broker);
+        self.damage(broker, self.now_us);
         self.crash_broker(broker, Loss::Nothing);
         let disk: SimDisk = disk.copy(self.chance.bits());
         self.brokers[broker].volume = Volume {
@@ -68,13 +70,13 @@ impl World {
             return false;
         }
         let broker = self.chance.below(BROKERS);
-        self.damage(broker);
+        let restarts = self.chance.between(2 * SECOND, 8 * SECOND);
+        self.damage(broker, self.now_us + restarts);
         let after = self.chance.below(20) as u32;
         let fault = Fault::on(Operation::Sync, ".log").after(after).once();
         self.brokers[broker].volume.disk.inject(fault);
         self.note(format!("b{broker}: the sync after {after} fails"));
         self.count("fsync failed");
-        let restarts = self.chance.between(2 * SECOND, 8 * SECOND);
         self.plan(restarts, move |w| {
             w.crash_broker(broker, Loss::Nothing);
             w.restart_later(broker);

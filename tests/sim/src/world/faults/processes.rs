@@ -8,7 +8,7 @@ use crate::world::{BROKERS, CONTROLLERS, MS, SECOND, World};
 impl World {
     fn running(&mut self) -> Option<usize> {
         let running: Vec<_> = (0..BROKERS)
-            .filter(|b| self.brokers[*b].process.is_some())
+            .filter(|b| self.brokers[*b].process.is_some() && self.may_restart(*b))
             .collect();
         (!running.is_empty()).then(|| self.chance.pick(&running))
     }
@@ -40,7 +40,7 @@ impl World {
     /// The power fails.
     pub(super) fn crash_all(&mut self) -> bool {
         for broker in 0..BROKERS {
-            if self.brokers[broker].process.is_some() {
+            if self.brokers[broker].process.is_some() && self.may_restart(broker) {
                 let loss = self.loss();
                 self.crash(broker, loss);
             }
