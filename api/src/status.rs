@@ -54,7 +54,9 @@ pub const fn grpc_code(code: ErrorCode) -> Code {
         | E::StaleLeaderEpoch
         | E::NotYetKnown
         | E::StaleController
-        | E::BrokerFenced => Code::Aborted,
+        | E::BrokerFenced
+        | E::OutOfOrderSequence
+        | E::ProducerFenced => Code::Aborted,
         E::OffsetOutOfRange => Code::OutOfRange,
         E::DiskFull | E::Throttled | E::ResourceExhausted => Code::ResourceExhausted,
         E::PartitionOffline
@@ -68,7 +70,8 @@ pub const fn grpc_code(code: ErrorCode) -> Code {
         E::ForeignCluster
         | E::UnsupportedVersion
         | E::ManagedByKubernetes
-        | E::RetainedDataExists => Code::FailedPrecondition,
+        | E::RetainedDataExists
+        | E::UnknownProducer => Code::FailedPrecondition,
         E::NameConflict => Code::AlreadyExists,
     }
 }

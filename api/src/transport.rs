@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tonic::transport::{Endpoint, Error, Server};
 
-/// Largest HTTP/2 frame: a usual batch is one frame, and so one slice.
+/// Largest HTTP/2 frame of a request: a usual batch is one frame, and so one slice.
 pub const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// Largest HTTP/2 frame of an answer: several usual batches are one frame, which costs as many wake-ups as one batch does.
+pub const ANSWER_FRAME_BYTES_MAX: u32 = 2 << 20;
 /// Flow control of one stream: what may be under way before the receiver takes it.
 pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// Flow control of one connection.
@@ -54,7 +56,8 @@ pub fn endpoint(address: &str) -> Result<Endpoint, Error> {
     };
     Ok(Endpoint::from_shared(uri)?
         .tcp_nodelay(true)
-        .max_frame_size(FRAME_BYTES_MAX)
+        // What is said here and below is what this end receives.
+        .max_frame_size(ANSWER_FRAME_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)

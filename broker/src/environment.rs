@@ -29,7 +29,7 @@ impl Environment {
     /// The real ones.
     pub fn real(log_control: Option<LogControl>) -> Self {
         Self {
-            disk: Arc::new(StdDisk),
+            disk: Arc::new(StdDisk::default()),
             clock: Arc::new(system_time_ms),
             uptime: Arc::new({
                 let started = Instant::now();

@@ -11,6 +11,7 @@ pub(crate) mod growth;
 pub(crate) mod progress;
 pub(crate) mod replicate;
 pub(crate) mod scrub;
+pub(crate) mod sequence;
 pub(crate) mod standing;
 pub(crate) mod table;
 pub(crate) mod untaken;

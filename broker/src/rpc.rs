@@ -9,6 +9,7 @@
 //! fetch        long polls
 //! offsets      ListOffsets
 //! metadata     GetMetadata, WatchMetadata
+//! init_producer  InitProducer
 //! gateway      Publish and Subscribe, for thin clients
 //! admin        forwarded to the active controller
 //! replication  sessions with followers, on a port of their own
@@ -18,6 +19,7 @@ mod admin;
 mod fetch;
 mod foreign;
 mod gateway;
+mod init_producer;
 mod intake;
 mod metadata;
 mod offsets;

@@ -46,6 +46,9 @@ use crate::{
 use links::{Followed, Following};
 use obey::Session;
 
+/// What follows from one input is done in fewer rounds than this.
+const SETTLED_AFTER: usize = 10_000;
+
 /// The two clocks of a broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -257,7 +260,10 @@ impl SimBroker {
         if is_due(&mut due.sync_ms, settings.background_sync_interval_ms) {
             disk.sync_in_background();
         }
-        if is_due(&mut due.replicas_ms, crate::disk::maintenance::REPLICAS_INTERVAL_MS) {
+        if is_due(
+            &mut due.replicas_ms,
+            crate::disk::maintenance::REPLICAS_INTERVAL_MS,
+        ) {
             disk.tick();
         }
         if is_due(&mut due.serve_ms, 5_000) {
@@ -269,7 +275,8 @@ impl SimBroker {
 
     /// Does everything that follows from what happened, until nothing does.
     fn settle(&mut self) {
-        loop {
+        for step in 0.. {
+            assert!(step < SETTLED_AFTER, "a broker does not come to rest");
             self.disk.round(self.syncs_itself);
             for job in self.disk.take_planned() {
                 self.plan(job);

@@ -20,7 +20,7 @@ use crate::{
     connections::Connections,
     consumer::{Consumer, Start},
     error::ClientError,
-    metadata::{Leader, Metadata, MetadataCache, Topic, follow},
+    metadata::{ASK_TIMEOUT, Leader, Metadata, MetadataCache, Topic, follow},
     producer::Producer,
 };
 
@@ -286,6 +286,22 @@ impl Client {
                 last: "no answer".to_owned(),
             }),
         }
+    }
+
+    /// An id for an idempotent producer, from any broker.
+    pub(crate) async fn init_producer(&self) -> Result<i64, ClientError> {
+        let known = self.known();
+        let others = known.brokers.values().map(|b| b.address.clone());
+        let ask = |channel| async {
+            let mut client = BrokerClient::new(channel);
+            let asked = client.init_producer(v1::InitProducerRequest {});
+            match timeout(ASK_TIMEOUT, asked).await {
+                Ok(answer) => Ok(answer?.into_inner()),
+                Err(_elapsed) => Err(Status::unavailable("it does not answer")),
+            }
+        };
+        let answer = self.inner.connections.any_broker(others.collect(), ask);
+        Ok(answer.await?.producer_id)
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Metadata>> {

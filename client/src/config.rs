@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use taffrail_core::producers::BATCHES_REMEMBERED;
 pub use taffrail_record::Compression;
+
+use crate::error::ProduceError;
 
 /// How to reach a cluster.
 #[derive(Debug, Clone)]
@@ -58,6 +61,9 @@ pub enum Acks {
 pub struct ProducerConfig {
     /// When a record counts as delivered.
     pub acks: Acks,
+    /// Store each record once, however often it has to be sent: records are numbered, and brokers know those that they have. `None`: with
+    /// `Acks::All`. With other acks it is not possible, for they do not say that a record is there to stay: asked for, it is an error of the first `send`.
+    pub idempotence: Option<bool>,
     /// How long a record waits for company. Zero: it leaves at once, with whatever came while earlier requests were under way.
     pub linger: Duration,
     /// A batch leaves when it has this many bytes before compression. The topic's limit holds too; a larger record travels alone.
@@ -68,7 +74,7 @@ pub struct ProducerConfig {
     pub delivery_timeout: Duration,
     /// How long one request may stay unanswered before its connection is given up.
     pub request_timeout: Duration,
-    /// Requests under way for one partition. Order is kept whatever it is. At least 1.
+    /// Requests under way for one partition. Order is kept whatever it is. At least 1; at most 16 with idempotence, for brokers remember as many.
     pub in_flight_max: usize,
     /// Records not yet acknowledged take at most this much memory; `send` waits for room. At least twice `batch_bytes`.
     pub buffer_bytes: usize,
@@ -78,6 +84,7 @@ impl Default for ProducerConfig {
     fn default() -> Self {
         Self {
             acks: Acks::All,
+            idempotence: None,
             linger: Duration::ZERO,
             batch_bytes: 256 << 10,
             compression: Compression::None,
@@ -97,9 +104,28 @@ impl ProducerConfig {
             .clamp(1 << 10, taffrail_api::transport::BATCH_BYTES_MAX);
         self.buffer_bytes = self.buffer_bytes.max(2 * self.batch_bytes);
         self.in_flight_max = self.in_flight_max.max(1);
+        if self.is_idempotent() {
+            self.in_flight_max = self.in_flight_max.min(BATCHES_REMEMBERED);
+        }
         self
     }
+
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.idempotence.unwrap_or(true) && self.acks == Acks::All
+    }
+
+    pub(crate) const fn check(&self) -> Result<(), ProduceError> {
+        match (self.idempotence, self.acks) {
+            (Some(true), Acks::Leader | Acks::None) => Err(ProduceError::Settings(
+                "idempotence needs Acks::All; set that, or leave idempotence unset",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
+
+/// What fits one HTTP/2 frame, with room for what is said about the batches: an answer that spans frames has to be joined by a copy.
+const ANSWER_BYTES: u32 = taffrail_api::transport::ANSWER_FRAME_BYTES_MAX - (64 << 10);
 
 /// How to consume.
 #[derive(Debug, Clone)]
@@ -125,9 +151,8 @@ impl Default for ConsumerConfig {
         Self {
             max_wait: Duration::from_millis(500),
             min_bytes: 1,
-            // What fits one HTTP/2 frame: an answer that spans frames has to be joined by a copy.
-            max_bytes: 960 << 10,
-            partition_max_bytes: 960 << 10,
+            max_bytes: ANSWER_BYTES,
+            partition_max_bytes: ANSWER_BYTES,
             request_timeout: Duration::from_secs(30),
             decompressed_bytes_max: 64 << 20,
             verify_checksums: true,

@@ -139,6 +139,12 @@ pub enum ProduceError {
     /// The broker refused it for good.
     #[error("the broker refused the batch: {0}")]
     Refused(WireError),
+    /// An attempt to send it was left without an answer, and now the broker cannot tell whether it was stored then: sending it again could store it twice.
+    #[error("it may be stored: an earlier attempt had no answer, and now {0}")]
+    OutcomeUnknown(WireError),
+    /// The settings contradict each other.
+    #[error("{0}")]
+    Settings(&'static str),
     /// It was not acknowledged within the delivery timeout.
     #[error("not acknowledged within {after:?}{}; the last problem was: {last}", if *.maybe_stored { ", it may be stored" } else { "" })]
     TimedOut {
@@ -160,7 +166,8 @@ impl ProduceError {
             Self::BufferFull => ErrorCode::ResourceExhausted,
             Self::NotResolved => ErrorCode::NotYetKnown,
             Self::Closed { .. } => ErrorCode::ShuttingDown,
-            Self::Refused(error) => error.code,
+            Self::Refused(error) | Self::OutcomeUnknown(error) => error.code,
+            Self::Settings(_) => ErrorCode::InvalidRequest,
             Self::TimedOut { .. } => ErrorCode::TimedOut,
         }
     }
@@ -170,7 +177,7 @@ impl ProduceError {
         match self {
             Self::Topic(error) => error.is_retriable(),
             Self::Refused(error) => error.retriable,
-            Self::Closed { .. } => false,
+            Self::Closed { .. } | Self::OutcomeUnknown(_) => false,
             _ => self.code().is_retriable(),
         }
     }

@@ -11,7 +11,7 @@ use taffrail_core::{
     BrokerNumber, ControllerStamp, PartitionIndex, TopicId, rules::PARTITIONS_MAX,
 };
 
-pub(crate) use cache::MetadataCache;
+pub(crate) use cache::{ASK_TIMEOUT, MetadataCache};
 pub(crate) use follow::follow;
 
 /// A broker that leads no more says so at once. One that has not for this long, while another is known to lead, stands still or cannot be reached.

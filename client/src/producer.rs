@@ -184,6 +184,7 @@ impl Core {
     }
 
     async fn resolve(&self, name: &str) -> Result<Arc<TopicQueues>, ProduceError> {
+        self.shared.config.check()?;
         let topic = self.client.topic(name).await?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         // Under the lock: close() looks at the topics after it has set the flag.

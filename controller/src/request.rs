@@ -97,6 +97,9 @@ pub enum ApplyError {
         /// What to type.
         kubectl: String,
     },
+    /// Topics that are closing have to be waited for, and many do already.
+    #[error("too many requests wait for topics that are being deleted; ask again in a moment")]
+    TooManyWaiting,
     /// Another controller is in office, or none.
     #[error("this controller is not in office; ask again for the active one")]
     NotActive,
@@ -113,6 +116,7 @@ impl ApplyError {
             Self::MoreReplicasThanBrokers { .. } => ErrorCode::NotEnoughBrokers,
             Self::RetainedDataExists { .. } => ErrorCode::RetainedDataExists,
             Self::ManagedByKubernetes { .. } => ErrorCode::ManagedByKubernetes,
+            Self::TooManyWaiting => ErrorCode::ResourceExhausted,
             Self::NotActive => ErrorCode::NotActive,
             Self::StoreUnavailable(_) => ErrorCode::ControllerUnavailable,
         }
@@ -125,7 +129,9 @@ impl ApplyError {
             Self::MoreReplicasThanBrokers { .. } => "NotEnoughBrokers",
             Self::RetainedDataExists { .. } => "RetainedDataExists",
             Self::ManagedByKubernetes { .. } => "NotAllowed",
-            Self::NotActive | Self::StoreUnavailable(_) => "ClusterUnavailable",
+            Self::TooManyWaiting | Self::NotActive | Self::StoreUnavailable(_) => {
+                "ClusterUnavailable"
+            }
         }
     }
 

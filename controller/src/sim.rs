@@ -134,7 +134,8 @@ impl Put {
             Value::Map(map) => store.put_map(expected, map),
             Value::Broker(broker) => store.put_broker(expected, broker),
         };
-        put.now_or_never().expect("a store in memory answers at once")
+        put.now_or_never()
+            .expect("a store in memory answers at once")
     }
 }
 
@@ -254,7 +255,9 @@ pub fn partitions(snapshot: Snapshot) -> Result<Vec<StoredPartition>, String> {
     let Some(cluster) = loaded.cluster else {
         return Ok(Vec::new());
     };
-    let of = cluster.assignments().filter(|(topic, id, _)| id.partition.0 < topic.placed);
+    let of = cluster
+        .assignments()
+        .filter(|(topic, id, _)| id.partition.0 < topic.placed);
     let of = of.map(|(topic, partition, assignment)| StoredPartition {
         partition,
         topic: topic.name.clone(),

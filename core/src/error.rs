@@ -95,6 +95,12 @@ codes! {
     ResourceExhausted = 30, "RESOURCE_EXHAUSTED", retriable: true;
     /// This broker was replaced by a newer incarnation of its volume.
     BrokerFenced = 31, "BROKER_FENCED", retriable: true;
+    /// A batch of an idempotent producer came before one that precedes it, or is older than what is remembered. Nothing was stored.
+    OutOfOrderSequence = 32, "OUT_OF_ORDER_SEQUENCE", retriable: false;
+    /// Nothing is known of the idempotent producer any more, and the batch is not its first one. Nothing was stored.
+    UnknownProducer = 33, "UNKNOWN_PRODUCER", retriable: false;
+    /// The producer id is used with a higher epoch. Nothing was stored.
+    ProducerFenced = 34, "PRODUCER_FENCED", retriable: false;
 }
 
 impl ErrorCode {

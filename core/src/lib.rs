@@ -8,12 +8,14 @@
 //! topic        what a user wants of a topic, and what is in force
 //! assignment   who holds a partition, who leads it
 //! replica      what leaders, followers and electors decide
+//! producers    which batches of a producer a partition has
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod assignment;
 pub mod error;
 pub mod ids;
+pub mod producers;
 pub mod quantity;
 pub mod replica;
 pub mod rules;

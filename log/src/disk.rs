@@ -1,5 +1,6 @@
 //! The seam to the file system: everything a log does to a disk goes through these two traits.
 
+mod mapped_files;
 mod mapping;
 mod std_disk;
 
@@ -10,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+pub use mapped_files::{MappedFile, MappedMax};
 pub use mapping::Mapping;
 pub use std_disk::StdDisk;
 
@@ -110,6 +112,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
     /// The system's.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// As [`Self::read_at`], but never waits for the medium: what is cached before the first byte that is not. `None`: the first byte is not.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<Option<usize>>;
+
     /// Writes the buffers one after the other; may write fewer bytes than there are.
     ///
     /// # Errors
@@ -154,5 +162,5 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// The system's.
-    fn map(&self, bytes: usize) -> io::Result<Option<Mapping>>;
+    fn map(&self, bytes: usize) -> io::Result<Option<Arc<MappedFile>>>;
 }

@@ -50,6 +50,21 @@ impl LogFile {
         Ok(done)
     }
 
+    /// Fills `buf` if the system has all of it in memory. False, whatever the reason: [`Self::read_exact`] waits for it or says what is wrong.
+    pub(crate) fn read_cached(&self, buf: &mut [u8], position: u64) -> bool {
+        let mut done = 0;
+        while done < buf.len() {
+            let rest = &mut buf[done..];
+            match self.file.read_cached_at(rest, position + done as u64) {
+                Ok(Some(0) | None) => return false,
+                Ok(Some(n)) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
     pub(crate) fn read_exact(&self, buf: &mut [u8], position: u64) -> Result<(), LogError> {
         if self.read_up_to(buf, position)? < buf.len() {
             let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "the file is too short");

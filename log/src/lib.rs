@@ -19,6 +19,7 @@
 //! identity    whose directory this is
 //! checkpoint  log start, recovery point, high watermark
 //! epochs      leader epoch -> start offset
+//! producers   snapshots of the producer table, and the table at an offset
 //! inspect     offline dump and verification
 //! disk        the seam to the file system; `sim` behind the feature of that name injects faults
 //! ```
@@ -35,9 +36,9 @@ mod file;
 mod frame;
 mod identity;
 pub mod inspect;
-mod mapped;
 mod names;
 mod partition;
+mod producers;
 mod reader;
 mod segment;
 mod shared;
@@ -47,10 +48,11 @@ mod sync;
 mod upkeep;
 
 pub use config::LogConfig;
-pub use disk::{Disk, DiskFile, StdDisk};
+pub use disk::{Disk, DiskFile, MappedMax, StdDisk};
 pub use error::LogError;
 pub use identity::{PartitionIdentity, read_identity};
 pub use partition::{Appended, Expired, Opened, PartitionLog, RecoveryReport, Torn, delete_dir};
+pub use producers::sequenced;
 pub use reader::{LogReader, ReadBatches, SegmentInfo};
 pub use sync::SyncToken;
 pub use upkeep::Upkeep;

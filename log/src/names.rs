@@ -16,10 +16,17 @@ pub(crate) enum Part {
     Index,
     TimeIndex,
     Seal,
+    Producers,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Log, Self::Index, Self::TimeIndex, Self::Seal];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Log,
+        Self::Index,
+        Self::TimeIndex,
+        Self::Seal,
+        Self::Producers,
+    ];
 
     const fn extension(self) -> &'static str {
         match self {
@@ -27,6 +34,7 @@ impl Part {
             Self::Index => "index",
             Self::TimeIndex => "timeindex",
             Self::Seal => "seal",
+            Self::Producers => "producers",
         }
     }
 }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use taffrail_core::{
     LeaderEpoch, Offset,
+    producers::ProducerTable,
     replica::{EpochStart, EpochTable, LogState},
 };
 
@@ -58,6 +59,10 @@ pub struct PartitionLog {
     epochs: EpochTable,
     /// The epochs file does not have all of `epochs`.
     epochs_changed: bool,
+    /// Of every batch in the log.
+    producers: ProducerTable,
+    /// The newest snapshot of them is of this offset.
+    producers_saved: Option<Offset>,
     /// The active segment's name may not be durable.
     active_unnamed: bool,
     /// One was planned and has not come back.
@@ -119,6 +124,11 @@ impl PartitionLog {
     /// The epochs in this log, oldest first.
     pub fn epochs(&self) -> &[EpochStart] {
         self.epochs.as_slice()
+    }
+
+    /// The idempotent producers of the batches in this log.
+    pub fn producers(&self) -> &ProducerTable {
+        &self.producers
     }
 
     /// What decisions about the replica have to know.

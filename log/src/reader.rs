@@ -8,7 +8,7 @@ use taffrail_record::{BatchHeader, records};
 
 use crate::{
     error::LogError,
-    segment::{Bounds, Segment},
+    segment::{Bounds, Found, Segment},
     shared::{Segments, Shared},
 };
 
@@ -19,7 +19,7 @@ const TIME_WALK_BYTES: usize = 64 << 10;
 
 /// Reads a partition's log. Cheap to clone, and to share between threads; locks are held only to copy a reference.
 ///
-/// Reads wait for the disk: call them on a disk thread.
+/// Reads wait for the disk, all but [`LogReader::read_cached`]: call them on a disk thread.
 #[derive(Debug, Clone)]
 pub struct LogReader {
     shared: Arc<Shared>,
@@ -84,6 +84,36 @@ impl LogReader {
         max_bytes: usize,
         up_to: Offset,
     ) -> Result<ReadBatches, LogError> {
+        let read = self.read_by(from, max_bytes, up_to, Segment::read)?;
+        // A read that waits for the disk finds everything.
+        Ok(read.unwrap_or(ReadBatches {
+            chunks: Vec::new(),
+            next_offset: from,
+        }))
+    }
+
+    /// As [`Self::read`], but never waits for the disk: for where other work would wait too. `None`: not all of it is in memory, or it is more than
+    /// 2 MiB, or nobody has just read what comes before; then [`Self::read`] it on a disk thread.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_cached(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+    ) -> Result<Option<ReadBatches>, LogError> {
+        self.read_by(from, max_bytes, up_to, Segment::read_cached)
+    }
+
+    /// `None`: one of the reads would have had to wait.
+    fn read_by(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        up_to: Offset,
+        read: impl Fn(&Segment, Offset, Bounds) -> Result<Found, LogError>,
+    ) -> Result<Option<ReadBatches>, LogError> {
         let (start, end) = (self.log_start(), self.log_end());
         if from < start || from > end {
             return Err(out_of_range(from, start, end));
@@ -99,17 +129,16 @@ impl LogReader {
             let Some(segment) = segment_of(&segments, found.next_offset) else {
                 break;
             };
-            self.shared.mapped.used(segment);
             let bounds = Bounds {
                 max_bytes: left,
                 up_to,
                 at_least_one: found.chunks.is_empty(),
             };
-            let Some(chunk) = segment
-                .read(found.next_offset, bounds)
-                .map_err(|e| self.expired_meanwhile(e, from))?
-            else {
-                break;
+            let chunk = match read(segment, found.next_offset, bounds) {
+                Ok(Found::Batches(chunk)) => chunk,
+                Ok(Found::Nothing) => break,
+                Ok(Found::NotCached) => return Ok(None),
+                Err(error) => return Err(self.expired_meanwhile(error, from)),
             };
             left = left.saturating_sub(chunk.bytes.len());
             found.next_offset = chunk.next_offset;
@@ -119,7 +148,7 @@ impl LogReader {
                 break;
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// The first record whose record time is `ts_ms` or later, and its time; `None` if there is none. Exact, whatever the order of the times. A batch
@@ -131,7 +160,6 @@ impl LogReader {
         let (start, end) = (self.log_start(), self.log_end());
         let segments = self.shared.segments();
         for segment in segments.iter().filter(|s| s.max_record_time_ms() >= ts_ms) {
-            self.shared.mapped.used(segment);
             let found = first_at_or_after(segment, ts_ms, end)
                 .map_err(|e| self.expired_meanwhile(e, start))?;
             if found.is_some() {
@@ -239,7 +267,7 @@ fn first_at_or_after(
             up_to: log_end,
             at_least_one: true,
         };
-        let Some(chunk) = segment.read(offset, bounds)? else {
+        let Found::Batches(chunk) = segment.read(offset, bounds)? else {
             break;
         };
         if let Some(found) = first_of_batch(chunk.bytes, ts_ms) {

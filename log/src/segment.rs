@@ -34,8 +34,8 @@ use crate::{
 };
 pub(crate) use entry_builder::EntryBuilder;
 use index::SegmentIndex;
-pub(crate) use read::Bounds;
 use read::Reads;
+pub(crate) use read::{Bounds, Found};
 use seal::Seal;
 
 /// Invariants: the first `bytes` bytes of the file are whole batches from `base` to `next_offset` and never change; the file is never made

@@ -14,7 +14,6 @@ use crate::{
     disk::{Disk, OpenMode},
     error::LogError,
     file::LogFile,
-    mapped::Mapped,
     names::{self, Part},
     segment::Segment,
 };
@@ -58,7 +57,13 @@ impl Home {
 
     /// Removes a segment's files, the log last: what is left after a crash still has its log.
     pub(crate) fn remove_segment(&self, base: Offset) -> Result<(), LogError> {
-        for part in [Part::Seal, Part::TimeIndex, Part::Index, Part::Log] {
+        for part in [
+            Part::Producers,
+            Part::Seal,
+            Part::TimeIndex,
+            Part::Index,
+            Part::Log,
+        ] {
             self.remove(&self.path(base, part))?;
         }
         Ok(())
@@ -85,7 +90,6 @@ pub(crate) struct Shared {
     segments: RwLock<Segments>,
     log_start: AtomicU64,
     log_end: AtomicU64,
-    pub(crate) mapped: Mapped,
     /// The first disk error. Set once, for good.
     poison: OnceLock<String>,
     /// One sync of a log at a time, so that no later one can succeed before an earlier failure is known.
@@ -102,7 +106,6 @@ impl Shared {
             segments: RwLock::new(Arc::new(segments)),
             log_start: AtomicU64::new(log_start.0),
             log_end: AtomicU64::new(log_end.0),
-            mapped: Mapped::default(),
             poison: OnceLock::new(),
             sync: Mutex::new(SyncedThrough {
                 generation: 0,

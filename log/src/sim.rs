@@ -8,9 +8,11 @@ mod gate;
 mod state;
 
 use std::{
+    collections::HashMap,
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::ThreadId,
 };
 
 pub use faults::{Fault, Operation};
@@ -79,6 +81,11 @@ impl SimDisk {
         self.lock().short_io = short;
     }
 
+    /// Files whose path contains this are not in the cache, however often they are read; `None`: all files are.
+    pub fn set_uncached(&self, path_part: Option<&str>) {
+        self.lock().uncached = path_part.map(str::to_owned);
+    }
+
     /// The clock of file modification times.
     pub fn set_now_ms(&self, now_ms: i64) {
         self.lock().now_ms = now_ms;
@@ -95,6 +102,11 @@ impl SimDisk {
     /// How many times file data was synced.
     pub fn data_syncs(&self) -> u64 {
         self.lock().data_syncs
+    }
+
+    /// How many reads each thread made that may wait for the medium.
+    pub fn reads_by_thread(&self) -> HashMap<ThreadId, u64> {
+        self.lock().reads.clone()
     }
 
     /// The bytes of a file.

@@ -159,9 +159,11 @@ async fn hand_over(
         Ok(applied) => Verdict::Accepted {
             topic_id: applied.topic_id,
         },
-        Err(error @ (ApplyError::NotActive | ApplyError::StoreUnavailable(_))) => {
-            Verdict::Unavailable(error.to_string())
-        }
+        Err(
+            error @ (ApplyError::TooManyWaiting
+            | ApplyError::NotActive
+            | ApplyError::StoreUnavailable(_)),
+        ) => Verdict::Unavailable(error.to_string()),
         Err(error) => refused(&error),
     }
 }

@@ -2,12 +2,12 @@
 
 use std::iter::FusedIterator;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use taffrail_core::{LeaderEpoch, Offset};
 
 use crate::{
-    BatchError, BatchHeader, HEADER_BYTES,
-    header::{ATTRIBUTES_AT, BATCH_LENGTH_AT, LEADER_EPOCH_AT, MAGIC_AT},
+    BatchError, BatchHeader, HEADER_BYTES, ProducerStamp,
+    header::{ATTRIBUTES_AT, BATCH_LENGTH_AT, CRC_AT, LEADER_EPOCH_AT, MAGIC_AT, PRODUCER_ID_AT},
 };
 
 /// Checks that `batch` is exactly one batch, sound in structure and checksum. Does not look into the records.
@@ -103,4 +103,60 @@ pub fn stamped_prefix(
         .copy_from_slice(&batch[BATCH_LENGTH_AT..LEADER_EPOCH_AT]);
     prefix[LEADER_EPOCH_AT..].copy_from_slice(&leader_epoch.0.to_be_bytes());
     prefix
+}
+
+/// A copy of `batch` from another producer, or with other numbers of the same one. The CRC covers them.
+///
+/// `batch` must hold at least a header.
+pub fn with_producer(batch: &[u8], producer: ProducerStamp) -> Bytes {
+    assert!(batch.len() >= HEADER_BYTES, "a batch has a header");
+    let mut copy = BytesMut::from(batch);
+    let mut at = PRODUCER_ID_AT;
+    for field in [
+        &producer.id.to_be_bytes()[..],
+        &producer.epoch.to_be_bytes(),
+        &producer.base_sequence.to_be_bytes(),
+    ] {
+        copy[at..at + field.len()].copy_from_slice(field);
+        at += field.len();
+    }
+    let crc = crc32c::crc32c(&copy[ATTRIBUTES_AT..]);
+    copy[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+    copy.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchBuilder, Compression, NewRecord, records};
+
+    #[test]
+    fn a_batch_gets_other_numbers_and_is_the_same_otherwise() {
+        let mut builder = BatchBuilder::new(Compression::Lz4);
+        builder.push(&NewRecord {
+            value: Some(&[7; 500]),
+            ..NewRecord::default()
+        });
+        let batch = builder.build().expect("a record");
+        let stamp = ProducerStamp {
+            id: i64::MAX - 5,
+            epoch: 300,
+            base_sequence: 70_000,
+        };
+        let stamped = with_producer(&batch, stamp);
+        let before = verify(&batch).expect("sound");
+        let after = verify(&stamped).expect("sound");
+        let expected = BatchHeader {
+            producer_id: stamp.id,
+            producer_epoch: stamp.epoch,
+            base_sequence: stamp.base_sequence,
+            crc: after.crc,
+            ..before
+        };
+        assert_eq!(after, expected);
+        assert_ne!(after.crc, before.crc);
+        let read = |batch: &Bytes| records(batch.clone(), 1 << 20).expect("sound").count();
+        assert_eq!(read(&stamped), read(&batch));
+        assert_eq!(with_producer(&stamped, ProducerStamp::NONE), batch);
+    }
 }

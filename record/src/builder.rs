@@ -84,6 +84,11 @@ impl BatchBuilder {
         self
     }
 
+    /// Whose batches it builds from now on, that of the records so far included.
+    pub const fn set_producer(&mut self, producer: ProducerStamp) {
+        self.producer = producer;
+    }
+
     /// The same, building the first batch in `buffer`, whose contents are dropped: for buffers that are used again.
     #[must_use]
     pub fn with_buffer(mut self, mut buffer: BytesMut) -> Self {

@@ -30,7 +30,7 @@ mod reader;
 mod varint;
 mod walk;
 
-pub use batch::{Batches, split, stamp, stamped_prefix, verify};
+pub use batch::{Batches, split, stamp, stamped_prefix, verify, with_producer};
 pub use builder::{BatchBuilder, NewRecord, ProducerStamp};
 pub use compression::Compression;
 pub use error::BatchError;

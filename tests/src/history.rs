@@ -92,6 +92,21 @@ impl Read {
             .map(|(place, value)| (*place, value.as_str()))
     }
 
+    /// Checks that no value is there twice, where each was sent once.
+    ///
+    /// # Panics
+    /// At one that is.
+    pub fn check_once(&self) {
+        let mut seen = HashMap::new();
+        for (place, value) in self.records() {
+            let before = seen.insert(value, place);
+            assert_eq!(
+                before, None,
+                "{value:?} is stored twice, the second time at {place:?}"
+            );
+        }
+    }
+
     /// Checks that another reader was given the same.
     ///
     /// # Panics

@@ -3,9 +3,12 @@
 mod consuming;
 mod producing;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::task::JoinHandle;
@@ -24,6 +27,8 @@ struct Ledger {
     acknowledged: Acknowledged,
     /// Acknowledged of each partition.
     counts: Vec<usize>,
+    /// Of each partition: when a record was last acknowledged, and the longest time between two of them.
+    gaps: Vec<(Option<Instant>, Duration)>,
     failures: Vec<String>,
 }
 
@@ -48,6 +53,7 @@ impl Load {
         let partitions = metadata.topics[topic].partitions.len();
         let ledger = Arc::new(Mutex::new(Ledger {
             counts: vec![0; partitions],
+            gaps: vec![(None, Duration::ZERO); partitions],
             ..Ledger::default()
         }));
         let stop = Arc::new(AtomicBool::new(false));
@@ -82,7 +88,7 @@ impl Load {
         .await;
     }
 
-    /// Stops, waits until all replicas are in sync, and checks that no record was refused or lost, none invented, that both this load's reader and a new one were given
+    /// Stops, waits until all replicas are in sync, and checks that no record was refused or lost, none invented or stored twice, that both this load's reader and a new one were given
     /// the same, without gaps, each key in order, and that all replicas hold the same bytes.
     ///
     /// # Panics
@@ -109,13 +115,28 @@ impl Load {
 }
 
 impl Ledger {
+    fn acknowledged(&mut self, partition: u32, offset: u64, value: String) {
+        let at = partition as usize;
+        self.counts[at] += 1;
+        let (last, longest) = &mut self.gaps[at];
+        let now = Instant::now();
+        let gap = last.replace(now).map_or(Duration::ZERO, |last| now - last);
+        *longest = gap.max(*longest);
+        self.acknowledged.note(partition, offset, value);
+    }
+
     fn check(&self, read: &Read) {
         self.acknowledged.check(read);
         let repeated = self.sent.check(read);
+        assert_eq!(repeated, 0, "records are stored twice");
         eprintln!(
-            "{} records acknowledged, {} read, {repeated} of them repeated by retries",
+            "{} records acknowledged, {} read; longest pauses {:?}",
             self.acknowledged.len(),
-            read.len()
+            read.len(),
+            self.gaps
+                .iter()
+                .map(|(_, longest)| longest)
+                .collect::<Vec<_>>()
         );
         assert!(self.failures.is_empty(), "{:#?}", self.failures);
     }

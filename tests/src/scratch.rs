@@ -7,6 +7,9 @@ use std::{
 
 use tempfile::TempDir;
 
+/// Set to anything: the files of tests that passed are kept too.
+const KEEP: &str = "TAFFRAIL_KEEP";
+
 /// Removed at the end, unless the test failed: then its files, logs among them, stay and their place is printed.
 #[derive(Debug)]
 pub struct Scratch {
@@ -39,7 +42,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Some(dir) = self.dir.take()
-            && std::thread::panicking()
+            && (std::thread::panicking() || std::env::var_os(KEEP).is_some())
         {
             eprintln!("the test's files are kept in {}", dir.keep().display());
         }

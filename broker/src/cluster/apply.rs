@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig, TopicPartition,
-    replica::LeaderRules,
+    BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig,
+    TopicPartition, replica::LeaderRules,
 };
 use taffrail_log::{LogConfig, LogError, delete_dir};
 use tokio::{
@@ -201,12 +201,7 @@ impl Conductor {
 
 impl Told {
     /// Configures every log, and says what replicas have to hear.
-    pub(crate) fn tell(
-        &mut self,
-        broker: &Broker,
-        me: BrokerNumber,
-        known: &Known,
-    ) -> Vec<Assign> {
+    pub(crate) fn tell(&mut self, broker: &Broker, me: BrokerNumber, known: &Known) -> Vec<Assign> {
         let partitions = broker.partitions.all();
         for partition in &partitions {
             self.configure(broker, partition, known);

@@ -17,6 +17,15 @@ pub(crate) struct Known {
     pub(crate) seen: BTreeMap<TopicPartition, Seen>,
 }
 
+/// A run of a broker, as the controller has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) broker: BrokerNumber,
+    pub(crate) incarnation: Incarnation,
+    /// It has a session with the controller.
+    pub(crate) is_heard: bool,
+}
+
 /// The newest assignment seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -64,9 +73,15 @@ impl Known {
     }
 
     /// The registered run of every broker.
-    pub(crate) fn runs(&self) -> Vec<(BrokerNumber, Incarnation)> {
+    pub(crate) fn runs(&self) -> Vec<Run> {
         let brokers = self.view.brokers.iter();
-        let runs = brokers.filter_map(|(number, b)| Some((*number, b.incarnation?.into())));
+        let runs = brokers.filter_map(|(number, record)| {
+            Some(Run {
+                broker: *number,
+                incarnation: record.incarnation?.into(),
+                is_heard: record.alive,
+            })
+        });
         runs.collect()
     }
 

@@ -1,9 +1,6 @@
 //! The cluster as the newest update says.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{

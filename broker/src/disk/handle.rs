@@ -7,7 +7,7 @@ use std::{
 };
 
 use taffrail_api::WireError;
-use taffrail_core::{BrokerNumber, Durability, ErrorCode, Incarnation, TopicPartition};
+use taffrail_core::{BrokerNumber, Durability, ErrorCode, TopicPartition};
 use taffrail_log::{LogConfig, LogError, PartitionLog};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::{
     writer::{Jobs, Outboxes, Writer},
 };
 use crate::{
+    cluster::known::Run,
     datadir::DataDir,
     environment::Environment,
     metrics::Metrics,
@@ -70,7 +71,7 @@ pub(super) enum ReplicationCommand {
     },
     Replicated(Vec<Replicated>),
     AskPositions(BrokerNumber),
-    Registered(Vec<(BrokerNumber, Incarnation)>),
+    Registered(Vec<Run>),
     ConfirmAgain,
     Tick,
 }
@@ -210,8 +211,8 @@ impl DiskHandle {
         self.replication(ReplicationCommand::AskPositions(leader));
     }
 
-    /// The controller registered these runs.
-    pub(crate) fn registered(&self, runs: Vec<(BrokerNumber, Incarnation)>) {
+    /// The controller registered these runs, and hears them or not.
+    pub(crate) fn registered(&self, runs: Vec<Run>) {
         self.replication(ReplicationCommand::Registered(runs));
     }
 

@@ -42,7 +42,10 @@ impl Planned {
     }
 
     fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     fn take(&self) -> Vec<Blocking> {
@@ -112,7 +115,11 @@ impl Stepped {
 
     /// What blocks, to be done at any later time. Deletes are done already: whoever ordered them waits.
     pub(crate) fn take_planned(&mut self) -> Vec<Blocking> {
-        let (deletes, rest) = self.planned.take().into_iter().partition(Blocking::is_delete);
+        let (deletes, rest) = self
+            .planned
+            .take()
+            .into_iter()
+            .partition(Blocking::is_delete);
         let deletes: Vec<_> = deletes;
         deletes.into_iter().for_each(|delete| self.run(delete));
         rest

@@ -6,7 +6,7 @@ use std::{
 };
 
 use taffrail_api::WireError;
-use taffrail_core::{BrokerNumber, Durability, ErrorCode, Incarnation, TopicPartition};
+use taffrail_core::{BrokerNumber, Durability, ErrorCode, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     upkeep_pool::Job,
 };
 use crate::{
-    cluster::asks::Asks,
+    cluster::{asks::Asks, known::Run},
     environment::Environment,
     follower::positions::Positions,
     metrics::Metrics,
@@ -71,7 +71,7 @@ pub(super) struct Writer<J> {
     outboxes: Outboxes,
     logs: BTreeMap<TopicPartition, OwnedLog>,
     /// Runs of brokers, as the controller says.
-    runs: BTreeMap<BrokerNumber, Incarnation>,
+    runs: BTreeMap<BrokerNumber, Run>,
     /// Logs with something to settle after this round.
     touched: Vec<TopicPartition>,
     /// What leaders' answers wrote in this round.
@@ -330,8 +330,8 @@ impl<J: Jobs> Writer<J> {
                         continue;
                     };
                     log.assign(assign, &owner);
-                    for (broker, incarnation) in &self.runs {
-                        log.registered(*broker, *incarnation);
+                    for run in self.runs.values() {
+                        log.registered(run);
                     }
                     self.touched.push(id);
                 }
@@ -361,12 +361,13 @@ impl<J: Jobs> Writer<J> {
                 }
             }
             ReplicationCommand::Registered(runs) => {
-                for (broker, incarnation) in &runs {
-                    for log in self.logs.values_mut() {
-                        log.registered(*broker, *incarnation);
+                for run in runs {
+                    if self.runs.insert(run.broker, run) != Some(run) {
+                        for log in self.logs.values_mut() {
+                            log.registered(&run);
+                        }
                     }
                 }
-                self.runs.extend(runs);
             }
             ReplicationCommand::ConfirmAgain => {
                 for log in self.logs.values() {

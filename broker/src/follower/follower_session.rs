@@ -17,8 +17,9 @@ use super::{
 
 /// The leader hears something at least this often.
 const KEEPALIVE_MS: u64 = 500;
-/// What the leader could not answer is asked again after this, unless the metadata changed before.
-const RETRY_MS: u64 = 100;
+/// What the leader could not answer is asked again after this, unless the metadata changed before; and after twice as long each time.
+const RETRY_MS_MIN: u64 = 100;
+const RETRY_MS_MAX: u64 = 2_000;
 /// Positions of one message: it stays below what a leader takes.
 const POSITIONS_MAX: usize = 5_000;
 
@@ -48,6 +49,7 @@ struct Followed {
     stands: FetchRequest,
     said: Option<FetchRequest>,
     ask: Ask,
+    retry_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,7 @@ impl FollowerSession {
                 stands,
                 said: None,
                 ask: Ask::Due,
+                retry_ms: RETRY_MS_MIN,
             });
             let before = std::mem::replace(&mut followed.stands, stands);
             let is_elsewhere = !asks_the_same(&before, &stands);
@@ -95,6 +98,9 @@ impl FollowerSession {
             let is_left = followed.ask == Ask::Handed && before == stands;
             if is_elsewhere || is_left {
                 followed.ask = Ask::Due;
+            }
+            if is_elsewhere {
+                followed.retry_ms = RETRY_MS_MIN;
             }
             if followed.ask != Ask::Later {
                 self.unsaid.insert(id);
@@ -142,10 +148,12 @@ impl FollowerSession {
             Err(error) => {
                 tracing::debug!(partition = %id, %error, "the leader cannot answer yet");
                 followed.ask = Ask::Later;
-                self.later.insert((now_ms + RETRY_MS, id));
+                self.later.insert((now_ms + followed.retry_ms, id));
+                followed.retry_ms = (followed.retry_ms * 2).min(RETRY_MS_MAX);
                 return Ok(None);
             }
         };
+        followed.retry_ms = RETRY_MS_MIN;
         let checked = check(id, answer, &answered.batches, answered.append_time_ms)?;
         if checked.moves_the_log() {
             followed.ask = Ask::Handed;

@@ -7,11 +7,7 @@ use taffrail_api::{
 use taffrail_core::{BrokerNumber, ErrorCode};
 
 use super::{
-    check::Checked,
-    dial,
-    follower_session::FollowerSession,
-    link::SILENCE_MAX,
-    throttle::Throttle,
+    check::Checked, dial, follower_session::FollowerSession, link::SILENCE_MAX, throttle::Throttle,
 };
 use crate::{broker::Broker, partition::replicate::Replicated};
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use taffrail_api::{WireError, convert, v1::ProduceAck};
 use taffrail_core::{
     Durability, ErrorCode, LeaderEpoch, Offset,
+    producers::StoredBatch,
     replica::{AckQueue, Acks, LeaderEffect, Replica, Role},
 };
 use taffrail_log::{LogConfig, LogError, PartitionLog};
@@ -15,6 +16,7 @@ use super::{
     ack::{Outcome, Responder},
     progress::LogExtent,
     replicate::Owner,
+    sequence::{Pending, Run},
     upkeep::Due,
     verify::Verified,
 };
@@ -112,8 +114,9 @@ impl OwnedLog {
         owned
     }
 
-    /// A request that may be written, or why not: it was found wrong, one before it in its chain has failed, its epoch is over, or too few are in sync.
-    fn admit(&mut self, append: Append) -> Result<(Verified, Asker), (WireError, Asker)> {
+    /// Is a request to be written? Not if it was found wrong, one before it in its chain has failed, its epoch is over, too few are in sync, or it
+    /// is not the next one of its producer.
+    fn admit(&mut self, append: Append, group: &Group, owner: &Owner<'_>) -> Admitted {
         let Append {
             content,
             responder,
@@ -125,12 +128,24 @@ impl OwnedLog {
             Some(error) => Err(error),
             None => content,
         };
-        match content.and_then(|content| {
+        let checked = content.and_then(|content| {
             self.check_append(content.epoch, acks)?;
-            Ok(content)
-        }) {
-            Ok(content) => Ok((content, asker)),
-            Err(error) => Err((error, asker)),
+            let stored = self.check_sequence(&content, &group.producers, owner.wall_ms)?;
+            Ok((content, stored))
+        });
+        match checked {
+            Ok((content, None)) => Admitted::New(content, asker),
+            Ok((_, Some(stored))) => Admitted::Stored(stored, asker),
+            Err(error) => Admitted::Refused(error, asker),
+        }
+    }
+
+    /// Answers a request of which nothing is written.
+    fn turn_away(&mut self, admitted: Admitted) {
+        match admitted {
+            Admitted::New(..) => unreachable!("it is written"),
+            Admitted::Stored(stored, asker) => self.answer_again(asker, stored),
+            Admitted::Refused(error, asker) => self.refuse([asker], &error),
         }
     }
 
@@ -184,25 +199,25 @@ impl OwnedLog {
         let mut queue = std::mem::take(&mut self.incoming).into_iter().peekable();
         while let Some(first) = queue.next() {
             let mut group = Group::default();
-            match self.admit(first) {
-                Ok((content, asker)) => group.add(content, asker),
-                Err((error, asker)) => {
-                    self.refuse([asker], &error);
+            match self.admit(first, &group, owner) {
+                Admitted::New(content, asker) => group.add(content, asker),
+                other => {
+                    self.turn_away(other);
                     continue;
                 }
             }
-            let mut refused = None;
-            while refused.is_none()
+            let mut after = None;
+            while after.is_none()
                 && let Some(next) = queue.next_if(|next| group.takes(next))
             {
-                match self.admit(next) {
-                    Ok((content, asker)) => group.add(content, asker),
-                    Err(error) => refused = Some(error),
+                match self.admit(next, &group, owner) {
+                    Admitted::New(content, asker) => group.add(content, asker),
+                    other => after = Some(other),
                 }
             }
             self.write_group(group, owner, &mut written);
-            if let Some((error, asker)) = refused {
-                self.refuse([asker], &error);
+            if let Some(other) = after {
+                self.turn_away(other);
             }
         }
         if self.log_is_ahead() {
@@ -260,7 +275,7 @@ impl OwnedLog {
         self.keep_warm_mark(bytes);
     }
 
-    fn wait(&mut self, asker: Asker, end: Offset, outcome: Outcome) {
+    pub(super) fn wait(&mut self, asker: Asker, end: Offset, outcome: Outcome) {
         let Asker { responder, acks } = asker;
         let waiting = Waiting { responder, outcome };
         if let Some(at_once) = self.acks.wait(acks, end, waiting) {
@@ -378,9 +393,18 @@ impl OwnedLog {
 
 /// Who wants to be answered, and when.
 #[derive(Debug)]
-struct Asker {
-    responder: Responder,
-    acks: Acks,
+pub(super) struct Asker {
+    pub(super) responder: Responder,
+    pub(super) acks: Acks,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+enum Admitted {
+    New(Verified, Asker),
+    /// It came before.
+    Stored(StoredBatch, Asker),
+    Refused(WireError, Asker),
 }
 
 /// Requests that become one append.
@@ -390,18 +414,21 @@ struct Group {
     headers: Vec<BatchHeader>,
     bytes: usize,
     epoch: LeaderEpoch,
+    producers: Pending,
     requests: Vec<(Asker, u64)>,
 }
 
 impl Group {
     fn takes(&self, next: &Append) -> bool {
         matches!(&next.content, Ok(content)
-            if content.epoch == self.epoch && self.bytes + content.bytes <= GROUP_BYTES_MAX)
+            if content.epoch == self.epoch && self.bytes + content.bytes <= GROUP_BYTES_MAX
+                && self.producers.takes(Run::of(content)))
             && next.responder.broken_chain().is_none()
     }
 
     fn add(&mut self, mut content: Verified, asker: Asker) {
         self.requests.push((asker, content.records()));
+        self.producers.add(Run::of(&content));
         self.epoch = content.epoch;
         self.bytes += content.bytes;
         self.batches.append(&mut content.batches);

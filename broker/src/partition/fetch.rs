@@ -19,9 +19,20 @@ impl Partition {
         Ok(offset < self.progress.high_watermark())
     }
 
-    /// Whole batches from the one that holds `offset` on. May wait for the disk, unless the records are warm.
+    /// Whole batches from the one that holds `offset` on. Waits for the disk.
     pub(crate) fn read(&self, offset: Offset, max_bytes: usize) -> Result<ReadBatches, WireError> {
         self.read_to(offset, max_bytes, self.progress.high_watermark())
+    }
+
+    /// As [`Self::read`], but without waiting. `None`: not all of it is in memory.
+    pub(crate) fn read_cached(
+        &self,
+        offset: Offset,
+        max_bytes: usize,
+    ) -> Result<Option<ReadBatches>, WireError> {
+        self.reader()?
+            .read_cached(offset, max_bytes, self.progress.high_watermark())
+            .map_err(|error| self.read_failed(offset, &error))
     }
 
     /// As [`Self::read`], up to `end` instead of the high watermark: for followers.

@@ -18,7 +18,10 @@ use super::{
     append::{OwnedLog, Written},
     standing::{self, Standing},
 };
-use crate::{cluster::asks::Asks, follower::positions::Positions};
+use crate::{
+    cluster::{asks::Asks, known::Run},
+    follower::positions::Positions,
+};
 
 /// A newer assignment, or newer limits.
 #[derive(Debug)]
@@ -314,10 +317,11 @@ impl OwnedLog {
         }
     }
 
-    /// The controller registered a run of a broker.
-    pub(crate) fn registered(&mut self, broker: BrokerNumber, incarnation: Incarnation) {
+    /// The controller registered a run of a broker, or began or ceased to hear it.
+    pub(crate) fn registered(&mut self, run: &Run) {
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
-            leader.registered(broker, incarnation);
+            leader.registered(run.broker, run.incarnation);
+            leader.is_heard(run.broker, run.is_heard);
         }
     }
 

@@ -5,6 +5,8 @@ use taffrail_api::WireError;
 use taffrail_core::{ErrorCode, LeaderEpoch};
 use taffrail_record::{BatchError, BatchHeader, split, verify as verify_batch, verify_records};
 
+use super::sequence::check_order;
+
 /// Batches that may be appended.
 #[derive(Debug)]
 pub(crate) struct Verified {
@@ -54,6 +56,7 @@ pub(crate) fn verify(
                 "batch is transactional or a control batch, which producers do not send; leave these attributes unset",
             ));
         }
+        check_order(verified.headers.last(), &header)?;
         verified.headers.push(header);
         verified.batches.push(batch);
     }

@@ -19,7 +19,7 @@ use taffrail_api::{
     v1::{self, FetchRequest},
 };
 use taffrail_core::{BrokerNumber, ErrorCode, LeaderEpoch, Offset};
-use tokio::{sync::Notify, time::sleep_until};
+use tokio::{sync::Notify, task::spawn_blocking, time::sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, body::Body};
 
@@ -31,6 +31,8 @@ use crate::{
 
 /// What a partition gets if the request does not say.
 const PARTITION_BYTES_DEFAULT: usize = 1 << 20;
+/// What one answer reads on the request's task before the rest goes to other threads: other requests wait meanwhile.
+const READ_HERE_BYTES_MAX: usize = 1 << 20;
 
 /// The call goes on until the client ends it.
 pub(super) fn serve(broker: Arc<Broker>, request: Request<Body>) -> Response<Body> {
@@ -354,17 +356,18 @@ fn at_the_end(wanted: &[Wanted], mut answer: Vec<FetchedChunks>) -> Vec<FetchedC
 /// What is there now.
 async fn collect(wanted: &[Wanted], terms: Terms) -> Vec<FetchedChunks> {
     let mut answer = Vec::new();
-    let mut left = terms.max_bytes;
+    let (mut left, mut read_bytes) = (terms.max_bytes, 0);
     for want in wanted {
         if left == 0 {
             break;
         }
-        match read(want, left).await {
+        match read(want, left, read_bytes < READ_HERE_BYTES_MAX).await {
             Ok(None) => {}
             Ok(Some(fetched)) => {
                 let bytes = fetched.batch_bytes();
                 want.partition.metrics.fetch_bytes.inc_by(bytes as u64);
                 left = left.saturating_sub(bytes);
+                read_bytes += bytes;
                 answer.push(fetched);
             }
             Err(error) => {
@@ -380,8 +383,9 @@ async fn collect(wanted: &[Wanted], terms: Terms) -> Vec<FetchedChunks> {
     answer
 }
 
-/// Records just written are in the page cache and read at once; all others on a thread that may wait for the disk.
-async fn read(want: &Wanted, left: usize) -> Result<Option<FetchedChunks>, WireError> {
+/// What is in the page cache is read at once if `here`; all else on a thread that may wait for the disk. To change threads twice costs more CPU than
+/// to send the answer.
+async fn read(want: &Wanted, left: usize, here: bool) -> Result<Option<FetchedChunks>, WireError> {
     let partition = &want.partition;
     partition.check_leads(want.epoch)?;
     if !partition.has_records_at(want.offset)? {
@@ -390,14 +394,19 @@ async fn read(want: &Wanted, left: usize) -> Result<Option<FetchedChunks>, WireE
     let (offset, max_bytes) = (want.offset, want.max_bytes.min(left));
     // Taken before the records, so that it is never beyond what the client may know.
     let head = head(partition);
-    let read = if partition.progress.is_warm(offset) {
-        partition.read(offset, max_bytes)
+    let cached = if here {
+        partition.read_cached(offset, max_bytes)?
+    } else {
+        None
+    };
+    let read = if let Some(cached) = cached {
+        cached
     } else {
         let partition = Arc::clone(partition);
-        tokio::task::spawn_blocking(move || partition.read(offset, max_bytes))
+        spawn_blocking(move || partition.read(offset, max_bytes))
             .await
-            .unwrap_or_else(|e| Err(WireError::new(ErrorCode::Internal, format!("reading: {e}"))))
-    }?;
+            .unwrap_or_else(|e| Err(WireError::new(ErrorCode::Internal, format!("reading: {e}"))))?
+    };
     Ok((!read.chunks.is_empty()).then_some(FetchedChunks {
         head,
         chunks: read.chunks,

@@ -60,8 +60,8 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .add_service(service)
         .serve_with_incoming_shutdown(connections, broker.stopped.cancelled());
-    let served = tokio::select! {
-        served = server => served.map_err(|e| BrokerError::Serve(e.to_string())),
+    let outcome = tokio::select! {
+        ended = server => ended.map_err(|e| BrokerError::Serve(e.to_string())),
         () = async {
             broker.stopped.cancelled().await;
             sleep(STOP_TIMEOUT).await;
@@ -69,7 +69,7 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
     };
     tasks.close();
     tasks.wait().await;
-    served
+    outcome
 }
 
 /// taffrail.v1.Replication by hand: its answers do not go through tonic's copying codec.

@@ -14,7 +14,7 @@ use tonic::{body::Body, server::NamedService};
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
-use super::{fetch, metadata, offsets, produce, route_of};
+use super::{fetch, init_producer, metadata, offsets, produce, route_of};
 use crate::broker::Broker;
 
 /// Serves taffrail.v1.Broker.
@@ -56,6 +56,13 @@ async fn dispatch(broker: Arc<Broker>, request: Request<Body>) -> Response<Body>
             let call = service_fn(|r: tonic::Request<_>| {
                 let metadata = metadata::get(&broker, &r.into_inner());
                 std::future::ready(metadata.map(tonic::Response::new))
+            });
+            grpc().unary(call, request).await
+        }
+        "/taffrail.v1.Broker/InitProducer" => {
+            let call = service_fn(|r: tonic::Request<_>| {
+                let id = init_producer::init(&broker, r.into_inner());
+                std::future::ready(Ok(tonic::Response::new(id)))
             });
             grpc().unary(call, request).await
         }

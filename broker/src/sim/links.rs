@@ -169,7 +169,8 @@ impl SimBroker {
                 let fetched = Self::obeyed(&mut self.disk, fetched).unwrap_or_default();
                 session.checked(&asked, fetched);
             }
-            loop {
+            // Answers are put together: more messages than this at a time are a loop without an end.
+            for _ in 0..1_000 {
                 match session.say(&broker) {
                     Ok(Some(message)) => {
                         let message = Output::ToFollower(*connection, Box::new(message));

@@ -133,14 +133,20 @@ impl SimBroker {
 
     /// What leaders here want of the controller.
     pub(super) fn ask_controller(&mut self) {
-        let is_registered = self.session.as_ref().is_some_and(|s| s.registered.is_some());
+        let is_registered = self
+            .session
+            .as_ref()
+            .is_some_and(|s| s.registered.is_some());
         if is_registered && let Some(requests) = self.broker.asks.take().into_wire() {
             self.tell_controller(Message::IsrRequests(requests));
         }
     }
 
     pub(super) fn stopping(&mut self) {
-        let is_registered = self.session.as_ref().is_some_and(|s| s.registered.is_some());
+        let is_registered = self
+            .session
+            .as_ref()
+            .is_some_and(|s| s.registered.is_some());
         if is_registered {
             self.tell_controller(Message::Stopping(v1::Stopping {}));
         } else {
@@ -210,7 +216,10 @@ impl SimBroker {
         let disk = &self.broker.environment.disk;
         let config = log_config(Some(&topic.config));
         let made = make_log(disk, &partition_dir(id), &identity, &config);
-        let (name, metrics) = (Arc::clone(&topic.name), self.broker.metrics.topic(&topic.name));
+        let (name, metrics) = (
+            Arc::clone(&topic.name),
+            self.broker.metrics.topic(&topic.name),
+        );
         match made {
             Ok(log) => {
                 self.durable.roster.insert(id, Arc::clone(&name));
@@ -227,11 +236,7 @@ impl SimBroker {
         }
     }
 
-    fn delete(
-        &mut self,
-        update: &v1::MetadataUpdate,
-        known: &mut Known,
-    ) -> Result<(), WireError> {
+    fn delete(&mut self, update: &v1::MetadataUpdate, known: &mut Known) -> Result<(), WireError> {
         let mut done = Vec::new();
         for order in &update.deletes {
             let id = convert::topic_partition(&order.topic_id, order.partition)?;

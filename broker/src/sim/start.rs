@@ -93,8 +93,7 @@ impl SimBroker {
             .iter()
             .find(|(_, b)| b.uuid[..] == durable.identity.broker.as_bytes()[..])
             .map(|(number, _)| *number);
-        let membership =
-            Membership::new(durable.identity.incarnation(), me, known.view.stamp);
+        let membership = Membership::new(durable.identity.incarnation(), me, known.view.stamp);
         let metrics = Arc::new(Metrics::default());
         let outboxes = Outboxes::default();
         let (handle, disk) = Stepped::new(&environment, &space, &metrics, outboxes.clone());
@@ -184,9 +183,7 @@ fn open_all(disk: &Arc<dyn Disk>, durable: &mut Durable, known: &Known) -> Vec<F
         match scan::open(id, &path, disk, durable.identity.cluster, config) {
             Ok(Some(found)) => {
                 if !found.topic_name.is_empty() {
-                    durable
-                        .roster
-                        .insert(id, found.topic_name.as_str().into());
+                    durable.roster.insert(id, found.topic_name.as_str().into());
                 }
                 all.push(found);
             }

@@ -26,7 +26,11 @@ use crate::{
 };
 
 /// Status line and body of one HTTP/1.1 exchange.
-async fn ask(broker: &taffrail_broker::RunningBroker, head: &str, body: &str) -> (String, String) {
+pub(crate) async fn ask(
+    broker: &taffrail_broker::RunningBroker,
+    head: &str,
+    body: &str,
+) -> (String, String) {
     ask_at(broker.http_addr().expect("listens"), head, body).await
 }
 

@@ -1,14 +1,18 @@
 //! Two brokers, one following the other.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use taffrail_api::{stream::Route, v1};
-use taffrail_broker::{BrokerConfig, Environment, RunningBroker, start_with};
+use taffrail_broker::{BrokerConfig, Environment, ReplicationSettings, RunningBroker, start_with};
 use tempfile::TempDir;
 
 use crate::{
     controller::{FakeController, Topic},
     fixture::{Client, TOPIC, batch, channel, config, request, until, within},
+    http::ask,
 };
 
 /// Brokers 1 and 2 of one cluster.
@@ -16,15 +20,22 @@ struct Two {
     controller: FakeController,
     dirs: [TempDir; 2],
     brokers: [Option<RunningBroker>; 2],
+    catch_up_bytes_per_s_max: u64,
 }
 
 impl Two {
     async fn start() -> Self {
+        Self::throttled(ReplicationSettings::default().catch_up_bytes_per_s_max).await
+    }
+
+    /// With so much a second for replicas that are not in sync.
+    async fn throttled(catch_up_bytes_per_s_max: u64) -> Self {
         let dir = || tempfile::tempdir().expect("temp dir");
         let mut two = Self {
             controller: FakeController::start().await,
             dirs: [dir(), dir()],
             brokers: [None, None],
+            catch_up_bytes_per_s_max,
         };
         two.run(1).await;
         two.run(2).await;
@@ -35,6 +46,10 @@ impl Two {
     async fn run(&mut self, number: usize) {
         let config = BrokerConfig {
             name: format!("broker-{number}"),
+            replication: ReplicationSettings {
+                catch_up_bytes_per_s_max: self.catch_up_bytes_per_s_max,
+                ..ReplicationSettings::default()
+            },
             ..config(&self.dirs[number - 1], &self.controller)
         };
         let broker = start_with(config, Environment::real(None))
@@ -115,9 +130,12 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).expect("a directory");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     paths
-        .flat_map(|path| match path.is_dir() {
-            true => walk(&path),
-            false => vec![path],
+        .flat_map(|path| {
+            if path.is_dir() {
+                walk(&path)
+            } else {
+                vec![path]
+            }
         })
         .collect()
 }
@@ -198,9 +216,9 @@ async fn a_leader_that_comes_back_as_a_follower_loses_what_nobody_else_has() {
 }
 
 #[tokio::test]
-async fn many_large_batches_of_many_partitions_go_through_the_window() {
+async fn many_large_batches_of_many_partitions_go_through_the_window_and_no_throttle() {
     const PARTITIONS: usize = 8;
-    let two = Two::start().await;
+    let two = Two::throttled(1).await;
     let mut topic = both(1, 1);
     topic.partitions = vec![1; PARTITIONS];
     two.controller.put(TOPIC, topic);
@@ -213,6 +231,78 @@ async fn many_large_batches_of_many_partitions_go_through_the_window() {
     }
     for _ in 0..sent {
         client.answer().await.1.expect("stored by both");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_is_not_in_sync_catches_up_no_faster_than_it_may() {
+    const RATE: u64 = 1 << 20;
+    const RECORDS: i64 = 32;
+    let two = Two::throttled(RATE).await;
+    let mut topic = both(1, 1);
+    (topic.isr, topic.config.min_in_sync) = (vec![1], 1);
+    topic.replicas = vec![1];
+    two.controller.put(TOPIC, topic.clone());
+    two.led_by(1, 1).await;
+    let mut client = two.client(1).await;
+    let large = "x".repeat(128 << 10);
+    for _ in 0..RECORDS {
+        client.send(request(0, batch(&[&large])));
+    }
+    for _ in 0..RECORDS {
+        client.answer().await.1.expect("stored by the leader");
+    }
+    let begun = Instant::now();
+    topic.replicas = vec![1, 2];
+    topic.partition_epoch += 1;
+    two.controller.put(TOPIC, topic);
+    until("the follower to have all", async || {
+        let report = two.controller.report_of(2, TOPIC, 0);
+        report.is_some_and(|r| r.log_end_offset == RECORDS)
+    })
+    .await;
+    // Four megabytes: one is saved up, and the last answer is waited for by nobody.
+    assert!(begun.elapsed() >= Duration::from_secs(2), "too fast");
+}
+
+#[tokio::test]
+async fn both_count_what_goes_between_them() {
+    let two = Two::start().await;
+    two.assign(1, 1);
+    two.led_by(1, 1).await;
+    let (mut client, sent) = (two.client(1).await, batch(&["counted"]));
+    for _ in 0..3 {
+        let request = request(0, sent.clone());
+        client.produce(request).await.expect("stored by both");
+    }
+    let bytes = 3 * sent.len();
+    let topic = "{topic=\"flights\"}";
+    for (broker, lines) in [
+        (
+            1,
+            [
+                format!("replicated_out_bytes_total{topic} {bytes}"),
+                format!("replicated_out_batches_total{topic} 3"),
+                "replication_sessions{side=\"leader\"} 1".to_owned(),
+                format!("follower_lag_records{topic} 0"),
+            ],
+        ),
+        (
+            2,
+            [
+                format!("replicated_in_bytes_total{topic} {bytes}"),
+                format!("replicated_in_batches_total{topic} 3"),
+                "replication_sessions{side=\"follower\"} 1".to_owned(),
+                format!("partition_high_watermark{{topic=\"flights\",partition=\"0\"}} 3"),
+            ],
+        ),
+    ] {
+        until("the metrics", async || {
+            let (_, metrics) = ask(two.broker(broker), "GET /metrics", "").await;
+            let has = |line| metrics.contains(&format!("\ntaffrail_broker_{line}\n"));
+            lines.iter().all(has)
+        })
+        .await;
     }
 }
 
@@ -233,4 +323,6 @@ async fn a_leader_that_is_gone_is_doubted_at_once_and_one_that_is_back_is_not() 
         doubts.iter().any(|d| d.broker == 1 && d.refused)
     })
     .await;
+    two.run(1).await;
+    until("no doubt", async || two.controller.doubts(2).is_empty()).await;
 }

@@ -32,57 +32,96 @@ use crate::{
     fixture::{DEADLINE, Fixture, batch, channel_to, until, within},
 };
 
+type Change = fn(&mut FollowerHello);
+
 /// Says hello to a leader; its hello, or why not.
 async fn greet(address: SocketAddr, hello: FollowerHello) -> Result<v1::LeaderHello, ErrorCode> {
-    let (messages, outgoing) = mpsc::unbounded();
-    let hello = FollowerMessage {
-        message: Some(follower_message::Message::Hello(hello)),
-    };
-    messages.unbounded_send(hello).expect("open");
-    let channel = channel_to(&address.to_string());
-    let mut answers: FrameReader<LeaderMessage> =
-        replicate(channel, outgoing).await.expect("opens");
-    let first = within("an answer", answers.next()).await;
-    match first
-        .map_err(|s| from_status(&s).code)?
-        .expect("one")
-        .message
-    {
-        Some(leader_message::Message::Hello(hello)) => Ok(hello),
-        other => panic!("{other:?}"),
+    Greeted::by(address, hello)
+        .await
+        .map(|greeted| greeted.hello)
+}
+
+/// A session that a leader has accepted.
+struct Greeted {
+    hello: v1::LeaderHello,
+    _messages: mpsc::UnboundedSender<FollowerMessage>,
+    answers: FrameReader<LeaderMessage>,
+}
+
+impl Greeted {
+    async fn by(address: SocketAddr, hello: FollowerHello) -> Result<Self, ErrorCode> {
+        let (messages, outgoing) = mpsc::unbounded();
+        let hello = FollowerMessage {
+            message: Some(follower_message::Message::Hello(hello)),
+        };
+        messages.unbounded_send(hello).expect("open");
+        let channel = channel_to(&address.to_string());
+        let mut answers = replicate(channel, outgoing).await.expect("opens");
+        let first = within("an answer", answers.next()).await;
+        let first = first.map_err(|s| from_status(&s).code)?.expect("one");
+        match first.message {
+            Some(leader_message::Message::Hello(hello)) => Ok(Self {
+                hello,
+                _messages: messages,
+                answers,
+            }),
+            other => panic!("{other:?}"),
+        }
     }
+
+    /// Why the leader ended it.
+    async fn ended(mut self) -> ErrorCode {
+        let ended = async {
+            loop {
+                if let Err(status) = self.answers.next().await {
+                    return from_status(&status).code;
+                }
+            }
+        };
+        within("the end", ended).await
+    }
+}
+
+fn run(generation: u64) -> v1::Incarnation {
+    v1::Incarnation {
+        generation,
+        random: 1,
+    }
+}
+
+/// What broker 2 says to broker 1.
+fn hello() -> FollowerHello {
+    FollowerHello {
+        cluster_id: CLUSTER.to_owned(),
+        broker: 2,
+        incarnation: Some(run(5)),
+        leader: 1,
+        versions: Some(v1::VersionRange { min: 1, max: 1 }),
+        window_bytes: 1 << 20,
+    }
+}
+
+/// A broker that knows of broker 2.
+async fn leader() -> (Fixture, SocketAddr) {
+    let fixture = Fixture::start(1).await;
+    fixture.controller.add_broker(v1::BrokerRecord {
+        number: 2,
+        incarnation: Some(run(5)),
+        ..v1::BrokerRecord::default()
+    });
+    let address = fixture.broker.replication_addr();
+    until("the second broker to be known", async || {
+        greet(address, hello()).await.is_ok()
+    })
+    .await;
+    (fixture, address)
 }
 
 #[tokio::test]
 async fn a_session_is_refused_to_those_who_are_no_followers() {
-    let fixture = Fixture::start(1).await;
-    let run = |generation| {
-        Some(v1::Incarnation {
-            generation,
-            random: 1,
-        })
-    };
-    fixture.controller.add_broker(v1::BrokerRecord {
-        number: 2,
-        incarnation: run(5),
-        ..v1::BrokerRecord::default()
-    });
-    let good = FollowerHello {
-        cluster_id: CLUSTER.to_owned(),
-        broker: 2,
-        incarnation: run(5),
-        leader: 1,
-        versions: Some(v1::VersionRange { min: 1, max: 1 }),
-        window_bytes: 1 << 20,
-    };
-    let address = fixture.broker.replication_addr();
-    until("the second broker to be known", async || {
-        greet(address, good.clone()).await.is_ok()
-    })
-    .await;
-    let welcome = greet(address, good.clone()).await.expect("welcome");
+    let (_fixture, address) = leader().await;
+    let welcome = greet(address, hello()).await.expect("welcome");
     assert_eq!((welcome.broker, welcome.version), (1, 1));
-    type Change = fn(&mut FollowerHello);
     let refused: [(Change, ErrorCode); 5] = [
         (
             |h| h.cluster_id = "22222222-2222-4222-8222-222222222222".into(),
@@ -95,20 +134,29 @@ async fn a_session_is_refused_to_those_who_are_no_followers() {
         (|h| h.leader = 3, ErrorCode::NotYetKnown),
         (|h| h.broker = 3, ErrorCode::NotYetKnown),
         (
-            |h| {
-                h.incarnation = Some(v1::Incarnation {
-                    generation: 4,
-                    random: 1,
-                })
-            },
+            |h| h.incarnation = Some(v1::Incarnation::default()),
             ErrorCode::BrokerFenced,
         ),
     ];
     for (change, code) in refused {
-        let mut hello = good.clone();
-        change(&mut hello);
-        assert_eq!(greet(address, hello).await, Err(code));
+        let mut bad = hello();
+        change(&mut bad);
+        assert_eq!(greet(address, bad).await, Err(code));
     }
+}
+
+#[tokio::test]
+async fn a_later_session_of_a_follower_ends_the_earlier_one_and_a_run_that_is_over_none() {
+    let (_fixture, address) = leader().await;
+    let first = Greeted::by(address, hello()).await.expect("welcome");
+    let newer = FollowerHello {
+        incarnation: Some(run(6)),
+        ..hello()
+    };
+    let second = Greeted::by(address, newer).await.expect("welcome");
+    assert_eq!(first.ended().await, ErrorCode::BrokerFenced);
+    assert_eq!(greet(address, hello()).await, Err(ErrorCode::BrokerFenced));
+    assert_eq!(second.hello.broker, 1);
 }
 
 #[tokio::test]
@@ -217,14 +265,14 @@ impl Replication for Shared {
     }
 }
 
-#[tokio::test]
-async fn nothing_of_a_leader_that_sends_garbage_is_written_and_it_is_dialled_again() {
+/// A broker that follows the fake leader.
+async fn followed(leader: FakeLeader) -> (Fixture, Arc<FakeLeader>) {
     let fixture = Fixture::start(1).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("bound");
-    let leader = Arc::new(FakeLeader::default());
+    let leader = Arc::new(leader);
     let service = ReplicationServer::new(Shared(Arc::clone(&leader)));
-    let server = tokio::spawn(
+    tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener)),
@@ -238,6 +286,12 @@ async fn nothing_of_a_leader_that_sends_garbage_is_written_and_it_is_dialled_aga
     let mut topic = Topic::new("led", &[FAKE]);
     (topic.replicas, topic.isr) = (vec![FAKE, 1], vec![FAKE, 1]);
     fixture.controller.put(LED, topic);
+    (fixture, leader)
+}
+
+#[tokio::test]
+async fn nothing_of_a_leader_that_sends_garbage_is_written_and_it_is_dialled_again() {
+    let (fixture, leader) = followed(FakeLeader::default()).await;
     until("the garbage to be refused several times", async || {
         leader.sessions.load(Ordering::Relaxed) >= 3
     })
@@ -250,5 +304,25 @@ async fn nothing_of_a_leader_that_sends_garbage_is_written_and_it_is_dialled_aga
         report.is_some_and(|r| (r.log_end_offset, r.durable_end_offset) == (2, 2))
     })
     .await;
-    server.abort();
+}
+
+#[tokio::test]
+async fn a_leader_that_says_nothing_any_more_is_doubted_and_dialled_again() {
+    let (fixture, leader) = followed(FakeLeader {
+        is_honest: true.into(),
+        ..FakeLeader::default()
+    })
+    .await;
+    until("a doubt of its silence", async || {
+        let doubts = fixture.controller.doubts(1);
+        doubts
+            .iter()
+            .any(|d| d.broker == FAKE && !d.refused && d.silent_ms >= 2_000)
+    })
+    .await;
+    until("another session", async || {
+        leader.sessions.load(Ordering::Relaxed) >= 2
+    })
+    .await;
+    until("no doubt", async || fixture.controller.doubts(1).is_empty()).await;
 }

@@ -27,7 +27,8 @@ const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 pub(super) fn run(partitions: &[PathBuf], with_records: bool) -> Outcome {
     let mut out = BufWriter::new(std::io::stdout());
     for dir in partitions {
-        let identity = read_identity(&StdDisk, dir).map_err(|error| log_failure(&error))?;
+        let identity =
+            read_identity(&StdDisk::default(), dir).map_err(|error| log_failure(&error))?;
         writeln!(
             out,
             "{}/{} ({}, cluster {})",
@@ -49,10 +50,11 @@ fn dump(
     with_records: bool,
     out: &mut dyn Write,
 ) -> Outcome {
-    let segments = inspect::segments(&StdDisk, dir).map_err(|error| log_failure(&error))?;
+    let segments =
+        inspect::segments(&StdDisk::default(), dir).map_err(|error| log_failure(&error))?;
     for base in segments {
         writeln!(out, "segment {:020}.log", base.0)?;
-        let batches = inspect::batches(Arc::new(StdDisk), dir, base);
+        let batches = inspect::batches(Arc::new(StdDisk::default()), dir, base);
         for batch in batches.map_err(|error| log_failure(&error))? {
             let batch = batch.map_err(|error| log_failure(&error))?;
             print_batch(&batch, out)?;

@@ -18,8 +18,8 @@ use crate::{failure::Outcome, table::human_count};
 pub(super) fn run(partitions: &[PathBuf]) -> Outcome {
     let mut findings = 0;
     for dir in partitions {
-        let verified =
-            inspect::verify(Arc::new(StdDisk), dir).map_err(|error| log_failure(&error))?;
+        let verified = inspect::verify(Arc::new(StdDisk::default()), dir)
+            .map_err(|error| log_failure(&error))?;
         print(dir, &verified)?;
         findings += verified.findings.len();
     }

@@ -172,3 +172,23 @@ fn a_broker_that_cannot_start_is_named_with_its_reason() {
         ended.stderr
     );
 }
+
+#[test]
+fn a_topic_with_three_replicas_outlives_the_broker_that_leads_it() {
+    let dev = Dev::start(&["--brokers", "3"]);
+    let topic = fs::read_to_string(example("topic.yaml")).expect("readable");
+    let topic = dev.file("three.yaml", &topic.replace("replicas: 1", "replicas: 3"));
+    dev.ok(&["apply", "-f", &topic]);
+    let flights = example("flights-2013-01.csv.gz");
+    let produce = ["produce", "flights", &flights, "--key-field", "tailnum"];
+    dev.ok(&produce);
+    let list = dev.ok(&["get", "partitions", "flights", "-o", "json"]);
+    let partitions: Value = serde_json::from_str(&list).expect("JSON");
+    let leader = &partitions["items"][0]["leader"];
+    let led = brokers(&dev).into_iter().find(|b| b["number"] == *leader);
+    let led = led.expect("its broker is there");
+    kill(led["processId"].as_u64().expect("a number") as u32);
+    dev.ok(&produce);
+    let read = json_lines(&dev.ok(&["consume", "flights", "-o", "json"])).len();
+    assert!(read >= 2 * FLIGHTS, "{read}");
+}

@@ -10,7 +10,7 @@ use super::Metadata;
 use crate::{connections::Connections, error::ClientError};
 
 /// A broker answers from memory; one that takes longer hangs, and the next one is asked.
-pub(super) const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Topics that are followed at most. Whoever uses more asks for the others when a request fails.
 const USED_MAX: usize = 1_000;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use taffrail_api::WireError;
-use taffrail_record::BatchBuilder;
+use taffrail_record::{BatchBuilder, ProducerStamp, with_producer};
 
 use super::completion::{Acked, Completion};
 use crate::error::ProduceError;
@@ -17,6 +17,10 @@ pub(super) struct Batch {
     /// Order within the partition. Never changes.
     pub(super) sequence: u64,
     pub(super) body: Body,
+    /// Of an idempotent producer, once it was sent.
+    pub(super) stamp: Option<ProducerStamp>,
+    /// An attempt to send it ended without a word on whether it was stored.
+    pub(super) maybe_stored: bool,
     pub(super) records: u32,
     /// Bytes taken from the producer's budget.
     pub(super) taken: usize,
@@ -35,22 +39,25 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) enum Body {
     Records(BatchBuilder),
-    Built(Bytes),
-}
-
-impl Body {
-    /// The batch's bytes.
-    pub(super) fn build(&mut self) -> Bytes {
-        let bytes = match self {
-            Self::Built(bytes) => return bytes.clone(),
-            Self::Records(builder) => builder.build().unwrap_or_default(),
-        };
-        *self = Self::Built(bytes.clone());
-        bytes
-    }
+    Built(Bytes, ProducerStamp),
 }
 
 impl Batch {
+    /// Its bytes.
+    pub(super) fn build(&mut self) -> Bytes {
+        let stamp = self.stamp.unwrap_or(ProducerStamp::NONE);
+        let bytes = match &mut self.body {
+            Body::Built(bytes, with) if *with == stamp => bytes.clone(),
+            Body::Built(bytes, _) => with_producer(bytes, stamp),
+            Body::Records(builder) => {
+                builder.set_producer(stamp);
+                builder.build().unwrap_or_default()
+            }
+        };
+        self.body = Body::Built(bytes.clone(), stamp);
+        bytes
+    }
+
     /// Ends it well.
     pub(super) fn acked(&self, acked: Acked) {
         self.completion.decide(Ok(acked));

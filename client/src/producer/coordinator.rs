@@ -136,7 +136,10 @@ impl Coordinator {
         if self.refreshed.elapsed() >= METADATA_AGE_MAX {
             refresh.extend(topics.iter().map(|t| t.name.to_string()));
         }
-        let failure = self.refresh(refresh, &topics).await;
+        let failure = match self.refresh(refresh, &topics).await {
+            None if !homeless.is_empty() => self.identify().await,
+            failure => failure,
+        };
         for homeless in homeless {
             self.house(&homeless, failure.as_ref());
         }
@@ -164,6 +167,28 @@ impl Coordinator {
         };
         tracing::debug!(%failure, "metadata could not be refreshed");
         Some(failure)
+    }
+
+    /// Gets an id if there has to be one. Nothing is sent without.
+    async fn identify(&self) -> Option<WireError> {
+        let shared = &self.core.shared;
+        if !shared.needs_producer_id() {
+            return None;
+        }
+        match self.core.client.init_producer().await {
+            Ok(id) => {
+                shared.set_producer_id(id);
+                None
+            }
+            Err(error) => {
+                let failure = WireError::new(
+                    error.code(),
+                    format!("no broker gives a producer id: {error}"),
+                );
+                tracing::debug!(%failure, "nothing can be sent yet");
+                Some(failure)
+            }
+        }
     }
 
     /// Gives the partition a lane to its leader, or a pause.

@@ -6,11 +6,14 @@
 //!                    '── retriable error, lane died: back to their place, in order
 //! ```
 //!
+//! **Once.** The batches of an idempotent producer have sequence numbers, by which the leader knows those that it has: see `sequence`.
+//!
 //! **Order.** Batches leave in the order of their sequence, and several may be under way. When one fails retriably, the broker refuses those
 //! behind it that carry the same chain number; nothing new is sent until all answers are here; then all failed ones go again, in order, as
 //! the next chain.
 
 mod answer;
+mod sequence;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -213,11 +216,11 @@ impl PartitionQueue {
             self.settle(&mut state);
             return None;
         }
-        let mut batch = state.next_batch()?;
+        let mut batch = state.next_batch(self.shared.producer_id())?;
         state.building = Some(Arc::clone(&batch.completion));
         drop(state);
         // Checksum and compression, while records go on being pushed.
-        let bytes = batch.body.build();
+        let bytes = batch.build();
         let mut state = self.state();
         state.building = None;
         if state.closed {
@@ -229,7 +232,10 @@ impl PartitionQueue {
         let Some(request_id) = lane.register(self) else {
             state.put_back(batch);
             state.leave(lane);
+            let failed = state.end_recovery();
             self.settle(&mut state);
+            drop(state);
+            self.fail_all(failed);
             return None;
         };
         let now = Instant::now();
@@ -309,7 +315,7 @@ const fn wire_acks(acks: Acks) -> v1::Acks {
 /// The memory of a batch that is done.
 fn spent(batch: Batch) -> Option<Bytes> {
     match batch.body {
-        Body::Built(bytes) => Some(bytes),
+        Body::Built(bytes, _) => Some(bytes),
         Body::Records(_) => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{
             AtomicBool,
             Ordering::{AcqRel, Acquire, Release},
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) config: ProducerConfig,
     pub(super) backoff: Backoff,
     pub(super) budget: Budget,
+    /// Of an idempotent producer; got from a broker before anything is sent.
+    producer_id: OnceLock<i64>,
     /// Wakes the coordinator.
     pub(super) work: Notify,
     /// Somebody waits for room.
@@ -51,6 +53,7 @@ impl Shared {
             budget: Budget::new(config.buffer_bytes),
             config,
             backoff,
+            producer_id: OnceLock::new(),
             work: Notify::new(),
             exhausted: AtomicBool::new(false),
             asked: Mutex::default(),
@@ -58,6 +61,21 @@ impl Shared {
             failures: Mutex::default(),
             pool: Mutex::default(),
         }
+    }
+
+    /// Must an id be got before anything is sent?
+    pub(super) fn needs_producer_id(&self) -> bool {
+        self.config.is_idempotent() && self.producer_id.get().is_none()
+    }
+
+    pub(super) fn set_producer_id(&self, id: i64) {
+        // The first one stays.
+        let _ = self.producer_id.set(id);
+    }
+
+    /// `None`: batches have no sequence numbers.
+    pub(super) fn producer_id(&self) -> Option<i64> {
+        self.producer_id.get().copied()
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -9,7 +9,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use taffrail_api::{transport, v1};
 use taffrail_client::{Client, ClientConfig, ErrorCode, Offset};
-use taffrail_core::LeaderEpoch;
+use taffrail_core::{
+    LeaderEpoch,
+    producers::{ProducerTable, SequenceCheck, SequencedBatch},
+};
 use taffrail_record::{BatchHeader, records, split, stamp, verify};
 use tokio::{
     net::TcpListener,
@@ -29,6 +32,8 @@ pub(crate) enum Fault {
     Refuse(ErrorCode),
     /// It is appended, then the connection breaks before the answer.
     CutAfterAppend,
+    /// The same, and the leader forgets all producers.
+    CutAfterAppendAndForget,
     /// The connection breaks before it is appended.
     CutBeforeAppend,
     /// It is neither appended nor answered.
@@ -50,6 +55,10 @@ pub(crate) struct State {
     /// Produce requests that came through another broker than the leader.
     pub(crate) routed: usize,
     pub(crate) sequence: u64,
+    /// Producer ids that were given, the last one.
+    pub(crate) producer_ids: i64,
+    /// So many calls to InitProducer are refused.
+    pub(crate) ids_refused: usize,
     /// Offsets that were fetched from, in the order of the requests.
     pub(crate) fetched_from: Vec<u64>,
     /// Calls to GetMetadata.
@@ -68,12 +77,31 @@ pub(crate) struct Partition {
     pub(crate) log_start: u64,
     /// Stamped batches, in order.
     pub(crate) log: Vec<Bytes>,
+    /// Of those that are idempotent.
+    pub(crate) producers: ProducerTable,
 }
 
 impl Partition {
     pub(crate) fn end(&self) -> u64 {
         let last = self.log.last();
         last.map_or(self.log_start, |b| header(b).next_offset().0)
+    }
+
+    /// As a broker does: each batch of an idempotent producer once, and after those before it.
+    pub(crate) fn produce(&mut self, batch: &Bytes) -> Result<u64, ErrorCode> {
+        if let Some(sequenced) = sequenced(&header(batch)) {
+            match self.producers.check(&sequenced, 0) {
+                SequenceCheck::New => {
+                    let base = Offset(self.end());
+                    self.producers.note(&sequenced, base, 0);
+                }
+                SequenceCheck::Duplicate(stored) => return Ok(stored.base_offset.0),
+                SequenceCheck::OutOfOrder { .. } => return Err(ErrorCode::OutOfOrderSequence),
+                SequenceCheck::StaleEpoch { .. } => return Err(ErrorCode::ProducerFenced),
+                SequenceCheck::Unknown => return Err(ErrorCode::UnknownProducer),
+            }
+        }
+        Ok(self.append(batch))
     }
 
     pub(crate) fn append(&mut self, batches: &Bytes) -> u64 {
@@ -99,6 +127,15 @@ impl Partition {
     }
 }
 
+fn sequenced(header: &BatchHeader) -> Option<SequencedBatch> {
+    (header.producer_id >= 0).then_some(SequencedBatch {
+        producer_id: header.producer_id,
+        epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        records: header.record_count,
+    })
+}
+
 pub(crate) fn header(batch: &Bytes) -> BatchHeader {
     BatchHeader::parse(batch).expect("sound")
 }
@@ -114,6 +151,8 @@ impl Cluster {
                 routed: 0,
                 fetched_from: Vec::new(),
                 sequence: 0,
+                producer_ids: 0,
+                ids_refused: 0,
                 asked: 0,
                 watched: 0,
                 unwatchable: false,

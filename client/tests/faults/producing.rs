@@ -7,9 +7,10 @@ use taffrail_client::{
     Acks, Delivery, ErrorCode, Offset, PartitionIndex, ProduceError, Producer, ProducerConfig,
     Record,
 };
+use taffrail_core::producers::ProducerTable;
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, Fault, TOPIC};
+use crate::cluster::{Cluster, Fault, TOPIC, header};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -87,10 +88,10 @@ async fn a_leader_that_moves_is_followed_and_order_is_kept() {
     assert_eq!(cluster.values(0), numbers(3_000));
 }
 
-#[tokio::test]
-async fn cut_connections_may_double_records_but_lose_and_reorder_none() {
+/// Connections break all the time, before and after the append.
+async fn send_over_breaking_connections(config: ProducerConfig) -> Vec<String> {
     let cluster = Cluster::start(1, 1).await;
-    let producer = cluster.client().await.producer(small_batches());
+    let producer = cluster.client().await.producer(config);
     for (i, value) in numbers(3_000).iter().enumerate() {
         let _delivery = send(&producer, value).await;
         match i % 600 {
@@ -104,10 +105,136 @@ async fn cut_connections_may_double_records_but_lose_and_reorder_none() {
         }
     }
     close(producer).await;
+    cluster.values(0)
+}
+
+#[tokio::test]
+async fn cut_connections_neither_lose_nor_double_nor_reorder_records() {
+    let values = send_over_breaking_connections(small_batches()).await;
+    assert_eq!(values, numbers(3_000));
+}
+
+#[tokio::test]
+async fn without_idempotence_cut_connections_may_double_records_but_lose_and_reorder_none() {
+    let mut values = send_over_breaking_connections(ProducerConfig {
+        idempotence: Some(false),
+        ..small_batches()
+    })
+    .await;
     let mut seen = HashSet::new();
-    let mut first_seen = cluster.values(0);
-    first_seen.retain(|value| seen.insert(value.clone()));
-    assert_eq!(first_seen, numbers(3_000));
+    values.retain(|value| seen.insert(value.clone()));
+    assert_eq!(values, numbers(3_000));
+}
+
+#[tokio::test]
+async fn an_answer_lost_after_the_append_is_given_again_with_the_same_offset() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig::default());
+    send(&producer, "first").await.await.expect("stored");
+    cluster.next_meets([Fault::CutAfterAppend]);
+    let stored = send(&producer, "once").await.await.expect("stored");
+    assert_eq!(stored.offset, Some(Offset(1)));
+    assert_eq!(cluster.values(0), ["first", "once"]);
+}
+
+#[tokio::test]
+async fn without_a_producer_id_nothing_is_sent_and_then_everything() {
+    let cluster = Cluster::start(1, 1).await;
+    cluster.state().ids_refused = 3;
+    let producer = cluster.client().await.producer(ProducerConfig::default());
+    send(&producer, "late").await.await.expect("stored");
+    {
+        let mut state = cluster.state();
+        assert_eq!((state.ids_refused, state.producer_ids), (0, 1));
+        state.ids_refused = usize::MAX;
+    }
+    let producer = cluster.client().await.producer(ProducerConfig {
+        delivery_timeout: Duration::from_millis(300),
+        ..ProducerConfig::default()
+    });
+    let error = send(&producer, "never").await.await.expect_err("no id");
+    let text = error.to_string();
+    assert!(text.contains("no broker gives a producer id"), "{text}");
+    assert!(!text.contains("may be stored"), "{text}");
+    assert_eq!(cluster.values(0), ["late"]);
+}
+
+#[tokio::test]
+async fn a_producer_that_the_leader_forgot_goes_on_under_its_next_epoch() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig::default());
+    send(&producer, "a").await.await.expect("stored");
+    cluster.state().partitions[0].producers = ProducerTable::default();
+    let stored = [send(&producer, "b").await, send(&producer, "c").await];
+    for delivery in stored {
+        delivery.await.expect("stored");
+    }
+    assert_eq!(cluster.values(0), ["a", "b", "c"]);
+    let state = cluster.state();
+    let last = header(state.partitions[0].log.last().expect("three"));
+    assert_eq!((last.producer_epoch, last.base_sequence < 2), (1, true));
+}
+
+#[tokio::test]
+async fn what_may_be_stored_is_not_sent_under_another_epoch() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(ProducerConfig::default());
+    send(&producer, "a").await.await.expect("stored");
+    cluster.next_meets([Fault::CutAfterAppendAndForget]);
+    let error = send(&producer, "b").await.await.expect_err("who knows");
+    assert_eq!(error.code(), ErrorCode::UnknownProducer);
+    assert!(!error.is_retriable());
+    let text = error.to_string();
+    assert!(text.contains("it may be stored"), "{text}");
+    send(&producer, "c").await.await.expect("stored");
+    assert_eq!(cluster.values(0), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn idempotence_that_is_asked_for_needs_acks_of_all() {
+    let cluster = Cluster::start(1, 1).await;
+    for acks in [Acks::Leader, Acks::None] {
+        let config = |idempotence| ProducerConfig {
+            acks,
+            idempotence,
+            ..ProducerConfig::default()
+        };
+        let asked = cluster.client().await.producer(config(Some(true)));
+        let error = asked.send(TOPIC, Record::new("a")).await;
+        let error = error.expect_err("contradicts itself");
+        assert_eq!(error.code(), ErrorCode::InvalidRequest);
+        assert!(error.to_string().contains("Acks::All"), "{error}");
+        for off in [None, Some(false)] {
+            let producer = cluster.client().await.producer(config(off));
+            send(&producer, "b").await.await.expect("taken");
+        }
+    }
+    let state = cluster.state();
+    assert_eq!(state.producer_ids, 0);
+    assert!(
+        state.partitions[0]
+            .log
+            .iter()
+            .all(|b| header(b).producer_id == -1)
+    );
+}
+
+#[tokio::test]
+async fn a_batch_refused_for_good_among_others_leaves_no_gap() {
+    let cluster = Cluster::start(1, 1).await;
+    let producer = cluster.client().await.producer(small_batches());
+    send(&producer, "first").await.await.expect("stored");
+    cluster.next_meets([Fault::Refuse(ErrorCode::CorruptBatch)]);
+    let deliveries = send_numbers(&producer, 1_000).await;
+    let mut stored = vec!["first".to_owned()];
+    for (value, delivery) in numbers(1_000).into_iter().zip(deliveries) {
+        match timeout(DEADLINE, delivery).await.expect("in time") {
+            Ok(_) => stored.push(value),
+            Err(error) => assert_eq!(error.code(), ErrorCode::CorruptBatch),
+        }
+    }
+    assert!((900..1_001).contains(&stored.len()), "one batch failed");
+    assert_eq!(cluster.values(0), stored);
 }
 
 #[tokio::test]

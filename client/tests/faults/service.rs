@@ -13,6 +13,7 @@ use taffrail_api::{
     },
 };
 use taffrail_client::ErrorCode;
+use taffrail_core::producers::ProducerTable;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -75,6 +76,24 @@ impl Broker for FakeBroker {
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(
             receiver,
         ))))
+    }
+
+    async fn init_producer(
+        &self,
+        _: Request<v1::InitProducerRequest>,
+    ) -> Result<Response<v1::InitProducerResponse>, Status> {
+        let mut state = self.cluster.state();
+        if state.ids_refused > 0 {
+            state.ids_refused -= 1;
+            return Err(
+                WireError::new(ErrorCode::ShuttingDown, "refused by the fake broker").into(),
+            );
+        }
+        state.producer_ids += 1;
+        Ok(Response::new(v1::InitProducerResponse {
+            producer_id: state.producer_ids,
+            producer_epoch: 0,
+        }))
     }
 
     async fn produce(
@@ -230,7 +249,7 @@ impl Produce {
             Some(Fault::Refuse(code)) => return Ok(Some(Err(code))),
             Some(Fault::Silence) => return Ok(None),
             Some(Fault::CutBeforeAppend) => return Err(Status::unavailable("cut")),
-            Some(Fault::CutAfterAppend) | None => {}
+            Some(Fault::CutAfterAppend | Fault::CutAfterAppendAndForget) | None => {}
         }
         let partition = request.partition as usize;
         if state.partitions[partition].leader != self.number {
@@ -239,10 +258,17 @@ impl Produce {
             }
             state.routed += 1;
         }
-        let base = state.partitions[partition].append(&request.batches);
+        let produced = state.partitions[partition].produce(&request.batches);
+        if matches!(fault, Some(Fault::CutAfterAppendAndForget)) {
+            state.partitions[partition].producers = ProducerTable::default();
+        }
         drop(state);
+        let base = match produced {
+            Ok(base) => base,
+            Err(code) => return Ok(Some(Err(code))),
+        };
         self.cluster.appended.notify_waiters();
-        if matches!(fault, Some(Fault::CutAfterAppend)) {
+        if fault.is_some() {
             return Err(Status::unavailable("cut"));
         }
         let with_offset = request.acks() != v1::Acks::None;

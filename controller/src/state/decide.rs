@@ -17,11 +17,15 @@ use super::{
     elections::{self, Calm, Losses},
     in_sync,
     live::Liveness,
+    office::refusal,
     place,
     register::{self, Admitted},
     replace, topics, update,
 };
-use crate::request::Request;
+use crate::request::{ApplyError, Request};
+
+/// Requests that wait for topics to close: each holds a spec.
+const WAITING_MAX: usize = 1_024;
 
 impl Machine {
     /// If the store is idle and anything waits, decides all of it.
@@ -144,7 +148,7 @@ impl Machine {
         for outcome in outcomes {
             match outcome {
                 Outcome::Answer(id, answer) => self.effect(Effect::Answer(id, answer)),
-                Outcome::Waits(topic, id, request) => self.waiting.push((topic, id, request)),
+                Outcome::Waits(topic, id, request) => self.wait_for(topic, id, request),
                 Outcome::Admitted(id, admitted) => self.admit(id, admitted),
                 Outcome::HandedOver(id, kept) => {
                     self.send(id, Message::HandedOver(HandedOver { kept }));
@@ -159,6 +163,16 @@ impl Machine {
             }
         }
         self.release();
+    }
+
+    /// Keeps a request until its topic has closed. A deletion that is refused here is under way nevertheless: asked again, it says how it ended.
+    fn wait_for(&mut self, topic: TopicId, id: RequestId, request: Request) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push((topic, id, request));
+        } else {
+            let answer = refusal(&request, ApplyError::TooManyWaiting);
+            self.effect(Effect::Answer(id, answer));
+        }
     }
 
     /// Is there something to decide that nobody asked for?

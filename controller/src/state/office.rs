@@ -281,7 +281,7 @@ impl Machine {
     }
 }
 
-fn refusal(request: &Request, error: ApplyError) -> Answer {
+pub(super) fn refusal(request: &Request, error: ApplyError) -> Answer {
     match request {
         Request::Apply { .. } => Answer::Apply(Err(error)),
         Request::Delete { .. } => Answer::Delete(Err(error)),

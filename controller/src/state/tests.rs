@@ -2,6 +2,7 @@
 //! what was persisted; at the end everything has to come good.
 
 mod closing;
+mod replicated;
 mod world;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,14 @@ enum Op {
     /// The same process dials.
     Dial(usize, usize),
     Disconnect(usize),
+    /// The broker's process ends.
+    Stop(usize),
+    /// The broker says that it is about to stop.
+    AnnounceStop(usize),
+    /// The broker fetches so many records of what it follows.
+    Replicate(usize, usize),
+    /// The broker asks for changes of in-sync sets; perhaps also for the removal of members that are down.
+    Ask(usize, bool),
     /// Producers write to everything that the broker leads.
     Produce(usize),
     /// The broker reports.
@@ -36,7 +45,7 @@ enum Op {
     Run(usize, usize),
     /// The broker takes in what it was told next.
     Obey(usize),
-    Apply(usize, u8, u32, Adoption),
+    Apply(usize, u8, u32, u32, Adoption),
     Delete(usize, u8, DeletionPolicy),
     /// Milliseconds pass.
     Wait(u16),
@@ -63,27 +72,32 @@ fn op() -> impl Strategy<Value = Op> {
         Just(DeletionPolicy::Delete),
         Just(DeletionPolicy::DeleteIfEmpty),
     ];
-    let partitions = prop_oneof![4 => 1..6_u32, 1 => 100..300_u32];
+    let replicas = prop_oneof![Just(1_u32), Just(3)];
+    let partitions = prop_oneof![20 => 1..6_u32, 1 => 100..200_u32];
     prop_oneof![
         30 => (controller(), fault).prop_map(|(c, f)| Op::Store(c, f)),
-        1 => controller().prop_map(Op::Crash),
+        2 => controller().prop_map(Op::Crash),
         3 => (broker(), controller()).prop_map(|(b, c)| Op::Start(b, c)),
         3 => (broker(), controller()).prop_map(|(b, c)| Op::Dial(b, c)),
         1 => broker().prop_map(Op::Disconnect),
+        1 => broker().prop_map(Op::Stop),
+        1 => broker().prop_map(Op::AnnounceStop),
+        8 => (broker(), 1..4_usize).prop_map(|(b, n)| Op::Replicate(b, n)),
+        6 => (broker(), any::<bool>()).prop_map(|(b, s)| Op::Ask(b, s)),
         4 => broker().prop_map(Op::Produce),
         4 => broker().prop_map(Op::Beat),
         12 => broker().prop_map(Op::Obey),
         2 => (controller(), 1..40_usize).prop_map(|(c, n)| Op::Run(c, n)),
-        4 => (controller(), topic(), partitions, adoption).prop_map(|(c, t, n, a)| Op::Apply(c, t, n, a)),
+        4 => (controller(), topic(), partitions, replicas, adoption).prop_map(|(c, t, n, r, a)| Op::Apply(c, t, n, r, a)),
         2 => (controller(), topic(), policy).prop_map(|(c, t, p)| Op::Delete(c, t, p)),
         4 => (0..5_000_u16).prop_map(Op::Wait),
     ]
 }
 
-fn spec(partitions: u32, adoption: Adoption) -> TopicSpec {
+fn spec(partitions: u32, replicas: u32, adoption: Adoption) -> TopicSpec {
     TopicSpec {
         partitions: Some(partitions),
-        replicas: Some(1),
+        replicas: Some(replicas),
         adoption,
         ..TopicSpec::default()
     }
@@ -100,11 +114,17 @@ fn run(world: &mut World, op: &Op) {
         Op::Beat(broker) => world.beat(broker),
         Op::Obey(broker) => world.obey(broker),
         Op::Run(controller, steps) => world.run(controller, steps),
-        Op::Apply(controller, topic, partitions, adoption) => {
+        Op::Stop(broker) => world.stop_broker(broker),
+        Op::AnnounceStop(broker) => world.announce_stop(broker),
+        Op::Replicate(broker, records) => world.replicate(broker, records),
+        Op::Ask(broker, shrinks) => world.ask(broker, shrinks),
+        Op::Apply(controller, topic, partitions, replicas, adoption) => {
+            // Several maps take long enough without copies.
+            let replicas = if partitions < 100 { replicas } else { 1 };
             world.apply(
                 controller,
                 &format!("topic-{topic}"),
-                spec(partitions, adoption),
+                spec(partitions, replicas, adoption),
             );
         }
         Op::Delete(controller, topic, policy) => {
@@ -125,7 +145,7 @@ fn begin(is_running: bool) -> World {
     let mut world = World::new();
     if is_running {
         world.recover();
-        world.apply(0, "topic-0", spec(7, Adoption::Never));
+        world.apply(0, "topic-0", spec(7, 3, Adoption::Never));
         world.settle();
     }
     world
@@ -142,9 +162,11 @@ proptest! {
             run(&mut world, op);
         }
         world.recover();
-        world.apply(0, "final", spec(10, Adoption::Never));
+        world.apply(0, "final", spec(10, 3, Adoption::Never));
         world.settle();
+        world.calm_down();
         world.assert_good("final");
+        world.assert_preferred();
     }
 }
 
@@ -186,6 +208,9 @@ fn the_histories_reach_every_rare_path() {
         "Deleting",
         "Gone",
         "election",
+        "isr",
+        "hand_over",
+        "acknowledged",
         "delete order",
         "write again",
         "several maps",
@@ -197,9 +222,9 @@ fn the_histories_reach_every_rare_path() {
 #[test]
 fn a_history_without_faults_ends_with_every_partition_led() {
     let mut world = World::new();
-    world.apply(0, "topic-0", spec(200, Adoption::Never));
+    world.apply(0, "topic-0", spec(200, 3, Adoption::Never));
     world.recover();
-    world.apply(0, "final", spec(10, Adoption::Never));
+    world.apply(0, "final", spec(10, 3, Adoption::Never));
     world.settle();
     world.assert_good("final");
 }

@@ -45,15 +45,16 @@ impl<T> Default for AckQueue<T> {
 }
 
 impl<T> AckQueue<T> {
-    /// Lets `who` wait until everything before `end` is stored as it wants. Gives it back if it does not want to wait.
+    /// Lets `who` wait until everything before `end` is stored as it wants. Gives it back if it does not want to wait. One whose records came before
+    /// waits for less than the last one: it is answered after that one nevertheless.
     pub fn wait(&mut self, acks: Acks, end: Offset, who: T) -> Option<T> {
         let queue = match acks {
             Acks::None => return Some(who),
             Acks::Leader => &mut self.leader,
             Acks::All => &mut self.all,
         };
-        debug_assert!(queue.back().is_none_or(|(last, _)| *last <= end));
-        queue.push_back((end, who));
+        let last = queue.back().map_or(end, |(last, _)| *last);
+        queue.push_back((end.max(last), who));
         None
     }
 
@@ -103,6 +104,15 @@ mod tests {
         assert_eq!(all(|| queue.next_done(Offset(9), Offset(3))), [1]);
         assert_eq!(all(|| queue.next_done(Offset(9), Offset(4))), [3]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn one_that_waits_for_less_than_the_last_is_answered_after_it() {
+        let mut queue = AckQueue::default();
+        queue.wait(Acks::All, Offset(5), 1);
+        queue.wait(Acks::All, Offset(2), 2);
+        assert_eq!(all(|| queue.next_done(Offset(9), Offset(4))), []);
+        assert_eq!(all(|| queue.next_done(Offset(9), Offset(5))), [1, 2]);
     }
 
     #[test]

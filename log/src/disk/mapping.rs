@@ -5,6 +5,9 @@ use std::{fs::File, io, ops::Range, sync::Arc};
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+/// How many pages are asked about in one go: those of 2 MiB.
+const CACHED_PAGES: usize = 512;
+
 /// A file's first bytes, mapped for reading. Gives no reference to its inside but through [`Self::bytes`].
 #[derive(Debug)]
 pub struct Mapping {
@@ -34,6 +37,35 @@ impl Mapping {
     pub fn will_need(&self, range: &Range<usize>) -> io::Result<()> {
         self.raw
             .advise_range(Advice::WillNeed, range.start, range.len())
+    }
+
+    /// Is all of a range in the page cache (`mincore`)? It may be gone a moment later: populating it then waits for the disk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn is_cached(&self, range: &Range<usize>) -> io::Result<bool> {
+        assert!(range.start <= range.end && range.end <= self.len());
+        let page_bytes = rustix::param::page_size();
+        let mut at = range.start - range.start % page_bytes;
+        let mut pages = [0_u8; CACHED_PAGES];
+        while at < range.end {
+            let bytes = (range.end - at).min(CACHED_PAGES * page_bytes);
+            // SAFETY: the address is a page's within the mapping, which lives as long as `self`; the kernel writes one byte for each page of
+            // `bytes` bytes, of which there are no more than `pages` has room for. The pages themselves are not touched.
+            let asked = unsafe {
+                let start = self.raw.as_ptr().add(at).cast_mut().cast();
+                libc::mincore(start, bytes, pages.as_mut_ptr())
+            };
+            if asked != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let asked = &pages[..bytes.div_ceil(page_bytes)];
+            if asked.iter().any(|page| page & 1 == 0) {
+                return Ok(false);
+            }
+            at += bytes;
+        }
+        Ok(true)
     }
 
     /// Faults a range in (`MADV_POPULATE_READ`, Linux 5.14), so that touching it neither blocks nor fails.

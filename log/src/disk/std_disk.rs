@@ -2,23 +2,40 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice},
+    io::{self, IoSlice, IoSliceMut},
     os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
     time::UNIX_EPOCH,
 };
 
-use rustix::fs::{Advice, fadvise, statvfs};
+use rustix::{
+    fs::{Advice, fadvise, statvfs},
+    io::{Errno, ReadWriteFlags, preadv2, pwritev},
+};
 
-use super::{Disk, DiskFile, FileStat, Mapping, OpenMode, Space};
+use super::{
+    Disk, DiskFile, FileStat, MappedFile, MappedMax, Mapping, OpenMode, Space,
+    mapped_files::MappedFiles,
+};
 
 /// Linux's limit on the buffers of one writev.
 const IO_SLICES_MAX: usize = 1024;
 
-/// The real thing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct StdDisk;
+/// The real thing. Clones share one limit on mappings.
+#[derive(Debug, Clone, Default)]
+pub struct StdDisk {
+    mapped: Arc<MappedFiles>,
+}
+
+impl StdDisk {
+    /// A disk whose mappings are as many as this.
+    pub fn new(mapped_max: MappedMax) -> Self {
+        Self {
+            mapped: Arc::new(MappedFiles::new(mapped_max)),
+        }
+    }
+}
 
 impl Disk for StdDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
@@ -30,7 +47,10 @@ impl Disk for StdDisk {
             OpenMode::Create => options.write(true).create(true).truncate(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
         };
-        Ok(Arc::new(StdFile(options.open(path)?)))
+        Ok(Arc::new(StdFile {
+            file: options.open(path)?,
+            mapped: Arc::clone(&self.mapped),
+        }))
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -86,36 +106,50 @@ impl Disk for StdDisk {
 }
 
 #[derive(Debug)]
-struct StdFile(File);
+struct StdFile {
+    file: File,
+    mapped: Arc<MappedFiles>,
+}
 
 impl DiskFile for StdFile {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
-        self.0.read_at(buf, position)
+        self.file.read_at(buf, position)
+    }
+
+    fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        let bufs = &mut [IoSliceMut::new(buf)];
+        match preadv2(&self.file, bufs, position, ReadWriteFlags::NOWAIT) {
+            Ok(bytes) => Ok(Some(bytes)),
+            // Not cached, or not known: kernels before 4.14, and file systems that cannot tell.
+            Err(Errno::AGAIN | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
         let bufs = &bufs[..bufs.len().min(IO_SLICES_MAX)];
-        Ok(rustix::io::pwritev(&self.0, bufs, position)?)
+        Ok(pwritev(&self.file, bufs, position)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn forget_cached(&self, from: u64) -> io::Result<()> {
         // No length: to the end.
-        Ok(fadvise(&self.0, from, None, Advice::DontNeed)?)
+        Ok(fadvise(&self.file, from, None, Advice::DontNeed)?)
     }
 
-    fn map(&self, bytes: usize) -> io::Result<Option<Mapping>> {
-        Mapping::of(&self.0, bytes).map(Some)
+    fn map(&self, bytes: usize) -> io::Result<Option<Arc<MappedFile>>> {
+        let mapping = Mapping::of(&self.file, bytes)?;
+        Ok(Some(self.mapped.keep(mapping)))
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     error::LogError,
     identity::{PartitionIdentity, read_identity},
     names::{self, Part},
+    producers,
     segment::{
         entry::Entry,
         index_file,
@@ -188,6 +189,8 @@ fn verify_segment(
         }
     }
     verified.log_end = batches.offset();
+    let snapshot = producers::read(home, base);
+    verified.found(&home.path(base, Part::Producers), snapshot)?;
     if let Some(problem) = wrong {
         verified.note(home.path(base, Part::Index), problem);
     }

@@ -9,6 +9,7 @@ use taffrail_record::BatchHeader;
 use super::PartitionLog;
 use crate::{
     error::LogError,
+    producers::{Snapshot, sequenced},
     segment::active::{ActiveSegment, Append},
 };
 
@@ -124,6 +125,9 @@ impl PartitionLog {
         }
         for header in append.headers {
             self.epochs_changed |= self.epochs.note(append.epoch_of(header), offset);
+            if let Some(batch) = sequenced(header) {
+                self.producers.note(&batch, offset, append.now_ms);
+            }
             offset = offset.plus(u64::from(header.last_offset_delta) + 1);
         }
         self.shared.set_log_end(self.log_end());
@@ -166,11 +170,17 @@ impl PartitionLog {
             .expect("a segment that is not empty has epochs");
         let old = std::mem::replace(&mut self.active, new);
         self.active_unnamed = true;
+        self.producers.expire(last.last_append_time_ms);
+        let producers = Snapshot::of(&self.producers, last.offset);
+        self.producers_saved = Some(last.offset);
         let mut segments = self.shared.segments().to_vec();
         segments.push(Arc::clone(self.active.segment()));
         self.shared.set_segments(segments);
-        self.jobs
-            .push(Arc::new(old.into_seal_job(&self.home, epochs)));
+        self.jobs.push(Arc::new(old.into_seal_job(
+            &self.home,
+            epochs,
+            Some(producers),
+        )));
         Ok(())
     }
 }

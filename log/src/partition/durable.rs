@@ -7,6 +7,7 @@ use taffrail_core::Offset;
 use super::PartitionLog;
 use crate::{
     error::LogError,
+    producers::Snapshot,
     shared::NO_GENERATION,
     sync::SyncToken,
     upkeep::{Upkeep, Work},
@@ -98,6 +99,10 @@ impl PartitionLog {
             let _ = job.seal();
         }
         self.active.segment().index().persist_whole()?;
+        if self.producers_saved != Some(self.log_end()) {
+            // What cannot be written is derived from the batches again.
+            let _ = self.save_producers();
+        }
         self.home.sync_dir()?;
         self.high_watermark = high_watermark;
         // The one that is out may have failed.
@@ -107,5 +112,13 @@ impl PartitionLog {
             Some(work) => work.write(&self.home),
             None => Ok(()),
         }
+    }
+
+    /// Writes the snapshot of the log end, which is durable. Its name is after the directory's next sync.
+    pub(super) fn save_producers(&mut self) -> Result<(), LogError> {
+        let end = self.log_end();
+        Snapshot::of(&self.producers, end).write_later(&self.home, self.active.point().segment)?;
+        self.producers_saved = Some(end);
+        Ok(())
     }
 }

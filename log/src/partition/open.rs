@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use taffrail_core::{Offset, replica::EpochTable};
+use taffrail_core::{Offset, producers::ProducerTable, replica::EpochTable};
 
 use super::{PartitionLog, recover};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     error::{AtPath, LogError},
     identity::{PartitionIdentity, read_identity},
     names::{self, Part},
+    producers::{self, Derived},
     segment::{Segment, active::ActiveSegment},
     shared::{Home, Shared},
 };
@@ -43,6 +44,8 @@ pub struct RecoveryReport {
     pub epochs_rebuilt: bool,
     /// The checkpoint was missing or unreadable. Everything without a seal was scanned; the high watermark is not known.
     pub checkpoint_rebuilt: bool,
+    /// Batches that no snapshot of the producers has, whose headers were read for it.
+    pub producer_batches_read: u64,
 }
 
 /// Bytes at the end of the log that were no whole batch.
@@ -101,6 +104,7 @@ impl PartitionLog {
             epochs: EpochTable::default(),
             log_start: Offset::ZERO,
             written: Some(checkpoint),
+            producers: ProducerTable::default(),
         };
         Ok(Self::assemble(home, parts))
     }
@@ -116,7 +120,9 @@ impl PartitionLog {
             disk,
             dir: dir.to_owned(),
         });
-        let recovered = recover::recover(&home, &config)?;
+        let mut recovered = recover::recover(&home, &config)?;
+        let derived = producers_of(&home, &recovered)?;
+        recovered.report.producer_batches_read = derived.batches_read;
         let parts = Parts {
             identity,
             config,
@@ -125,15 +131,18 @@ impl PartitionLog {
             epochs: recovered.epochs,
             log_start: recovered.log_start,
             written: recovered.checkpoint,
+            producers: derived.table,
         };
         let mut log = Self::assemble(home, parts);
         log.epochs_changed = recovered.epochs_changed;
+        if derived.batches_read > 0 {
+            // So that the next opening need not read them again. If there is no room, it does.
+            or_full(log.save_producers())?;
+            log.home.sync_dir()?;
+        }
         if !recovered.report.clean_stop || log.epochs_changed {
-            match log.checkpoint(log.high_watermark) {
-                // Reads need no room. Until a later checkpoint finds some, the next crash means the same recovery again.
-                Ok(()) | Err(LogError::DiskFull { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            // Reads need no room. Until a later checkpoint finds some, the next crash means the same recovery again.
+            or_full(log.checkpoint(log.high_watermark))?;
         }
         Ok(Opened {
             log,
@@ -151,10 +160,12 @@ impl PartitionLog {
             identity: parts.identity,
             config: parts.config,
             durable: *parts.active.point(),
+            producers_saved: Some(parts.active.point().offset),
             active: parts.active,
             jobs: Vec::new(),
             epochs: parts.epochs,
             epochs_changed: false,
+            producers: parts.producers,
             active_unnamed: false,
             upkeep_is_out: false,
             high_watermark: parts.written.map_or(log_start, |w| w.high_watermark),
@@ -172,6 +183,28 @@ struct Parts {
     epochs: EpochTable,
     log_start: Offset,
     written: Option<Checkpoint>,
+    producers: ProducerTable,
+}
+
+/// The producers of a log that was recovered. Snapshots that have more than the log go, durably: it will grow, and then they would be believed.
+fn producers_of(home: &Home, recovered: &recover::Recovered) -> Result<Derived, LogError> {
+    let mut segments = recovered.sealed.clone();
+    segments.push(Arc::clone(recovered.active.segment()));
+    let derived = producers::derive(home, &segments, recovered.active.point().offset)?;
+    for base in &derived.beyond {
+        home.remove(&home.path(*base, Part::Producers))?;
+    }
+    if !derived.beyond.is_empty() {
+        home.sync_dir()?;
+    }
+    Ok(derived)
+}
+
+fn or_full(result: Result<(), LogError>) -> Result<(), LogError> {
+    match result {
+        Err(LogError::DiskFull { .. }) => Ok(()),
+        result => result,
+    }
 }
 
 /// Removes what a crash in the middle of [`PartitionLog::create`] left. It never had a batch.

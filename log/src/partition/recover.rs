@@ -218,7 +218,7 @@ impl Recovery<'_> {
         let epochs = first.zip(self.last_epoch).ok_or_else(|| {
             segment.damaged(0, base, "a segment before the last one has no leader epoch")
         })?;
-        let job = active.into_seal_job(self.home, epochs);
+        let job = active.into_seal_job(self.home, epochs, None);
         job.make_durable()?;
         // What cannot be sealed for want of room is read from its batches, and sealed on the next opening.
         let _ = job.seal();

@@ -1,6 +1,6 @@
 //! Begins the log anew at another offset.
 
-use taffrail_core::{Offset, replica::EpochTable};
+use taffrail_core::{Offset, producers::ProducerTable, replica::EpochTable};
 
 use super::PartitionLog;
 use crate::{
@@ -48,6 +48,8 @@ impl PartitionLog {
         self.epochs = EpochTable::default();
         epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
         self.epochs_changed = false;
+        self.producers = ProducerTable::default();
+        self.producers_saved = None;
         self.active = ActiveSegment::create(&self.home, start, last_append_time_ms, &self.config)?;
         self.active.file().sync()?;
         self.home.sync_dir()?;

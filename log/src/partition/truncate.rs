@@ -12,6 +12,7 @@ use crate::{
     error::{AtPath, LogError},
     file::LogFile,
     names::{self, Part},
+    producers,
     segment::{EntryBuilder, Segment, active::ActiveSegment, entry::Entry},
     shared::SyncedThrough,
 };
@@ -48,10 +49,13 @@ impl PartitionLog {
         let keep = segments.partition_point(|s| s.base() <= to) - 1;
         let cut = self.copy_prefix(&segments[keep], to)?;
         let new_end = cut.point.offset;
-        if let Err(error) = self.cut_to(cut, &segments, keep) {
+        let derived = producers::derive(&self.home, &segments, new_end)?;
+        if let Err(error) = self.cut_to(cut, &segments, keep, &derived.beyond) {
             self.shared.poison(&error.to_string());
             return Err(error);
         }
+        self.producers = derived.table;
+        self.producers_saved = None;
         Ok(new_end)
     }
 
@@ -92,7 +96,13 @@ impl PartitionLog {
     }
 
     /// From here on an error leaves the disk between two states; opening finds the one or the other.
-    fn cut_to(&mut self, cut: Cut, segments: &[Arc<Segment>], keep: usize) -> Result<(), LogError> {
+    fn cut_to(
+        &mut self,
+        cut: Cut,
+        segments: &[Arc<Segment>],
+        keep: usize,
+        snapshots_beyond: &[Offset],
+    ) -> Result<(), LogError> {
         let Cut { point, entries } = cut;
         let shared = Arc::clone(&self.shared);
         let mut upkeep = shared.upkeep();
@@ -113,6 +123,9 @@ impl PartitionLog {
         }
         for part in [Part::Seal, Part::TimeIndex, Part::Index] {
             self.home.remove(&self.home.path(point.segment, part))?;
+        }
+        for base in snapshots_beyond {
+            self.home.remove(&self.home.path(*base, Part::Producers))?;
         }
         let path = self.home.path(point.segment, Part::Log);
         let renamed = self.home.disk.rename(&names::temporary(&path), &path);

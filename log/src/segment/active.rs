@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     checkpoint::LogPoint, config::LogConfig, disk::OpenMode, error::LogError, file::LogFile,
-    names::Part, shared::Home,
+    names::Part, producers::Snapshot, shared::Home,
 };
 
 /// Room that is reserved and zeroed ahead of small appends that are synced one by one: while they stay within it a sync need not also
@@ -237,11 +237,12 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// What seals this segment, once it was rolled. `epochs`: of its first and last batch.
+    /// What seals this segment, once it was rolled. `epochs`: of its first and last batch. `producers`: at its end.
     pub(crate) fn into_seal_job(
         self,
         home: &Arc<Home>,
         epochs: (LeaderEpoch, LeaderEpoch),
+        producers: Option<Snapshot>,
     ) -> SealJob {
         let seal = Seal {
             base: self.point.segment,
@@ -254,6 +255,6 @@ impl ActiveSegment {
             first_epoch: epochs.0,
             last_epoch: epochs.1,
         };
-        SealJob::new(Arc::clone(home), self.segment, self.file, seal)
+        SealJob::new(Arc::clone(home), self.segment, self.file, seal, producers)
     }
 }

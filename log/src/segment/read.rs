@@ -21,6 +21,16 @@ pub(crate) struct Chunk {
     pub(crate) next_offset: Offset,
 }
 
+/// What a read came to.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Batches(Chunk),
+    /// The bounds leave none.
+    Nothing,
+    /// It would have to wait for the disk.
+    NotCached,
+}
+
 /// What readers of a segment know of it, to be quick.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
@@ -43,29 +53,56 @@ pub(crate) struct Bounds {
 }
 
 impl Segment {
-    /// The batches from the one that holds `from` on; `None` if the bounds leave none. `from` is within the segment.
-    pub(crate) fn read(&self, from: Offset, bounds: Bounds) -> Result<Option<Chunk>, LogError> {
+    /// The batches from the one that holds `from` on. `from` is within the segment. Waits for the disk.
+    pub(crate) fn read(&self, from: Offset, bounds: Bounds) -> Result<Found, LogError> {
         let end = self.bytes();
         let position = self.locate(from, end)?;
-        let is_cold = !self.is_verified(&(position..position + 1));
+        let view = |len| self.view(position, len).map(Some);
+        self.read_at(position, end, from, bounds, view)
+    }
+
+    /// As [`Self::read`], but without waiting for the disk: where the batch starts has to be known from the read before.
+    pub(crate) fn read_cached(&self, from: Offset, bounds: Bounds) -> Result<Found, LogError> {
+        let end = self.bytes();
+        let Some(position) = self.known(from) else {
+            return Ok(Found::NotCached);
+        };
+        let view = |len| Ok(self.view_cached(position, len));
+        self.read_at(position, end, from, bounds, view)
+    }
+
+    /// `view` gives the bytes from `position` on; `None`: they are not cached.
+    fn read_at(
+        &self,
+        position: u64,
+        end: u64,
+        from: Offset,
+        bounds: Bounds,
+        view: impl Fn(usize) -> Result<Option<Bytes>, LogError>,
+    ) -> Result<Found, LogError> {
         let want = ((end - position) as usize).min(bounds.max_bytes.max(HEADER_BYTES));
-        let mut view = self.view(position, want, is_cold)?;
-        let first = self.header_at(&view, 0, position, from, end)?;
+        let Some(mut seen) = view(want)? else {
+            return Ok(Found::NotCached);
+        };
+        let first = self.header_at(&seen, 0, position, from, end)?;
         if first.next_offset() > bounds.up_to {
-            return Ok(None);
+            return Ok(Found::Nothing);
         }
         if first.total_bytes() > bounds.max_bytes && !bounds.at_least_one {
-            return Ok(None);
+            return Ok(Found::Nothing);
         }
-        if first.total_bytes() > view.len() {
-            view = self.view(position, first.total_bytes(), is_cold)?;
+        if first.total_bytes() > seen.len() {
+            let Some(whole) = view(first.total_bytes())? else {
+                return Ok(Found::NotCached);
+            };
+            seen = whole;
         }
-        let (accepted, next_offset) = self.accept(&view, position, first, bounds.up_to)?;
-        view.truncate(accepted);
-        self.check_sums(&view, position, first.base_offset)?;
+        let (accepted, next_offset) = self.accept(&seen, position, first, bounds.up_to)?;
+        seen.truncate(accepted);
+        self.check_sums(&seen, position, first.base_offset)?;
         self.note(next_offset, position + accepted as u64);
-        Ok(Some(Chunk {
-            bytes: view,
+        Ok(Found::Batches(Chunk {
+            bytes: seen,
             next_offset,
         }))
     }
@@ -93,10 +130,7 @@ impl Segment {
 
     /// Where the batch that holds `offset` starts.
     fn locate(&self, offset: Offset, end: u64) -> Result<u64, LogError> {
-        if offset == self.base() {
-            return Ok(0);
-        }
-        if let Some(position) = self.hint(offset) {
+        if let Some(position) = self.known(offset) {
             return Ok(position);
         }
         let from = self.indexed(|| self.index().floor(offset))?;
@@ -122,6 +156,15 @@ impl Segment {
         Ok((position, base))
     }
 
+    /// Does a batch start at `offset`, or the segment end there?
+    pub(crate) fn is_boundary(&self, offset: Offset) -> Result<bool, LogError> {
+        let next = self.next_offset();
+        if offset == self.base() || offset >= next {
+            return Ok(offset == self.base() || offset == next);
+        }
+        Ok(self.batch_of(offset)?.1 == offset)
+    }
+
     /// Visits headers from the batch at `from` on, until `visit` says false or the segment ends at `end`.
     pub(crate) fn walk(
         &self,
@@ -134,7 +177,7 @@ impl Segment {
         let mut expected = None;
         while position < end {
             let len = window.min((end - position) as usize);
-            let view = self.view(position, len, false)?;
+            let view = self.view(position, len)?;
             let mut at = 0;
             loop {
                 let here = position + at as u64;
@@ -222,7 +265,11 @@ impl Segment {
         verified.start <= range.start && range.end <= verified.end
     }
 
-    fn hint(&self, offset: Offset) -> Option<u64> {
+    /// Where the batch of `offset` starts, if it is known without a look at the disk.
+    fn known(&self, offset: Offset) -> Option<u64> {
+        if offset == self.base() {
+            return Some(0);
+        }
         let reads = self.reads();
         let found = reads.hints.iter().flatten().find(|(o, _)| *o == offset);
         found.map(|(_, position)| *position)

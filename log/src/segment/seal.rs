@@ -13,6 +13,7 @@ use crate::{
     file::LogFile,
     frame::{self, Fields, Kind},
     names::Part,
+    producers::Snapshot,
     shared::Home,
 };
 
@@ -98,6 +99,8 @@ pub(crate) struct SealJob {
     segment: Arc<Segment>,
     file: LogFile,
     seal: Seal,
+    /// Of the producers when the segment ended, for the next one; `None`: it is not known any more.
+    producers: Option<Snapshot>,
     /// Held while the bytes are synced.
     syncing: Mutex<()>,
     is_durable: AtomicBool,
@@ -107,12 +110,19 @@ pub(crate) struct SealJob {
 }
 
 impl SealJob {
-    pub(crate) fn new(home: Arc<Home>, segment: Arc<Segment>, file: LogFile, seal: Seal) -> Self {
+    pub(crate) fn new(
+        home: Arc<Home>,
+        segment: Arc<Segment>,
+        file: LogFile,
+        seal: Seal,
+        producers: Option<Snapshot>,
+    ) -> Self {
         Self {
             home,
             segment,
             file,
             seal,
+            producers,
             syncing: Mutex::default(),
             is_durable: AtomicBool::new(false),
             sealing: Mutex::default(),
@@ -135,7 +145,7 @@ impl SealJob {
         Ok(())
     }
 
-    /// Makes the indexes durable and then writes the seal, once the bytes are durable. If that fails (no room, say), nothing is lost: run it again, or
+    /// Makes the indexes and the snapshot of the producers durable and then writes the seal, once the bytes are durable. If that fails (no room, say), nothing is lost: run it again, or
     /// recovery does it.
     pub(crate) fn seal(&self) -> Result<(), LogError> {
         let _one_at_a_time = self.sealing();
@@ -143,6 +153,9 @@ impl SealJob {
             return Ok(());
         }
         self.segment.index().persist_whole()?;
+        if let Some(producers) = &self.producers {
+            producers.write_later(&self.home, producers.at)?;
+        }
         self.seal.write_later(&self.home)?;
         self.segment.set_sealed(self.seal);
         self.is_over.store(true, Ordering::Release);

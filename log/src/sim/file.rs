@@ -3,11 +3,12 @@
 use std::{
     io::{self, IoSlice},
     path::PathBuf,
-    sync::MutexGuard,
+    sync::{Arc, MutexGuard},
+    thread,
 };
 
 use super::{Operation, SimDisk, state::State};
-use crate::disk::{DiskFile, Mapping};
+use crate::disk::{DiskFile, MappedFile};
 
 #[derive(Debug)]
 pub(super) struct SimFile {
@@ -37,11 +38,13 @@ impl SimFile {
             wanted
         }
     }
-}
 
-impl DiskFile for SimFile {
-    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
-        let mut state = self.state()?;
+    fn read(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        buf: &mut [u8],
+        position: u64,
+    ) -> io::Result<usize> {
         state.check(Operation::Read, &self.path)?;
         let share = Self::share(&mut state, buf.len());
         let data = &state.inode(self.id).data;
@@ -49,6 +52,22 @@ impl DiskFile for SimFile {
         let to = (from + share).min(data.len());
         buf[..to - from].copy_from_slice(&data[from..to]);
         Ok(to - from)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut state = self.state()?;
+        *state.reads.entry(thread::current().id()).or_default() += 1;
+        self.read(state, buf, position)
+    }
+
+    fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        let state = self.state()?;
+        let is_cached = state.is_cached(&self.path);
+        is_cached
+            .then(|| self.read(state, buf, position))
+            .transpose()
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
@@ -104,7 +123,7 @@ impl DiskFile for SimFile {
     }
 
     /// Always by pread, so that the simulator sees every read.
-    fn map(&self, _bytes: usize) -> io::Result<Option<Mapping>> {
+    fn map(&self, _bytes: usize) -> io::Result<Option<Arc<MappedFile>>> {
         Ok(None)
     }
 }

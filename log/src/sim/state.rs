@@ -1,9 +1,10 @@
 //! What is on the disk, what is only in its cache, and what a crash makes of that.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::{Path, PathBuf},
+    thread::ThreadId,
 };
 
 use super::faults::{Fault, Operation};
@@ -176,8 +177,11 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) capacity_bytes: Option<u64>,
     pub(super) short_io: bool,
+    pub(super) uncached: Option<String>,
     pub(super) now_ms: i64,
     pub(super) data_syncs: u64,
+    /// By thread, those that may wait for the medium.
+    pub(super) reads: HashMap<ThreadId, u64>,
     /// Raised by every crash; files opened before are of no use.
     pub(super) run: u64,
     pub(super) rng: Rng,
@@ -194,8 +198,10 @@ impl State {
             faults: Vec::new(),
             capacity_bytes: None,
             short_io: false,
+            uncached: None,
             now_ms: 0,
             data_syncs: 0,
+            reads: HashMap::new(),
             run: 0,
             rng: Rng(seed ^ 0x9e37_79b9_7f4a_7c15),
         }
@@ -223,6 +229,12 @@ impl State {
         self.faults
             .iter_mut()
             .try_for_each(|fault| fault.strike(operation, path))
+    }
+
+    pub(super) fn is_cached(&self, path: &Path) -> bool {
+        let path = path.to_string_lossy();
+        let uncached = self.uncached.as_ref();
+        !uncached.is_some_and(|part| path.contains(part))
     }
 
     pub(super) fn find(&self, path: &Path) -> io::Result<usize> {

@@ -217,29 +217,3 @@ fn append_time_never_goes_back_and_is_found_by_offset() {
     );
     assert_eq!(log.oldest_append_time_ms(), Some(500));
 }
-
-#[test]
-fn reading_through_many_segments_leaves_few_of_them_mapped() {
-    let place = OnDisk::std();
-    let mut log = place.create(small());
-    while log.reader().segments().len() < 40 {
-        append(&mut log, batch(1, 1_000), 0);
-    }
-    sync(&mut log);
-    let reader = log.reader();
-    let first = reader
-        .read(Offset::ZERO, 1, Offset(1))
-        .expect("read")
-        .chunks
-        .remove(0);
-    let copy = first.to_vec();
-    let all = headers_from(&log, Offset::ZERO).len();
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-    let dir = place.dir.to_string_lossy().into_owned();
-    let mapped = maps.lines().filter(|line| line.contains(&dir)).count();
-    assert!(
-        (1..=9).contains(&mapped),
-        "{mapped} of {all} batches' segments"
-    );
-    assert_eq!(first, copy, "what a reader holds stays good");
-}

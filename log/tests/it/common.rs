@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use taffrail_core::{ClusterId, LeaderEpoch, Offset, PartitionIndex, TopicId};
 use taffrail_log::{Appended, Disk, LogConfig, LogError, PartitionIdentity, PartitionLog};
-use taffrail_record::{BatchBuilder, BatchHeader, Compression, NewRecord};
+use taffrail_record::{BatchBuilder, BatchHeader, Compression, NewRecord, ProducerStamp};
 
 pub(crate) fn identity() -> PartitionIdentity {
     PartitionIdentity {
@@ -29,7 +29,17 @@ pub(crate) fn small() -> LogConfig {
 
 /// A batch of `records` records of `value_bytes` bytes, of record times from `time_ms` on.
 pub(crate) fn batch_at(time_ms: i64, records: u32, value_bytes: usize) -> Bytes {
-    let mut builder = BatchBuilder::new(Compression::None);
+    batch_of(ProducerStamp::NONE, time_ms, records, value_bytes)
+}
+
+/// The same, of an idempotent producer.
+pub(crate) fn batch_of(
+    producer: ProducerStamp,
+    time_ms: i64,
+    records: u32,
+    value_bytes: usize,
+) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None).with_producer(producer);
     for i in 0..records {
         let value = vec![b'a' + (i % 26) as u8; value_bytes];
         builder.push(&NewRecord {
@@ -108,7 +118,7 @@ impl OnDisk {
     pub(crate) fn std() -> Self {
         let keep = tempfile::tempdir().expect("temporary directory");
         Self {
-            disk: Arc::new(taffrail_log::StdDisk),
+            disk: Arc::new(taffrail_log::StdDisk::default()),
             dir: keep.path().join("p"),
             _keep: Some(keep),
         }

@@ -1,12 +1,14 @@
 //! The log from outside, on a real and on a simulated disk.
 
 mod append_and_read;
+mod cached;
 mod common;
 mod concurrency;
 mod faults;
 mod golden;
 mod inspection;
 mod model;
+mod producers;
 mod recovery;
 mod retention;
 mod upkeep;

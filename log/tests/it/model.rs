@@ -4,14 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use taffrail_core::Offset;
+use taffrail_core::{
+    Offset,
+    producers::{ProducerTable, SequenceCheck, SequencedBatch},
+};
 use taffrail_log::{
-    Disk, LogConfig, LogError, PartitionLog, Upkeep, inspect,
+    Disk, LogConfig, LogError, PartitionLog, Upkeep, inspect, sequenced,
     sim::{Fault, Loss, Operation, SimDisk},
 };
-use taffrail_record::BatchHeader;
+use taffrail_record::{BatchHeader, ProducerStamp};
 
-use crate::common::{OnDisk, batch_at, seal, small, sync, try_append};
+use crate::common::{OnDisk, batch_of, seal, small, sync, try_append};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -116,6 +119,7 @@ struct Batch {
     time_ms: i64,
     appended_ms: i64,
     crc: u32,
+    header: BatchHeader,
 }
 
 impl Batch {
@@ -138,6 +142,7 @@ struct Run {
     durable: u64,
     epoch: u32,
     now_ms: i64,
+    attempts: usize,
 }
 
 fn config() -> LogConfig {
@@ -167,6 +172,7 @@ impl Run {
             durable: 0,
             epoch: 1,
             now_ms: 0,
+            attempts: 0,
         }
     }
 
@@ -269,15 +275,18 @@ impl Run {
 
     fn try_append(&mut self, sizes: &[u32]) -> Result<(), LogError> {
         // Record times run away from append times, in both directions.
-        let time_of = |i: usize| (self.now_ms * 7 + i as i64 * 131) % 3500;
-        let batches: Vec<Bytes> = (0..sizes.len())
-            .map(|i| batch_at(time_of(i), sizes[i], 11))
-            .collect();
+        let now_ms = self.now_ms;
+        let time_of = |i: usize| (now_ms * 7 + i as i64 * 131) % 3500;
+        let mut batches: Vec<Bytes> = Vec::new();
         let mut base = self.end();
-        let mut attempt = Vec::new();
-        for (batch, records) in batches.iter().zip(sizes) {
-            let header = BatchHeader::parse(batch).expect("a batch");
+        let mut attempt: Vec<Batch> = Vec::new();
+        for (i, records) in sizes.iter().enumerate() {
+            let producer = self.next_producer(&attempt);
+            let batch = batch_of(producer, time_of(i), *records, 11);
+            let header = BatchHeader::parse(&batch).expect("a batch");
+            batches.push(batch);
             attempt.push(Batch {
+                header,
                 base,
                 records: *records,
                 epoch: self.epoch,
@@ -298,6 +307,46 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Three producers and one that is not idempotent, by turns.
+    fn next_producer(&mut self, attempt: &[Batch]) -> ProducerStamp {
+        self.attempts += 1;
+        let id = (self.attempts % 4) as i64;
+        if id == 0 {
+            return ProducerStamp::NONE;
+        }
+        let own = |b: &&Batch| b.header.producer_id == id;
+        let last = attempt.iter().rfind(own).or(self.batches.iter().rfind(own));
+        let next = last.and_then(|b| sequenced(&b.header));
+        ProducerStamp {
+            id,
+            epoch: 0,
+            base_sequence: next.map_or(0, |last| last.next_sequence()),
+        }
+    }
+
+    /// What the log says of every batch that it has, and of those that would be next, is what its batches say.
+    fn check_producers(&self) {
+        let mut expected = ProducerTable::default();
+        for batch in &self.batches {
+            if let Some(sequenced) = sequenced(&batch.header) {
+                expected.note(&sequenced, Offset(batch.base), batch.appended_ms);
+            }
+        }
+        let said =
+            |table: &ProducerTable, batch: &SequencedBatch| match table.check(batch, self.now_ms) {
+                SequenceCheck::Duplicate(stored) => Ok((stored.base_offset, stored.end)),
+                other => Err(other),
+            };
+        for mut batch in self.batches.iter().filter_map(|b| sequenced(&b.header)) {
+            for _ in 0..2 {
+                let (found, expected) =
+                    (said(self.log.producers(), &batch), said(&expected, &batch));
+                assert_eq!(found, expected, "{batch:?}");
+                batch.base_sequence = batch.next_sequence();
+            }
+        }
     }
 
     fn expire(&mut self) {
@@ -396,6 +445,7 @@ impl Run {
         assert_eq!(self.end(), end, "the log ends between batches");
         self.durable = end;
         self.check_from(self.start);
+        self.check_producers();
         true
     }
 
@@ -473,6 +523,7 @@ impl Run {
                 "{table:?} {epochs:?}"
             );
         }
+        self.check_producers();
     }
 
     fn check_from(&self, from: u64) {

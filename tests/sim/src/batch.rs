@@ -8,6 +8,8 @@ use std::{
     thread,
 };
 
+use taffrail_core::replica::Mutant;
+
 use crate::{Failure, Options, Report, counters::Counters, run};
 
 /// What came of many runs.
@@ -47,8 +49,33 @@ impl Batch {
     }
 }
 
-/// Runs `count` seeds from `first` on, on `threads` threads. Ends early after `failures_max` failures.
-pub fn run_all(first: u64, count: u64, threads: usize, failures_max: usize) -> Batch {
+/// Which seeds, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// The first seed.
+    pub first: u64,
+    /// So many from it on.
+    pub count: u64,
+    /// At a time.
+    pub threads: usize,
+    /// Ends early after so many failures.
+    pub failures_max: usize,
+    /// Of a failure's last events.
+    pub shown: usize,
+    /// The rule that is broken.
+    pub mutant: Option<Mutant>,
+}
+
+/// Runs many seeds.
+pub fn run_all(plan: Plan) -> Batch {
+    let Plan {
+        first,
+        count,
+        threads,
+        failures_max,
+        shown,
+        mutant,
+    } = plan;
     let (next, batch) = (AtomicU64::new(0), Mutex::new(Batch::default()));
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -59,7 +86,11 @@ pub fn run_all(first: u64, count: u64, threads: usize, failures_max: usize) -> B
                     if seed >= count || failed >= failures_max {
                         break;
                     }
-                    let outcome = run(Options::of(first + seed));
+                    let outcome = run(Options {
+                        shown,
+                        mutant,
+                        ..Options::of(first + seed)
+                    });
                     lock(&batch).add(outcome);
                 }
             });

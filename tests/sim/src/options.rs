@@ -1,5 +1,7 @@
 //! What a run is.
 
+use taffrail_core::replica::Mutant;
+
 /// A run. The same options are the same run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -9,6 +11,8 @@ pub struct Options {
     pub seconds: u64,
     /// How many events a failure shows.
     pub shown: usize,
+    /// The rule that is broken in this run. Only with the feature `mutants`.
+    pub mutant: Option<Mutant>,
 }
 
 impl Options {
@@ -18,6 +22,7 @@ impl Options {
             seed,
             seconds: 60,
             shown: 60,
+            mutant: None,
         }
     }
 }

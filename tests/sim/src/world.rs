@@ -140,6 +140,8 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// A rule is broken, or an assertion of the code under test failed.
 pub fn run(options: Options) -> Result<Report, Box<Failure>> {
+    #[cfg(feature = "mutants")]
+    taffrail_core::replica::Mutant::choose(options.mutant);
     let mut world = World::new(options);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let broken = match outcome {

@@ -69,6 +69,18 @@ impl Metadata {
         .await
     }
 
+    /// Waits until a broker is not in the in-sync set of a partition.
+    ///
+    /// # Panics
+    /// If it stays there.
+    pub async fn until_left_behind(self, topic: &str, partition: usize, index: usize) {
+        wait::until_async("the end of being in sync", wait::PATIENCE, || async {
+            let followers = self.followers(topic, partition).await;
+            (!followers.contains(&index)).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until a broker is not in any in-sync set of the topic.
     ///
     /// # Panics

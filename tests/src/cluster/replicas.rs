@@ -55,16 +55,17 @@ fn first_difference(one: &Batches, other: &Batches) -> Option<u64> {
 }
 
 fn batches(volume: &Path, topic: &str, partition: u32) -> Batches {
+    let disk = StdDisk::default();
     let folders = fs::read_dir(volume.join("partitions")).expect("the volume is readable");
     let mut folders = folders.map(|entry| entry.expect("the entry is readable").path());
     let found = folders.find(|folder| {
-        read_identity(&StdDisk, folder)
+        read_identity(&disk, folder)
             .is_ok_and(|found| found.topic_name == topic && found.partition.0 == partition)
     });
     let folder = found.unwrap_or_else(|| panic!("{} lacks {topic}/{partition}", volume.display()));
     let mut all = Batches::new();
-    for base in inspect::segments(&StdDisk, &folder).expect("the folder is readable") {
-        let batches = inspect::batches(Arc::new(StdDisk), &folder, base);
+    for base in inspect::segments(&disk, &folder).expect("the folder is readable") {
+        let batches = inspect::batches(Arc::new(StdDisk::default()), &folder, base);
         for batch in batches.expect("the segment is readable") {
             let batch = batch.unwrap_or_else(|error| panic!("{error}"));
             all.insert(batch.header.base_offset.0, batch.bytes.to_vec());

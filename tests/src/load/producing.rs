@@ -69,10 +69,9 @@ async fn note(mut answers: mpsc::Receiver<(String, Delivery)>, ledger: Arc<Mutex
         match delivery.await {
             Ok(metadata) => {
                 let partition = metadata.partition.0;
-                let mut ledger = ledger.lock().expect("nobody panicked with it");
-                ledger.counts[partition as usize] += 1;
                 let offset = offset_of(metadata);
-                ledger.acknowledged.note(partition, offset, value);
+                let mut ledger = ledger.lock().expect("nobody panicked with it");
+                ledger.acknowledged(partition, offset, value);
             }
             Err(error) => failed(&ledger, &value, &error.to_string()),
         }

@@ -4,7 +4,13 @@
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use taffrail_client::{Client, ProducerConfig, Record};
-use taffrail_tests::{consumed, dev::Dev, manifest, traffic, wait};
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster},
+    consumed,
+    dev::Dev,
+    load::Load,
+    manifest, traffic, wait,
+};
 
 const DISK_MEBIBYTES: u32 = 512;
 
@@ -68,4 +74,41 @@ async fn a_full_disk_refuses_records_serves_readers_and_recovers_by_itself() {
         offset + 1,
         "no record is missing"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a mount namespace for a small disk: cargo xtask ci"]
+async fn a_follower_with_a_full_disk_holds_nobody_up_and_is_in_sync_again_once_there_is_room() {
+    let cluster = Cluster::start_with_a_small_disk("follower-disk-full", DISK_MEBIBYTES).await;
+    let small = BROKERS - 1;
+    let topic = led_by_another(&cluster, small).await;
+    let load = Load::start(&cluster, topic).await;
+    load.more(100).await;
+
+    let filler = cluster.volume(small).join("filler");
+    fill(&filler);
+    cluster.metadata().until_out_of_sync(topic, small).await;
+    load.more(100).await;
+
+    fs::remove_file(filler).expect("the filler can be removed");
+    cluster.metadata().until_in_sync(topic, BROKERS).await;
+    load.more(100).await;
+    load.stop_and_check(&cluster).await;
+}
+
+/// A new topic of one partition that this broker does not lead.
+async fn led_by_another(cluster: &Cluster, broker: usize) -> &'static str {
+    for topic in ["one", "two", "three"] {
+        let spec = [
+            "partitions: 1",
+            "replicas: 3",
+            "minInSync: 2",
+            "segment: {bytes: 1Mi}",
+        ];
+        cluster.create(topic, &spec);
+        if cluster.metadata().leader(topic, 0).await != broker {
+            return topic;
+        }
+    }
+    panic!("broker-{broker} leads every topic");
 }

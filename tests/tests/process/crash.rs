@@ -24,6 +24,27 @@ async fn kill_9_in_the_middle_of_a_produce_loses_nothing_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kill_9_in_the_middle_of_a_produce_stores_every_record_once() {
+    for durability in ["Fsync", "PageCache"] {
+        let mut dev = Dev::start(&format!("kill-9-once-{}", durability.to_lowercase()));
+        let durability = format!("durability: {durability}");
+        dev.apply(&manifest::topic("events", &["partitions: 1", &durability]));
+        let client = traffic::connect(dev.address()).await;
+        let traffic = Traffic::start(&client, "events");
+        for _ in 0..5 {
+            traffic.more(500).await;
+            dev.kill();
+            dev.restart();
+        }
+        traffic.more(500).await;
+        let acknowledged = traffic.stop().await;
+        let read = consumed::as_read(&consumed::consume(&dev, "events"));
+        acknowledged.check(&read);
+        read.check_once();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_in_the_middle_of_a_produce_loses_nothing_acknowledged() {
     let mut dev = Dev::start("sigterm");
     dev.apply(&manifest::topic("events", &["partitions: 3"]));
@@ -34,7 +55,9 @@ async fn sigterm_in_the_middle_of_a_produce_loses_nothing_acknowledged() {
     dev.restart();
     traffic.more(2_000).await;
     let acknowledged = traffic.stop().await;
-    acknowledged.check(&consumed::as_read(&consumed::consume(&dev, "events")));
+    let read = consumed::as_read(&consumed::consume(&dev, "events"));
+    acknowledged.check(&read);
+    read.check_once();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -240,11 +240,16 @@ fn an_error_is_asked_again_after_a_while_or_at_once_in_a_new_epoch() {
     rig.says_nothing();
     assert_eq!(
         rig.session.wakes_at(rig.now_ms, &mut rig.throttle),
-        RETRY_MS
+        RETRY_MS_MIN
     );
-    rig.now_ms = RETRY_MS;
+    rig.now_ms = RETRY_MS_MIN;
     assert_eq!(rig.says(), (0, 0, true));
     rig.answered(refusal(&at(0, 0))).expect("valid");
+    assert_eq!(
+        rig.session.wakes_at(rig.now_ms, &mut rig.throttle),
+        3 * RETRY_MS_MIN,
+        "twice as long"
+    );
     rig.stands(in_epoch(4, 0, 0));
     assert_eq!(rig.says(), (0, 0, true));
 }
@@ -316,7 +321,7 @@ fn many_positions_go_in_several_messages() {
         partition: taffrail_core::PartitionIndex(partition),
         ..ID
     };
-    let ids: BTreeSet<_> = (0..POSITIONS_MAX as u32 + 1).map(many).collect();
+    let ids: BTreeSet<_> = (0..=POSITIONS_MAX as u32).map(many).collect();
     rig.session
         .stands(ids.into_iter().map(|id| (id, Some(at(0, 0)))).collect());
     let mut next = || rig.message(&IN_SYNC).map(|m| m.positions.len());

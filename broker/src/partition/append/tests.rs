@@ -4,8 +4,10 @@ use taffrail_core::{
     replica::{FetchRequest, LeaderRules, LogTail},
 };
 use taffrail_log::{PartitionIdentity, StdDisk};
-use taffrail_record::{BatchBuilder, Compression, NewRecord};
+use taffrail_record::{BatchBuilder, Compression, NewRecord, ProducerStamp};
 use tokio::sync::oneshot;
+
+mod sequences;
 
 use super::*;
 use crate::{
@@ -24,6 +26,15 @@ const RUN: Incarnation = Incarnation {
     generation: 1,
     random: 1,
 };
+
+/// One batch of empty records.
+fn batch(producer: ProducerStamp, records: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None).with_producer(producer);
+    for _ in 0..records {
+        builder.push(&NewRecord::default());
+    }
+    builder.build().expect("not empty")
+}
 
 struct Replica1 {
     log: OwnedLog,
@@ -53,8 +64,13 @@ impl Replica1 {
             topic_name: "flights".to_owned(),
         };
         let path = dir.path().join("flights-0");
-        let log = PartitionLog::create(Arc::new(StdDisk), &path, &identity, LogConfig::default())
-            .expect("created");
+        let log = PartitionLog::create(
+            Arc::new(StdDisk::default()),
+            &path,
+            &identity,
+            LogConfig::default(),
+        )
+        .expect("created");
         let metrics = crate::metrics::Metrics::default().topic("flights");
         let partition = Partition::new(id, "flights".into(), log.reader(), metrics);
         Self {
@@ -103,9 +119,15 @@ impl Replica1 {
 
     /// Queues one record that was accepted under `epoch`.
     fn queue(&mut self, epoch: u32, acks: Acks) -> oneshot::Receiver<Outcome> {
-        let mut builder = BatchBuilder::new(Compression::None);
-        builder.push(&NewRecord::default());
-        let batch = builder.build().expect("not empty");
+        self.queue_batches(epoch, acks, &batch(ProducerStamp::NONE, 1))
+    }
+
+    fn queue_batches(
+        &mut self,
+        epoch: u32,
+        acks: Acks,
+        batches: &Bytes,
+    ) -> oneshot::Receiver<Outcome> {
         let limits = Limits {
             batch_bytes_max: 1 << 20,
             decompressed_bytes_max: 1 << 20,
@@ -113,7 +135,7 @@ impl Replica1 {
         let (responder, outcome) = Responder::once([None, None]);
         self.log.enqueue(Append {
             partition: Arc::clone(&self.log.partition),
-            content: verify(&batch, limits, LeaderEpoch(epoch)),
+            content: verify(batches, limits, LeaderEpoch(epoch)),
             acks,
             responder,
         });

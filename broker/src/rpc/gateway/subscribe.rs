@@ -1,9 +1,12 @@
 //! Records out: a loop of fetches, decoded.
 
+mod patience;
+mod positions;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -12,8 +15,8 @@ use taffrail_api::{
     WireError, convert,
     stream::{FetchedChunks, Route},
     v1::{
-        FetchPartition, FetchRequest, ListOffsetsRequest, OffsetQuery, SubscribeRequest,
-        SubscribeResponse, offset_query::Position, subscribe_request::Start,
+        FetchPartition, FetchRequest, SubscribeRequest, SubscribeResponse, offset_query::Position,
+        subscribe_request::Start,
     },
 };
 use taffrail_core::{ErrorCode, Offset, TopicId};
@@ -27,11 +30,9 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use self::patience::{Patience, is_exhausted};
 use super::{find_topic, unpack::Unpack};
-use crate::{
-    broker::Broker,
-    rpc::{fetch::fetch, offsets},
-};
+use crate::{broker::Broker, rpc::fetch::fetch};
 
 const RECORDS_DEFAULT: usize = 500;
 const RECORDS_MAX: usize = 10_000;
@@ -150,6 +151,7 @@ impl Subscription {
 
     /// Until the ends are reached, or for ever.
     async fn deliver(&mut self, answers: &Answers) -> Result<(), WireError> {
+        let mut patience = Patience::default();
         loop {
             // A fetch of a broker that drains waits for nothing: without this the loop would never give way.
             if self.broker.draining.is_cancelled() {
@@ -158,6 +160,8 @@ impl Subscription {
             let wanted = match self.refresh().await {
                 Ok(wanted) => wanted,
                 Err(error) if error.retriable && error.code != ErrorCode::UnknownTopic => {
+                    let refusal = is_exhausted(&error).then_some(error);
+                    patience.bear(refusal, Instant::now())?;
                     sleep(RETRY_INTERVAL).await;
                     continue;
                 }
@@ -174,14 +178,18 @@ impl Subscription {
                 max_bytes: FETCH_BYTES,
             };
             let fetched = fetch(&self.broker, request, Route::Through).await;
-            let mut retry = false;
+            let (mut retry, mut refusal) = (false, None);
             for partition in fetched.partitions {
                 match partition.head.error.clone().map(WireError::from) {
-                    Some(error) if error.retriable => retry = true,
+                    Some(error) if error.retriable => {
+                        retry = true;
+                        refusal = refusal.or_else(|| is_exhausted(&error).then_some(error));
+                    }
                     Some(error) => return Err(error),
                     None => self.decode(partition, answers).await?,
                 }
             }
+            patience.bear(refusal, Instant::now())?;
             if retry {
                 sleep(RETRY_INTERVAL).await;
             }
@@ -211,61 +219,6 @@ impl Subscription {
             wanted.rotate_left(turn as usize);
         }
         Ok(wanted)
-    }
-
-    fn partitions(&self) -> Result<Vec<u32>, WireError> {
-        let (id, _, all) = find_topic(&self.broker, &self.topic_name)?;
-        if id != self.topic {
-            return Err(WireError::new(
-                ErrorCode::UnknownTopic,
-                format!(
-                    "topic {} was deleted and created anew; subscribe again",
-                    self.topic_name
-                ),
-            ));
-        }
-        let all = all.into_iter().map(|p| p.partition.0);
-        Ok(all
-            .filter(|p| self.chosen.is_empty() || self.chosen.contains(p))
-            .collect())
-    }
-
-    async fn find(&mut self, partitions: &[u32]) -> Result<(), WireError> {
-        let missing: Vec<_> = partitions
-            .iter()
-            .copied()
-            .filter(|p| !self.next.contains_key(p))
-            .collect();
-        let found = self.offsets(&missing, self.start).await?;
-        self.next.extend(found);
-        Ok(())
-    }
-
-    async fn offsets(
-        &self,
-        partitions: &[u32],
-        position: Position,
-    ) -> Result<BTreeMap<u32, Offset>, WireError> {
-        let query = |partition: &u32| OffsetQuery {
-            topic_id: Bytes::copy_from_slice(self.topic.as_bytes()),
-            partition: *partition,
-            leader_epoch: -1,
-            position: Some(position),
-        };
-        let request = ListOffsetsRequest {
-            queries: partitions.iter().map(query).collect(),
-        };
-        let response = offsets::list(&self.broker, request, Route::Through)
-            .await
-            .map_err(|status| WireError::from(&status))?;
-        response
-            .answers
-            .into_iter()
-            .map(|answer| match answer.error {
-                Some(error) => Err(error.into()),
-                None => Ok((answer.partition, convert::offset_from_wire(answer.offset)?)),
-            })
-            .collect()
     }
 
     fn fetch_partition(&self, partition: u32) -> FetchPartition {

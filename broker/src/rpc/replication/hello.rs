@@ -101,17 +101,17 @@ mod tests {
 
     const ME: Option<BrokerNumber> = Some(BrokerNumber(1));
 
-    fn run(generation: u64) -> Option<v1::Incarnation> {
-        Some(v1::Incarnation {
+    fn run(generation: u64) -> v1::Incarnation {
+        v1::Incarnation {
             generation,
             random: 9,
-        })
+        }
     }
 
     fn view() -> ClusterView {
         let record = |number| v1::BrokerRecord {
             number,
-            incarnation: run(5),
+            incarnation: Some(run(5)),
             ..v1::BrokerRecord::default()
         };
         ClusterView {
@@ -127,7 +127,7 @@ mod tests {
         v1::FollowerHello {
             cluster_id: "c".into(),
             broker: 2,
-            incarnation: run(5),
+            incarnation: Some(run(5)),
             leader: 1,
             versions: Some(v1::VersionRange { min: 1, max: 3 }),
             window_bytes: 100,
@@ -143,7 +143,7 @@ mod tests {
             (BrokerNumber(2), 100)
         );
         let newer = v1::FollowerHello {
-            incarnation: run(6),
+            incarnation: Some(run(6)),
             ..hello()
         };
         check(&newer, ME, &view()).expect("a run that the metadata does not have yet");
@@ -162,7 +162,7 @@ mod tests {
             (|h| h.versions = None, ErrorCode::UnsupportedVersion),
             (|h| h.leader = 3, ErrorCode::NotYetKnown),
             (|h| h.broker = 1, ErrorCode::NotYetKnown),
-            (|h| h.incarnation = run(4), ErrorCode::BrokerFenced),
+            (|h| h.incarnation = Some(run(4)), ErrorCode::BrokerFenced),
         ];
         for (change, code) in refused {
             let mut bad = hello();

@@ -9,9 +9,10 @@
 //!                  +------------------------- the next position -----+
 //! ```
 
+mod place;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
 use taffrail_api::{
     WireError,
     convert::{fetch_answer, fetch_request, topic_partition},
@@ -20,9 +21,12 @@ use taffrail_api::{
     v1,
 };
 use taffrail_core::{
-    BrokerNumber, ErrorCode, Incarnation, LeaderEpoch, Offset, TopicPartition,
+    BrokerNumber, ErrorCode, Incarnation, TopicPartition,
     replica::{FetchAnswer, FetchOutcome, FetchRequest},
 };
+
+use self::place::{Place, State, same_place};
+use super::logs::{Found, Logs, NotRead, Read};
 
 /// The follower hears something at least this often.
 const KEEPALIVE_MS: u64 = 500;
@@ -35,47 +39,6 @@ const PARTITIONS_MAX: usize = 200_000;
 
 /// Answers that were made and not sent.
 const ANSWERS_MAX: usize = 20_000;
-
-/// A log that this broker leads, as a session has to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Led {
-    pub(super) log_start: Offset,
-    pub(super) high_watermark: Offset,
-    pub(super) log_end: Offset,
-}
-
-/// The logs of this broker.
-pub(super) trait Logs {
-    /// `None`: it does not lead the partition in exactly this epoch (any more).
-    fn led(&self, id: TopicPartition, epoch: LeaderEpoch) -> Option<Led>;
-}
-
-/// To be read and handed to [`LeaderSession::read`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Read {
-    pub(super) id: TopicPartition,
-    /// From the end of its tail on.
-    pub(super) request: FetchRequest,
-    pub(super) max_bytes: usize,
-}
-
-/// What was read in the epoch that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) chunks: Vec<Bytes>,
-    pub(super) append_time_ms: i64,
-    /// Known before the read.
-    pub(super) log_start: Offset,
-    pub(super) high_watermark: Offset,
-}
-
-/// Why nothing was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NotRead {
-    /// The epoch is over, or the log begins later by now: the position has to be looked at anew.
-    Changed,
-    Failed(WireError),
-}
 
 /// What one follower was told, and what it waits for, of all partitions that it follows here.
 ///
@@ -95,28 +58,6 @@ pub(super) struct LeaderSession {
     quiet: VecDeque<(u64, TopicPartition)>,
     answers: VecDeque<AnswerChunks>,
     said_at_ms: u64,
-}
-
-#[derive(Debug)]
-struct Place {
-    request: FetchRequest,
-    state: State,
-    in_flight: usize,
-    /// The high watermark that the follower knows, of this epoch.
-    told: Option<Offset>,
-    is_ready: bool,
-    is_quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Nothing is asked: it was answered, or only reported.
-    Answered,
-    /// To be compared by the owner of the log.
-    Asked,
-    /// It waits for something new.
-    Matched,
-    Reading,
 }
 
 impl LeaderSession {
@@ -168,15 +109,7 @@ impl LeaderSession {
         self.unchecked.insert(id);
         let state = if asks { State::Asked } else { State::Answered };
         let Some(place) = self.places.get_mut(&id) else {
-            let place = Place {
-                request,
-                state,
-                in_flight: 0,
-                told: None,
-                is_ready: false,
-                is_quiet: false,
-            };
-            self.places.insert(id, place);
+            self.places.insert(id, Place::new(request, state));
             return;
         };
         if asks || !same_place(&place.request, &request) {
@@ -191,7 +124,7 @@ impl LeaderSession {
     }
 
     /// What the owner of the logs has to hear since the last time; each is to come back through [`Self::checked`].
-    pub(super) fn to_check(&mut self) -> Vec<(TopicPartition, FetchRequest)> {
+    pub(super) fn take_unchecked(&mut self) -> Vec<(TopicPartition, FetchRequest)> {
         let unchecked = std::mem::take(&mut self.unchecked);
         let request = |id| Some((id, self.places.get(&id)?.request));
         unchecked.into_iter().filter_map(request).collect()
@@ -291,20 +224,11 @@ impl LeaderSession {
         self.in_flight -= std::mem::take(&mut place.in_flight);
         match found {
             Ok(found) => {
-                let answer = FetchAnswer {
-                    leader_epoch: place.request.leader_epoch,
-                    tail: place.request.tail,
-                    log_start: found.log_start,
-                    high_watermark: found.high_watermark,
-                    outcome: FetchOutcome::Matches,
-                };
                 let chunks = AnswerChunks {
-                    head: fetch_answer(id, &place.request, Ok(answer)),
+                    head: place.answer(id, found.led),
                     append_time_ms: found.append_time_ms,
                     chunks: found.chunks,
                 };
-                place.state = State::Answered;
-                place.told = Some(found.high_watermark);
                 place.in_flight = chunks.batch_bytes();
                 self.in_flight += place.in_flight;
                 self.answers.push_back(chunks);
@@ -338,17 +262,8 @@ impl LeaderSession {
             // With records that it does not have yet the high watermark goes as well.
             let is_alone = led.log_end == place.request.tail.end;
             if is_alone && Some(led.high_watermark) > place.told {
-                let answer = FetchAnswer {
-                    leader_epoch: place.request.leader_epoch,
-                    tail: place.request.tail,
-                    log_start: led.log_start,
-                    high_watermark: led.high_watermark,
-                    outcome: FetchOutcome::Matches,
-                };
-                place.state = State::Answered;
-                place.told = Some(led.high_watermark);
-                let head = fetch_answer(id, &place.request, Ok(answer));
-                self.answers.push_back(AnswerChunks::of(head));
+                self.answers
+                    .push_back(AnswerChunks::of(place.answer(id, led)));
             }
         }
     }
@@ -388,11 +303,6 @@ impl LeaderSession {
 
 /// An answer but for its batches, about.
 const ENVELOPE_BYTES: usize = 128;
-
-/// Is an answer to the one an answer to the other as well?
-fn same_place(one: &FetchRequest, other: &FetchRequest) -> bool {
-    one.leader_epoch == other.leader_epoch && one.tail == other.tail
-}
 
 #[cfg(test)]
 mod tests;

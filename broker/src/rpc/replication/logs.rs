@@ -2,12 +2,52 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use taffrail_api::WireError;
-use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition};
+use taffrail_core::{ErrorCode, LeaderEpoch, Offset, TopicPartition, replica::FetchRequest};
 use taffrail_record::split;
 
-use super::leader_session::{Found, Led, Logs, NotRead, Read};
 use crate::partition::{Partition, standing::Role, table::PartitionTable};
+
+/// A log that this broker leads, as a session has to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Led {
+    pub(super) log_start: Offset,
+    pub(super) high_watermark: Offset,
+    pub(super) log_end: Offset,
+}
+
+/// The logs of this broker.
+pub(super) trait Logs {
+    /// `None`: it does not lead the partition in exactly this epoch (any more).
+    fn led(&self, id: TopicPartition, epoch: LeaderEpoch) -> Option<Led>;
+}
+
+/// To be read and handed to [`super::leader_session::LeaderSession::read`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) id: TopicPartition,
+    /// From the end of its tail on.
+    pub(super) request: FetchRequest,
+    pub(super) max_bytes: usize,
+}
+
+/// What was read in the epoch that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) chunks: Vec<Bytes>,
+    pub(super) append_time_ms: i64,
+    /// Known before the read.
+    pub(super) led: Led,
+}
+
+/// Why nothing was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotRead {
+    /// The epoch is over, or the log begins later by now: the position has to be looked at anew.
+    Changed,
+    Failed(WireError),
+}
 
 impl Logs for PartitionTable {
     fn led(&self, id: TopicPartition, epoch: LeaderEpoch) -> Option<Led> {
@@ -55,7 +95,6 @@ pub(super) fn read(partition: &Arc<Partition>, read: &Read) -> Result<Found, Not
     Ok(Found {
         chunks: found.chunks,
         append_time_ms,
-        log_start: led.log_start,
-        high_watermark: led.high_watermark,
+        led,
     })
 }

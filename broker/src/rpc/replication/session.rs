@@ -22,9 +22,9 @@ use tonic::{Status, body::Body};
 
 use super::{
     hello,
-    leader_session::{Found, LeaderSession, NotRead, Read},
+    leader_session::LeaderSession,
     listener::Admission,
-    logs,
+    logs::{self, Found, NotRead, Read},
     sessions::{Seat, Sessions},
 };
 use crate::{
@@ -223,7 +223,7 @@ impl Session<'_> {
     }
 
     fn check(&mut self) {
-        let mut asked = self.state.to_check();
+        let mut asked = self.state.take_unchecked();
         let mut fetches = Vec::with_capacity(asked.len());
         asked.retain(|(id, request)| {
             let Some(partition) = self.broker.partitions.get(*id) else {

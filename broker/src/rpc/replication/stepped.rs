@@ -12,8 +12,8 @@ use taffrail_core::{ErrorCode, TopicPartition, replica::FetchRequest};
 
 use super::{
     hello,
-    leader_session::{LeaderSession, NotRead},
-    logs,
+    leader_session::LeaderSession,
+    logs::{self, NotRead},
     session::{SILENCE_MAX, refusal},
     sessions::{Seat, Sessions},
 };
@@ -59,12 +59,7 @@ impl Stepped {
             .window_bytes
             .min(broker.config.replication.window_bytes);
         let session = Self {
-            state: LeaderSession::new(
-                follower.broker,
-                follower.incarnation,
-                window.max(1),
-                now_ms,
-            ),
+            state: LeaderSession::new(follower.broker, follower.incarnation, window.max(1), now_ms),
             news: Arc::default(),
             seat,
             heard_ms: now_ms,
@@ -101,7 +96,7 @@ impl Stepped {
         &mut self,
         broker: &Broker,
     ) -> (Vec<(TopicPartition, FetchRequest)>, Vec<ReplicaFetch>) {
-        let mut asked = self.state.to_check();
+        let mut asked = self.state.take_unchecked();
         let mut fetches = Vec::with_capacity(asked.len());
         asked.retain(|(id, request)| {
             let Some(partition) = broker.partitions.get(*id) else {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use taffrail_api::{WireError, v1};
 use taffrail_core::{ErrorCode, Offset};
 
-use super::{PartitionQueue, spent, state::State};
+use super::{PartitionQueue, sequence::is_out_of_order, spent, state::State};
 use crate::{
     error::ProduceError,
     producer::{batch::Batch, completion::Acked, lane::Lane},
@@ -47,7 +47,7 @@ impl PartitionQueue {
                     state.stale = false;
                     done = Some((batch, Ok(acked)));
                 }
-                Err(error) if error.retriable => {
+                Err(error) if error.retriable || is_out_of_order(error.code) => {
                     if error.code == ErrorCode::LeaderUnreachable {
                         unreachable = Some(error.clone());
                     }
@@ -56,9 +56,10 @@ impl PartitionQueue {
                 Err(error) => done = Some((batch, Err(ProduceError::Refused(error)))),
             }
         }
-        state.end_recovery();
+        let failed = state.end_recovery();
         self.settle(&mut state);
         drop(state);
+        self.fail_all(failed);
         match done {
             Some((batch, Ok(acked))) => {
                 batch.acked(acked);
@@ -87,7 +88,12 @@ impl PartitionQueue {
             state.scheduled = false;
         }
         tracing::debug!(partition = %self.index, attempts = state.attempts, %error, "a produce request is to be sent again");
+        let code = error.code;
         batch.last_error = Some(error);
+        if is_out_of_order(code) {
+            return state.refused_out_of_order(batch);
+        }
+        batch.maybe_stored |= !was_refused_at_once(code);
         state.put_back(batch);
     }
 
@@ -104,9 +110,10 @@ impl PartitionQueue {
                 batch.last_error = Some(error.clone());
             }
         }
-        state.end_recovery();
+        let failed = state.end_recovery();
         self.settle(&mut state);
         drop(state);
+        self.fail_all(failed);
         self.shared.work.notify_one();
     }
 
@@ -138,7 +145,7 @@ impl PartitionQueue {
         if state.not_before.is_some_and(|at| at <= now) {
             state.not_before = None;
         }
-        state.end_recovery();
+        let failed = state.end_recovery();
         let oldest = state.in_flight.iter().filter_map(|b| b.sent).min();
         let overdue = oldest.is_some_and(|sent| now >= sent + self.shared.config.request_timeout)
             || state.is_left_behind(now, known_epoch);
@@ -156,6 +163,7 @@ impl PartitionQueue {
             self.settle(&mut state);
         }
         drop(state);
+        self.fail_all(failed);
         let after = self.shared.config.delivery_timeout;
         for batch in expired {
             self.fail(&batch, batch.timed_out(after));
@@ -199,11 +207,15 @@ fn outcome(result: Option<v1::produce_response::Result>) -> Result<Acked, WireEr
 
 /// Is the leader elsewhere, or gone? Other errors pass by themselves.
 const fn needs_new_leader(code: ErrorCode) -> bool {
-    !matches!(
+    !was_refused_at_once(code) && !is_out_of_order(code) && !matches!(code, ErrorCode::TimedOut)
+}
+
+/// Is it certain that this attempt stored nothing?
+const fn was_refused_at_once(code: ErrorCode) -> bool {
+    matches!(
         code,
         ErrorCode::DiskFull
             | ErrorCode::NotEnoughReplicas
-            | ErrorCode::TimedOut
             | ErrorCode::Throttled
             | ErrorCode::ResourceExhausted
     )

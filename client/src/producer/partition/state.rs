@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use bytes::Bytes;
 use taffrail_record::BatchBuilder;
 
+use super::sequence::{Failed, Numbers};
 use crate::{
     metadata::MOVED_PATIENCE,
     producer::{
@@ -46,6 +47,7 @@ pub(super) struct State {
     pub(super) closed: bool,
     pub(super) topic_id: Bytes,
     pub(super) leader_epoch: i32,
+    pub(super) numbers: Numbers,
     /// Since when another broker is known to lead, while requests wait for the old one.
     pub(super) moved_since: Option<Instant>,
     /// The next batch will probably have as many bytes as the last.
@@ -85,6 +87,8 @@ impl State {
                 sequence: open.sequence,
                 records: open.builder.count(),
                 body: Body::Records(open.builder),
+                stamp: None,
+                maybe_stored: false,
                 taken: open.taken,
                 completion: open.completion,
                 opened: open.opened,
@@ -119,11 +123,16 @@ impl State {
             && self.building.is_none()
     }
 
-    pub(super) fn next_batch(&mut self) -> Option<Batch> {
+    /// The next batch to be sent; numbered, if the producer is idempotent.
+    pub(super) fn next_batch(&mut self, producer_id: Option<i64>) -> Option<Batch> {
         if self.sealed.is_empty() {
             self.seal();
         }
-        self.sealed.pop_front()
+        let mut batch = self.sealed.pop_front()?;
+        if let Some(id) = producer_id {
+            self.numbers.stamp(&mut batch, id);
+        }
+        Some(batch)
     }
 
     /// Back to its place among those not sent.
@@ -150,18 +159,27 @@ impl State {
         }
         self.flying = None;
         let landed = !self.in_flight.is_empty();
-        while let Some(batch) = self.in_flight.pop_back() {
+        while let Some(mut batch) = self.in_flight.pop_back() {
+            batch.maybe_stored = true;
             self.put_back(batch);
         }
         landed
     }
 
-    /// All answers of a broken chain are here: the next one may begin.
-    pub(super) fn end_recovery(&mut self) {
-        if self.recovering && self.in_flight.is_empty() {
+    /// All answers of a broken chain are here: the next one may begin. Gives the batches that must not be sent again.
+    pub(super) fn end_recovery(&mut self) -> Vec<Failed> {
+        let mut failed = Vec::new();
+        // What is being built still belongs to the broken chain.
+        if self.recovering && self.in_flight.is_empty() && self.building.is_none() {
             self.recovering = false;
             self.chain += 1;
+            failed = self.begin_anew();
         }
+        if self.is_empty() {
+            // Nothing goes again: what comes next need not wait, and nobody would look after it.
+            self.not_before = None;
+        }
+        failed
     }
 
     /// Do requests wait for a broker that leads no more and does not say so?

@@ -1,10 +1,11 @@
-//! A partition, its lane, and a broker made of a list.
+//! A partition and its lane, step by step.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+mod histories;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
-use proptest::prelude::*;
 use taffrail_api::{WireError, v1};
 use taffrail_core::{ErrorCode, Offset, PartitionIndex};
 use taffrail_record::{NewRecord, records};
@@ -27,6 +28,8 @@ const NO_PAUSE: Backoff = Backoff {
     max: Duration::ZERO,
 };
 
+const PRODUCER: i64 = 77;
+
 struct Fixture {
     partition: Arc<PartitionQueue>,
     shared: Arc<Shared>,
@@ -35,7 +38,14 @@ struct Fixture {
 }
 
 fn fixture(config: ProducerConfig) -> Fixture {
-    let shared = Arc::new(Shared::new(config, NO_PAUSE));
+    fixture_with(config, NO_PAUSE)
+}
+
+fn fixture_with(config: ProducerConfig, backoff: Backoff) -> Fixture {
+    let shared = Arc::new(Shared::new(config, backoff));
+    if shared.needs_producer_id() {
+        shared.set_producer_id(PRODUCER);
+    }
     let partition = PartitionQueue::new(PartitionIndex(0), Arc::clone(&shared));
     let lane = Arc::new(Lane::default());
     let mut fixture = Fixture {
@@ -270,6 +280,29 @@ async fn what_takes_too_long_fails_and_says_whether_it_may_be_stored() {
 }
 
 #[tokio::test]
+async fn after_all_were_given_up_the_next_record_does_not_wait() {
+    let config = ProducerConfig {
+        delivery_timeout: Duration::from_millis(1),
+        ..one_at_a_time()
+    };
+    let hour = Duration::from_hours(1);
+    let pauses = Backoff {
+        min: hour,
+        max: hour,
+    };
+    let mut f = fixture_with(config, pauses);
+    let late = f.push("late");
+    let request = f.pull().expect("at once");
+    f.refuse(&request, ErrorCode::DiskFull);
+    // Before the pause is over.
+    f.partition
+        .tend(Instant::now() + Duration::from_millis(2), -1);
+    assert!(outcome(late).is_err());
+    let _delivery = f.push("next");
+    assert_eq!(values(&f.pull().expect("at once")), ["next"]);
+}
+
+#[tokio::test]
 async fn a_request_without_an_answer_condemns_its_lane() {
     let mut f = fixture(one_at_a_time());
     let _delivery = f.push("a");
@@ -332,136 +365,4 @@ async fn a_record_larger_than_a_batch_travels_alone_and_one_beyond_the_limit_not
     assert_eq!(error.code(), ErrorCode::RecordTooLarge);
     let _next = f.push("next");
     assert_eq!(values(&f.pull().expect("third")), ["next"]);
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Push,
-    /// HTTP/2 takes a request.
-    Pull,
-    /// The broker appends the oldest request, or refuses it if its chain is broken.
-    Append,
-    /// The broker refuses the oldest request retriably.
-    Refuse,
-    /// The oldest answer arrives.
-    Answer,
-    /// The connection breaks: requests not appended and answers not arrived are lost.
-    Cut,
-    /// Pauses are over.
-    Later,
-}
-
-/// A broker that knows chains, as the proto asks for.
-#[derive(Default)]
-struct Broker {
-    log: Vec<String>,
-    requests: VecDeque<v1::ProduceRequest>,
-    answers: VecDeque<v1::ProduceResponse>,
-    /// The highest chain of this connection that broke.
-    broken: Option<u32>,
-}
-
-impl Broker {
-    fn handle(&mut self, refuses: bool) {
-        let Some(request) = self.requests.pop_front() else {
-            return;
-        };
-        if refuses || self.broken.is_some_and(|broken| request.chain <= broken) {
-            self.broken = self.broken.max(Some(request.chain));
-            self.answers
-                .push_back(refused(request.request_id, ErrorCode::DiskFull));
-            return;
-        }
-        let base = self.log.len() as u64;
-        self.log.extend(values(&request));
-        self.answers.push_back(acked(request.request_id, base));
-    }
-}
-
-fn step(f: &mut Fixture, broker: &mut Broker, deliveries: &mut Vec<Delivery>, step: Step) {
-    match step {
-        Step::Push => {
-            let value = format!("{:05}", deliveries.len());
-            deliveries.extend(f.try_push(value.as_bytes()));
-        }
-        Step::Pull => broker.requests.extend(f.pull()),
-        Step::Append => broker.handle(false),
-        Step::Refuse => broker.handle(true),
-        Step::Answer => {
-            if let Some(answer) = broker.answers.pop_front() {
-                f.lane.answered(answer);
-            }
-        }
-        Step::Cut => {
-            f.lane
-                .die(&WireError::new(ErrorCode::LeaderUnreachable, "cut"));
-            broker.requests.clear();
-            broker.answers.clear();
-            broker.broken = None;
-            f.later();
-            f.new_lane();
-        }
-        Step::Later => f.later(),
-    }
-}
-
-fn run(steps: &[Step]) -> (Broker, Vec<Delivery>) {
-    let config = ProducerConfig {
-        in_flight_max: 3,
-        ..ProducerConfig::default()
-    };
-    let mut f = fixture(config);
-    let (mut broker, mut deliveries) = (Broker::default(), Vec::new());
-    for &s in steps {
-        step(&mut f, &mut broker, &mut deliveries, s);
-    }
-    // Good weather until everything is through.
-    while !f.shared.budget.is_idle() {
-        for s in [Step::Later, Step::Pull, Step::Append, Step::Answer] {
-            step(&mut f, &mut broker, &mut deliveries, s);
-        }
-    }
-    (broker, deliveries)
-}
-
-fn steps(cuts: bool) -> impl Strategy<Value = Vec<Step>> {
-    let mut kinds = vec![
-        Step::Push,
-        Step::Push,
-        Step::Pull,
-        Step::Pull,
-        Step::Append,
-        Step::Refuse,
-        Step::Answer,
-        Step::Later,
-    ];
-    if cuts {
-        kinds.push(Step::Cut);
-    }
-    proptest::collection::vec(proptest::sample::select(kinds), 0..200)
-}
-
-proptest! {
-    #[test]
-    fn refusals_neither_lose_nor_double_nor_reorder_records(steps in steps(false)) {
-        let (broker, deliveries) = run(&steps);
-        let expected: Vec<_> = (0..deliveries.len()).map(|i| format!("{i:05}")).collect();
-        prop_assert_eq!(&broker.log, &expected);
-        for (i, delivery) in deliveries.into_iter().enumerate() {
-            prop_assert_eq!(outcome(delivery).expect("stored").offset, Some(Offset(i as u64)));
-        }
-    }
-
-    #[test]
-    fn broken_connections_may_double_records_but_neither_lose_nor_reorder_them(steps in steps(true)) {
-        let (broker, deliveries) = run(&steps);
-        let mut seen = std::collections::HashSet::new();
-        let first_seen: Vec<_> = broker.log.iter().filter(|v| seen.insert(*v)).cloned().collect();
-        let expected: Vec<_> = (0..deliveries.len()).map(|i| format!("{i:05}")).collect();
-        prop_assert_eq!(first_seen, expected);
-        for (i, delivery) in deliveries.into_iter().enumerate() {
-            let offset = outcome(delivery).expect("stored").offset.expect("known");
-            prop_assert_eq!(&broker.log[offset.0 as usize], &format!("{i:05}"));
-        }
-    }
 }

@@ -19,7 +19,7 @@ fn running() -> World {
     let mut world = World::new();
     world.keeps_records = true;
     world.recover();
-    world.apply(0, NAME, spec(7, Adoption::Never));
+    world.apply(0, NAME, spec(7, 1, Adoption::Never));
     world.settle();
     world
 }
@@ -114,8 +114,8 @@ fn wherever_the_controller_stops_no_record_goes_and_nothing_stays_half_closed() 
                 }
             }
             // Served again, every partition by its leader's running process.
-            world.apply(0, NAME, spec(7, Adoption::ByName));
-            world.apply(0, "final", spec(10, Adoption::Never));
+            world.apply(0, NAME, spec(7, 1, Adoption::ByName));
+            world.apply(0, "final", spec(10, 1, Adoption::Never));
             world.settle();
             world.assert_good("final");
         }
@@ -127,8 +127,23 @@ fn wherever_the_controller_stops_no_record_goes_and_nothing_stays_half_closed() 
 fn a_topic_made_again_while_the_old_one_closes_comes_after_it() {
     let mut world = running();
     end(&mut world);
-    world.apply(0, NAME, spec(3, Adoption::Never));
+    world.apply(0, NAME, spec(3, 1, Adoption::Never));
     world.settle();
     let again = topic(&world).expect("made again");
     assert_eq!((again.state, again.placed), (TopicState::Active, 3));
+}
+
+#[test]
+fn more_requests_than_may_wait_for_a_closing_topic_are_told_to_come_again() {
+    let mut world = running();
+    world.mute(1);
+    end(&mut world);
+    for _ in 0..1_100 {
+        world.apply(0, NAME, spec(3, 1, Adoption::Never));
+        world.step_store(0, Fault::Nothing);
+    }
+    assert!(world.reached.contains("TooManyWaiting"));
+    world.wait(1_000);
+    world.settle();
+    assert_eq!(topic(&world).expect("closing").state, TopicState::Closing);
 }

@@ -2,6 +2,7 @@
 
 mod broker;
 mod history;
+mod replication;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -27,6 +28,8 @@ use history::{History, once};
 
 pub(super) const CONTROLLERS: usize = 2;
 pub(super) const BROKERS: usize = 3;
+/// Reports under a raised epoch, an election, catching up, a confirmation or a change.
+const ROUNDS: usize = 6;
 
 enum Io {
     Load,
@@ -66,7 +69,12 @@ impl World {
             number: None,
             stamp: v1::ControllerStamp::default(),
             stored: BTreeMap::new(),
-            records: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            name: format!("main-{b}"),
+            faults: BTreeSet::new(),
+            may_lack: false,
+            leading: BTreeMap::new(),
+            is_down: true,
             served: BTreeSet::new(),
             is_mute: false,
             session: None,
@@ -201,6 +209,8 @@ impl World {
             Effect::Write(writes) => {
                 let elects = |w: &Write| w.reason == WriteReason::Election;
                 let maps = |w: &&Write| matches!(w.value, Value::Map(_));
+                let reasons = writes.iter().map(|write| write.reason.name().to_owned());
+                self.reached.extend(reasons);
                 match writes.iter().filter(maps).count() {
                     2.. => "several maps".to_owned(),
                     _ if writes.iter().any(elects) => "election".to_owned(),
@@ -299,6 +309,8 @@ impl World {
         let candidates = &mut self.brokers[broker].candidates;
         let generation = candidates.last().map_or(1, |last| last.generation + 1);
         candidates.push(Incarnation { generation, random });
+        self.brokers[broker].is_down = false;
+        self.brokers[broker].leading.clear();
         self.dial(broker, controller);
     }
 
@@ -306,7 +318,7 @@ impl World {
         self.disconnect(index);
         let session = self.draw();
         let broker = &mut self.brokers[index];
-        if broker.candidates.is_empty() {
+        if broker.is_down {
             return;
         }
         broker.session = Some((controller, session));
@@ -334,7 +346,10 @@ impl World {
             return;
         };
         match message {
-            Message::HandedOver(_) => {}
+            Message::HandedOver(handed) => {
+                self.reached
+                    .insert(format!("handed over but {}", handed.kept));
+            }
             Message::Registered(registered) => {
                 broker.cluster_id.clone_from(&registered.cluster_id);
                 broker.number = Some(registered.broker_number);
@@ -363,13 +378,18 @@ impl World {
         }
     }
 
-    fn records(&self, broker: usize) -> i64 {
-        self.brokers[broker].records.values().sum()
+    fn records(&self, broker: usize) -> usize {
+        self.brokers[broker].logs.values().map(Vec::len).sum()
     }
 
     /// Producers write to every partition that the broker leads, and it reports a little later.
     pub(super) fn produce(&mut self, broker: usize) {
-        self.brokers[broker].produce();
+        let drawn = &mut self.drawn;
+        self.brokers[broker].produce(|| {
+            *drawn += 1;
+            *drawn
+        });
+        self.advance(broker);
     }
 
     /// From now on the broker's heartbeats name no partition.
@@ -389,7 +409,8 @@ impl World {
         let Some((controller, session)) = broker.session else {
             return;
         };
-        let heartbeat = broker.heartbeat();
+        let mut heartbeat = broker.heartbeat();
+        heartbeat.doubts = self.doubts(index);
         self.event(controller, Event::Heartbeat(session, Box::new(heartbeat)));
         for order in &update.deletes {
             let done = v1::DeleteDone {
@@ -420,7 +441,8 @@ impl World {
         for _ in 0..3 {
             // A controller whose broker has seen a later term takes office again, and is dialled again.
             for broker in 0..BROKERS {
-                if self.brokers[broker].session.is_none() {
+                let is_away = self.brokers[broker].session.is_none();
+                if is_away || self.brokers[broker].is_down {
                     self.start_broker(broker, 0);
                 }
             }
@@ -431,8 +453,19 @@ impl World {
 
     /// Until nothing is under way any more.
     pub(super) fn settle(&mut self) {
-        self.settle_one(0);
-        self.wait(500);
+        for _ in 0..ROUNDS {
+            self.settle_one(0);
+            for broker in 0..BROKERS {
+                self.beat(broker);
+                self.settle_one(0);
+                self.replicate(broker, usize::MAX);
+            }
+            for broker in 0..BROKERS {
+                self.ask(broker, false);
+            }
+            self.settle_one(0);
+            self.wait(500);
+        }
         self.settle_one(0);
     }
 
@@ -461,8 +494,12 @@ impl World {
                 let leader = assignment.leader.expect("led");
                 let mut brokers = self.brokers.iter();
                 let broker = brokers.find(|b| b.number == Some(leader.0));
-                let running = broker.and_then(|b| b.candidates.last());
+                let broker = broker.expect("a broker");
+                let running = broker.candidates.last();
                 assert_eq!(Some(&assignment.leader_incarnation), running, "{partition}");
+                assert_eq!(assignment.isr.len(), assignment.replicas.len());
+                assert_eq!(assignment.unconfirmed, [], "{partition}");
+                self.check_served(partition, assignment.leader_epoch, broker);
             }
         }
         let ended = cluster.root.value.topics.values();

@@ -60,6 +60,14 @@ impl Leader {
         }
     }
 
+    /// Has the controller a session with this follower's broker? It takes nobody into the in-sync set that it cannot hear.
+    pub fn is_heard(&mut self, broker: BrokerNumber, is_heard: bool) {
+        let mut followers = self.followers.iter_mut();
+        if let Some(follower) = followers.find(|f| f.broker == broker) {
+            follower.is_heard = is_heard;
+        }
+    }
+
     fn check_epochs(&self, request: &FetchRequest) -> Result<(), ErrorCode> {
         let ours = self.leader_epoch;
         if self.broken.is(Mutant::NoEpochCheck) {

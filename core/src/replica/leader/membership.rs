@@ -145,7 +145,8 @@ impl Leader {
                 let reason = ShrinkReason::Lagging;
                 lagging = Some(IsrChange::Shrink { broker, reason });
             }
-            let joins = !follower.in_sync && follower.may_join && follower.has_reported(floor);
+            let may_join = follower.may_join && follower.is_heard;
+            let joins = !follower.in_sync && may_join && follower.has_reported(floor);
             if let Some(incarnation) = follower.registered_run().filter(|_| joins) {
                 caught_up = Some(IsrChange::Expand {
                     broker,

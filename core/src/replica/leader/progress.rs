@@ -14,6 +14,8 @@ pub(super) struct Progress {
     pub(super) in_sync: bool,
     /// A replica that a reassignment takes away does not join.
     pub(super) may_join: bool,
+    /// By the controller, which adds nobody to the in-sync set that it cannot hear.
+    pub(super) is_heard: bool,
     /// The newest run of it that is known.
     pub(super) incarnation: Option<Incarnation>,
     /// Reported by that run without divergence.
@@ -46,6 +48,7 @@ impl Progress {
             broker,
             in_sync: false,
             may_join: true,
+            is_heard: true,
             incarnation: None,
             reported: None,
             highest_reported: Offset::ZERO,
@@ -84,13 +87,13 @@ impl Progress {
         self.incarnation == Some(incarnation)
     }
 
-    /// The controller says which run it is.
+    /// The controller says which run it is. Whatever it registered since counts, also if an older volume came back and begins below the runs known here.
     pub(super) fn registered(&mut self, incarnation: Incarnation) {
-        self.registered = Some(incarnation);
+        let before = self.registered.replace(incarnation);
+        let is_other = before.is_some_and(|before| before != incarnation);
         let known = self.incarnation;
-        if known != Some(incarnation)
-            && known.is_none_or(|known| incarnation.generation >= known.generation)
-        {
+        let is_newer = known.is_none_or(|known| incarnation.generation >= known.generation);
+        if known != Some(incarnation) && (is_other || is_newer) {
             self.begin(incarnation);
         }
     }

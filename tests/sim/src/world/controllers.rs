@@ -64,8 +64,18 @@ impl World {
         if !node.is_up || node.machine.is_some() {
             return Ok(());
         }
-        // A process of its own for each term, as it was started for it.
         let run = node.run;
+        for other in (0..CONTROLLERS).filter(|other| *other != controller) {
+            // It notices some time later that the lease is not its own any more.
+            let (of, notices) = (self.controllers[other].run, self.chance.between(SECOND, 10 * SECOND));
+            self.plan(notices, move |w| {
+                if w.controllers[other].run == of && w.is_active(other) {
+                    w.note(format!("c{other} has lost the lease"));
+                    w.end_term(other);
+                }
+                Ok(())
+            });
+        }
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.chance.bits().to_be_bytes());
         let setup = Setup {

@@ -1,12 +1,13 @@
 use std::cell::RefCell;
 
+use bytes::Bytes;
 use taffrail_api::convert::{Answered, position};
 use taffrail_core::{
-    PartitionIndex, TopicId,
+    LeaderEpoch, Offset, PartitionIndex, TopicId,
     replica::{EpochEnd, LogTail},
 };
 
-use super::*;
+use super::{super::logs::Led, *};
 
 const FOLLOWER: BrokerNumber = BrokerNumber(2);
 const RUN: Incarnation = Incarnation {
@@ -22,13 +23,12 @@ fn id(partition: u32) -> TopicPartition {
     }
 }
 
-/// Logs of epoch 3.
-#[derive(Default)]
-struct Memory(RefCell<BTreeMap<TopicPartition, Led>>);
+/// Logs of one epoch.
+struct Memory(RefCell<BTreeMap<TopicPartition, Led>>, LeaderEpoch);
 
 impl Logs for Memory {
     fn led(&self, id: TopicPartition, epoch: LeaderEpoch) -> Option<Led> {
-        (epoch == EPOCH).then(|| self.0.borrow().get(&id).copied())?
+        (epoch == self.1).then(|| self.0.borrow().get(&id).copied())?
     }
 }
 
@@ -77,7 +77,7 @@ impl Rig {
     fn new(answers: usize) -> Self {
         Self {
             session: LeaderSession::new(FOLLOWER, RUN, answers * PARTITION_BYTES_MAX, 0),
-            logs: Memory::default(),
+            logs: Memory(RefCell::default(), EPOCH),
             now_ms: 0,
         }
     }
@@ -92,7 +92,7 @@ impl Rig {
 
     /// What the owner of the logs hears; all of it matches.
     fn check(&mut self) -> Vec<FetchRequest> {
-        let asked = self.session.to_check();
+        let asked = self.session.take_unchecked();
         for (id, request) in &asked {
             self.session.checked(*id, request, Ok(matches(request)));
         }
@@ -113,8 +113,11 @@ impl Rig {
         let found = Found {
             chunks: vec![Bytes::from(vec![7; bytes])],
             append_time_ms: 77,
-            log_start: Offset(0),
-            high_watermark: Offset(0),
+            led: Led {
+                log_start: Offset(0),
+                high_watermark: Offset(0),
+                log_end: Offset(0),
+            },
         };
         self.session.read(read, Ok(found));
     }
@@ -197,7 +200,7 @@ fn logs_that_part_and_errors_are_answered_as_the_owner_says() {
         end: Offset(3),
     });
     rig.hear(0, &request(5, 5), true);
-    let (id, asked) = rig.session.to_check()[0];
+    let (id, asked) = rig.session.take_unchecked()[0];
     let answer = FetchAnswer {
         outcome: parted,
         ..matches(&asked)
@@ -205,11 +208,11 @@ fn logs_that_part_and_errors_are_answered_as_the_owner_says() {
     rig.session.checked(id, &asked, Ok(answer));
     assert_eq!(rig.answer().answer.expect("an answer").outcome, parted);
     rig.hear(0, &request(3, 3), true);
-    let (id, asked) = rig.session.to_check()[0];
+    let (id, asked) = rig.session.take_unchecked()[0];
     let error = WireError::new(ErrorCode::StaleLeaderEpoch, "over");
     rig.session.checked(id, &asked, Err(error.clone()));
     assert_eq!(rig.answer().answer, Err(error));
-    assert_eq!(rig.session.to_check(), [], "answered");
+    assert_eq!(rig.session.take_unchecked(), [], "answered");
 }
 
 #[test]
@@ -220,15 +223,52 @@ fn an_epoch_that_is_over_sends_a_waiting_position_to_the_owner_again() {
     rig.logs.0.borrow_mut().clear();
     rig.session.news(id(0));
     assert_eq!(rig.next_read(), None);
-    assert_eq!(rig.session.to_check().len(), 1);
+    assert_eq!(rig.session.take_unchecked().len(), 1);
     // And so does one that ends during a read.
     let mut rig = Rig::new(4);
     rig.logs.set(0, 5, 0);
     rig.ask(0, 0);
     let read = rig.next_read().expect("something new");
     rig.session.read(&read, Err(NotRead::Changed));
-    assert_eq!(rig.session.to_check().len(), 1);
+    assert_eq!(rig.session.take_unchecked().len(), 1);
     assert_eq!(rig.session.in_flight, 0);
+}
+
+#[test]
+fn an_answer_of_the_owner_to_the_epoch_before_is_none_to_a_position_of_this_one() {
+    let mut rig = Rig::new(4);
+    rig.hear(0, &request(0, 0), true);
+    let (id, before) = rig.session.take_unchecked()[0];
+    let now = FetchRequest {
+        leader_epoch: LeaderEpoch(4),
+        ..before
+    };
+    rig.hear(0, &now, true);
+    let error = WireError::new(ErrorCode::StaleLeaderEpoch, "over");
+    rig.session.checked(id, &before, Err(error));
+    assert!(rig.said().is_empty());
+    assert_eq!(rig.session.take_unchecked(), [(id, now)]);
+}
+
+#[test]
+fn a_follower_in_a_new_epoch_is_told_the_high_watermark_anew() {
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 5, 5);
+    rig.ask(0, 5);
+    assert_eq!(rig.next_read(), None);
+    rig.wait(HIGH_WATERMARK_DELAY_MS);
+    assert!(rig.answer().answer.is_ok());
+    rig.logs.1 = LeaderEpoch(4);
+    let again = FetchRequest {
+        leader_epoch: LeaderEpoch(4),
+        ..request(5, 5)
+    };
+    rig.hear(0, &again, true);
+    rig.check();
+    assert_eq!(rig.next_read(), None);
+    rig.wait(HIGH_WATERMARK_DELAY_MS);
+    let told = rig.answer().answer.expect("told anew");
+    assert_eq!(told.high_watermark, Offset(5));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Brokers that keep assignments, and count records.
+//! Brokers that keep assignments and logs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,20 +6,38 @@ use taffrail_api::{
     convert,
     v1::{self, MetadataUpdate, controller_message::Message},
 };
-use taffrail_core::{Assignment, Incarnation, TopicPartition};
+use taffrail_core::{Assignment, Incarnation, LeaderEpoch, TopicPartition};
 
+use super::replication::Leading;
 use crate::state::{SessionId, stored};
 
+/// A record: the leader epoch in which it was appended, and a number that no other has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) epoch: LeaderEpoch,
+    pub(super) id: u64,
+}
+
 /// A broker: a volume, and the process that runs on it.
-pub(super) struct Broker {
+#[derive(Clone)]
+pub(in crate::state::tests) struct Broker {
     pub(super) uuid: [u8; 16],
     pub(super) candidates: Vec<Incarnation>,
     pub(super) cluster_id: String,
     pub(super) number: Option<u32>,
     pub(super) stamp: v1::ControllerStamp,
     pub(super) stored: BTreeMap<TopicPartition, Assignment>,
-    /// How many records each log has. Absent: none.
-    pub(super) records: BTreeMap<TopicPartition, i64>,
+    /// Everything in them is durable.
+    pub(super) logs: BTreeMap<TopicPartition, Vec<Record>>,
+    /// What this run knows as a leader.
+    pub(super) leading: BTreeMap<TopicPartition, Leading>,
+    pub(super) name: String,
+    /// Partitions whose logs cannot be used.
+    pub(super) faults: BTreeSet<TopicPartition>,
+    /// It stopped uncleanly, and its topics count on the page cache.
+    pub(super) may_lack: bool,
+    /// No process runs on the volume.
+    pub(super) is_down: bool,
     /// Partitions of topics that the last updates listed.
     pub(super) served: BTreeSet<TopicPartition>,
     /// Its heartbeats name no partition.
@@ -38,13 +56,20 @@ impl Broker {
                 partition: partition.partition.0,
                 assignment: Some(assignment.into()),
                 durable_end_offset: self.end(*partition),
+                last_epoch: self.last_epoch(*partition),
+                standing: if self.may_lack {
+                    v1::ReplicaStanding::ReplicaMayLack.into()
+                } else {
+                    v1::ReplicaStanding::ReplicaWhole.into()
+                },
+                fault: self.fault(*partition),
                 ..v1::StoredPartition::default()
             });
         v1::Register {
             cluster_id: self.cluster_id.clone(),
             broker_uuid: self.uuid.to_vec().into(),
             candidates: self.candidates.iter().map(|i| (*i).into()).collect(),
-            name: format!("main-{}", self.uuid[0]),
+            name: self.name.clone(),
             client_endpoint: Some(v1::Endpoint::default()),
             versions: Some(v1::VersionRange { min: 1, max: 1 }),
             highest_stamp: Some(self.stamp),
@@ -70,7 +95,8 @@ impl Broker {
                 self.served.insert(partition);
             }
             if mine && known <= Some(assignment.version()) {
-                self.stored.insert(partition, assignment);
+                let known = self.stored.insert(partition, assignment);
+                self.take_over(partition, known.as_ref());
             }
         }
         for order in &update.deletes {
@@ -79,26 +105,52 @@ impl Broker {
             let known = self.stored.get(&partition);
             if known.is_some_and(|known| known.partition_epoch.0 <= order.partition_epoch) {
                 self.stored.remove(&partition);
-                self.records.remove(&partition);
+                self.logs.remove(&partition);
+                self.leading.remove(&partition);
             }
         }
     }
 
     /// A record is appended to every partition that this broker leads, as far as it knows.
-    pub(super) fn produce(&mut self) {
-        let led = self.stored.iter().filter(|(p, a)| self.leads(**p, a));
-        for partition in led.map(|(p, _)| *p).collect::<Vec<_>>() {
-            *self.records.entry(partition).or_default() += 1;
+    pub(super) fn produce(&mut self, mut id: impl FnMut() -> u64) {
+        for (partition, epoch) in self.led() {
+            let record = Record { epoch, id: id() };
+            self.logs.entry(partition).or_default().push(record);
         }
+    }
+
+    /// What it serves as a leader, and in which epochs.
+    pub(super) fn led(&self) -> Vec<(TopicPartition, LeaderEpoch)> {
+        let led = self.stored.iter().filter(|(p, a)| self.leads(**p, a));
+        led.map(|(p, a)| (*p, a.leader_epoch)).collect()
     }
 
     /// The only replica leads whatever its incarnation.
     fn leads(&self, partition: TopicPartition, assignment: &Assignment) -> bool {
-        self.served.contains(&partition) && assignment.leader.map(|l| l.0) == self.number
+        let runs = Some(&assignment.leader_incarnation) == self.candidates.last();
+        !self.is_down
+            && self.served.contains(&partition)
+            && assignment.leader.map(|l| l.0) == self.number
+            && (runs || assignment.replicas.len() == 1)
+    }
+
+    pub(super) fn log(&self, partition: TopicPartition) -> &[Record] {
+        self.logs.get(&partition).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn end(&self, partition: TopicPartition) -> i64 {
-        self.records.get(&partition).copied().unwrap_or_default()
+        self.log(partition).len() as i64
+    }
+
+    fn fault(&self, partition: TopicPartition) -> i32 {
+        let fault = self.faults.contains(&partition);
+        let fault = fault.then_some(taffrail_core::PartitionFault::Poisoned);
+        v1::PartitionFault::from_core(fault).into()
+    }
+
+    fn last_epoch(&self, partition: TopicPartition) -> i32 {
+        let last = self.log(partition).last();
+        last.map_or(-1, |record| record.epoch.0 as i32)
     }
 
     pub(super) fn heartbeat(&self) -> v1::Heartbeat {
@@ -116,6 +168,9 @@ impl Broker {
                     },
                     leading: self.leads(*partition, assignment),
                     log_end_offset: self.end(*partition),
+                    durable_end_offset: self.end(*partition),
+                    last_epoch: self.last_epoch(*partition),
+                    fault: self.fault(*partition),
                     ..v1::PartitionReport::default()
                 });
         v1::Heartbeat {

@@ -1,7 +1,7 @@
 //! What was ever persisted or answered, and what must hold of all of it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::Debug,
     hash::Hash,
 };
@@ -9,7 +9,7 @@ use std::{
 use taffrail_api::v1::MetadataUpdate;
 use taffrail_core::{
     BrokerNumber, Incarnation, LeaderEpoch, TopicPartition,
-    replica::invariants::AN_EPOCH_HAS_ONE_LEADER,
+    replica::invariants::{self as replica, AN_EPOCH_HAS_ONE_LEADER},
 };
 
 use super::broker::read;
@@ -25,6 +25,8 @@ pub(super) struct History {
     records: HashSet<(TopicPartition, String)>,
     tombstones: HashSet<(Vec<u8>, u32, u32, u64)>,
     topics: HashSet<(Vec<u8>, u64)>,
+    /// What replicated partitions acknowledged.
+    pub(super) partitions: BTreeMap<TopicPartition, replica::History>,
     owners: HashMap<(TopicPartition, LeaderEpoch), (BrokerNumber, Incarnation)>,
     pub(super) numbers: HashMap<u32, [u8; 16]>,
 }

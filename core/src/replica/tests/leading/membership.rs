@@ -203,6 +203,20 @@ fn a_run_that_has_not_registered_yet_does_not_join() {
 }
 
 #[test]
+fn an_older_volume_that_registered_is_followed_again_under_its_lower_run() {
+    let mut test = Test::new(&[1, 2]);
+    test.leader.registered(BrokerNumber(3), run(5));
+    let of = |generation| FetchRequest {
+        incarnation: run(generation),
+        ..Test::request(3, 1, 5)
+    };
+    assert_eq!(test.fetch(&of(5)), Ok(FetchOutcome::Matches));
+    assert_eq!(test.fetch(&of(3)), Err(ErrorCode::BrokerFenced));
+    test.leader.registered(BrokerNumber(3), run(3));
+    assert_eq!(test.fetch(&of(3)), Ok(FetchOutcome::Matches));
+}
+
+#[test]
 fn a_follower_below_the_log_start_is_out_of_range() {
     let mut test = Test::new(&[1, 2]);
     test.leader.expired(Offset(2));
@@ -229,4 +243,16 @@ fn steady_appends_and_fetches_allocate_nothing() {
     }
     assert_eq!(test.effects.capacity(), capacity);
     assert_eq!(test.leader.log().epochs.as_slice().len(), 2);
+}
+
+#[test]
+fn nobody_joins_whom_the_controller_cannot_hear() {
+    let mut test = Test::new(&[1, 2]);
+    test.leader.is_heard(BrokerNumber(3), false);
+    test.has(2, 5);
+    test.has(3, 5);
+    assert_eq!(test.asked(), []);
+    test.leader.is_heard(BrokerNumber(3), true);
+    test.tick(1);
+    assert_eq!(test.asked(), [expand(3)]);
 }

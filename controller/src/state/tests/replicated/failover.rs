@@ -1,0 +1,155 @@
+//! Leaders that are lost, cannot go on, or leave.
+
+use taffrail_core::{Adoption, LeaderEpoch, UncleanElection};
+
+use super::*;
+
+#[test]
+fn a_lost_leader_is_replaced_at_once_if_followers_are_refused_and_stays_in_the_isr() {
+    let (mut world, partition) = running();
+    let (leader, ..) = roles(&world, partition);
+    let before = record(&world, partition);
+    world.stop_broker(leader);
+    world.go_on();
+    let after = record(&world, partition);
+    assert_ne!(after.leader, before.leader);
+    assert_eq!(after.leader_epoch, LeaderEpoch(before.leader_epoch.0 + 1));
+    assert_eq!(
+        after.isr, before.isr,
+        "it is the new leader that asks for a shrink"
+    );
+    world.ask(world.broker_of(after.leader.expect("led")), true);
+    world.go_on();
+    assert_eq!(record(&world, partition).isr.len(), 2);
+    // It catches up, joins and leads again.
+    world.start_broker(leader, 0);
+    world.settle();
+    world.calm_down();
+    let again = record(&world, partition);
+    assert_eq!((again.leader, again.isr.len()), (before.leader, 3));
+}
+
+#[test]
+fn a_leader_that_only_the_controller_cannot_hear_goes_on() {
+    let (mut world, partition) = running();
+    let (leader, ..) = roles(&world, partition);
+    let before = record(&world, partition);
+    world.disconnect(leader);
+    for _ in 0..30 {
+        world.go_on();
+        world.wait(1_000);
+    }
+    assert_eq!(record(&world, partition), before);
+}
+
+#[test]
+fn the_loss_of_a_broker_costs_one_write_for_each_map() {
+    let (mut world, partition) = running_with(spec(3_000, 3, Adoption::Never));
+    let leader = world.broker_of(record(&world, partition).leader.expect("led"));
+    let number = world.number(leader);
+    let before = world.puts();
+    world.stop_broker(leader);
+    world.go_on();
+    let cluster = world.cluster().expect("there is a root");
+    let mut records = cluster.assignments();
+    assert!(records.all(|(_, _, record)| record.leader.is_some_and(|l| l != number)));
+    assert_eq!(world.puts() - before, 24, "3,000 partitions in maps of 128");
+}
+
+#[test]
+fn a_leader_whose_log_failed_is_replaced_and_leaves_the_isr() {
+    let (mut world, partition) = running();
+    let (leader, ..) = roles(&world, partition);
+    world.fail_log(leader, partition);
+    world.go_on();
+    let after = record(&world, partition);
+    assert_ne!(after.leader, Some(world.number(leader)));
+    assert_eq!(after.isr.len(), 2);
+    assert!(!after.isr.contains(&world.number(leader)));
+}
+
+#[test]
+fn a_broker_that_stops_hands_over_and_wins_no_election_meanwhile() {
+    let (mut world, partition) = running();
+    world.apply(0, "single", spec(3, 1, Adoption::Never));
+    world.settle();
+    let (leader, second, third) = roles(&world, partition);
+    let number = world.number(leader);
+    world.announce_stop(leader);
+    world.go_on();
+    assert_ne!(record(&world, partition).leader, Some(number));
+    assert!(
+        world.reached.contains("handed over but 1"),
+        "{:?}",
+        world.reached
+    );
+    for gone in [second, third] {
+        world.stop_broker(gone);
+    }
+    world.go_on();
+    assert_ne!(
+        record(&world, partition).leader,
+        Some(number),
+        "it is about to stop"
+    );
+    // Its next process may.
+    world.start_broker(leader, 0);
+    world.start_broker(second, 0);
+    world.start_broker(third, 0);
+    world.settle();
+    world.calm_down();
+    assert_eq!(record(&world, partition).leader, Some(number));
+}
+
+#[test]
+fn out_of_sync_replicas_lead_only_where_the_topic_allows_it_and_after_the_settle_time() {
+    for (unclean_election, is_led) in [
+        (UncleanElection::Never, false),
+        (UncleanElection::Allow, true),
+    ] {
+        let (mut world, partition) = running_with(TopicSpec {
+            unclean_election,
+            ..spec(1, 3, Adoption::Never)
+        });
+        let (leader, second, _) = alone(&mut world, partition);
+        let before = record(&world, partition);
+        world.stop_broker(leader);
+        world.start_broker(second, 0);
+        world.go_on();
+        assert_eq!(record(&world, partition).leader, before.leader);
+        for _ in 0..12 {
+            world.wait(1_000);
+            world.go_on();
+        }
+        let after = record(&world, partition);
+        assert_eq!(after.leader == Some(world.number(second)), is_led);
+        assert_eq!(world.reached.contains("MayLack"), is_led);
+    }
+}
+
+#[test]
+fn everybody_restarts_and_a_leader_is_elected_only_when_all_have_reported_anew() {
+    let (mut world, partition) = running();
+    (0..BROKERS).for_each(|broker| world.produce(broker));
+    world.settle();
+    let (leader, second, third) = roles(&world, partition);
+    let before = record(&world, partition);
+    for broker in 0..BROKERS {
+        world.stop_broker(broker);
+    }
+    world.settle();
+    world.start_broker(leader, 0);
+    world.go_on();
+    let waiting = record(&world, partition);
+    assert_eq!(waiting.leader, None, "the others may know of more");
+    assert!(waiting.leader_epoch > before.leader_epoch);
+    assert_eq!(waiting.isr, before.isr);
+    world.start_broker(second, 0);
+    world.go_on();
+    assert_eq!(record(&world, partition).leader, None);
+    world.start_broker(third, 0);
+    world.go_on();
+    assert!(record(&world, partition).leader.is_some());
+    world.settle();
+    assert_eq!(record(&world, partition).unconfirmed, []);
+}

@@ -1,0 +1,52 @@
+//! kill -9.
+
+use taffrail_tests::cluster::{BROKERS, Cluster};
+
+use crate::{SOME, TOPIC, loaded};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_leaders_loses_nothing_acknowledged() {
+    let mut cluster = Cluster::start("kill-leader").await;
+    let load = loaded(&cluster).await;
+    for _ in 0..2 {
+        let leader = cluster.metadata().leader(TOPIC, 0).await;
+        cluster.kill(leader);
+        load.more(SOME).await;
+        assert_ne!(cluster.metadata().leader(TOPIC, 0).await, leader);
+        cluster.restart(leader);
+        cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    }
+    load.more(SOME).await;
+    load.stop_and_check(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_a_follower_loses_nothing_and_it_catches_up() {
+    let mut cluster = Cluster::start("kill-follower").await;
+    let load = loaded(&cluster).await;
+    let follower = cluster.metadata().followers(TOPIC, 0).await[0];
+    cluster.kill(follower);
+    load.more(SOME).await;
+    cluster.metadata().until_out_of_sync(TOPIC, follower).await;
+    load.more(SOME).await;
+    cluster.restart(follower);
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    load.more(SOME).await;
+    load.stop_and_check(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_everything_at_once_loses_nothing_acknowledged() {
+    let mut cluster = Cluster::start("kill-all").await;
+    let load = loaded(&cluster).await;
+    for index in 0..BROKERS {
+        cluster.kill(index);
+    }
+    cluster.kill_controller();
+    cluster.restart_controller();
+    for index in 0..BROKERS {
+        cluster.restart(index);
+    }
+    load.more(SOME).await;
+    load.stop_and_check(&cluster).await;
+}

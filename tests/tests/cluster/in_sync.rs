@@ -1,0 +1,57 @@
+//! Fewer replicas in sync than the topic asks for.
+
+use std::time::Duration;
+
+use taffrail_client::{Client, ProducerConfig, Record};
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster},
+    traffic::offset_of,
+    wait,
+};
+
+use crate::{SOME, TOPIC, loaded};
+
+async fn produce(client: &Client) -> Result<u64, String> {
+    let producer = client.producer(ProducerConfig {
+        delivery_timeout: Duration::from_secs(2),
+        ..ProducerConfig::default()
+    });
+    let record = Record::new("beside the load").key("key-0");
+    let sent = producer.send("other", record).await;
+    let delivery = sent.map_err(|error| error.to_string())?;
+    let delivered = delivery.await.map(offset_of);
+    delivered.map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_too_few_in_sync_records_are_refused_with_what_is_wrong_and_taken_when_they_are_back()
+{
+    let mut cluster = Cluster::start("too-few").await;
+    let load = loaded(&cluster).await;
+    cluster.create("other", &["partitions: 1", "replicas: 3", "minInSync: 2"]);
+    let client = cluster.client().await;
+    assert_eq!(produce(&client).await, Ok(0));
+    let followers = cluster.metadata().followers("other", 0).await;
+    for follower in &followers {
+        cluster.kill(*follower);
+    }
+    let refusal = wait::until_async("a refusal with its reason", wait::PATIENCE, || async {
+        let refusal = produce(&client).await.err();
+        refusal.filter(|said| said.contains("in sync") || said.contains("NOT_ENOUGH_REPLICAS"))
+    })
+    .await;
+    assert!(
+        refusal.contains('2'),
+        "it says how many are asked for: {refusal}"
+    );
+    for follower in &followers {
+        cluster.restart(*follower);
+    }
+    load.more(SOME).await;
+    wait::until_async("a record that is taken", wait::PATIENCE, || async {
+        produce(&client).await.ok()
+    })
+    .await;
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    load.stop_and_check(&cluster).await;
+}

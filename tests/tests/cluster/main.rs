@@ -1,0 +1,24 @@
+//! What befalls three brokers and their controller under load, as real processes: nothing acknowledged is lost, nothing invented, and all replicas hold the same bytes.
+#![forbid(unsafe_code)]
+
+mod controller;
+mod crash;
+mod in_sync;
+mod network;
+mod pause;
+mod restart;
+mod volumes;
+
+use taffrail_tests::{cluster::Cluster, load::Load};
+
+const TOPIC: &str = "events";
+/// Acknowledged in every partition before and after something happens.
+const SOME: usize = 100;
+
+/// Three partitions on all brokers, of which two have to be in sync, under load.
+async fn loaded(cluster: &Cluster) -> Load {
+    cluster.create(TOPIC, &["partitions: 3", "replicas: 3", "minInSync: 2"]);
+    let load = Load::start(cluster, TOPIC).await;
+    load.more(SOME).await;
+    load
+}

@@ -1,0 +1,36 @@
+//! Clean stops, one broker after the other.
+
+use taffrail_tests::cluster::{BROKERS, Cluster};
+
+use crate::{SOME, TOPIC, loaded};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_costs_clients_no_error() {
+    let mut cluster = Cluster::start("rolling").await;
+    let load = loaded(&cluster).await;
+    for index in 0..BROKERS {
+        let status = cluster.stop(index);
+        assert!(status.success(), "{status}: {}", cluster.said(index));
+        load.more(SOME).await;
+        cluster.restart(index);
+        cluster.until_online(index).await;
+        cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    }
+    load.more(SOME).await;
+    load.stop_and_check(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_brokers_stop_at_once_and_serve_again_after_their_start() {
+    let mut cluster = Cluster::start("stop-all").await;
+    let load = loaded(&cluster).await;
+    for index in 0..BROKERS {
+        let status = cluster.stop(index);
+        assert!(status.success(), "{status}: {}", cluster.said(index));
+    }
+    for index in 0..BROKERS {
+        cluster.restart(index);
+    }
+    load.more(SOME).await;
+    load.stop_and_check(&cluster).await;
+}

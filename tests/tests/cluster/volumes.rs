@@ -1,0 +1,77 @@
+//! Volumes that are lost, and volumes that come back older than they were.
+
+use std::{fs, path::Path};
+
+use taffrail_tests::cluster::{BROKERS, Cluster};
+
+use crate::{SOME, TOPIC, loaded};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("it can be made");
+    for entry in fs::read_dir(from).expect("it is readable") {
+        let entry = entry.expect("it is readable");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).expect("it can be copied");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_volume_was_wiped_is_filled_again_under_a_new_number() {
+    let mut cluster = Cluster::start("wiped").await;
+    let load = loaded(&cluster).await;
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    cluster.kill(leader);
+    fs::remove_dir_all(cluster.volume(leader)).expect("it can be removed");
+    cluster.restart(leader);
+    load.more(SOME).await;
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    let brokers = cluster.metadata().brokers().await;
+    let newest = brokers
+        .expect("the controller answers")
+        .into_iter()
+        .max_by_key(|b| b.number);
+    assert_eq!(
+        newest.expect("a broker").number as usize,
+        BROKERS,
+        "a fourth number"
+    );
+    load.stop_and_check(&cluster).await;
+}
+
+/// Puts a copy of the leader's volume back after so many more starts of its broker.
+async fn bring_back(name: &str, starts: usize) {
+    let mut cluster = Cluster::start(name).await;
+    let load = loaded(&cluster).await;
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    let copied = cluster.aside("copy");
+    cluster.kill(leader);
+    copy(&cluster.volume(leader), &copied);
+    for _ in 0..starts {
+        cluster.restart(leader);
+        cluster.until_online(leader).await;
+        cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+        load.more(SOME).await;
+        cluster.kill(leader);
+    }
+    fs::remove_dir_all(cluster.volume(leader)).expect("it can be removed");
+    fs::rename(&copied, cluster.volume(leader)).expect("it can be moved");
+    cluster.restart(leader);
+    cluster.until_online(leader).await;
+    load.more(SOME).await;
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    load.stop_and_check(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_comes_back_as_it_was_one_start_before_loses_nothing() {
+    bring_back("older-by-one", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_comes_back_much_older_than_it_was_loses_nothing() {
+    bring_back("older-by-three", 3).await;
+}
