@@ -219,7 +219,10 @@ impl SimBroker {
     }
 
     /// Stops in order. What is left of it but the disk.
-    pub fn close(self) -> Durable {
+    pub fn close(mut self) -> Durable {
+        for job in std::mem::take(&mut self.jobs).into_values() {
+            self.disk.run(job);
+        }
         self.disk.close();
         self.durable
     }
