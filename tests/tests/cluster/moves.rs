@@ -22,7 +22,7 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     let mut cluster = Cluster::start_with_a_spare("moving").await;
     let load = loaded(&cluster).await;
     let before = partition(cluster.metadata(), 0).await.replicas;
-    let spare = (0..).find(|number| !before.contains(number));
+    let spare = (0..100).find(|number| !before.contains(number));
     let spare = spare.expect("one of four has no replica");
     let (index, left) = (
         cluster.metadata().index_of(spare).await.expect("a broker"),
