@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::{
     apply, bench, consume, delete, demo, describe, dev, failure::Outcome, get, log_command,
-    logging::LogArgs, produce,
+    logging::LogArgs, move_replicas, produce,
 };
 
 /// A partitioned log for events, on Kubernetes and on your laptop
@@ -41,6 +41,8 @@ enum Command {
     Describe(describe::DescribeArgs),
     /// Delete topics; their deletionPolicy says what becomes of the data
     Delete(delete::DeleteArgs),
+    /// Move replicas between brokers: copy, catch up, swap
+    Move(move_replicas::MoveArgs),
     /// Send the records of a file or of standard input
     Produce(produce::ProduceArgs),
     /// Print the records of a topic
@@ -81,6 +83,7 @@ impl Cli {
             Command::Get(args) => get::run(args).await,
             Command::Describe(args) => describe::run(args).await,
             Command::Delete(args) => delete::run(args).await,
+            Command::Move(args) => move_replicas::run(args).await,
             Command::Produce(args) => produce::run(args).await,
             Command::Consume(args) => consume::run(args).await,
             Command::Bench(args) => bench::run(args).await,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use taffrail_api::WireError;
+use taffrail_api::{WireError, v1::move_replicas_request::What};
 use taffrail_client::{
     ApplyOutcome, Client, ClientConfig, ClientError, FlushError, ProduceError, Start, Topic,
 };
@@ -19,7 +19,7 @@ use crate::{
     cli::ServerArgs,
     failure::{Exit, Failure, Outcome},
     time::From,
-    view::{BrokerView, PartitionView, TopicView},
+    view::{BrokerView, MoveView, PartitionView, TopicView},
 };
 
 /// How long a call may take: somebody sits before the screen.
@@ -139,6 +139,13 @@ impl Admin {
             ApplyOutcome::Configured => "configured",
             ApplyOutcome::Unchanged => "unchanged",
         })
+    }
+
+    /// Begins to move replicas, or says what would move.
+    pub(crate) async fn move_replicas(&self, what: What, dry_run: bool) -> Outcome<Vec<MoveView>> {
+        let moves = self.0.move_replicas(what, dry_run).await;
+        let moves = moves.map_err(|error| client_failure(&error))?;
+        Ok(moves.into_iter().map(MoveView::from).collect())
     }
 
     /// Ends a topic. Answers whether its data goes too.

@@ -3,7 +3,7 @@
 //! ```text
 //! cli          what there is to type
 //! demo dev     an embedded cluster (embedded.rs) in this process, or around it
-//! apply get describe delete      topics, read from manifests (manifest.rs), shown by view.rs and table.rs
+//! apply get describe delete move topics, read from manifests (manifest.rs), shown by view.rs and table.rs
 //! produce consume bench          records in (input.rs) and out
 //! log_command  the files of a partition, offline
 //! failure      codes, messages, exit codes
@@ -27,6 +27,7 @@ mod input;
 mod log_command;
 mod logging;
 mod manifest;
+mod move_replicas;
 mod produce;
 mod table;
 mod time;

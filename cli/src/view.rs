@@ -1,6 +1,7 @@
 //! Topics, partitions and brokers as people and scripts see them.
 
 mod brokers;
+mod moves;
 mod partitions;
 mod topics;
 
@@ -10,6 +11,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub(crate) use brokers::{BrokerView, Brokers};
+pub(crate) use moves::MoveView;
 pub(crate) use partitions::{PartitionView, Partitions};
 pub(crate) use topics::{TopicView, Topics};
 
@@ -74,7 +76,7 @@ pub(crate) fn print<L: Listing>(
 }
 
 /// Numbers for a cell: `0,1,2`, or a dash for none.
-fn numbers(numbers: &[u32]) -> String {
+pub(crate) fn numbers(numbers: &[u32]) -> String {
     if numbers.is_empty() {
         return "-".to_owned();
     }

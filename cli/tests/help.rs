@@ -12,6 +12,7 @@ const COMMANDS: &[&[&str]] = &[
     &["get"],
     &["describe"],
     &["delete"],
+    &["move"],
     &["produce"],
     &["consume"],
     &["bench"],

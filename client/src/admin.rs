@@ -124,6 +124,25 @@ impl Admin {
             .await
     }
 
+    /// Begins to move replicas, or with `dry_run` says what would move.
+    ///
+    /// # Errors
+    /// What is asked for cannot be, or no controller is active.
+    pub async fn move_replicas(
+        &self,
+        what: v1::move_replicas_request::What,
+        dry_run: bool,
+    ) -> Result<Vec<v1::ReplicaMove>, ClientError> {
+        let request = v1::MoveReplicasRequest {
+            what: Some(what),
+            dry_run,
+        };
+        let answer = self
+            .call(async |mut admin| admin.move_replicas(request.clone()).await)
+            .await?;
+        Ok(answer.moves)
+    }
+
     async fn call<T>(
         &self,
         call: impl AsyncFn(AdminClient<Channel>) -> Result<Response<T>, Status>,

@@ -305,6 +305,14 @@ impl Driver {
                 let id = self.pending.delete(answer);
                 Event::Request(id, Request::Delete { name, policy })
             }
+            Command::Move {
+                what,
+                dry_run,
+                answer,
+            } => {
+                let id = self.pending.moves(answer);
+                Event::Request(id, Request::Move { what, dry_run })
+            }
             Command::SetDefaults { defaults, done } => {
                 self.handle(Event::DefaultsChanged(defaults));
                 let _ = done.send(());

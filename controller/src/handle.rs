@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     config::Mode,
-    request::{Applied, ApplyError, Deleted},
+    request::{Applied, ApplyError, Deleted, MoveRequest, PlannedMove},
     state::{Answer, RequestId},
     view::View,
     writes::{WriteCount, WriteCounters},
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) const COMMANDS_MAX: usize = 1024;
 
 pub(crate) type ApplyAnswer = oneshot::Sender<Result<Applied, ApplyError>>;
+pub(crate) type MoveAnswer = oneshot::Sender<Result<Vec<PlannedMove>, ApplyError>>;
 pub(crate) type DeleteAnswer = oneshot::Sender<Result<Deleted, ApplyError>>;
 
 /// What the driver is asked to do.
@@ -35,6 +36,11 @@ pub(crate) enum Command {
         name: String,
         policy: Option<DeletionPolicy>,
         answer: DeleteAnswer,
+    },
+    Move {
+        what: MoveRequest,
+        dry_run: bool,
+        answer: MoveAnswer,
     },
     SetDefaults {
         defaults: TopicDefaults,
@@ -80,6 +86,7 @@ pub(crate) struct Pending {
     next: RequestId,
     apply: HashMap<RequestId, ApplyAnswer>,
     delete: HashMap<RequestId, DeleteAnswer>,
+    moves: HashMap<RequestId, MoveAnswer>,
 }
 
 impl Pending {
@@ -95,6 +102,12 @@ impl Pending {
         self.next
     }
 
+    pub(crate) fn moves(&mut self, answer: MoveAnswer) -> RequestId {
+        self.next += 1;
+        self.moves.insert(self.next, answer);
+        self.next
+    }
+
     /// Whoever asked may have gone away.
     pub(crate) fn answer(&mut self, id: RequestId, answer: Answer) {
         match answer {
@@ -103,6 +116,9 @@ impl Pending {
             }
             Answer::Delete(answer) => {
                 let _ = self.delete.remove(&id).map(|waiting| waiting.send(answer));
+            }
+            Answer::Move(answer) => {
+                let _ = self.moves.remove(&id).map(|waiting| waiting.send(answer));
             }
         }
     }
@@ -196,6 +212,24 @@ impl ControllerHandle {
         let command = Command::Delete {
             name,
             policy,
+            answer,
+        };
+        self.ask(command, answered).await
+    }
+
+    /// Begins to move replicas, or with `dry_run` says what would move. Answers once that is persisted; partitions show how far they are.
+    ///
+    /// # Errors
+    /// What is asked for cannot be, or nothing can be changed just now.
+    pub async fn move_replicas(
+        &self,
+        what: MoveRequest,
+        dry_run: bool,
+    ) -> Result<Vec<PlannedMove>, ApplyError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Move {
+            what,
+            dry_run,
             answer,
         };
         self.ask(command, answered).await

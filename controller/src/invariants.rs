@@ -8,7 +8,7 @@ use taffrail_core::{
     replica::invariants::{self as replica, Violated},
 };
 
-use crate::state::cluster::{Cluster, Root, TopicState};
+use crate::state::cluster::{Cluster, Root};
 
 /// Brokers are told only records, topics and orders that the store has, or had.
 #[cfg(test)]
@@ -101,17 +101,16 @@ fn topics(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
         ensure(PARTITIONS_ONLY_GROW, grew, || topic.name.clone())?;
     }
     for topic in before.root.value.topics.values() {
-        let was_tombstone = matches!(topic.state, TopicState::Deleting { .. });
+        let was_tombstone = topic.is_tombstone();
         let next = after.topic(topic.id);
         ensure(
             NOTHING_VANISHES_BY_ITSELF,
             next.is_some() || was_tombstone,
             || format!("topic {} ({})", topic.name, topic.id),
         )?;
-        let stays = |next: &TopicState| matches!(next, TopicState::Deleting { .. });
         ensure(
             NOTHING_VANISHES_BY_ITSELF,
-            !was_tombstone || next.is_none_or(|next| stays(&next.state)),
+            !was_tombstone || next.is_none_or(|next| next.is_tombstone()),
             || format!("the tombstone of {} ({})", topic.name, topic.id),
         )?;
     }
@@ -151,7 +150,7 @@ fn records(before: &Cluster, after: &Cluster) -> Result<(), Broken> {
         for partition in map.value.partitions.keys() {
             let is_there = next.is_some_and(|next| next.value.partitions.contains_key(partition));
             let topic = after.topic(partition.topic);
-            let is_kept = topic.is_some_and(|t| !matches!(t.state, TopicState::Deleting { .. }));
+            let is_kept = topic.is_some_and(|t| !t.is_tombstone());
             ensure(NOTHING_VANISHES_BY_ITSELF, is_there || !is_kept, || {
                 format!("the record of {partition} in {name}")
             })?;

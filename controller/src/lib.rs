@@ -28,7 +28,9 @@ pub use config::{ControllerConfig, Environment, Mode};
 pub use driver::start;
 pub use error::ControllerError;
 pub use handle::ControllerHandle;
-pub use request::{Applied, ApplyError, ApplyOutcome, Deleted};
+pub use request::{
+    Applied, ApplyError, ApplyOutcome, Deleted, MoveError, MoveRequest, PlannedMove,
+};
 pub use rpc::{AdminService, SessionService, StandbyService, serve, standby};
 pub use store::{FileStore, MemoryStore, Snapshot, Store, StoreError, Version, Versioned};
 pub use view::View;

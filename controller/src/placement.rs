@@ -1,6 +1,12 @@
-//! Which brokers get the replicas of new partitions. A pure function of what is there.
+//! Which brokers get replicas: of new partitions here, of partitions that move in `plan` and `balance`. Pure functions of what is there.
+
+mod balance;
+mod plan;
 
 use taffrail_core::BrokerNumber;
+
+pub(crate) use balance::{Row, balance};
+pub(crate) use plan::{Worth, fewer, more, off};
 
 /// A broker that can take replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]

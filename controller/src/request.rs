@@ -1,7 +1,11 @@
 //! What can be asked of the controller, and its answers.
 
+mod moves;
+
 use taffrail_core::{DeletionPolicy, ErrorCode, TopicId, TopicSpec, rules::Violation};
 use thiserror::Error;
+
+pub use moves::{MoveError, MoveRequest, PlannedMove};
 
 /// A change that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub(crate) enum Request {
         /// Used otherwise, should the topic be new.
         new_id: TopicId,
     },
+    /// Move replicas.
+    Move { what: MoveRequest, dry_run: bool },
     /// End a topic.
     Delete {
         name: String,
@@ -91,6 +97,9 @@ pub enum ApplyError {
         /// The topic's name.
         name: String,
     },
+    /// Replicas cannot be moved so.
+    #[error(transparent)]
+    Move(#[from] MoveError),
     /// Topics are resources.
     #[error("topics of this cluster are Kubernetes resources; run: {kubectl}")]
     ManagedByKubernetes {
@@ -115,6 +124,7 @@ impl ApplyError {
             Self::Invalid(_) => ErrorCode::InvalidSpec,
             Self::MoreReplicasThanBrokers { .. } => ErrorCode::NotEnoughBrokers,
             Self::RetainedDataExists { .. } => ErrorCode::RetainedDataExists,
+            Self::Move(error) => error.code(),
             Self::ManagedByKubernetes { .. } => ErrorCode::ManagedByKubernetes,
             Self::TooManyWaiting => ErrorCode::ResourceExhausted,
             Self::NotActive => ErrorCode::NotActive,
@@ -128,7 +138,7 @@ impl ApplyError {
             Self::Invalid(_) => "InvalidSpec",
             Self::MoreReplicasThanBrokers { .. } => "NotEnoughBrokers",
             Self::RetainedDataExists { .. } => "RetainedDataExists",
-            Self::ManagedByKubernetes { .. } => "NotAllowed",
+            Self::Move(_) | Self::ManagedByKubernetes { .. } => "NotAllowed",
             Self::TooManyWaiting | Self::NotActive | Self::StoreUnavailable(_) => {
                 "ClusterUnavailable"
             }

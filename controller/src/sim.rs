@@ -226,6 +226,9 @@ fn output(effect: Effect) -> Output {
         Effect::Answer(id, Answer::Delete(answer)) => {
             Output::Answered(id, answer.map(|_| ()).map_err(|e| e.to_string()))
         }
+        Effect::Answer(id, Answer::Move(answer)) => {
+            Output::Answered(id, answer.map(|_| ()).map_err(|e| e.to_string()))
+        }
         Effect::InOffice { epoch } => Output::InOffice(epoch),
         Effect::Deposed => Output::Over("deposed".to_owned()),
         Effect::Fail(failure) => Output::Over(format!("{failure:?}")),

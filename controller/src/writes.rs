@@ -32,6 +32,8 @@ pub enum WriteReason {
     Topic,
     /// Partitions are placed on brokers.
     Placement,
+    /// Replicas move from broker to broker.
+    Move,
     /// A topic ends, or its tombstone does.
     Delete,
 }
@@ -51,6 +53,7 @@ impl WriteReason {
             Self::Doubt => "doubt",
             Self::Topic => "topic",
             Self::Placement => "placement",
+            Self::Move => "move",
             Self::Delete => "delete",
         }
     }

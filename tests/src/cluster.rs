@@ -25,7 +25,7 @@ use crate::{
 use broker::{Broker, Settings};
 pub use metadata::Metadata;
 
-/// How many brokers there are; their index is the number in their name.
+/// How many brokers there are, unless there is a spare one; their index is the number in their name.
 pub const BROKERS: usize = 3;
 
 /// The processes, killed at the latest when this is dropped.
@@ -44,7 +44,15 @@ impl Cluster {
     /// # Panics
     /// If one does not.
     pub async fn start(name: &str) -> Self {
-        Self::start_over(name, Network::absent(), None).await
+        Self::start_over(name, BROKERS, Network::absent(), None).await
+    }
+
+    /// The same with one broker more than topics have replicas.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_with_a_spare(name: &str) -> Self {
+        Self::start_over(name, BROKERS + 1, Network::absent(), None).await
     }
 
     /// The same where the last broker's disk has this size. What is on it does not survive the process.
@@ -52,7 +60,7 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_small_disk(name: &str, mebibytes: u32) -> Self {
-        Self::start_over(name, Network::absent(), Some(mebibytes)).await
+        Self::start_over(name, BROKERS, Network::absent(), Some(mebibytes)).await
     }
 
     /// The same over a network that can be cut. A broker that is dead then looks silent rather than gone to the others.
@@ -60,15 +68,20 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_network(name: &str) -> Self {
-        Self::start_over(name, Network::present(), None).await
+        Self::start_over(name, BROKERS, Network::present(), None).await
     }
 
-    async fn start_over(name: &str, network: Network, last_disk: Option<u32>) -> Self {
+    async fn start_over(
+        name: &str,
+        count: usize,
+        network: Network,
+        last_disk: Option<u32>,
+    ) -> Self {
         let scratch = Scratch::new(name);
         let controller_address = ports::free();
-        let controller = start_controller(&scratch, controller_address);
+        let controller = start_controller(&scratch, controller_address, count);
         let mut brokers = Vec::new();
-        for index in 0..BROKERS {
+        for index in 0..count {
             let replication = ports::free();
             brokers.push(Broker::start(Settings {
                 name: Broker::name(index),
@@ -78,7 +91,7 @@ impl Cluster {
                 replication,
                 advertised: network.gate(index, replication).await,
                 controller: controller_address,
-                disk_mebibytes: last_disk.filter(|_| index == BROKERS - 1),
+                disk_mebibytes: last_disk.filter(|_| index == count - 1),
             }));
         }
         let cluster = Self {
@@ -89,7 +102,7 @@ impl Cluster {
             scratch,
         };
         cluster.tell_network();
-        for index in 0..BROKERS {
+        for index in 0..count {
             cluster.until_online(index).await;
         }
         cluster
@@ -200,7 +213,8 @@ impl Cluster {
 
     /// Starts the controller again.
     pub fn restart_controller(&mut self) {
-        self.controller = start_controller(&self.scratch, self.controller_address);
+        let count = self.brokers.len();
+        self.controller = start_controller(&self.scratch, self.controller_address, count);
     }
 
     /// A broker's volume, as the broker sees it.
@@ -249,12 +263,12 @@ impl Drop for Cluster {
     }
 }
 
-fn start_controller(scratch: &Scratch, address: SocketAddr) -> Process {
+fn start_controller(scratch: &Scratch, address: SocketAddr, brokers: usize) -> Process {
     Process::start(
         Command::new(programs::path("controller"))
             .arg(scratch.path().join("controller"))
             .arg(address.to_string())
-            .arg(BROKERS.to_string()),
+            .arg(brokers.to_string()),
         &scratch.path().join("controller.log"),
     )
 }

@@ -232,7 +232,7 @@ impl Told {
         known: &Known,
     ) -> Option<Assign> {
         let assign = assign_of(broker, partition, me, known);
-        let told = (assign.standing.clone(), assign.rules);
+        let told = (assign.standing, assign.rules);
         let is_news = self.assigned.get(&partition.id) != Some(&told);
         is_news.then(|| {
             self.assigned.insert(partition.id, told);
@@ -315,7 +315,9 @@ pub(crate) fn assign_of(
         assignment: assignment.map(|(assignment, _)| assignment.clone()),
         standing,
         rules: LeaderRules {
-            min_in_sync: config.map_or(1, |config| config.min_in_sync as usize),
+            min_in_sync: assignment.map_or(1, |(assignment, config)| {
+                assignment.min_in_sync(config.min_in_sync as usize)
+            }),
             lag_ms_max: broker.config.replica_lag_ms_max,
             retry_ms: ASK_RETRY_MS,
         },

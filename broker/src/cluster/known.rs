@@ -58,7 +58,9 @@ impl Known {
                     .get(&id.topic)
                     .map_or_else(String::new, |t| t.name.to_string());
                 // A deleted replica that is assigned anew begins again.
-                let deleted = seen.is_some_and(|s| s.deleted && s.assignment == *assignment);
+                let is_anew =
+                    |s: &Seen| s.assignment != *assignment && assignment.replicas.contains(&me);
+                let deleted = seen.is_some_and(|s| s.deleted && !is_anew(s));
                 next.seen.insert(
                     *id,
                     Seen {
@@ -221,6 +223,17 @@ mod tests {
         let known = Known::default().after(&update(1, 5), ME).expect("valid");
         assert!(!known.allows_delete(ID, PartitionEpoch(4)));
         assert!(known.allows_delete(ID, PartitionEpoch(5)));
+    }
+
+    #[test]
+    fn what_was_deleted_stays_so_until_it_is_assigned_anew() {
+        let mut known = Known::default().after(&update(1, 5), ME).expect("valid");
+        known = known.after(&update(2, 6), ME).expect("valid");
+        known.deleted(ID);
+        known = known.after(&update(2, 7), ME).expect("valid");
+        assert!(known.seen[&ID].deleted, "others go on without it");
+        known = known.after(&update(1, 8), ME).expect("valid");
+        assert!(!known.seen[&ID].deleted);
     }
 
     #[test]

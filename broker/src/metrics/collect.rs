@@ -46,6 +46,11 @@ impl Collector for PartitionCollector {
             None,
             lags,
         )?;
+        let is_moving = |p: &&Arc<Partition>| {
+            let standing = p.standing();
+            standing.role == Role::Leader && standing.is_moving
+        };
+        let moving = partitions.iter().filter(is_moving).count();
         let queued = self
             .queue_bytes_max
             .saturating_sub(self.queue.available_permits());
@@ -55,6 +60,12 @@ impl Collector for PartitionCollector {
                 "Batches between network and disk",
                 Some(Unit::Bytes),
                 queued as u64,
+            ),
+            (
+                "moving_partitions",
+                "Partitions led here whose replicas move",
+                None,
+                moving as u64,
             ),
             (
                 "disk_free",

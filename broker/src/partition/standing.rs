@@ -6,13 +6,15 @@ use taffrail_core::{
 };
 
 /// What this broker is to a partition. Replaced whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) role: Role,
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) partition_epoch: PartitionEpoch,
     pub(crate) max_batch_bytes: usize,
     pub(crate) durability: Durability,
+    /// Are replicas being added or taken away?
+    pub(crate) is_moving: bool,
 }
 
 /// Leader, or what else.
@@ -35,6 +37,7 @@ impl Standing {
             partition_epoch: PartitionEpoch(0),
             max_batch_bytes: 0,
             durability: Durability::Fsync,
+            is_moving: false,
         }
     }
 
@@ -60,6 +63,7 @@ impl Standing {
             partition_epoch: assignment.partition_epoch,
             max_batch_bytes: config.max_batch_bytes as usize,
             durability: config.durability,
+            is_moving: assignment.is_moving(),
         }
     }
 

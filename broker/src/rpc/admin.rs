@@ -76,6 +76,16 @@ impl Admin for AdminService {
             .map_err(|s| relayed(&s))
     }
 
+    async fn move_replicas(
+        &self,
+        request: Request<v1::MoveReplicasRequest>,
+    ) -> Result<Response<v1::MoveReplicasResponse>, Status> {
+        self.controller()?
+            .move_replicas(request.into_inner())
+            .await
+            .map_err(|s| relayed(&s))
+    }
+
     async fn list_brokers(
         &self,
         request: Request<v1::ListBrokersRequest>,

@@ -5,7 +5,7 @@ use taffrail_api::v1;
 
 use super::{Listing, numbers};
 use crate::{
-    table::{Table, human_bytes},
+    table::{Table, human_bytes, human_count},
     time::format_timestamp,
 };
 
@@ -30,6 +30,28 @@ pub(crate) struct PartitionView {
     oldest: Option<String>,
     state: String,
     message: String,
+    followers: Vec<FollowerView>,
+    adding: Vec<AddedView>,
+    removing: Vec<u32>,
+}
+
+/// A replica that follows, as its leader sees it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FollowerView {
+    broker: u32,
+    in_sync: bool,
+    /// Absent: the leader has not heard it yet.
+    durable_end_offset: Option<i64>,
+    lag_ms: u32,
+}
+
+/// A replica that a move adds.
+#[derive(Debug, Serialize)]
+struct AddedView {
+    broker: u32,
+    /// Records that it lacks; none while it has not said.
+    behind: Option<u64>,
 }
 
 impl From<v1::PartitionStatus> for PartitionView {
@@ -49,6 +71,33 @@ impl From<v1::PartitionStatus> for PartitionView {
             oldest: status.oldest_append_time_ms.map(format_timestamp),
             state: status.state,
             message: status.message,
+            followers: status
+                .followers
+                .into_iter()
+                .map(FollowerView::from)
+                .collect(),
+            adding: status.adding.into_iter().map(AddedView::from).collect(),
+            removing: status.removing,
+        }
+    }
+}
+
+impl From<v1::FollowerStatus> for FollowerView {
+    fn from(status: v1::FollowerStatus) -> Self {
+        Self {
+            broker: status.broker,
+            in_sync: status.in_sync,
+            durable_end_offset: status.durable_end_offset,
+            lag_ms: status.lag_ms,
+        }
+    }
+}
+
+impl From<v1::AddedReplica> for AddedView {
+    fn from(added: v1::AddedReplica) -> Self {
+        Self {
+            broker: added.broker,
+            behind: added.behind,
         }
     }
 }
@@ -73,19 +122,68 @@ impl Listing for Partitions {
             "END",
             "SIZE",
         ];
+        // Most of the time nothing moves.
+        let moves = self.0.iter().any(PartitionView::is_moving);
+        if moves {
+            heads.push("MOVING");
+        }
         if wide {
-            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "MESSAGE"]);
+            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "LAG", "MESSAGE"]);
         }
         let mut table = Table::new(&heads);
         for partition in &self.0 {
-            table.row(partition.cells(wide));
+            table.row(partition.cells(moves, wide));
         }
         table
     }
 }
 
 impl PartitionView {
-    fn cells(&self, wide: bool) -> Vec<String> {
+    /// Of each follower: 2:0s,3:12s.
+    fn lags(&self) -> String {
+        let lags = self.followers.iter().map(|follower| {
+            let broker = follower.broker;
+            match follower.durable_end_offset {
+                Some(_) => format!("{broker}:{}s", follower.lag_ms.div_ceil(1_000)),
+                None => format!("{broker}:-"),
+            }
+        });
+        let lags: Vec<_> = lags.collect();
+        if lags.is_empty() {
+            "-".to_owned()
+        } else {
+            lags.join(",")
+        }
+    }
+
+    /// Do its replicas move?
+    pub(crate) fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// Is it this one?
+    pub(crate) fn is_of(&self, topic: &str, partition: u32) -> bool {
+        self.topic == topic && self.partition == partition
+    }
+
+    /// What a move still has to do: `adding 4: 12,345 behind, removing 3`.
+    fn moving(&self) -> String {
+        let adding = self.adding.iter().map(|added| match added.behind {
+            Some(behind) => format!("adding {}: {} behind", added.broker, human_count(behind)),
+            None => format!("adding {}: not heard yet", added.broker),
+        });
+        let removing = self
+            .removing
+            .iter()
+            .map(|broker| format!("removing {broker}"));
+        let steps: Vec<_> = adding.chain(removing).collect();
+        if steps.is_empty() {
+            return "-".to_owned();
+        }
+        steps.join(", ")
+    }
+
+    fn cells(&self, moves: bool, wide: bool) -> Vec<String> {
         let leader = self.leader.map(|number| number.to_string());
         let mut cells = vec![
             self.topic.clone(),
@@ -97,11 +195,15 @@ impl PartitionView {
             self.log_end_offset.to_string(),
             human_bytes(self.bytes),
         ];
+        if moves {
+            cells.push(self.moving());
+        }
         if wide {
             cells.extend([
                 self.high_watermark.to_string(),
                 self.leader_epoch.to_string(),
                 numbers(&self.replicas),
+                self.lags(),
                 self.message.clone(),
             ]);
         }
@@ -112,6 +214,47 @@ impl PartitionView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lag_of_each_follower_is_shown() {
+        let follower = |broker, durable_end_offset, lag_ms| v1::FollowerStatus {
+            broker,
+            durable_end_offset,
+            lag_ms,
+            ..v1::FollowerStatus::default()
+        };
+        let status = v1::PartitionStatus {
+            followers: vec![
+                follower(2, Some(9), 0),
+                follower(3, Some(4), 11_300),
+                follower(4, None, 0),
+            ],
+            ..v1::PartitionStatus::default()
+        };
+        assert_eq!(PartitionView::from(status).lags(), "2:0s,3:12s,4:-");
+    }
+
+    #[test]
+    fn what_moves_says_what_is_missing_and_what_does_not_has_no_column() {
+        let added = |broker, behind| v1::AddedReplica { broker, behind };
+        let moving = v1::PartitionStatus {
+            topic: "flights".into(),
+            adding: vec![added(4, Some(12_345)), added(5, None)],
+            removing: vec![3],
+            ..v1::PartitionStatus::default()
+        };
+        let print = |list: Vec<v1::PartitionStatus>| {
+            let list = Partitions(list.into_iter().map(PartitionView::from).collect());
+            let mut out = Vec::new();
+            list.table(false, 0).print(&mut out, "").expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        let text = print(vec![moving, v1::PartitionStatus::default()]);
+        let expected = "adding 4: 12,345 behind, adding 5: not heard yet, removing 3";
+        assert!(text.contains(expected), "{text}");
+        let text = print(vec![v1::PartitionStatus::default()]);
+        assert!(!text.contains("MOVING"), "{text}");
+    }
 
     #[test]
     fn a_partition_without_a_leader_has_a_dash() {

@@ -6,16 +6,17 @@ use taffrail_api::{
     v1::{
         self, ApplyTopicRequest, ApplyTopicResponse, DeleteTopicRequest, DeleteTopicResponse,
         ListBrokersRequest, ListBrokersResponse, ListPartitionsRequest, ListPartitionsResponse,
-        ListTopicsRequest, ListTopicsResponse, admin_server::Admin,
+        ListTopicsRequest, ListTopicsResponse, MoveReplicasRequest, MoveReplicasResponse,
+        admin_server::Admin, move_replicas_request::What,
     },
 };
-use taffrail_core::{ErrorCode, TopicSpec};
+use taffrail_core::{BrokerNumber, ErrorCode, TopicSpec};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
     config::Mode,
     handle::ControllerHandle,
-    request::{ApplyError, ApplyOutcome},
+    request::{ApplyError, ApplyOutcome, MoveRequest, PlannedMove},
 };
 
 /// Serves the Admin service.
@@ -112,6 +113,27 @@ impl Admin for AdminService {
         Ok(Response::new(ListPartitionsResponse { partitions }))
     }
 
+    async fn move_replicas(
+        &self,
+        request: Request<MoveReplicasRequest>,
+    ) -> Result<Response<MoveReplicasResponse>, Status> {
+        let request = request.into_inner();
+        let what = request.what.ok_or_else(|| {
+            to_status(
+                ErrorCode::InvalidRequest,
+                "say what to move: to brokers, off a broker, balance or cancel",
+            )
+        })?;
+        let moves = self
+            .handle
+            .move_replicas(read_move(what), request.dry_run)
+            .await;
+        let moves = moves.map_err(|e| refusal(&e))?.into_iter().map(write_move);
+        Ok(Response::new(MoveReplicasResponse {
+            moves: moves.collect(),
+        }))
+    }
+
     async fn list_brokers(
         &self,
         _: Request<ListBrokersRequest>,
@@ -121,6 +143,32 @@ impl Admin for AdminService {
             cluster_id: self.handle.cluster_id(),
             brokers: self.handle.brokers(),
         }))
+    }
+}
+
+fn read_move(what: What) -> MoveRequest {
+    match what {
+        What::To(to) => MoveRequest::To {
+            topic: to.topic,
+            partition: to.partition,
+            brokers: to.brokers.into_iter().map(BrokerNumber).collect(),
+        },
+        What::Off(broker) => MoveRequest::Off(BrokerNumber(broker)),
+        What::Balance(v1::BalanceReplicas {}) => MoveRequest::Balance,
+        What::Cancel(cancel) => MoveRequest::Cancel {
+            topics: cancel.topics,
+        },
+    }
+}
+
+fn write_move(planned: PlannedMove) -> v1::ReplicaMove {
+    let numbers = |brokers: Vec<BrokerNumber>| brokers.into_iter().map(|b| b.0).collect();
+    v1::ReplicaMove {
+        topic: planned.topic,
+        partition: planned.partition,
+        from: numbers(planned.from),
+        to: numbers(planned.to),
+        bytes: planned.bytes,
     }
 }
 

@@ -61,6 +61,9 @@ pub(crate) struct Topic {
     pub(crate) generation: u64,
     /// Partitions `0..placed` have, or had, a record.
     pub(crate) placed: u32,
+    /// Replicas that have to go and are not known to be gone: all of a tombstone's; of other topics those that a move takes away. One that is still in
+    /// the map waits for the end of the move.
+    pub(crate) pending: Vec<PendingDelete>,
 }
 
 /// Where a topic stands.
@@ -73,10 +76,8 @@ pub(crate) enum TopicState {
     Retained {
         ended: u64,
     },
-    /// The tombstone.
-    Deleting {
-        pending: Vec<PendingDelete>,
-    },
+    /// The tombstone: until nothing is pending.
+    Deleting,
 }
 
 /// A replica that has to go.
@@ -84,6 +85,7 @@ pub(crate) enum TopicState {
 pub(crate) struct PendingDelete {
     pub(crate) partition: PartitionIndex,
     pub(crate) broker: BrokerNumber,
+    /// The broker was a replica in this epoch. What it deleted by an older order came back since.
     pub(crate) partition_epoch: PartitionEpoch,
 }
 
@@ -120,11 +122,18 @@ impl Topic {
         matches!(self.state, TopicState::Active | TopicState::Closing)
     }
 
-    pub(crate) fn pending_deletes(&self) -> &[PendingDelete] {
-        match &self.state {
-            TopicState::Deleting { pending } => pending,
-            TopicState::Active | TopicState::Closing | TopicState::Retained { .. } => &[],
-        }
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.state == TopicState::Deleting
+    }
+
+    /// What is pending of this replica.
+    pub(crate) fn pending(
+        &self,
+        partition: PartitionIndex,
+        broker: BrokerNumber,
+    ) -> Option<&PendingDelete> {
+        let mut pending = self.pending.iter();
+        pending.find(|p| p.partition == partition && p.broker == broker)
     }
 
     /// Its partition `index`.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use taffrail_api::v1::{
-    ControllerMessage, HandedOver, MetadataUpdate, Refused, Registered, controller_message::Message,
+    ControllerMessage, HandedOver, MetadataUpdate, Refused, controller_message::Message,
 };
 use taffrail_core::{BrokerNumber, TopicId};
 
@@ -17,10 +17,9 @@ use super::{
     elections::{self, Calm, Losses},
     in_sync,
     live::Liveness,
+    moves,
     office::refusal,
-    place,
-    register::{self, Admitted},
-    replace, topics, update,
+    place, register, replace, topics, update,
 };
 use crate::request::{ApplyError, Request};
 
@@ -45,11 +44,13 @@ impl Machine {
             closing::advance(&mut draft, &self.live);
             topics::finish_deletes(&mut draft, &self.live);
             let losses = self.decide_leaders(&mut draft);
+            moves::advance(&mut draft, &self.live);
             if !losses.is_empty() {
                 outcomes.push(Outcome::MayLack(losses));
             }
             self.own = own(&self.own, &work, &draft.cluster);
             if self.is_settled() {
+                moves::follow_replicas(&mut draft, &self.live);
                 place::place_waiting(&mut draft, &self.live, &self.own);
             }
             self.write_decision(draft, work, outcomes);
@@ -115,6 +116,12 @@ impl Machine {
                     Err(closing) => return waits(closing),
                 }
             }
+            Request::Move { what, dry_run } => {
+                let mut rehearsal = dry_run.then(|| draft.clone());
+                let draft = rehearsal.as_mut().unwrap_or(draft);
+                let moved = moves::ask(draft, &self.live, what);
+                Answer::Move(moved.map_err(ApplyError::Move))
+            }
         };
         Outcome::Answer(id, answer)
     }
@@ -139,10 +146,10 @@ impl Machine {
 
     /// The decision is persisted: tells brokers what changed, then answers.
     pub(super) fn commit(&mut self, cluster: Cluster, outcomes: Vec<Outcome>) {
-        let ended = |id| cluster.topic(id).is_none();
-        self.live
-            .deleted
-            .retain(|(partition, _)| !ended(partition.topic));
+        self.live.deleted.retain(|(id, broker), _| {
+            let topic = cluster.topic(id.topic);
+            topic.is_some_and(|topic| topic.pending(id.partition, *broker).is_some())
+        });
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
         self.look_for_chores();
@@ -194,7 +201,9 @@ impl Machine {
         self.waiting = closing;
         for (topic, id, request) in closed {
             match request {
-                Request::Apply { .. } => self.queue.push_back(Work::Request(id, request)),
+                Request::Apply { .. } | Request::Move { .. } => {
+                    self.queue.push_back(Work::Request(id, request));
+                }
                 Request::Delete { .. } => {
                     let deleted = topics::closed(cluster, &self.live, topic);
                     let answer = Answer::Delete(Ok(deleted));
@@ -236,74 +245,6 @@ impl Machine {
             }
         }
         self.cluster = Some(cluster);
-    }
-
-    /// Answers a registration, with everything there is to know.
-    fn admit(&mut self, id: SessionId, admitted: Admitted) {
-        let number = admitted.number;
-        let Some(session) = self.live.sessions.get(&id) else {
-            return;
-        };
-        let name = session.registration.name.clone();
-        if let Some(fenced) = self.live.register(number, id, self.now_ms) {
-            self.fence(fenced, admitted.incarnation);
-        }
-        self.note(Note::Registered {
-            broker: number,
-            name,
-            incarnation: admitted.incarnation.to_string(),
-        });
-        let (incarnation, version) = (admitted.incarnation, admitted.version);
-        self.tell_found(admitted);
-        let Some(cluster) = &self.cluster else { return };
-        let cluster_id = cluster.root.value.cluster_id.to_string();
-        let full = update::full(cluster, &self.live, number);
-        let registered = Registered {
-            cluster_id,
-            broker_number: number.0,
-            incarnation: Some(incarnation.into()),
-            version,
-            heartbeat_interval_ms: self.settings.heartbeat_interval_ms,
-            stamp: Some(self.stamp()),
-        };
-        self.send(id, Message::Registered(registered));
-        let stamp = Some(self.next_stamp());
-        self.send(id, Message::Update(MetadataUpdate { stamp, ..full }));
-        // The others learn that it is alive; it hears so once more.
-        self.publish(None, &[number]);
-        self.has_chores = true;
-        self.is_stale = true;
-    }
-
-    fn tell_found(&mut self, admitted: Admitted) {
-        let found = admitted.found;
-        let broker = admitted.number;
-        self.tell_losses(&admitted.losses);
-        if admitted.is_older_volume {
-            self.note(Note::OlderVolume(broker));
-        }
-        if found.repaired > 0 {
-            let partitions = found.repaired;
-            self.note(Note::Repaired { broker, partitions });
-        }
-        if found.waiting > 0 {
-            let partitions = found.waiting;
-            self.note(Note::InDoubt { broker, partitions });
-        }
-        if !found.strays.is_empty() {
-            let topics = found.strays.into_iter().collect::<Vec<_>>().join(", ");
-            self.note(Note::Strays { broker, topics });
-        }
-    }
-
-    fn tell_losses(&mut self, losses: &Losses) {
-        for (partition, may_lack) in losses {
-            self.note(Note::MayLack {
-                partition: *partition,
-                from: may_lack.from.0,
-                known_to: may_lack.known_to.0,
-            });
-        }
     }
 
     pub(super) fn send(&mut self, id: SessionId, message: Message) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use taffrail_core::{Assignment, BrokerNumber, TopicPartition, replica::Wait};
 
 use super::{
-    cluster::{Cluster, Topic, TopicState},
+    cluster::{Cluster, Topic},
     draft::Draft,
     heard::{Heard, Newcomer, election},
     registration::Stored,
@@ -35,7 +35,7 @@ pub(crate) fn examine(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'
             found.strays.insert(stored.topic_name.clone());
             continue;
         };
-        if let TopicState::Deleting { .. } = topic.state {
+        if topic.is_tombstone() {
             raise_tombstone(draft, newcomer.number, stored);
             continue;
         }
@@ -118,7 +118,7 @@ fn raise_tombstone(draft: &mut Draft, number: BrokerNumber, stored: &Stored) {
     let epoch = stored.assignment.partition_epoch;
     let lags = |cluster: &Cluster| {
         let topic = cluster.topic(stored.partition.topic)?;
-        let mut pending = topic.pending_deletes().iter();
+        let mut pending = topic.pending.iter();
         pending.position(|p| {
             p.broker == number
                 && p.partition == stored.partition.partition
@@ -129,7 +129,7 @@ fn raise_tombstone(draft: &mut Draft, number: BrokerNumber, stored: &Stored) {
         return;
     };
     let topic = draft.topic(stored.partition.topic, WriteReason::Doubt);
-    if let Some(TopicState::Deleting { pending }) = topic.map(|topic| &mut topic.state) {
-        pending[index].partition_epoch = epoch;
+    if let Some(topic) = topic {
+        topic.pending[index].partition_epoch = epoch;
     }
 }

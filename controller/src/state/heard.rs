@@ -97,10 +97,11 @@ pub(crate) fn election<'a>(
     stored: Option<&'a Assignment>,
     reports: &'a [Report<'a>],
 ) -> Election<'a> {
+    let configured = topic.config.min_in_sync as usize;
     Election {
         stored,
         reports,
-        min_in_sync: topic.config.min_in_sync as usize,
+        min_in_sync: stored.map_or(configured, |record| record.min_in_sync(configured)),
         except: None,
         loss_accepted: false,
     }

@@ -18,19 +18,16 @@ pub(crate) enum Ask {
 }
 
 /// Everything that makes sense in a message.
-pub(crate) fn read(message: v1::IsrRequests) -> Vec<(TopicPartition, Ask)> {
-    let changes = message.requests.into_iter().filter_map(read_request);
-    let confirmations = message
-        .confirmations
-        .into_iter()
-        .filter_map(read_confirmation);
+pub(crate) fn read(message: &v1::IsrRequests) -> Vec<(TopicPartition, Ask)> {
+    let changes = message.requests.iter().filter_map(read_request);
+    let confirmations = message.confirmations.iter().filter_map(read_confirmation);
     changes.chain(confirmations).collect()
 }
 
-fn read_request(request: v1::IsrRequest) -> Option<(TopicPartition, Ask)> {
+fn read_request(request: &v1::IsrRequest) -> Option<(TopicPartition, Ask)> {
     use v1::isr_request::Change;
     let partition = convert::topic_partition(&request.topic_id, request.partition).ok()?;
-    let change = match request.change? {
+    let change = match request.change.as_ref()? {
         Change::Expand(run) => IsrChange::Expand {
             broker: BrokerNumber(run.broker),
             incarnation: run.incarnation?.into(),
@@ -52,10 +49,10 @@ fn read_request(request: v1::IsrRequest) -> Option<(TopicPartition, Ask)> {
     Some((partition, Ask::Change(request)))
 }
 
-fn read_confirmation(confirmation: v1::Confirmation) -> Option<(TopicPartition, Ask)> {
+fn read_confirmation(confirmation: &v1::Confirmation) -> Option<(TopicPartition, Ask)> {
     let partition =
         convert::topic_partition(&confirmation.topic_id, confirmation.partition).ok()?;
-    let run = confirmation.run?;
+    let run = confirmation.run.as_ref()?;
     let confirmation = Confirmation {
         leader_epoch: LeaderEpoch(u32::try_from(confirmation.leader_epoch).ok()?),
         broker: BrokerNumber(run.broker),

@@ -1,14 +1,19 @@
 //! What is known of brokers at this moment and not persisted: sessions, heartbeats, reports. Hints, never what keeps data safe.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
 };
 
 use taffrail_api::{convert, v1};
-use taffrail_core::{BrokerNumber, BrokerUuid, Incarnation, TopicId, TopicPartition};
+use taffrail_core::{
+    BrokerNumber, BrokerUuid, Incarnation, PartitionEpoch, TopicId, TopicPartition,
+};
 
-use super::registration::{Registration, Stored};
+use super::{
+    cluster::{PendingDelete, Topic},
+    registration::{Registration, Stored},
+};
 
 /// A stream between one broker and this controller. Never reused.
 pub(crate) type SessionId = u64;
@@ -67,8 +72,8 @@ pub(crate) struct LiveBroker {
 pub(crate) struct Live {
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) brokers: BTreeMap<BrokerNumber, LiveBroker>,
-    /// Deletions that brokers confirmed and whose tombstones are still there.
-    pub(crate) deleted: HashSet<(TopicPartition, BrokerNumber)>,
+    /// Deletions that brokers confirmed and that are still noted as pending, and the epochs in which they were ordered.
+    pub(crate) deleted: HashMap<(TopicPartition, BrokerNumber), PartitionEpoch>,
     /// Since when a closing topic is waited for.
     pub(crate) closing_since_ms: BTreeMap<TopicId, u64>,
     /// Closing topics of which a broker that is there has not reported for too long.
@@ -231,6 +236,13 @@ impl Live {
 
     pub(crate) fn is_online(&self, number: BrokerNumber) -> bool {
         self.liveness(number) == Liveness::Online
+    }
+
+    /// Did the broker confirm this deletion, and not only an older one?
+    pub(crate) fn is_deleted(&self, topic: &Topic, pending: &PendingDelete) -> bool {
+        let replica = (topic.partition(pending.partition.0), pending.broker);
+        let confirmed = self.deleted.get(&replica);
+        confirmed.is_some_and(|epoch| *epoch >= pending.partition_epoch)
     }
 
     /// The broker of session `id` is about to stop. `false`: that session does not count.

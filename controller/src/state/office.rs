@@ -250,7 +250,7 @@ impl Machine {
                     self.effect(Effect::Answer(id, answer));
                 }
                 Work::Register(_) | Work::Change(..) | Work::HandOver(_) | Work::FollowDefaults => {
-                    self.queue.push_back(work)
+                    self.queue.push_back(work);
                 }
             }
         }
@@ -285,5 +285,6 @@ pub(super) fn refusal(request: &Request, error: ApplyError) -> Answer {
     match request {
         Request::Apply { .. } => Answer::Apply(Err(error)),
         Request::Delete { .. } => Answer::Delete(Err(error)),
+        Request::Move { .. } => Answer::Move(Err(error)),
     }
 }

@@ -51,7 +51,7 @@ fn place_topic(
     topic: &Topic,
     loads: &mut BTreeMap<BrokerNumber, Load>,
 ) {
-    let candidates = candidates(&draft.cluster, live, topic, loads);
+    let candidates = candidates(&draft.cluster, live, Some(topic), loads);
     let missing = topic.config.partitions - topic.placed;
     let Some(placed) = place(
         missing as usize,
@@ -92,14 +92,15 @@ fn first_assignment(cluster: &Cluster, replicas: Vec<BrokerNumber>) -> Assignmen
     }
 }
 
-fn loads(cluster: &Cluster) -> BTreeMap<BrokerNumber, Load> {
+/// What each broker has, or will have when all moves are done.
+pub(super) fn loads(cluster: &Cluster) -> BTreeMap<BrokerNumber, Load> {
     let mut loads: BTreeMap<BrokerNumber, Load> = BTreeMap::new();
     for (topic, _, assignment) in cluster.assignments() {
         if !topic.is_active() {
             continue;
         }
-        for (i, broker) in assignment.replicas.iter().enumerate() {
-            let load = loads.entry(*broker).or_default();
+        for (i, broker) in assignment.target().enumerate() {
+            let load = loads.entry(broker).or_default();
             load.replicas += 1;
             load.leads += usize::from(i == 0);
         }
@@ -107,15 +108,19 @@ fn loads(cluster: &Cluster) -> BTreeMap<BrokerNumber, Load> {
     loads
 }
 
-fn candidates(
+/// The brokers that are there, with what each leads of `topic` and has of all.
+pub(super) fn candidates(
     cluster: &Cluster,
     live: &Live,
-    topic: &Topic,
+    topic: Option<&Topic>,
     loads: &BTreeMap<BrokerNumber, Load>,
 ) -> Vec<Candidate> {
     let mut topic_leads: BTreeMap<BrokerNumber, usize> = BTreeMap::new();
-    for partition in topic.placed_partitions() {
-        let assignment = cluster.assignment(topic, partition);
+    let placed = topic.iter().flat_map(|topic| {
+        let partitions = topic.placed_partitions();
+        partitions.map(move |partition| cluster.assignment(topic, partition))
+    });
+    for assignment in placed {
         if let Some(preferred) = assignment.and_then(|a| a.replicas.first()) {
             *topic_leads.entry(*preferred).or_default() += 1;
         }

@@ -9,7 +9,7 @@ use taffrail_core::{
 
 use super::{
     closing,
-    cluster::{Broker, Cluster, TopicState},
+    cluster::{Broker, Cluster},
     doubt::{self, Found},
     draft::Draft,
     elections::{self, Losses},
@@ -167,9 +167,10 @@ fn number_for(draft: &mut Draft, registration: &Registration) -> BrokerNumber {
 fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: Before) -> Losses {
     let number = newcomer.number;
     let own = newcomer.registration.incarnation();
-    let held = draft.cluster.assignments().filter(|(topic, _, record)| {
-        !matches!(topic.state, TopicState::Deleting { .. }) && record.replicas.contains(&number)
-    });
+    let held = draft
+        .cluster
+        .assignments()
+        .filter(|(topic, _, record)| !topic.is_tombstone() && record.replicas.contains(&number));
     let held: Vec<_> = held
         .map(|(topic, partition, record)| (Arc::clone(topic), partition, record.clone()))
         .collect();

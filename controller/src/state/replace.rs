@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use taffrail_core::{Assignment, BrokerNumber};
 
 use super::{
-    cluster::{Cluster, TopicState},
+    cluster::Cluster,
     draft::Draft,
     heard::{Heard, election},
     live::{Live, Liveness},
@@ -40,9 +40,11 @@ pub(crate) fn wiped(draft: &mut Draft, live: &Live) {
     }
     for (old, new) in successors {
         let holds = draft.cluster.assignments().filter(|(topic, _, record)| {
-            !matches!(topic.state, TopicState::Deleting { .. })
+            !topic.is_tombstone()
                 && record.replicas.contains(&old)
                 && !record.replicas.contains(&new)
+                // What goes need not be replaced.
+                && !record.removing.contains(&old)
                 && record.isr != [old]
         });
         let held: Vec<_> = holds
@@ -58,7 +60,8 @@ pub(crate) fn wiped(draft: &mut Draft, live: &Live) {
                 _ if led || !has_others(&next, old) => continue,
                 _ => next.partition_epoch.0 += 1,
             }
-            for replica in next.replicas.iter_mut().filter(|replica| **replica == old) {
+            let listed = next.replicas.iter_mut().chain(&mut next.adding);
+            for replica in listed.filter(|replica| **replica == old) {
                 *replica = new;
             }
             next.isr.retain(|member| *member != old);

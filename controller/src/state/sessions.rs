@@ -114,15 +114,10 @@ impl Machine {
             return;
         };
         let topic = self.cluster.as_ref().and_then(|c| c.topic(partition.topic));
-        let is_pending = topic.is_some_and(|topic| {
-            topic.pending_deletes().iter().any(|pending| {
-                pending.partition == partition.partition
-                    && pending.broker == broker
-                    && pending.partition_epoch <= PartitionEpoch(done.partition_epoch)
-            })
-        });
-        if is_pending {
-            self.live.deleted.insert((partition, broker));
+        let pending = topic.and_then(|topic| topic.pending(partition.partition, broker));
+        let epoch = PartitionEpoch(done.partition_epoch);
+        if pending.is_some_and(|pending| pending.partition_epoch <= epoch) {
+            self.live.deleted.insert((partition, broker), epoch);
             self.has_chores = true;
         }
     }

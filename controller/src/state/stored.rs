@@ -124,9 +124,7 @@ fn read_topic(entry: v1::TopicEntry) -> Result<Topic, WireError> {
         v1::TopicState::TopicActive => TopicState::Active,
         v1::TopicState::TopicClosing => TopicState::Closing,
         v1::TopicState::TopicRetained => TopicState::Retained { ended: entry.ended },
-        v1::TopicState::TopicDeleting => TopicState::Deleting {
-            pending: pending.collect(),
-        },
+        v1::TopicState::TopicDeleting => TopicState::Deleting,
         v1::TopicState::Unspecified => return Err(named("its state is missing or unknown")),
     };
     let spec = entry.spec.ok_or_else(|| named("spec is missing"))?;
@@ -138,6 +136,7 @@ fn read_topic(entry: v1::TopicEntry) -> Result<Topic, WireError> {
         config: config.try_into()?,
         generation: entry.generation,
         placed: entry.placed,
+        pending: pending.collect(),
         maps: entry.partition_maps,
         name: entry.name,
     })
@@ -198,9 +197,9 @@ fn write_topic(topic: &Topic) -> v1::TopicEntry {
         TopicState::Active => (v1::TopicState::TopicActive, 0),
         TopicState::Closing => (v1::TopicState::TopicClosing, 0),
         TopicState::Retained { ended } => (v1::TopicState::TopicRetained, ended),
-        TopicState::Deleting { .. } => (v1::TopicState::TopicDeleting, 0),
+        TopicState::Deleting => (v1::TopicState::TopicDeleting, 0),
     };
-    let pending = topic.pending_deletes().iter().map(|p| v1::PendingDelete {
+    let pending = topic.pending.iter().map(|p| v1::PendingDelete {
         partition: p.partition.0,
         broker: p.broker.0,
         partition_epoch: p.partition_epoch.0,

@@ -2,6 +2,7 @@
 //! what was persisted; at the end everything has to come good.
 
 mod closing;
+mod moves;
 mod replicated;
 mod world;
 
@@ -12,9 +13,12 @@ use proptest::{
     strategy::ValueTree as _,
     test_runner::{Config, TestRunner},
 };
-use taffrail_core::{Adoption, DeletionPolicy, TopicSpec};
+use taffrail_core::{Adoption, BrokerNumber, DeletionPolicy, TopicSpec};
 
-use crate::{request::Request, store::Fault};
+use crate::{
+    request::{MoveRequest, Request},
+    store::Fault,
+};
 use world::{BROKERS, CONTROLLERS, World};
 
 /// What happens next. Indexes name controllers and brokers.
@@ -47,8 +51,47 @@ enum Op {
     Obey(usize),
     Apply(usize, u8, u32, u32, Adoption),
     Delete(usize, u8, DeletionPolicy),
+    Move(usize, Moved),
     /// Milliseconds pass.
     Wait(u16),
+}
+
+/// What moves.
+#[derive(Debug, Clone, Copy)]
+enum Moved {
+    /// The first partition of a topic to so many brokers from this one on.
+    To(u8, u32, usize),
+    Off(u32),
+    Balance,
+    Cancel,
+}
+
+impl Moved {
+    fn request(self) -> MoveRequest {
+        match self {
+            Self::To(topic, first, count) => {
+                let brokers = (first..).map(|b| BrokerNumber(b % BROKERS as u32));
+                MoveRequest::To {
+                    topic: format!("topic-{topic}"),
+                    partition: Some(0),
+                    brokers: brokers.take(count).collect(),
+                }
+            }
+            Self::Off(broker) => MoveRequest::Off(BrokerNumber(broker)),
+            Self::Balance => MoveRequest::Balance,
+            Self::Cancel => MoveRequest::Cancel { topics: Vec::new() },
+        }
+    }
+}
+
+fn moved() -> impl Strategy<Value = Moved> {
+    let number = || 0..BROKERS as u32;
+    prop_oneof![
+        8 => (0..3_u8, number(), 1..=BROKERS).prop_map(|(t, b, n)| Moved::To(t, b, n)),
+        3 => number().prop_map(Moved::Off),
+        2 => Just(Moved::Balance),
+        2 => Just(Moved::Cancel),
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -72,7 +115,7 @@ fn op() -> impl Strategy<Value = Op> {
         Just(DeletionPolicy::Delete),
         Just(DeletionPolicy::DeleteIfEmpty),
     ];
-    let replicas = prop_oneof![Just(1_u32), Just(3)];
+    let replicas = 1..=3_u32;
     let partitions = prop_oneof![20 => 1..6_u32, 1 => 100..200_u32];
     prop_oneof![
         30 => (controller(), fault).prop_map(|(c, f)| Op::Store(c, f)),
@@ -90,6 +133,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (controller(), 1..40_usize).prop_map(|(c, n)| Op::Run(c, n)),
         4 => (controller(), topic(), partitions, replicas, adoption).prop_map(|(c, t, n, r, a)| Op::Apply(c, t, n, r, a)),
         2 => (controller(), topic(), policy).prop_map(|(c, t, p)| Op::Delete(c, t, p)),
+        4 => (controller(), moved()).prop_map(|(c, m)| Op::Move(c, m)),
         4 => (0..5_000_u16).prop_map(Op::Wait),
     ]
 }
@@ -136,6 +180,10 @@ fn run(world: &mut World, op: &Op) {
             let policy = Some(policy);
             world.request(controller, Request::Delete { name, policy });
         }
+        Op::Move(controller, moved) => {
+            let (what, dry_run) = (moved.request(), false);
+            world.request(controller, Request::Move { what, dry_run });
+        }
         Op::Wait(ms) => world.wait(u64::from(ms)),
     }
 }
@@ -167,6 +215,7 @@ proptest! {
         world.calm_down();
         world.assert_good("final");
         world.assert_preferred();
+        world.assert_moved();
     }
 }
 
@@ -190,6 +239,12 @@ fn the_histories_reach_every_rare_path() {
         for op in &ops {
             run(&mut world, op);
         }
+        if n % 4 == 0 {
+            // As every history of the test above ends.
+            world.recover();
+            world.settle();
+            world.calm_down();
+        }
         reached.append(&mut world.reached);
     }
     for path in [
@@ -212,6 +267,8 @@ fn the_histories_reach_every_rare_path() {
         "hand_over",
         "acknowledged",
         "delete order",
+        "moves",
+        "moved away",
         "write again",
         "several maps",
     ] {

@@ -58,6 +58,7 @@ fn create(
         config,
         generation: 1,
         placed: 0,
+        pending: Vec::new(),
     };
     let topics = &mut draft.root(WriteReason::Topic).topics;
     topics.insert(id, Arc::new(topic));
@@ -191,7 +192,8 @@ pub(crate) fn delete(
 pub(crate) fn bury(draft: &mut Draft, topic: &Topic) {
     let pending = replicas_to_delete(&draft.cluster, topic);
     if let Some(topic) = draft.topic(topic.id, WriteReason::Delete) {
-        topic.state = TopicState::Deleting { pending };
+        topic.state = TopicState::Deleting;
+        topic.pending = pending;
     }
 }
 
@@ -209,7 +211,7 @@ pub(crate) fn closed(cluster: &Cluster, live: &Live, id: TopicId) -> Deleted {
         return Deleted::Gone;
     };
     match topic.state {
-        TopicState::Deleting { .. } => Deleted::Deleting {
+        TopicState::Deleting => Deleted::Deleting {
             pending: unconfirmed(live, topic).count(),
         },
         TopicState::Retained { .. } | TopicState::Active | TopicState::Closing => Deleted::NotEmpty,
@@ -220,7 +222,7 @@ pub(crate) fn closed(cluster: &Cluster, live: &Live, id: TopicId) -> Deleted {
 fn progress(cluster: &Cluster, live: &Live, name: &str) -> Deleted {
     let topics = cluster.root.value.topics.values();
     let mut deleting = topics
-        .filter(|t| t.name == name && matches!(t.state, TopicState::Deleting { .. }))
+        .filter(|t| t.name == name && t.is_tombstone())
         .peekable();
     if deleting.peek().is_none() {
         return Deleted::Gone;
@@ -233,21 +235,26 @@ fn unconfirmed<'a>(
     live: &'a Live,
     topic: &'a Topic,
 ) -> impl Iterator<Item = &'a PendingDelete> + 'a {
-    topic.pending_deletes().iter().filter(|pending| {
-        let partition = topic.partition(pending.partition.0);
-        !live.deleted.contains(&(partition, pending.broker))
-    })
+    topic
+        .pending
+        .iter()
+        .filter(|pending| !live.is_deleted(topic, pending))
 }
 
+/// All replicas, and what moves left behind.
 fn replicas_to_delete(cluster: &Cluster, topic: &Topic) -> Vec<PendingDelete> {
     let records = topic.placed_partitions().filter_map(|partition| {
         let assignment = cluster.assignment(topic, partition)?;
         Some((partition, assignment))
     });
     let pending = records.flat_map(|(partition, assignment)| {
-        let replicas = assignment.replicas.iter();
-        replicas.map(move |&broker| PendingDelete {
-            partition: partition.partition,
+        let index = partition.partition;
+        let former = topic.pending.iter().filter(move |p| p.partition == index);
+        let former = former.map(|p| p.broker);
+        let former = former.filter(|broker| !assignment.replicas.contains(broker));
+        let holders = assignment.replicas.iter().copied().chain(former);
+        holders.map(move |broker| PendingDelete {
+            partition: index,
             broker,
             partition_epoch: assignment.partition_epoch,
         })
@@ -277,7 +284,7 @@ fn next_end(cluster: &Cluster) -> u64 {
         .values()
         .map(|topic| match topic.state {
             TopicState::Retained { ended } => ended,
-            TopicState::Active | TopicState::Closing | TopicState::Deleting { .. } => 0,
+            TopicState::Active | TopicState::Closing | TopicState::Deleting => 0,
         });
     1 + ends.max().unwrap_or_default()
 }
@@ -285,10 +292,7 @@ fn next_end(cluster: &Cluster) -> u64 {
 /// The persisted tombstones that every replica confirmed.
 fn confirmed<'a>(cluster: &'a Cluster, live: &'a Live) -> impl Iterator<Item = &'a Arc<Topic>> {
     let topics = cluster.root.value.topics.values();
-    topics.filter(|topic| {
-        let is_tombstone = matches!(topic.state, TopicState::Deleting { .. });
-        is_tombstone && unconfirmed(live, topic).next().is_none()
-    })
+    topics.filter(|topic| topic.is_tombstone() && unconfirmed(live, topic).next().is_none())
 }
 
 /// Is there a tombstone to be taken away?

@@ -7,7 +7,7 @@ use taffrail_api::v1::{self, MetadataUpdate};
 use taffrail_core::{Assignment, BrokerNumber, TopicId, TopicPartition};
 
 use super::{
-    cluster::{Broker, Cluster, Topic},
+    cluster::{Broker, Cluster, PendingDelete, Topic},
     live::{Live, Liveness},
     stored,
 };
@@ -15,7 +15,7 @@ use super::{
 /// Everything, as `to` needs it.
 pub(crate) fn full(cluster: &Cluster, live: &Live, to: BrokerNumber) -> MetadataUpdate {
     let topics = cluster.root.value.topics.values();
-    let ended = topics.clone().filter(|topic| !topic.is_served());
+    let ended = topics.filter(|topic| !topic.is_served());
     let served = cluster
         .assignments()
         .filter(|(topic, _, _)| topic.is_served());
@@ -30,7 +30,7 @@ pub(crate) fn full(cluster: &Cluster, live: &Live, to: BrokerNumber) -> Metadata
             .collect(),
         topics: cluster.served_topics().map(|t| topic(t)).collect(),
         partitions: served.map(|(_, p, a)| partition(p, a)).collect(),
-        deletes: topics.flat_map(|topic| deletes(topic, to)).collect(),
+        deletes: orders(cluster, to),
         removed_topics: ended.map(|topic| stored::topic_id(topic.id)).collect(),
     }
 }
@@ -120,31 +120,44 @@ fn changed_partitions(
     }
 }
 
-/// The orders for `to` that are new in `after`. Their tombstones are persisted: they come from `after`.
+/// The orders for `to` that are new in `after`. What they rest on is persisted: they come from `after`.
 pub(crate) fn deletes_since(
     before: &Cluster,
     after: &Cluster,
     to: BrokerNumber,
 ) -> Vec<v1::DeleteOrder> {
-    if Arc::ptr_eq(&before.root.value, &after.root.value) {
-        return Vec::new();
+    let mut orders = orders(after, to);
+    if !orders.is_empty() {
+        let known = self::orders(before, to);
+        orders.retain(|order| !known.contains(order));
     }
-    let topics = after.root.value.topics.values().filter(|topic| {
-        let known = before.topic(topic.id);
-        known.is_none_or(|known| known.state != topic.state)
-    });
-    topics.flat_map(|topic| deletes(topic, to)).collect()
+    orders
 }
 
-fn deletes(topic: &Topic, to: BrokerNumber) -> impl Iterator<Item = v1::DeleteOrder> + '_ {
-    let mine = topic
-        .pending_deletes()
-        .iter()
-        .filter(move |p| p.broker == to);
-    mine.map(|pending| v1::DeleteOrder {
+fn orders(cluster: &Cluster, to: BrokerNumber) -> Vec<v1::DeleteOrder> {
+    let topics = cluster.root.value.topics.values();
+    let orders = topics.flat_map(|topic| {
+        let mine = topic.pending.iter().filter(|p| p.broker == to);
+        mine.filter_map(|pending| order(cluster, topic, pending))
+    });
+    orders.collect()
+}
+
+/// `None`: the replica is still needed, or whether it is nobody can say.
+fn order(cluster: &Cluster, topic: &Topic, pending: &PendingDelete) -> Option<v1::DeleteOrder> {
+    let mut epoch = pending.partition_epoch;
+    if !topic.is_tombstone() {
+        let partition = topic.partition(pending.partition.0);
+        let record = cluster.assignment(topic, partition)?;
+        if record.replicas.contains(&pending.broker) || record.partition_epoch <= epoch {
+            return None;
+        }
+        epoch = record.partition_epoch;
+    }
+    Some(v1::DeleteOrder {
         topic_id: stored::topic_id(topic.id),
         partition: pending.partition.0,
-        partition_epoch: pending.partition_epoch.0,
+        partition_epoch: epoch.0,
     })
 }
 

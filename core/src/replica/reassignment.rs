@@ -11,9 +11,9 @@ use crate::{
 pub enum Progress {
     /// There is none.
     None,
-    /// These replicas still copy, or catch up.
+    /// These replicas still copy, or catch up, or have restarted since and are not confirmed.
     CatchingUp(Vec<BrokerNumber>),
-    /// Everything is copied, but fewer than `minInSync` of those that stay are in sync.
+    /// Everything is copied, but fewer than `minInSync` of those that stay are in sync and confirmed.
     TooFewInSync,
     /// It can be finished.
     Ready,
@@ -24,6 +24,33 @@ impl Assignment {
     pub fn target(&self) -> impl Iterator<Item = BrokerNumber> + '_ {
         let stays = |broker: &BrokerNumber| !self.removing.contains(broker);
         self.replicas.iter().copied().filter(stays)
+    }
+
+    /// Is a move under way?
+    pub fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// How many replicas have to be in sync, of a topic that asks for `configured`. A partition that gains its first copies goes on as before
+    /// until they are there.
+    pub fn min_in_sync(&self, configured: usize) -> usize {
+        let settled = self.replicas.iter().filter(|b| !self.adding.contains(b));
+        configured.min(settled.count()).max(1)
+    }
+
+    /// The replicas that were there before the move under way: what it takes away stands where it is to be replaced.
+    pub fn origin(&self) -> Vec<BrokerNumber> {
+        let mut removing = self.removing.iter().copied();
+        let mut origin = Vec::new();
+        for broker in self.target() {
+            if self.adding.contains(&broker) {
+                origin.extend(removing.next());
+            } else {
+                origin.push(broker);
+            }
+        }
+        origin.extend(removing);
+        origin
     }
 
     /// The assignment with which a move to `target` begins: everybody who was there stays until it is done. A move that is under way is
@@ -62,15 +89,17 @@ impl Assignment {
 
     /// How far the move is.
     pub fn move_progress(&self, min_in_sync: usize) -> Progress {
-        if self.adding.is_empty() && self.removing.is_empty() {
+        if !self.is_moving() {
             return Progress::None;
         }
-        let missing = self.adding.iter().filter(|b| !self.isr.contains(b));
+        // One that is not confirmed may be an older copy of itself: nobody goes on its account.
+        let has_all = |b: &BrokerNumber| self.isr.contains(b) && self.awaits(*b).is_none();
+        let missing = self.adding.iter().filter(|b| !has_all(b));
         let missing: Vec<_> = missing.copied().collect();
         if !missing.is_empty() {
             return Progress::CatchingUp(missing);
         }
-        let in_sync = self.target().filter(|b| self.isr.contains(b)).count();
+        let in_sync = self.target().filter(has_all).count();
         if in_sync < min_in_sync.max(1) {
             return Progress::TooFewInSync;
         }
@@ -81,12 +110,14 @@ impl Assignment {
     /// elected with it: `run_of` gives the run of a broker that may. `None`: it cannot end yet.
     ///
     /// A member of the in-sync set has everything committed, so that any of them may take over from a leader that is there to hand over.
+    /// Without a leader every member may be needed to find the next one: nobody goes.
     #[must_use]
     pub fn finish_move(
         &self,
         min_in_sync: usize,
         run_of: impl Fn(BrokerNumber) -> Option<Incarnation>,
     ) -> Option<Self> {
+        let leader = self.leader?;
         if self.move_progress(min_in_sync) != Progress::Ready {
             return None;
         }
@@ -99,9 +130,7 @@ impl Assignment {
         };
         next.isr.retain(|b| next.replicas.contains(b));
         next.unconfirmed.retain(|(b, _)| next.replicas.contains(b));
-        if let Some(leader) = self.leader
-            && !next.replicas.contains(&leader)
-        {
+        if !next.replicas.contains(&leader) {
             let heirs = next.replicas.iter().filter(|b| next.isr.contains(b));
             let mut heirs = heirs.filter(|b| self.awaits(**b).is_none());
             let (heir, run) = heirs.find_map(|b| Some((*b, run_of(*b)?)))?;
@@ -191,6 +220,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_not_confirmed_does_not_let_others_go() {
+        let moving = led_by_1(&[1, 2], &[1, 2]).begin_move(&brokers(&[1, 3]));
+        let mut moving = joined(moving.expect("begins"), 3);
+        moving.unconfirmed = vec![(BrokerNumber(3), RUN)];
+        assert_eq!(moving.move_progress(1), Progress::CatchingUp(brokers(&[3])));
+        moving.unconfirmed.clear();
+        assert_eq!(moving.move_progress(1), Progress::Ready);
+    }
+
+    #[test]
+    fn while_nobody_leads_nobody_goes() {
+        let moving = led_by_1(&[1, 2, 3], &[1, 2, 3]).begin_move(&brokers(&[1, 2]));
+        let mut moving = moving.expect("begins");
+        assert!(moving.finish_move(1, |_| Some(RUN)).is_some());
+        moving.leader = None;
+        assert_eq!(moving.finish_move(1, |_| Some(RUN)), None);
+    }
+
+    #[test]
     fn a_move_is_bent_and_taken_back() {
         let now = led_by_1(&[1, 2], &[1, 2]);
         assert_eq!(now.begin_move(&brokers(&[1, 2])), None);
@@ -200,5 +248,30 @@ mod tests {
         assert_eq!(bent.removing, brokers(&[3, 2]), "3 may hold data");
         let back = moving.begin_move(&brokers(&[1, 2])).expect("taken back");
         assert_eq!((back.adding, back.removing), (vec![], brokers(&[3])));
+    }
+
+    #[test]
+    fn a_partition_that_gains_copies_is_not_held_to_them_before_they_are_there() {
+        let alone = led_by_1(&[1], &[1]);
+        assert_eq!(alone.min_in_sync(2), 1);
+        let moving = alone.begin_move(&brokers(&[1, 2, 3])).expect("begins");
+        assert_eq!(moving.min_in_sync(2), 1);
+        let moving = joined(joined(moving, 2), 3);
+        let done = moving.finish_move(2, |_| None).expect("done");
+        assert_eq!(done.min_in_sync(2), 2);
+    }
+
+    #[test]
+    fn what_a_move_replaces_stood_where_its_successor_stands() {
+        let now = led_by_1(&[1, 2, 3], &[1, 2, 3]);
+        assert_eq!(now.origin(), now.replicas);
+        for target in [[4, 2, 3], [1, 4, 3], [1, 2, 4], [4, 5, 3]] {
+            let moving = now.begin_move(&brokers(&target)).expect("begins");
+            assert_eq!(moving.origin(), now.replicas, "{target:?}");
+        }
+        for target in [&[1][..], &[1, 2, 3, 4]] {
+            let moving = now.begin_move(&brokers(target)).expect("begins");
+            assert_eq!(moving.origin(), now.replicas, "{target:?}");
+        }
     }
 }

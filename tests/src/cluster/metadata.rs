@@ -106,6 +106,18 @@ impl Metadata {
         .await;
     }
 
+    /// Waits until a partition's replicas are these and nothing of it moves.
+    ///
+    /// # Panics
+    /// If that does not come.
+    pub async fn until_moved(self, topic: &str, partition: u32, to: &[u32]) {
+        self.until(topic, "the end of the move", |_, status| {
+            status.partition != partition
+                || (status.replicas == to && status.adding.is_empty() && status.removing.is_empty())
+        })
+        .await;
+    }
+
     /// Waits until a condition holds for every partition of a topic. The condition gets the indexes of brokers by number.
     async fn until(
         self,
@@ -126,7 +138,8 @@ impl Metadata {
         assert!(waited.is_ok(), "{what} did not come: {last:#?}");
     }
 
-    async fn index_of(self, number: u32) -> Option<usize> {
+    /// The index of the broker with this number.
+    pub async fn index_of(self, number: u32) -> Option<usize> {
         let numbers = by_number(&self.brokers().await?);
         *numbers.get(number as usize)?
     }

@@ -1,16 +1,22 @@
 //! The bytes of all replicas, side by side.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use taffrail_log::{StdDisk, inspect, read_identity};
 
-use super::{BROKERS, Cluster};
+use super::Cluster;
+use crate::wait;
 
 /// The batches of one replica, by base offset.
 type Batches = BTreeMap<u64, Vec<u8>>;
 
 impl Cluster {
-    /// Checks that every broker has every partition of the topic, and that below the high watermark they hold the same bytes. All replicas have to be in sync, and
+    /// Checks that every replica of the topic is there, and that below the high watermark they hold the same bytes. All replicas have to be in sync, and
     /// nothing may be written any more.
     ///
     /// # Panics
@@ -18,8 +24,14 @@ impl Cluster {
     pub async fn check_replicas(&self, topic: &str) {
         let partitions = self.metadata().partitions(topic).await;
         for status in partitions.expect("the controller answers") {
-            let replicas: Vec<Batches> = (0..BROKERS)
-                .map(|index| {
+            let mut holders = Vec::new();
+            for number in &status.replicas {
+                let index = self.metadata().index_of(*number).await;
+                holders.push(index.expect("every replica is a broker's"));
+            }
+            let replicas: Vec<Batches> = holders
+                .iter()
+                .map(|&index| {
                     below(
                         batches(&self.volume(index), topic, status.partition),
                         status.high_watermark as u64,
@@ -28,14 +40,27 @@ impl Cluster {
                 .collect();
             let name = format!("{topic}/{}", status.partition);
             assert!(!replicas[0].is_empty(), "{name} holds nothing");
-            for (index, replica) in replicas.iter().enumerate() {
+            for (index, replica) in holders.iter().zip(&replicas) {
                 let differs = first_difference(&replicas[0], replica);
                 assert_eq!(
                     differs, None,
-                    "{name} differs between broker-0 and broker-{index} from this offset on"
+                    "{name} differs between broker-{} and broker-{index} from this offset on",
+                    holders[0]
                 );
             }
         }
+    }
+
+    /// Waits until a broker has no folder of this partition any more.
+    ///
+    /// # Panics
+    /// If it stays.
+    pub fn until_deleted(&self, index: usize, topic: &str, partition: u32) {
+        let what = format!("the end of {topic}/{partition} on broker-{index}");
+        wait::until(&what, wait::PATIENCE, || {
+            let found = folder(&self.volume(index), topic, partition);
+            found.is_none().then_some(())
+        });
     }
 }
 
@@ -54,17 +79,22 @@ fn first_difference(one: &Batches, other: &Batches) -> Option<u64> {
     different.next().copied()
 }
 
-fn batches(volume: &Path, topic: &str, partition: u32) -> Batches {
+/// Where a volume has a partition, if it has it.
+fn folder(volume: &Path, topic: &str, partition: u32) -> Option<PathBuf> {
     let disk = StdDisk::default();
     let folders = fs::read_dir(volume.join("partitions")).expect("the volume is readable");
-    let mut folders = folders.map(|entry| entry.expect("the entry is readable").path());
-    let found = folders.find(|folder| {
+    let mut folders = folders.filter_map(|entry| Some(entry.ok()?.path()));
+    folders.find(|folder| {
         read_identity(&disk, folder)
             .is_ok_and(|found| found.topic_name == topic && found.partition.0 == partition)
-    });
+    })
+}
+
+fn batches(volume: &Path, topic: &str, partition: u32) -> Batches {
+    let found = folder(volume, topic, partition);
     let folder = found.unwrap_or_else(|| panic!("{} lacks {topic}/{partition}", volume.display()));
     let mut all = Batches::new();
-    for base in inspect::segments(&disk, &folder).expect("the folder is readable") {
+    for base in inspect::segments(&StdDisk::default(), &folder).expect("the folder is readable") {
         let batches = inspect::batches(Arc::new(StdDisk::default()), &folder, base);
         for batch in batches.expect("the segment is readable") {
             let batch = batch.unwrap_or_else(|error| panic!("{error}"));

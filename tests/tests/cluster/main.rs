@@ -4,6 +4,7 @@
 mod controller;
 mod crash;
 mod in_sync;
+mod moves;
 mod network;
 mod pause;
 mod restart;
@@ -18,6 +19,10 @@ const SOME: usize = 100;
 /// Three partitions on all brokers, of which two have to be in sync, under load.
 async fn loaded(cluster: &Cluster) -> Load {
     cluster.create(TOPIC, &["partitions: 3", "replicas: 3", "minInSync: 2"]);
+    started(cluster).await
+}
+
+async fn started(cluster: &Cluster) -> Load {
     let load = Load::start(cluster, TOPIC).await;
     load.more(SOME).await;
     load

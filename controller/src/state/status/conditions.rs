@@ -1,11 +1,11 @@
-//! A topic's conditions. Types and reasons are API; messages say what to do and hold no counters or times.
+//! A topic's conditions. Types and reasons are API; messages say what to do and hold no times, and no counters but of partitions that move.
 
 use std::collections::BTreeSet;
 
 use taffrail_api::v1::{Condition, PartitionStatus};
 use taffrail_core::BrokerNumber;
 
-use super::PartitionState;
+use super::partition::PartitionState;
 use crate::state::{
     cluster::{Cluster, Topic},
     live::{Live, LiveBroker, Liveness},
@@ -20,6 +20,7 @@ pub(super) struct Standing<'a> {
     pub(super) offline: u32,
     creating: u32,
     starting: u32,
+    moving: u32,
     under_min_in_sync: bool,
     is_replica_missing: bool,
     is_out_of_sync: bool,
@@ -38,6 +39,7 @@ impl<'a> Standing<'a> {
             offline: 0,
             creating: 0,
             starting: 0,
+            moving: 0,
             under_min_in_sync: false,
             is_replica_missing: false,
             is_out_of_sync: false,
@@ -56,12 +58,17 @@ impl<'a> Standing<'a> {
         if status.replicas.is_empty() {
             return;
         }
+        let is_moving = !status.adding.is_empty() || !status.removing.is_empty();
+        let has_other_count = status.replicas.len() != topic.config.replicas as usize;
+        self.moving += u32::from(is_moving || has_other_count);
         let replicas = status.replicas.iter().map(|&number| BrokerNumber(number));
         self.brokers.extend(replicas.clone());
         let is_gone = |number| self.live.liveness(number) == Liveness::Offline;
         self.is_replica_missing |= replicas.clone().any(is_gone);
         self.is_out_of_sync |= status.isr.len() < status.replicas.len();
-        self.under_min_in_sync |= status.isr.len() < topic.config.min_in_sync as usize;
+        let settled = status.replicas.len() - status.adding.len();
+        let min_in_sync = settled.min(topic.config.min_in_sync as usize);
+        self.under_min_in_sync |= status.isr.len() < min_in_sync;
     }
 
     pub(super) fn conditions(&self, topic: &Topic) -> Vec<Condition> {
@@ -71,7 +78,7 @@ impl<'a> Standing<'a> {
             self.fully_replicated(),
             self.placement_satisfied(topic),
             self.capacity_ok(topic),
-            self.progressing(),
+            self.progressing(topic),
         ]
     }
 
@@ -103,7 +110,7 @@ impl<'a> Standing<'a> {
             (
                 "False",
                 "UnderMinInSync",
-                "partitions have fewer in-sync replicas than minInSync",
+                "partitions have fewer in-sync replicas than minInSync: produce with acks=all is refused there",
             )
         } else {
             ("True", "AllPartitionsOnline", "")
@@ -182,10 +189,18 @@ impl<'a> Standing<'a> {
         smallest.is_some_and(|smallest| limit.saturating_mul(on_each) > smallest)
     }
 
-    fn progressing(&self) -> Condition {
+    fn progressing(&self, topic: &Topic) -> Condition {
         if self.creating > 0 {
             let message = "partitions are being added";
             return condition("Progressing", "True", "AddingPartitions", message);
+        }
+        if self.moving > 0 {
+            let moved = topic.placed - self.moving;
+            let message = format!(
+                "{moved} of {} partitions have their replicas where they belong",
+                topic.placed
+            );
+            return condition("Progressing", "True", "ChangingReplicas", message);
         }
         condition("Progressing", "False", "Idle", "")
     }

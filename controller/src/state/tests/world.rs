@@ -12,7 +12,7 @@ use taffrail_core::{ClusterId, Incarnation, TopicDefaults, TopicId, TopicSpec};
 
 use crate::{
     invariants::{self, BROKER_NUMBERS_ARE_NEVER_REUSED, PLACEMENT_IS_EVEN},
-    request::Request,
+    request::{ApplyError, Request},
     state::{
         Answer, Effect, Event, Machine, SessionId, Settings, WriteFailure,
         cluster::Cluster,
@@ -20,6 +20,7 @@ use crate::{
         stored,
     },
     store::{Fault, MemoryStore, Store, Version},
+    view::View,
     writes::WriteReason,
 };
 
@@ -52,6 +53,8 @@ pub(super) struct World {
     brokers: Vec<Broker>,
     history: History,
     now_ms: u64,
+    /// The last that was taken.
+    view: Option<View>,
     /// Makes every random number another.
     drawn: u64,
     /// No topic is ever ended by policy `Delete`: then no record may go.
@@ -86,6 +89,7 @@ impl World {
             brokers: brokers.collect(),
             history: History::default(),
             now_ms: 0,
+            view: None,
             drawn: 0,
             keeps_records: false,
             reached: BTreeSet::new(),
@@ -199,9 +203,15 @@ impl World {
         let debug = match effect {
             Effect::Answer(_, Answer::Apply(Ok(applied))) => format!("{:?}", applied.outcome),
             Effect::Answer(_, Answer::Delete(Ok(deleted))) => format!("{deleted:?}"),
-            Effect::Answer(_, Answer::Apply(Err(error)) | Answer::Delete(Err(error))) => {
-                format!("{error:?}")
-            }
+            Effect::Answer(_, Answer::Move(Ok(moves))) if moves.is_empty() => return,
+            Effect::Answer(_, Answer::Move(Ok(_))) => "moves".to_owned(),
+            Effect::Answer(
+                _,
+                Answer::Apply(Err(error)) | Answer::Delete(Err(error)) | Answer::Move(Err(error)),
+            ) => match error {
+                ApplyError::Move(error) => format!("{error:?}"),
+                error => format!("{error:?}"),
+            },
             Effect::Note(note) => format!("{note:?}"),
             Effect::InOffice { .. } => "InOffice".to_owned(),
             Effect::Deposed => "Deposed".to_owned(),
@@ -298,6 +308,7 @@ impl World {
         let Some(after) = self.cluster() else { return };
         if let Some(before) = before {
             invariants::check(before, &after).expect("the invariants hold");
+            check_leavers(before, &after);
             assert!(after.root.value.epoch >= before.root.value.epoch);
         }
         self.history.remember(&after);
@@ -366,20 +377,23 @@ impl World {
                     self.reached.insert("delete order".to_owned());
                 }
                 self.history.check_orders(&update, number);
-                let records = self.records(index);
-                self.brokers[index].act(&update);
-                assert!(
-                    !self.keeps_records || self.records(index) == records,
-                    "a topic that is deleted if empty took records along"
-                );
+                let cluster = self.cluster().expect("it gave orders");
+                let lost = self.brokers[index].act(&update);
+                let is_tombstone = |topic| cluster.topic(topic).is_none_or(|t| t.is_tombstone());
+                for (partition, records) in lost {
+                    if is_tombstone(partition.topic) {
+                        assert!(
+                            !self.keeps_records || records == 0,
+                            "a topic that is deleted if empty took records along"
+                        );
+                    } else {
+                        self.reached.insert("moved away".to_owned());
+                    }
+                }
                 self.report(index, &update);
             }
             Message::NotActive(_) | Message::Refused(_) => self.disconnect(index),
         }
-    }
-
-    fn records(&self, broker: usize) -> usize {
-        self.brokers[broker].logs.values().map(Vec::len).sum()
     }
 
     /// Producers write to every partition that the broker leads, and it reports a little later.
@@ -422,12 +436,15 @@ impl World {
         }
     }
 
-    /// The store does what is asked and brokers obey, for a while, without faults.
+    /// The store does what is asked, brokers obey, replicate and report, for a while, without faults.
     pub(super) fn run(&mut self, controller: usize, steps: usize) {
         for _ in 0..steps {
             self.step_store(controller, Fault::Nothing);
             for broker in 0..BROKERS {
                 self.obey(broker);
+                self.beat(broker);
+                self.replicate(broker, 1);
+                self.ask(broker, false);
             }
         }
     }
@@ -491,6 +508,9 @@ impl World {
             assert_eq!(topic.placed, topic.config.partitions, "{}", topic.name);
             for partition in topic.placed_partitions() {
                 let assignment = cluster.assignment(topic, partition).expect("placed");
+                if self.waits_for_a_human(partition, assignment) {
+                    continue;
+                }
                 let leader = assignment.leader.expect("led");
                 let mut brokers = self.brokers.iter();
                 let broker = brokers.find(|b| b.number == Some(leader.0));
@@ -503,7 +523,7 @@ impl World {
             }
         }
         let ended = cluster.root.value.topics.values();
-        let tombstones = ended.filter(|topic| !topic.pending_deletes().is_empty());
+        let tombstones = ended.filter(|topic| !topic.pending.is_empty());
         assert_eq!(tombstones.count(), 0, "every replica confirmed");
         let topic = cluster.active(topic).expect("applied");
         let mut leads: BTreeMap<_, usize> = BTreeMap::new();
@@ -516,6 +536,25 @@ impl World {
             leads.len() == BROKERS && max.zip(min).is_some_and(|(a, b)| a - b <= 1),
             "{PLACEMENT_IS_EVEN}: {leads:?}"
         );
+    }
+}
+
+/// Whoever a move takes away was noted before: it is told to delete what it has whenever it comes.
+fn check_leavers(before: &Cluster, after: &Cluster) {
+    for (topic, partition, next) in after.assignments() {
+        let Some(known) = before.assignment(topic, partition) else {
+            continue;
+        };
+        let left = known.removing.iter().filter(|b| !next.replicas.contains(b));
+        for broker in left {
+            let noted = before
+                .topic(topic.id)
+                .and_then(|t| t.pending(partition.partition, *broker));
+            assert!(
+                noted.is_some(),
+                "{broker} left {partition} and nothing reminds of it"
+            );
+        }
     }
 }
 

@@ -41,6 +41,51 @@ fn a_leader_that_only_the_controller_cannot_hear_is_replaced_when_it_is_offline(
 }
 
 #[test]
+fn the_picture_says_what_is_missing_and_who_may_be_stopped() {
+    let (mut world, partition) = running();
+    let status = |world: &mut World| {
+        let view = world.view();
+        let partition = view.partitions[NAME][0].clone();
+        let safe: Vec<_> = view.brokers.iter().map(|b| b.safe_to_stop).collect();
+        (partition.state, partition.message, safe)
+    };
+    let online =
+        |message: &str, safe: &[bool]| ("ONLINE".to_owned(), message.to_owned(), safe.to_vec());
+    assert_eq!(status(&mut world), online("", &[true; 3]));
+    let (leader, second, third) = roles(&world, partition);
+    world.stop_broker(third);
+    world.go_on();
+    let safe = (0..BROKERS)
+        .map(|number| number == third)
+        .collect::<Vec<_>>();
+    assert_eq!(status(&mut world), online("2 of 3 replicas in sync", &safe));
+    world.stop_broker(second);
+    world.go_on();
+    let (state, message, _) = status(&mut world);
+    assert_eq!(state, "ONLINE");
+    assert_eq!(
+        message,
+        "1 of 3 replicas in sync, 2 needed: produce with acks=all is refused"
+    );
+    let ready = world.view().topics[NAME].conditions[1].clone();
+    assert_eq!(
+        (&*ready.status, &*ready.reason),
+        ("False", "UnderMinInSync")
+    );
+    world.start_broker(leader, 0);
+    world.go_on();
+    let (state, message, _) = status(&mut world);
+    assert_eq!(state, "OFFLINE");
+    assert!(message.contains("start broker"), "{message}");
+    world.stop_broker(leader);
+    world.wait(4_000);
+    world.go_on();
+    let (state, message, _) = status(&mut world);
+    assert_eq!(state, "OFFLINE");
+    assert!(message.contains("uncleanElection: Allow"), "{message}");
+}
+
+#[test]
 fn a_lost_follower_leaves_the_isr_at_once_and_joins_only_when_it_is_there() {
     let (mut world, partition) = running();
     let (leader, second, _) = roles(&world, partition);

@@ -79,7 +79,9 @@ impl Broker {
         }
     }
 
-    pub(super) fn act(&mut self, update: &MetadataUpdate) {
+    /// Gives what was deleted, and how many records went with it.
+    pub(super) fn act(&mut self, update: &MetadataUpdate) -> Vec<(TopicPartition, usize)> {
+        let mut lost = Vec::new();
         self.stamp = update.stamp.expect("every update has one");
         if update.full {
             self.served.clear();
@@ -93,8 +95,11 @@ impl Broker {
             let known = self.stored.get(&partition).map(Assignment::version);
             if mine {
                 self.served.insert(partition);
+            } else {
+                self.served.remove(&partition);
             }
-            if mine && known <= Some(assignment.version()) {
+            // What it still has of others' partitions it remembers the newest record of.
+            if (mine || known.is_some()) && known <= Some(assignment.version()) {
                 let known = self.stored.insert(partition, assignment);
                 self.take_over(partition, known.as_ref());
             }
@@ -105,10 +110,12 @@ impl Broker {
             let known = self.stored.get(&partition);
             if known.is_some_and(|known| known.partition_epoch.0 <= order.partition_epoch) {
                 self.stored.remove(&partition);
-                self.logs.remove(&partition);
+                let log = self.logs.remove(&partition).unwrap_or_default();
+                lost.push((partition, log.len()));
                 self.leading.remove(&partition);
             }
         }
+        lost
     }
 
     /// A record is appended to every partition that this broker leads, as far as it knows.

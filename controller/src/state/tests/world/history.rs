@@ -85,10 +85,19 @@ impl History {
         for topic in cluster.root.value.topics.values() {
             let id = topic.id.as_bytes().to_vec();
             self.topics.insert((id.clone(), topic.generation));
-            for pending in topic.pending_deletes() {
+            for pending in &topic.pending {
                 let (partition, broker) = (pending.partition.0, pending.broker.0);
-                let key = (id.clone(), partition, broker, pending.partition_epoch.0);
-                self.tombstones.insert(key);
+                let epoch = if topic.is_tombstone() {
+                    pending.partition_epoch
+                } else {
+                    // Moved away: the map has to have it so.
+                    let record = cluster.assignment(topic, topic.partition(partition));
+                    let left = record.filter(|r| !r.replicas.contains(&pending.broker));
+                    let Some(record) = left else { continue };
+                    record.partition_epoch
+                };
+                self.tombstones
+                    .insert((id.clone(), partition, broker, epoch.0));
             }
         }
     }

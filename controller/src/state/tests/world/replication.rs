@@ -7,7 +7,10 @@ use taffrail_api::v1::{self, isr_request::Change};
 use taffrail_core::{Assignment, BrokerNumber, Incarnation, LeaderEpoch, Offset, TopicPartition};
 
 use super::{BROKERS, Broker, World};
-use crate::state::{Event, stored};
+use crate::{
+    state::{Event, stored},
+    view::View,
+};
 
 /// What a leader knows in its epoch.
 #[derive(Debug, Default, Clone)]
@@ -72,7 +75,7 @@ impl World {
             return;
         };
         let run = *follower.candidates.last().expect("it runs");
-        let followed: Vec<_> = follower
+        let wanted: Vec<_> = follower
             .stored
             .iter()
             .map(|(p, a)| (*p, a.leader_epoch))
@@ -86,7 +89,7 @@ impl World {
                     .map(move |led| (led, other))
             })
             .collect();
-        for (partition, epoch) in followed {
+        for (partition, epoch) in wanted {
             let Some(&leader) = led.get(&(partition, epoch)) else {
                 continue;
             };
@@ -115,7 +118,8 @@ impl World {
             let Some(leading) = broker.leading.get(&partition) else {
                 continue;
             };
-            let min_in_sync = assignment.replicas.len() / 2 + 1;
+            let configured = assignment.target().count() / 2 + 1;
+            let min_in_sync = assignment.min_in_sync(configured);
             let (mut counted, mut members) = (assignment.isr.clone(), assignment.isr.len());
             match leading
                 .pending
@@ -295,6 +299,11 @@ impl World {
         self.brokers[broker].faults.insert(partition);
     }
 
+    /// Has it a replica, wanted or not?
+    pub(in crate::state::tests) fn has(&self, broker: usize, partition: TopicPartition) -> bool {
+        self.brokers[broker].stored.contains_key(&partition)
+    }
+
     /// How many records it has.
     pub(in crate::state::tests) fn end(&self, broker: usize, partition: TopicPartition) -> i64 {
         self.brokers[broker].end(partition)
@@ -320,13 +329,55 @@ impl World {
         }
     }
 
+    /// Nobody leads: the in-sync set is below minInSync, and a replica that left it has a record more, which may be acknowledged for all that
+    /// anybody knows.
+    pub(super) fn waits_for_a_human(&self, partition: TopicPartition, record: &Assignment) -> bool {
+        let tail = |number: &BrokerNumber| {
+            let mut brokers = self.brokers.iter();
+            let broker = brokers.find(|b| b.number == Some(number.0));
+            let log = broker.map_or(&[][..], |broker| broker.log(partition));
+            (log.last().map(|last| last.epoch), log.len())
+        };
+        let [last] = &record.isr[..] else {
+            return false;
+        };
+        record.leader.is_none() && record.replicas.iter().any(|other| tail(other) > tail(last))
+    }
+
     /// Every partition is led by its preferred replica.
     pub(in crate::state::tests) fn assert_preferred(&self) {
         let cluster = self.cluster().expect("there is a root");
         for (topic, partition, record) in cluster.assignments() {
-            if topic.is_active() {
+            if topic.is_active() && !self.waits_for_a_human(partition, record) {
                 let preferred = record.replicas.first().copied();
                 assert_eq!(record.leader, preferred, "{partition}");
+            }
+        }
+    }
+
+    /// What people see.
+    pub(in crate::state::tests) fn view(&mut self) -> View {
+        self.view = self.controllers[0].machine.take_view().or(self.view.take());
+        self.view.clone().expect("the controller is in office")
+    }
+
+    /// Every topic has as many replicas as it wants, nothing moves, and nobody else has anything of it.
+    pub(in crate::state::tests) fn assert_moved(&self) {
+        let cluster = self.cluster().expect("there is a root");
+        for (topic, partition, record) in cluster.assignments() {
+            if !topic.is_active() {
+                continue;
+            }
+            assert!(!record.is_moving(), "{partition}: {record:?}");
+            assert_eq!(record.replicas.len(), topic.config.replicas as usize);
+            for broker in &self.brokers {
+                let number = BrokerNumber(broker.number.expect("registered"));
+                let has = broker.stored.contains_key(&partition);
+                assert_eq!(
+                    has,
+                    record.replicas.contains(&number),
+                    "{partition} on {number}"
+                );
             }
         }
     }

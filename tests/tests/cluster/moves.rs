@@ -1,0 +1,93 @@
+//! Replicas that move between brokers.
+
+use taffrail_api::v1::PartitionStatus;
+use taffrail_tests::cluster::{BROKERS, Cluster, Metadata};
+
+use crate::{SOME, TOPIC, loaded, started};
+
+async fn partition(metadata: Metadata, partition: usize) -> PartitionStatus {
+    let partitions = metadata.partitions(TOPIC).await;
+    partitions
+        .expect("the controller answers")
+        .remove(partition)
+}
+
+fn numbers(brokers: &[u32]) -> String {
+    let texts: Vec<_> = brokers.iter().map(u32::to_string).collect();
+    texts.join(",")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() {
+    let mut cluster = Cluster::start_with_a_spare("moving").await;
+    let load = loaded(&cluster).await;
+    let before = partition(cluster.metadata(), 0).await.replicas;
+    let spare = (0..).find(|number| !before.contains(number));
+    let spare = spare.expect("one of four has no replica");
+    let (index, left) = (
+        cluster.metadata().index_of(spare).await.expect("a broker"),
+        before[BROKERS - 1],
+    );
+    let leaver = cluster.metadata().index_of(left).await.expect("a broker");
+    let target = [before[0], before[1], spare];
+    let to = numbers(&target);
+    let line = ["move", TOPIC, "--partition", "0", "--to", &to];
+    let planned = cluster.taffrail(&[&line[..], &["--dry-run"]].concat());
+    assert!(planned.expect_success().contains(&to));
+    assert_eq!(partition(cluster.metadata(), 0).await.replicas, before);
+
+    // It cannot catch up, so that the controller dies in the middle.
+    cluster.stand_still(index);
+    cluster.taffrail(&line).expect_success();
+    let moving = partition(cluster.metadata(), 0).await;
+    assert_eq!(
+        (moving.adding[0].broker, moving.removing),
+        (spare, vec![left])
+    );
+    let listed = cluster.taffrail(&["get", "partitions", TOPIC]);
+    let adding = format!("adding {spare}: ");
+    assert!(listed.expect_success().contains(&adding));
+    cluster.kill_controller();
+    cluster.go_on(index);
+    cluster.restart_controller();
+    cluster.metadata().until_moved(TOPIC, 0, &target).await;
+    cluster.until_deleted(leaver, TOPIC, 0);
+    load.more(SOME).await;
+    load.stop_and_check(&mut cluster).await;
+    let listed = cluster.taffrail(&["get", "partitions", TOPIC, "-o", "wide"]);
+    let listed = listed.expect_success();
+    assert!(
+        listed.contains(&to) && !listed.contains("MOVING"),
+        "{listed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_is_emptied_under_load_and_stops_without_being_missed() {
+    let mut cluster = Cluster::start_with_a_spare("move-off").await;
+    let load = loaded(&cluster).await;
+    let left = partition(cluster.metadata(), 0).await.replicas[0];
+    let leaver = cluster.metadata().index_of(left).await.expect("a broker");
+    let off = cluster.taffrail(&["move", "--off", &left.to_string(), "--wait"]);
+    assert!(off.expect_success().contains("done"));
+    for index in 0..3 {
+        cluster.until_deleted(leaver, TOPIC, index);
+    }
+    cluster.stop(leaver);
+    load.more(SOME).await;
+    load.stop_and_check(&mut cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_added_and_taken_away_by_applying_the_topic_again_under_load() {
+    let mut cluster = Cluster::start("more-replicas").await;
+    cluster.create(TOPIC, &["partitions: 3", "replicas: 1"]);
+    let load = started(&cluster).await;
+    for replicas in [3, 2, 3] {
+        let spec = format!("replicas: {replicas}");
+        cluster.create(TOPIC, &["partitions: 3", &spec]);
+        cluster.metadata().until_in_sync(TOPIC, replicas).await;
+        load.more(SOME).await;
+    }
+    load.stop_and_check(&mut cluster).await;
+}
