@@ -176,6 +176,7 @@ impl Cluster {
 
     /// kill -9.
     pub fn kill(&mut self, index: usize) {
+        self.brokers[index].is_ended = true;
         self.brokers[index].process.kill();
     }
 
@@ -184,6 +185,7 @@ impl Cluster {
     /// # Panics
     /// If it does not end.
     pub fn stop(&mut self, index: usize) -> ExitStatus {
+        self.brokers[index].is_ended = true;
         self.brokers[index].process.terminate(wait::PATIENCE)
     }
 
@@ -227,12 +229,17 @@ impl Cluster {
         self.scratch.path().join(name)
     }
 
-    /// Checks that no process has ended by itself. All brokers and the controller have to be running.
+    /// Checks that no process has ended by itself. The controller has to be running.
     ///
     /// # Panics
     /// If one has.
     pub fn check_alive(&mut self) {
-        let mut processes: Vec<_> = self.brokers.iter_mut().map(|b| &mut b.process).collect();
+        let mut processes: Vec<_> = self
+            .brokers
+            .iter_mut()
+            .filter(|broker| !broker.is_ended)
+            .map(|broker| &mut broker.process)
+            .collect();
         processes.push(&mut self.controller);
         let ended: Vec<_> = processes.into_iter().map(Process::ended).collect();
         let running = ended.iter().all(Option::is_none);

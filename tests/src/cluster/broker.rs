@@ -8,6 +8,8 @@ use crate::{process::Process, programs, small_disk};
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) process: Process,
+    /// The test ended it.
+    pub(super) is_ended: bool,
     settings: Settings,
 }
 
@@ -31,6 +33,7 @@ impl Broker {
     pub(super) fn start(settings: Settings) -> Self {
         Self {
             process: settings.start(),
+            is_ended: false,
             settings,
         }
     }
@@ -62,6 +65,7 @@ impl Broker {
     pub(super) fn restart(&mut self) {
         assert!(self.process.has_ended(), "{} runs", self.settings.name);
         self.process = self.settings.start();
+        self.is_ended = false;
     }
 }
 
