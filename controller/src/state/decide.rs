@@ -203,7 +203,7 @@ impl Machine {
         for (topic, id, request) in closed {
             match request {
                 Request::Apply { .. } | Request::Move { .. } => {
-                    self.queue.push_back(Work::Request(id, request))
+                    self.queue.push_back(Work::Request(id, request));
                 }
                 Request::Delete { .. } => {
                     let deleted = topics::closed(cluster, &self.live, topic);

@@ -47,6 +47,10 @@ impl Broker {
         self.settings.client
     }
 
+    pub(super) fn http(&self) -> SocketAddr {
+        self.settings.http
+    }
+
     pub(super) fn volume(&self) -> PathBuf {
         let volume = self.settings.volume();
         match self.settings.disk_mebibytes {

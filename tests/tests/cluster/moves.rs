@@ -1,13 +1,18 @@
 //! Replicas that move between brokers.
 
 use taffrail_api::v1::PartitionStatus;
-use taffrail_tests::cluster::{BROKERS, Cluster, Metadata};
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster, Metadata},
+    wait,
+};
 
 use crate::{SOME, TOPIC, loaded, started};
 
 async fn partition(metadata: Metadata, partition: usize) -> PartitionStatus {
     let partitions = metadata.partitions(TOPIC).await;
-    partitions.expect("the controller answers").remove(partition)
+    partitions
+        .expect("the controller answers")
+        .remove(partition)
 }
 
 fn numbers(brokers: &[u32]) -> String {
@@ -38,10 +43,24 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     cluster.stand_still(index);
     cluster.taffrail(&line).expect_success();
     let moving = partition(cluster.metadata(), 0).await;
-    assert_eq!((moving.adding[0].broker, moving.removing), (spare, vec![left]));
+    assert_eq!(
+        (moving.adding[0].broker, moving.removing),
+        (spare, vec![left])
+    );
     let listed = cluster.taffrail(&["get", "partitions", TOPIC]);
     let adding = format!("adding {spare}: ");
     assert!(listed.expect_success().contains(&adding));
+    let described = cluster.taffrail(&["describe", TOPIC]).expect_success();
+    for said in ["ChangingReplicas", "2 of 3 partitions have their replicas"] {
+        assert!(described.contains(said), "{described}");
+    }
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    wait::until("the gauge", wait::PATIENCE, || {
+        let metrics = cluster.metrics(leader);
+        metrics
+            .contains("taffrail_broker_moving_partitions 1")
+            .then_some(())
+    });
     cluster.kill_controller();
     cluster.go_on(index);
     cluster.restart_controller();
@@ -51,7 +70,10 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     load.stop_and_check(&cluster).await;
     let listed = cluster.taffrail(&["get", "partitions", TOPIC, "-o", "wide"]);
     let listed = listed.expect_success();
-    assert!(listed.contains(&to) && !listed.contains("MOVING"), "{listed}");
+    assert!(
+        listed.contains(&to) && !listed.contains("MOVING"),
+        "{listed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
