@@ -4,11 +4,13 @@
 //! metadata, whose changed objects are put in an order of which every beginning recovers. Only when all puts are answered is anybody told.
 //! A put that failed, or may have failed, throws the draft away: the store is read again and the same requests are decided anew.
 
+mod admit;
 mod closing;
 pub(crate) mod cluster;
 mod decide;
 mod doubt;
 pub(crate) mod draft;
+mod effect;
 mod elections;
 mod heard;
 mod in_sync;
@@ -34,17 +36,16 @@ use std::{
 };
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{
-    BrokerNumber, ClusterId, ControllerStamp, TopicDefaults, TopicId, TopicPartition,
-};
+use taffrail_core::{ClusterId, ControllerStamp, TopicDefaults, TopicId, TopicPartition};
 
 use crate::{
-    request::{Applied, ApplyError, Deleted, PlannedMove, Request},
+    request::Request,
     store::{ObjectName, Snapshot, Version},
     view::View,
 };
 use cluster::Cluster;
-use draft::{Draft, Write};
+use draft::Draft;
+pub(crate) use effect::{Answer, Effect, Failure, Note};
 use elections::Losses;
 use in_sync::Ask;
 use live::Live;
@@ -85,87 +86,6 @@ pub(crate) enum WriteFailure {
     Retry,
     /// The store does not take it now, or at all. Requests are told; registrations wait.
     Down(String),
-}
-
-/// What the controller wants done.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    /// Read the store. `attempts`: failures since the last success, to back off by.
-    Load {
-        attempts: u32,
-    },
-    /// Put these one after another, and stop at the first that fails.
-    Write(Vec<Write>),
-    Send(SessionId, v1::ControllerMessage),
-    /// End the session, after what was sent before.
-    Close(SessionId),
-    Answer(RequestId, Answer),
-    /// From now on requests and sessions are served.
-    InOffice {
-        epoch: u64,
-    },
-    /// Another controller is in office. Nothing follows.
-    Deposed,
-    /// The store makes no sense, or others keep changing it. Nothing follows.
-    Fail(Failure),
-    /// Something that a person may want to know.
-    Note(Note),
-}
-
-/// The answer to a request.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Answer {
-    Apply(Result<Applied, ApplyError>),
-    Delete(Result<Deleted, ApplyError>),
-    Move(Result<Vec<PlannedMove>, ApplyError>),
-}
-
-/// Why a controller cannot take office.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
-    RootVanished,
-    Contended,
-    Invalid { object: String, reason: String },
-}
-
-/// Something that a person may want to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Note {
-    /// A map that the root lists was gone; an empty one took its place until brokers report.
-    MapVanished(String),
-    Registered {
-        broker: BrokerNumber,
-        name: String,
-        incarnation: String,
-    },
-    Refused(WireError),
-    OlderVolume(BrokerNumber),
-    Repaired {
-        broker: BrokerNumber,
-        partitions: usize,
-    },
-    InDoubt {
-        broker: BrokerNumber,
-        partitions: usize,
-    },
-    Strays {
-        broker: BrokerNumber,
-        topics: String,
-    },
-    /// An election may have lost records: this partition's from the first offset on, of which somebody is known to have had up to the second.
-    MayLack {
-        partition: TopicPartition,
-        from: u64,
-        known_to: u64,
-    },
-    /// A broker obeyed a later controller than the store knows: the store is old.
-    StoreIsOld {
-        broker_epoch: u64,
-    },
-    LivenessChanged {
-        broker: BrokerNumber,
-        state: &'static str,
-    },
 }
 
 /// Who this controller is, and its settings.
@@ -316,7 +236,7 @@ impl Machine {
             }
             Event::DeleteDone(id, done) => self.delete_done(id, &done),
             Event::IsrRequests(id, asked) => {
-                let asks = in_sync::read(asked);
+                let asks = in_sync::read(&asked);
                 self.queue.push_back(Work::Change(id, asks));
             }
             Event::Stopping(id) => {

@@ -232,6 +232,18 @@ impl Cluster {
         self.scratch.path().join(name)
     }
 
+    /// Checks that no process has ended by itself. All brokers and the controller have to be running.
+    ///
+    /// # Panics
+    /// If one has.
+    pub fn check_alive(&mut self) {
+        let mut processes: Vec<_> = self.brokers.iter_mut().map(|b| &mut b.process).collect();
+        processes.push(&mut self.controller);
+        let ended: Vec<_> = processes.into_iter().map(Process::ended).collect();
+        let running = ended.iter().all(Option::is_none);
+        assert!(running, "brokers and controller ended like this: {ended:?}");
+    }
+
     /// What a broker logged, over all its runs.
     pub fn said(&self, index: usize) -> String {
         self.brokers[index].process.said()
@@ -241,6 +253,18 @@ impl Cluster {
     fn tell_network(&self) {
         let pids = self.brokers.iter().map(Broker::id).collect();
         self.network.set_pids(pids);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for broker in &mut self.brokers {
+                if let Some(status) = broker.process.ended() {
+                    eprintln!("{} has ended: {status}", broker.title());
+                }
+            }
+        }
     }
 }
 

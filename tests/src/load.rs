@@ -88,12 +88,13 @@ impl Load {
         .await;
     }
 
-    /// Stops, waits until all replicas are in sync, and checks that no record was refused or lost, none invented or stored twice, that both this load's reader and a new one were given
-    /// the same, without gaps, each key in order, and that all replicas hold the same bytes.
+    /// Stops, waits until all replicas are in sync, and checks that no record was refused, lost, stored twice or invented, that both this load's reader and a new one
+    /// were given the same, without gaps, each key in order, that all replicas hold the same bytes, and that no process has ended by itself.
     ///
     /// # Panics
     /// If the cluster broke its promise.
-    pub async fn stop_and_check(self, cluster: &Cluster) {
+    pub async fn stop_and_check(self, cluster: &mut Cluster) {
+        cluster.check_alive();
         self.stop.store(true, Ordering::Relaxed);
         self.producing.await.expect("sending does not panic");
         cluster.metadata().until_in_sync(&self.topic, BROKERS).await;
@@ -128,7 +129,7 @@ impl Ledger {
     fn check(&self, read: &Read) {
         self.acknowledged.check(read);
         let repeated = self.sent.check(read);
-        assert_eq!(repeated, 0, "records are stored twice");
+        assert_eq!(repeated, 0, "records were stored twice");
         eprintln!(
             "{} records acknowledged, {} read; longest pauses {:?}",
             self.acknowledged.len(),

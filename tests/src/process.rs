@@ -53,10 +53,12 @@ impl Process {
 
     /// Has it ended?
     pub fn has_ended(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("a child can be waited for")
-            .is_some()
+        self.ended().is_some()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
     }
 
     /// kill -9.

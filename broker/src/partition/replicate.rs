@@ -84,7 +84,7 @@ impl OwnedLog {
             self.depose();
             self.replica = None;
             self.tell_unfollowed(followed, owner);
-            self.stand(standing);
+            self.stand(&standing);
             return;
         };
         let log = &self.log;
@@ -106,7 +106,7 @@ impl OwnedLog {
                 self.depose();
             }
         }
-        self.stand(standing);
+        self.stand(&standing);
         self.carry_out(owner);
         let follows = self.leader();
         if follows != followed {
@@ -118,7 +118,7 @@ impl OwnedLog {
     }
 
     /// Says what the replica is now.
-    fn stand(&self, by_map: Standing) {
+    fn stand(&self, by_map: &Standing) {
         let role = match self.replica.as_ref().map(Replica::role) {
             None => standing::Role::Stray,
             Some(Role::Leader(leader)) => {
@@ -134,7 +134,7 @@ impl OwnedLog {
         if role != standing::Role::Leader {
             self.partition.set_followers(Vec::new());
         }
-        let standing = Standing { role, ..by_map };
+        let standing = Standing { role, ..*by_map };
         if *self.partition.standing() != standing {
             tracing::info!(partition = %self.partition.label(), role = ?standing.role,
                 leader_epoch = %standing.leader_epoch, partition_epoch = %standing.partition_epoch, "standing");

@@ -6,7 +6,7 @@ use taffrail_core::{
 };
 
 /// What this broker is to a partition. Replaced whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) role: Role,
     pub(crate) leader_epoch: LeaderEpoch,

@@ -26,6 +26,8 @@ pub(crate) struct BrokerView {
     incarnation: String,
     rack: String,
     process_id: u32,
+    safe_to_stop: bool,
+    stop_blocked_by: String,
 }
 
 impl From<v1::BrokerStatus> for BrokerView {
@@ -46,6 +48,8 @@ impl From<v1::BrokerStatus> for BrokerView {
             incarnation: format!("{}-{:016x}", incarnation.generation, incarnation.random),
             rack: status.rack,
             process_id: status.process_id,
+            safe_to_stop: status.safe_to_stop,
+            stop_blocked_by: status.stop_blocked_by,
         }
     }
 }
@@ -60,10 +64,19 @@ impl Listing for Brokers {
 
     fn table(&self, wide: bool, _now_ms: i64) -> Table {
         let mut heads = vec![
-            "NUMBER", "NAME", "STATE", "PID", "ADDRESS", "LEADS", "FOLLOWS", "FREE", "VERSION",
+            "NUMBER",
+            "NAME",
+            "STATE",
+            "PID",
+            "ADDRESS",
+            "LEADS",
+            "FOLLOWS",
+            "SAFE-TO-STOP",
+            "FREE",
+            "VERSION",
         ];
         if wide {
-            heads.extend(["DISK", "RACK", "INCARNATION", "UUID"]);
+            heads.extend(["DISK", "RACK", "INCARNATION", "UUID", "STOP-BLOCKED-BY"]);
         }
         let mut table = Table::new(&heads);
         for broker in &self.0 {
@@ -90,6 +103,7 @@ impl BrokerView {
             or_dash(&self.address),
             self.leads.to_string(),
             self.follows.to_string(),
+            if self.safe_to_stop { "yes" } else { "no" }.to_owned(),
             human_bytes(self.disk_free_bytes),
             or_dash(&self.version),
         ];
@@ -99,8 +113,39 @@ impl BrokerView {
                 or_dash(&self.rack),
                 self.incarnation.clone(),
                 self.uuid.clone(),
+                or_dash(&self.stop_blocked_by),
             ]);
         }
         cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_must_not_stop_says_why() {
+        let status = v1::BrokerStatus {
+            name: "main-0".into(),
+            state: "ONLINE".into(),
+            stop_blocked_by: "flights/3: it has the only copy".into(),
+            ..v1::BrokerStatus::default()
+        };
+        let safe = v1::BrokerStatus {
+            safe_to_stop: true,
+            ..v1::BrokerStatus::default()
+        };
+        let mut out = Vec::new();
+        let list = Brokers(vec![status.into(), safe.into()]);
+        list.table(true, 0).print(&mut out, "").expect("memory");
+        let text = String::from_utf8(out).expect("text");
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].contains("SAFE-TO-STOP"), "{text}");
+        assert!(
+            lines[1].contains("no ") && lines[1].ends_with("flights/3: it has the only copy"),
+            "{text}"
+        );
+        assert!(lines[2].contains("yes "), "{text}");
     }
 }

@@ -30,16 +30,20 @@ pub(crate) struct PartitionView {
     oldest: Option<String>,
     state: String,
     message: String,
-    adding: Vec<AddedView>,
+    adding: Vec<u32>,
     removing: Vec<u32>,
+    followers: Vec<FollowerView>,
 }
 
-/// A replica that a move adds.
+/// A replica that follows, as its leader sees it.
 #[derive(Debug, Serialize)]
-struct AddedView {
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FollowerView {
     broker: u32,
-    /// Records that it lacks; none while it has not said.
-    behind: Option<u64>,
+    in_sync: bool,
+    /// Absent: the leader has not heard it yet.
+    durable_end_offset: Option<i64>,
+    lag_ms: u32,
 }
 
 impl From<v1::PartitionStatus> for PartitionView {
@@ -59,17 +63,24 @@ impl From<v1::PartitionStatus> for PartitionView {
             oldest: status.oldest_append_time_ms.map(format_timestamp),
             state: status.state,
             message: status.message,
-            adding: status.adding.into_iter().map(AddedView::from).collect(),
+            adding: status.adding,
             removing: status.removing,
+            followers: status
+                .followers
+                .into_iter()
+                .map(FollowerView::from)
+                .collect(),
         }
     }
 }
 
-impl From<v1::AddedReplica> for AddedView {
-    fn from(added: v1::AddedReplica) -> Self {
+impl From<v1::FollowerStatus> for FollowerView {
+    fn from(status: v1::FollowerStatus) -> Self {
         Self {
-            broker: added.broker,
-            behind: added.behind,
+            broker: status.broker,
+            in_sync: status.in_sync,
+            durable_end_offset: status.durable_end_offset,
+            lag_ms: status.lag_ms,
         }
     }
 }
@@ -100,7 +111,7 @@ impl Listing for Partitions {
             heads.push("MOVING");
         }
         if wide {
-            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "MESSAGE"]);
+            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "LAG", "MESSAGE"]);
         }
         let mut table = Table::new(&heads);
         for partition in &self.0 {
@@ -123,9 +134,9 @@ impl PartitionView {
 
     /// What a move still has to do: `adding 4: 12,345 behind, removing 3`.
     fn moving(&self) -> String {
-        let adding = self.adding.iter().map(|added| match added.behind {
-            Some(behind) => format!("adding {}: {} behind", added.broker, human_count(behind)),
-            None => format!("adding {}: not heard yet", added.broker),
+        let adding = self.adding.iter().map(|broker| match self.behind(*broker) {
+            Some(behind) => format!("adding {broker}: {} behind", human_count(behind)),
+            None => format!("adding {broker}: not heard yet"),
         });
         let removing = self
             .removing
@@ -136,6 +147,30 @@ impl PartitionView {
             return "-".to_owned();
         }
         steps.join(", ")
+    }
+
+    /// How many records a follower lacks.
+    fn behind(&self, broker: u32) -> Option<u64> {
+        let follower = self.followers.iter().find(|f| f.broker == broker)?;
+        let lacks = self.log_end_offset - follower.durable_end_offset?;
+        Some(lacks.max(0).cast_unsigned())
+    }
+
+    /// Of each follower: 2:0s,3:12s.
+    fn lags(&self) -> String {
+        let lags = self.followers.iter().map(|follower| {
+            let broker = follower.broker;
+            match follower.durable_end_offset {
+                Some(_) => format!("{broker}:{}s", follower.lag_ms.div_ceil(1_000)),
+                None => format!("{broker}:-"),
+            }
+        });
+        let lags: Vec<_> = lags.collect();
+        if lags.is_empty() {
+            "-".to_owned()
+        } else {
+            lags.join(",")
+        }
     }
 
     fn cells(&self, moves: bool, wide: bool) -> Vec<String> {
@@ -158,6 +193,7 @@ impl PartitionView {
                 self.high_watermark.to_string(),
                 self.leader_epoch.to_string(),
                 numbers(&self.replicas),
+                self.lags(),
                 self.message.clone(),
             ]);
         }
@@ -171,10 +207,16 @@ mod tests {
 
     #[test]
     fn what_moves_says_what_is_missing_and_what_does_not_has_no_column() {
-        let added = |broker, behind| v1::AddedReplica { broker, behind };
+        let heard = v1::FollowerStatus {
+            broker: 4,
+            durable_end_offset: Some(2_345),
+            ..v1::FollowerStatus::default()
+        };
         let moving = v1::PartitionStatus {
             topic: "flights".into(),
-            adding: vec![added(4, Some(12_345)), added(5, None)],
+            log_end_offset: 14_690,
+            adding: vec![4, 5],
+            followers: vec![heard],
             removing: vec![3],
             ..v1::PartitionStatus::default()
         };
@@ -189,6 +231,25 @@ mod tests {
         assert!(text.contains(expected), "{text}");
         let text = print(vec![v1::PartitionStatus::default()]);
         assert!(!text.contains("MOVING"), "{text}");
+    }
+
+    #[test]
+    fn the_lag_of_each_follower_is_shown() {
+        let follower = |broker, durable_end_offset, lag_ms| v1::FollowerStatus {
+            broker,
+            durable_end_offset,
+            lag_ms,
+            ..v1::FollowerStatus::default()
+        };
+        let status = v1::PartitionStatus {
+            followers: vec![
+                follower(2, Some(9), 0),
+                follower(3, Some(4), 11_300),
+                follower(4, None, 0),
+            ],
+            ..v1::PartitionStatus::default()
+        };
+        assert_eq!(PartitionView::from(status).lags(), "2:0s,3:12s,4:-");
     }
 
     #[test]

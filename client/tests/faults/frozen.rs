@@ -28,13 +28,11 @@ async fn connect(cluster: &Cluster) -> Client {
 async fn records_arrive_although_the_old_leader_never_answers() {
     let (cluster, client) = cluster_and_client().await;
     let producer = client.producer(ProducerConfig::default());
-    let send = async |value: &str| {
-        let delivery = producer.send(TOPIC, Record::new(value)).await;
-        delivery.expect("there is room")
-    };
-    send("first").await.await.expect("delivered");
+    let first = producer.send(TOPIC, Record::new("first")).await;
+    first.expect("there is room").await.expect("delivered");
     cluster.freeze(0);
-    let second = send("second").await;
+    let second = producer.send(TOPIC, Record::new("second")).await;
+    let second = second.expect("there is room");
     cluster.move_leader(0, 1);
     let stored = timeout(DEADLINE, second).await.expect("in time");
     stored.expect("the new leader has it");

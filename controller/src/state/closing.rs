@@ -98,7 +98,7 @@ fn records<'a>(
 fn next(cluster: &Cluster, live: &Live, topic: &Topic) -> Next {
     let gone = |broker: &BrokerNumber| live.liveness(*broker) == Liveness::Offline;
     let is_unknown =
-        |record: Option<&Assignment>| record.is_none_or(|record| record.isr.iter().any(gone));
+        |record: Option<&Assignment>| record.is_none_or(|record| record.replicas.iter().any(gone));
     if records(cluster, topic).any(is_unknown) {
         return Next::Keep;
     }
@@ -113,7 +113,7 @@ fn next(cluster: &Cluster, live: &Live, topic: &Topic) -> Next {
         let record = cluster.assignment(topic, partition);
         for (record, broker) in record
             .iter()
-            .flat_map(|r| r.isr.iter().map(move |b| (r, b)))
+            .flat_map(|r| r.replicas.iter().map(move |b| (r, b)))
         {
             match live.report(*broker, partition) {
                 Some(report) if has_fault(report) => return Next::Keep,

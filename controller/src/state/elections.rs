@@ -32,7 +32,7 @@ pub(crate) struct Calm {
 }
 
 /// Elects wherever a leader is missing, lost or cannot be used, in one draft for all partitions.
-pub(crate) fn hold(draft: &mut Draft, live: &Live, suspect_after_ms: u64, calm: Calm) -> Losses {
+pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
     let mut lost = BTreeMap::new();
     let mut is_lost = |cluster: &Cluster, record: &Assignment| {
         let Some(leader) = record.leader else {
@@ -43,9 +43,7 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, suspect_after_ms: u64, calm: 
             // That run is over.
             return true;
         }
-        *lost
-            .entry(leader)
-            .or_insert_with(|| live.is_lost(leader, suspect_after_ms))
+        *lost.entry(leader).or_insert_with(|| live.is_lost(leader))
     };
     let wanting = draft.cluster.assignments().filter(|(topic, id, record)| {
         topic.is_active() && (is_lost(&draft.cluster, record) || has_fault(live, *id, record))
@@ -75,6 +73,31 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, suspect_after_ms: u64, calm: 
         }
     }
     losses
+}
+
+/// Takes brokers that are lost out of the in-sync sets: nobody waits for them with an acknowledgement. They join again once they have caught
+/// up. Only where somebody leads, who has everything: else it is them that unconfirmed members have to be compared with.
+pub(crate) fn fence(draft: &mut Draft, live: &Live) {
+    let brokers = draft.cluster.brokers.keys().copied();
+    let lost: Vec<_> = brokers.filter(|number| live.is_lost(*number)).collect();
+    if lost.is_empty() {
+        return;
+    }
+    let waits = |record: &Assignment| {
+        record.leader.is_some_and(|leader| !lost.contains(&leader))
+            && record.isr.iter().any(|member| lost.contains(member))
+    };
+    let waiting = draft.cluster.assignments();
+    let waiting: Vec<_> = waiting
+        .filter(|(topic, _, record)| topic.is_active() && waits(record))
+        .map(|(_, partition, _)| partition)
+        .collect();
+    for partition in waiting {
+        if let Some(record) = draft.assignment(partition, WriteReason::Isr) {
+            record.isr.retain(|member| !lost.contains(member));
+            record.partition_epoch.0 += 1;
+        }
+    }
 }
 
 /// A run that is over leads nothing: reports under the raised epoch show what it left. A leader that is only out of sight may come back.

@@ -18,19 +18,16 @@ pub(crate) enum Ask {
 }
 
 /// Everything that makes sense in a message.
-pub(crate) fn read(message: v1::IsrRequests) -> Vec<(TopicPartition, Ask)> {
-    let changes = message.requests.into_iter().filter_map(read_request);
-    let confirmations = message
-        .confirmations
-        .into_iter()
-        .filter_map(read_confirmation);
+pub(crate) fn read(message: &v1::IsrRequests) -> Vec<(TopicPartition, Ask)> {
+    let changes = message.requests.iter().filter_map(read_request);
+    let confirmations = message.confirmations.iter().filter_map(read_confirmation);
     changes.chain(confirmations).collect()
 }
 
-fn read_request(request: v1::IsrRequest) -> Option<(TopicPartition, Ask)> {
+fn read_request(request: &v1::IsrRequest) -> Option<(TopicPartition, Ask)> {
     use v1::isr_request::Change;
     let partition = convert::topic_partition(&request.topic_id, request.partition).ok()?;
-    let change = match request.change? {
+    let change = match request.change.as_ref()? {
         Change::Expand(run) => IsrChange::Expand {
             broker: BrokerNumber(run.broker),
             incarnation: run.incarnation?.into(),
@@ -52,10 +49,10 @@ fn read_request(request: v1::IsrRequest) -> Option<(TopicPartition, Ask)> {
     Some((partition, Ask::Change(request)))
 }
 
-fn read_confirmation(confirmation: v1::Confirmation) -> Option<(TopicPartition, Ask)> {
+fn read_confirmation(confirmation: &v1::Confirmation) -> Option<(TopicPartition, Ask)> {
     let partition =
         convert::topic_partition(&confirmation.topic_id, confirmation.partition).ok()?;
-    let run = confirmation.run?;
+    let run = confirmation.run.as_ref()?;
     let confirmation = Confirmation {
         leader_epoch: LeaderEpoch(u32::try_from(confirmation.leader_epoch).ok()?),
         broker: BrokerNumber(run.broker),
@@ -80,7 +77,7 @@ pub(crate) fn change(
         };
         let record = draft.cluster.assignment(topic, *partition);
         let record = record.filter(|r| topic.is_served() && r.is_led_by(leader, run));
-        let next = record.map(|record| after(draft, record, ask));
+        let next = record.map(|record| after(draft, live, record, ask));
         if let Some(Ok(next)) = next
             && let Some(record) = draft.assignment(*partition, WriteReason::Isr)
         {
@@ -89,11 +86,26 @@ pub(crate) fn change(
     }
 }
 
-fn after(draft: &Draft, record: &Assignment, ask: &Ask) -> Result<Assignment, ErrorCode> {
+fn after(
+    draft: &Draft,
+    live: &Live,
+    record: &Assignment,
+    ask: &Ask,
+) -> Result<Assignment, ErrorCode> {
     match ask {
         Ask::Change(request) => {
-            let broker = draft.cluster.brokers.get(&request.change.broker());
-            request.apply(record, broker.map(|broker| broker.value.incarnation))
+            let number = request.change.broker();
+            let broker = draft.cluster.brokers.get(&number);
+            let next = request.apply(record, broker.map(|broker| broker.value.incarnation))?;
+            let is_away = !live.is_online(number) || live.is_lost(number);
+            if is_away && matches!(request.change, IsrChange::Expand { .. }) {
+                // It caught up before it went. The leader hears that its request counts no more.
+                return Ok(Assignment {
+                    partition_epoch: next.partition_epoch,
+                    ..record.clone()
+                });
+            }
+            Ok(next)
         }
         Ask::Confirm(confirmation) => confirmation.apply(record),
     }

@@ -80,6 +80,7 @@ pub(crate) struct Live {
     pub(crate) overdue: BTreeSet<TopicId>,
     /// When a broker last came or went.
     pub(crate) settled_from_ms: u64,
+    suspect_after_ms: u64,
     /// Until then, a broker that has not registered is only suspected.
     hears_until_ms: Option<u64>,
 }
@@ -88,6 +89,7 @@ impl Live {
     /// The controller took office: brokers have not had the time to come.
     pub(crate) fn begin(&mut self, now_ms: u64, suspect_after_ms: u64) {
         self.settled_from_ms = now_ms;
+        self.suspect_after_ms = suspect_after_ms;
         self.hears_until_ms = Some(now_ms + suspect_after_ms);
     }
 
@@ -262,17 +264,18 @@ impl Live {
         })
     }
 
-    /// Is the running process of `number` gone? Its session is closed or silent, and another broker cannot hear it either: a connection
-    /// was refused, or it was silent for `suspect_after_ms`. A hint that moves leadership, never what keeps data safe.
-    pub(crate) fn is_lost(&self, number: BrokerNumber, suspect_after_ms: u64) -> bool {
+    /// Is the running process of `number` gone? It is offline; or its session is closed or silent, and another broker cannot hear it either: a
+    /// connection was refused, or it was silent for as long. A hint that moves leadership, never what keeps data safe.
+    pub(crate) fn is_lost(&self, number: BrokerNumber) -> bool {
         let is_away = match self.brokers.get(&number) {
+            Some(broker) if broker.liveness == Liveness::Offline => return true,
             Some(broker) => broker.session.is_none() || broker.liveness != Liveness::Online,
             // It may be on its way to a controller that just took office.
             None => self.hears_until_ms.is_none(),
         };
         let is_doubted_by = |other: &LiveBroker| {
             let doubt = other.doubts.get(&number);
-            doubt.is_some_and(|silent_ms| silent_ms.is_none_or(|ms| ms >= suspect_after_ms))
+            doubt.is_some_and(|silent_ms| silent_ms.is_none_or(|ms| ms >= self.suspect_after_ms))
         };
         let mut others = self
             .brokers

@@ -250,7 +250,7 @@ impl Machine {
                     self.effect(Effect::Answer(id, answer));
                 }
                 Work::Register(_) | Work::Change(..) | Work::HandOver(_) | Work::FollowDefaults => {
-                    self.queue.push_back(work)
+                    self.queue.push_back(work);
                 }
             }
         }

@@ -9,9 +9,7 @@ use taffrail_api::{
 use taffrail_core::{BrokerNumber, ErrorCode, Incarnation, PartitionEpoch};
 
 use super::{
-    Effect, Machine, Note, SessionId, Step, Work,
-    live::{Liveness, Session},
-    registration::Registration,
+    Effect, Machine, Note, SessionId, Step, Work, live::Session, registration::Registration, update,
 };
 
 /// No controller gets here by one election after another: a stamp above this is garbage, and must not use up the epochs.
@@ -138,7 +136,7 @@ impl Machine {
 
     /// Tells who came or went. Mere suspicion is only shown.
     pub(super) fn judge(&mut self) {
-        let before = self.offline();
+        let before = self.gone();
         let changed = self.live.judge(self.now_ms, self.settings.suspect_after_ms);
         if self.step != Step::Active {
             return;
@@ -148,7 +146,7 @@ impl Machine {
             self.is_stale = true;
             self.note(Note::LivenessChanged { broker, state });
         }
-        let after = self.offline();
+        let after = self.gone();
         let stirred: Vec<_> = before.symmetric_difference(&after).copied().collect();
         if !stirred.is_empty() {
             self.is_stale = true;
@@ -156,10 +154,10 @@ impl Machine {
         }
     }
 
-    fn offline(&self) -> BTreeSet<BrokerNumber> {
+    fn gone(&self) -> BTreeSet<BrokerNumber> {
         let brokers = self.cluster.iter().flat_map(|c| c.brokers.keys()).copied();
         brokers
-            .filter(|number| self.live.liveness(*number) == Liveness::Offline)
+            .filter(|number| update::is_gone(&self.live, *number))
             .collect()
     }
 }

@@ -230,7 +230,7 @@ fn the_histories_reach_every_rare_path() {
     );
     let histories = prop::collection::vec(op(), 100..250);
     let mut reached = BTreeSet::new();
-    for n in 0..100 {
+    for n in 0..200 {
         let mut world = begin(n % 2 == 0);
         let ops = histories
             .new_tree(&mut runner)

@@ -170,8 +170,13 @@ fn broker(broker: &Broker, live: &Live) -> v1::BrokerRecord {
         rack: broker.rack.clone().unwrap_or_default(),
         client: Some(broker.client.clone()),
         replication: broker.replication.clone(),
-        alive: live.liveness(broker.number) != Liveness::Offline,
+        alive: !is_gone(live, broker.number),
     }
+}
+
+/// Others need not try to reach it.
+pub(crate) fn is_gone(live: &Live, number: BrokerNumber) -> bool {
+    live.liveness(number) == Liveness::Offline || live.is_lost(number)
 }
 
 fn topic(topic: &Topic) -> v1::TopicRecord {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
     printcolumn = r##"{"name":"State","type":"string","jsonPath":".status.state"}"##,
     printcolumn = r##"{"name":"Leads","type":"integer","jsonPath":".status.leads"}"##,
     printcolumn = r##"{"name":"Follows","type":"integer","jsonPath":".status.follows"}"##,
+    printcolumn = r##"{"name":"Safe-To-Stop","type":"boolean","jsonPath":".status.safeToStop"}"##,
     printcolumn = r##"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"##
 )]
 #[serde(rename_all = "camelCase")]
@@ -92,4 +93,10 @@ pub struct BrokerStatus {
     pub leads: u32,
     /// Partitions that it holds without leading.
     pub follows: u32,
+    /// Every partition that it holds stays served, for acks=all too, while it is away.
+    #[serde(default)]
+    pub safe_to_stop: bool,
+    /// What would not, if it is not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stop_blocked_by: String,
 }

@@ -62,5 +62,7 @@ fn summary(broker: &v1::BrokerStatus) -> BrokerStatus {
         state: state.into_owned(),
         leads: broker.leads,
         follows: broker.follows,
+        safe_to_stop: broker.safe_to_stop,
+        stop_blocked_by: broker.stop_blocked_by.clone(),
     }
 }

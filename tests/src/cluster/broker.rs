@@ -51,6 +51,10 @@ impl Broker {
         self.settings.http
     }
 
+    pub(super) fn title(&self) -> &str {
+        &self.settings.name
+    }
+
     pub(super) fn volume(&self) -> PathBuf {
         let volume = self.settings.volume();
         match self.settings.disk_mebibytes {

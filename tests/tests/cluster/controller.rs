@@ -18,7 +18,7 @@ async fn records_flow_without_a_controller_and_a_leader_that_died_meanwhile_is_r
     cluster.restart(leader);
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,5 +33,5 @@ async fn a_leader_that_restarted_while_the_controller_was_away_leads_only_after_
     cluster.until_online(leader).await;
     load.more(SOME).await;
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }

@@ -17,7 +17,7 @@ async fn kill_9_of_leaders_loses_nothing_acknowledged() {
         cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     }
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +32,7 @@ async fn kill_9_of_a_follower_loses_nothing_and_it_catches_up() {
     cluster.restart(follower);
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,5 +48,5 @@ async fn kill_9_of_everything_at_once_loses_nothing_acknowledged() {
         cluster.restart(index);
     }
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }

@@ -53,5 +53,5 @@ async fn with_too_few_in_sync_records_are_refused_with_what_is_wrong_and_taken_w
     })
     .await;
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }

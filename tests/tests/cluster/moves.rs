@@ -43,10 +43,7 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     cluster.stand_still(index);
     cluster.taffrail(&line).expect_success();
     let moving = partition(cluster.metadata(), 0).await;
-    assert_eq!(
-        (moving.adding[0].broker, moving.removing),
-        (spare, vec![left])
-    );
+    assert_eq!((moving.adding[0], moving.removing), (spare, vec![left]));
     let listed = cluster.taffrail(&["get", "partitions", TOPIC]);
     let adding = format!("adding {spare}: ");
     assert!(listed.expect_success().contains(&adding));
@@ -67,7 +64,7 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     cluster.metadata().until_moved(TOPIC, 0, &target).await;
     cluster.until_deleted(leaver, TOPIC, 0);
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
     let listed = cluster.taffrail(&["get", "partitions", TOPIC, "-o", "wide"]);
     let listed = listed.expect_success();
     assert!(
@@ -89,12 +86,12 @@ async fn a_broker_is_emptied_under_load_and_stops_without_being_missed() {
     }
     cluster.stop(leaver);
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_are_added_and_taken_away_by_applying_the_topic_again_under_load() {
-    let cluster = Cluster::start("more-replicas").await;
+    let mut cluster = Cluster::start("more-replicas").await;
     cluster.create(TOPIC, &["partitions: 3", "replicas: 1"]);
     let load = started(&cluster).await;
     for replicas in [3, 2, 3] {
@@ -103,5 +100,5 @@ async fn copies_are_added_and_taken_away_by_applying_the_topic_again_under_load(
         cluster.metadata().until_in_sync(TOPIC, replicas).await;
         load.more(SOME).await;
     }
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }

@@ -6,7 +6,7 @@ use crate::{SOME, TOPIC, loaded};
 
 /// Cuts a follower of the first partition off, in these directions as (from the follower, from the leader).
 async fn cut(name: &str, from_follower: bool, from_leader: bool) {
-    let cluster = Cluster::start_with_network(name).await;
+    let mut cluster = Cluster::start_with_network(name).await;
     let load = loaded(&cluster).await;
     let leader = cluster.metadata().leader(TOPIC, 0).await;
     let follower = cluster.metadata().followers(TOPIC, 0).await[0];
@@ -22,7 +22,7 @@ async fn cut(name: &str, from_follower: bool, from_leader: bool) {
     cluster.network().heal();
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use crate::{SOME, TOPIC, loaded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_stands_still_is_replaced_and_leads_no_more_when_it_goes_on() {
-    let cluster = Cluster::start("pause").await;
+    let mut cluster = Cluster::start("pause").await;
     let load = loaded(&cluster).await;
     let leader = cluster.metadata().leader(TOPIC, 0).await;
     cluster.stand_still(leader);
@@ -21,5 +21,5 @@ async fn a_leader_that_stands_still_is_replaced_and_leads_no_more_when_it_goes_o
     cluster.go_on(leader);
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }

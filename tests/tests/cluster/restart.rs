@@ -17,7 +17,7 @@ async fn a_rolling_restart_costs_clients_no_error() {
         cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     }
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,5 +32,5 @@ async fn all_brokers_stop_at_once_and_serve_again_after_their_start() {
         cluster.restart(index);
     }
     load.more(SOME).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }

@@ -39,7 +39,7 @@ async fn a_broker_whose_volume_was_wiped_is_filled_again_under_a_new_number() {
         BROKERS,
         "a fourth number"
     );
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 /// Puts a copy of the leader's volume back after so many more starts of its broker.
@@ -63,7 +63,7 @@ async fn bring_back(name: &str, starts: usize) {
     cluster.until_online(leader).await;
     load.more(SOME).await;
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

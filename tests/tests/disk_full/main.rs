@@ -16,7 +16,8 @@ const DISK_MEBIBYTES: u32 = 512;
 
 /// Takes all the room there is.
 fn fill(file: &Path) {
-    let mut file = fs::File::create(file).expect("the small disk can be reached");
+    let file = fs::File::options().create(true).append(true).open(file);
+    let mut file = file.expect("the small disk can be reached");
     let block = vec![1; 1 << 20];
     while file.write_all(&block).is_ok() {}
 }
@@ -79,21 +80,26 @@ async fn a_full_disk_refuses_records_serves_readers_and_recovers_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a mount namespace for a small disk: cargo xtask ci"]
 async fn a_follower_with_a_full_disk_holds_nobody_up_and_is_in_sync_again_once_there_is_room() {
-    let cluster = Cluster::start_with_a_small_disk("follower-disk-full", DISK_MEBIBYTES).await;
+    let mut cluster = Cluster::start_with_a_small_disk("follower-disk-full", DISK_MEBIBYTES).await;
     let small = BROKERS - 1;
     let topic = led_by_another(&cluster, small).await;
     let load = Load::start(&cluster, topic).await;
     load.more(100).await;
 
     let filler = cluster.volume(small).join("filler");
-    fill(&filler);
-    cluster.metadata().until_out_of_sync(topic, small).await;
+    // It goes on with what its segments have reserved, and with its ballast.
+    wait::until_async("its leave of the in-sync set", wait::PATIENCE, || async {
+        fill(&filler);
+        let followers = cluster.metadata().followers(topic, 0).await;
+        (!followers.contains(&small)).then_some(())
+    })
+    .await;
     load.more(100).await;
 
     fs::remove_file(filler).expect("the filler can be removed");
     cluster.metadata().until_in_sync(topic, BROKERS).await;
     load.more(100).await;
-    load.stop_and_check(&cluster).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 /// A new topic of one partition that this broker does not lead.

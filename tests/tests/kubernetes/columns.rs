@@ -26,7 +26,15 @@ const COLUMNS: [(&str, &[&str], &[&str]); 5] = [
     ("partitionmaps", &["NAME", "CLUSTER", "AGE"], &[]),
     (
         "brokers",
-        &["NAME", "NUMBER", "STATE", "LEADS", "FOLLOWS", "AGE"],
+        &[
+            "NAME",
+            "NUMBER",
+            "STATE",
+            "LEADS",
+            "FOLLOWS",
+            "SAFE-TO-STOP",
+            "AGE",
+        ],
         &[],
     ),
 ];

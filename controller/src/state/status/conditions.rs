@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use taffrail_api::v1::{Condition, PartitionStatus};
 use taffrail_core::BrokerNumber;
 
-use super::PartitionState;
+use super::partition::PartitionState;
 use crate::state::{
     cluster::{Cluster, Topic},
     live::{Live, LiveBroker, Liveness},
@@ -110,7 +110,7 @@ impl<'a> Standing<'a> {
             (
                 "False",
                 "UnderMinInSync",
-                "partitions have fewer in-sync replicas than minInSync",
+                "partitions have fewer in-sync replicas than minInSync: produce with acks=all is refused there",
             )
         } else {
             ("True", "AllPartitionsOnline", "")

@@ -46,7 +46,6 @@ fn alone(world: &mut World, partition: TopicPartition) -> (usize, usize, usize) 
     let (leader, second, third) = roles(world, partition);
     for gone in [second, third] {
         world.stop_broker(gone);
-        world.ask(leader, true);
         world.go_on();
     }
     let number = world.number(leader);

@@ -20,6 +20,7 @@ use crate::{
         stored,
     },
     store::{Fault, MemoryStore, Store, Version},
+    view::View,
     writes::WriteReason,
 };
 
@@ -52,6 +53,8 @@ pub(super) struct World {
     brokers: Vec<Broker>,
     history: History,
     now_ms: u64,
+    /// The last that was taken.
+    view: Option<View>,
     /// Makes every random number another.
     drawn: u64,
     /// No topic is ever ended by policy `Delete`: then no record may go.
@@ -86,6 +89,7 @@ impl World {
             brokers: brokers.collect(),
             history: History::default(),
             now_ms: 0,
+            view: None,
             drawn: 0,
             keeps_records: false,
             reached: BTreeSet::new(),
@@ -504,6 +508,9 @@ impl World {
             assert_eq!(topic.placed, topic.config.partitions, "{}", topic.name);
             for partition in topic.placed_partitions() {
                 let assignment = cluster.assignment(topic, partition).expect("placed");
+                if self.waits_for_a_human(partition, assignment) {
+                    continue;
+                }
                 let leader = assignment.leader.expect("led");
                 let mut brokers = self.brokers.iter();
                 let broker = brokers.find(|b| b.number == Some(leader.0));

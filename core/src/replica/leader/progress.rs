@@ -16,8 +16,12 @@ pub(super) struct Progress {
     pub(super) may_join: bool,
     /// By the controller, which adds nobody to the in-sync set that it cannot hear.
     pub(super) is_heard: bool,
-    /// The newest run of it that is known.
+    /// The run of it that counts.
     pub(super) incarnation: Option<Incarnation>,
+    /// The run that the controller spoke of last.
+    registered: Option<Incarnation>,
+    /// Of all runs that the controller spoke of.
+    generation_max: u64,
     /// Reported by that run without divergence.
     reported: Option<Offset>,
     /// Reported by any run in this epoch.
@@ -48,6 +52,8 @@ impl Progress {
             may_join: true,
             is_heard: true,
             incarnation: None,
+            registered: None,
+            generation_max: 0,
             reported: None,
             highest_reported: Offset::ZERO,
             has_lost: false,
@@ -75,21 +81,25 @@ impl Progress {
         self.reported.is_some_and(|end| end >= floor)
     }
 
-    /// A run of it asks. False: a newer one is known, or it is a copy of the volume that is not registered.
+    /// A run of it asks, perhaps before the controller spoke of it. False: it is over, or it is a copy of the volume that is not registered.
     pub(super) fn admit(&mut self, incarnation: Incarnation) -> bool {
-        let is_newer = |known: Incarnation| incarnation.generation > known.generation;
+        let is_newer =
+            |known: Incarnation| incarnation.generation > known.generation.max(self.generation_max);
         if self.incarnation.is_none_or(is_newer) {
             self.begin(incarnation);
         }
         self.incarnation == Some(incarnation)
     }
 
-    /// The controller says which run it is.
+    /// The controller says which run it is: that of an older copy of the volume, if one came back.
     pub(super) fn registered(&mut self, incarnation: Incarnation) {
-        let known = self.incarnation;
-        if known != Some(incarnation)
-            && known.is_none_or(|known| incarnation.generation >= known.generation)
-        {
+        if self.registered == Some(incarnation) {
+            // Said before. Meanwhile a run may have asked that is yet to register.
+            return;
+        }
+        self.registered = Some(incarnation);
+        self.generation_max = self.generation_max.max(incarnation.generation);
+        if self.incarnation != Some(incarnation) {
             self.begin(incarnation);
         }
     }
@@ -166,12 +176,24 @@ mod tests {
         follower.registered(run(3, 31));
         assert!(follower.admit(run(3, 31)));
         assert!(!follower.admit(run(3, 30)), "the copy is the other one now");
-        follower.registered(run(2, 20));
-        assert!(follower.admit(run(3, 31)), "late news change nothing");
         assert!(
             follower.admit(run(4, 40)),
             "a run that has not registered yet"
         );
+        follower.registered(run(3, 31));
+        assert!(follower.admit(run(4, 40)), "that is no news");
+    }
+
+    #[test]
+    fn an_older_copy_of_the_volume_counts_once_it_is_registered() {
+        let mut follower = progress();
+        follower.registered(run(4, 40));
+        assert!(!follower.admit(run(2, 21)), "it has not registered");
+        follower.registered(run(2, 21));
+        assert!(follower.admit(run(2, 21)));
+        assert!(!follower.admit(run(4, 40)), "the run before is over");
+        follower.registered(run(3, 31));
+        assert!(follower.admit(run(3, 31)), "its next start");
     }
 
     #[test]

@@ -7,7 +7,10 @@ use taffrail_api::v1::{self, isr_request::Change};
 use taffrail_core::{Assignment, BrokerNumber, Incarnation, LeaderEpoch, Offset, TopicPartition};
 
 use super::{BROKERS, Broker, World};
-use crate::state::{Event, stored};
+use crate::{
+    state::{Event, stored},
+    view::View,
+};
 
 /// What a leader knows in its epoch.
 #[derive(Debug, Default, Clone)]
@@ -72,7 +75,7 @@ impl World {
             return;
         };
         let run = *follower.candidates.last().expect("it runs");
-        let followed: Vec<_> = follower
+        let wanted: Vec<_> = follower
             .stored
             .iter()
             .map(|(p, a)| (*p, a.leader_epoch))
@@ -86,7 +89,7 @@ impl World {
                     .map(move |led| (led, other))
             })
             .collect();
-        for (partition, epoch) in followed {
+        for (partition, epoch) in wanted {
             let Some(&leader) = led.get(&(partition, epoch)) else {
                 continue;
             };
@@ -209,6 +212,29 @@ impl World {
         }
     }
 
+    /// The leader asks for `member` on the strength of what it reported before.
+    pub(in crate::state::tests) fn ask_to_expand(
+        &mut self,
+        leader: usize,
+        partition: TopicPartition,
+        member: usize,
+    ) {
+        let number = self.number(member);
+        let run = *self.brokers[member].candidates.last().expect("it ran");
+        let run = v1::BrokerRun {
+            broker: number.0,
+            incarnation: Some(run.into()),
+        };
+        let broker = &self.brokers[leader];
+        let (controller, session) = broker.session.expect("open");
+        let request = request(partition, &broker.stored[&partition], Change::Expand(run));
+        let message = v1::IsrRequests {
+            requests: vec![request],
+            confirmations: Vec::new(),
+        };
+        self.event(controller, Event::IsrRequests(session, message));
+    }
+
     /// The broker is about to stop, and says so.
     pub(in crate::state::tests) fn announce_stop(&mut self, broker: usize) {
         if let Some((controller, session)) = self.brokers[broker].session {
@@ -303,11 +329,26 @@ impl World {
         }
     }
 
+    /// Nobody leads: the in-sync set is below minInSync, and a replica that left it has a record more, which may be acknowledged for all that
+    /// anybody knows.
+    pub(super) fn waits_for_a_human(&self, partition: TopicPartition, record: &Assignment) -> bool {
+        let tail = |number: &BrokerNumber| {
+            let mut brokers = self.brokers.iter();
+            let broker = brokers.find(|b| b.number == Some(number.0));
+            let log = broker.map_or(&[][..], |broker| broker.log(partition));
+            (log.last().map(|last| last.epoch), log.len())
+        };
+        let [last] = &record.isr[..] else {
+            return false;
+        };
+        record.leader.is_none() && record.replicas.iter().any(|other| tail(other) > tail(last))
+    }
+
     /// Every partition is led by its preferred replica.
     pub(in crate::state::tests) fn assert_preferred(&self) {
         let cluster = self.cluster().expect("there is a root");
         for (topic, partition, record) in cluster.assignments() {
-            if topic.is_active() {
+            if topic.is_active() && !self.waits_for_a_human(partition, record) {
                 let preferred = record.replicas.first().copied();
                 assert_eq!(record.leader, preferred, "{partition}");
             }
@@ -318,7 +359,7 @@ impl World {
     pub(in crate::state::tests) fn assert_moved(&self) {
         let cluster = self.cluster().expect("there is a root");
         for (topic, partition, record) in cluster.assignments() {
-            if !topic.is_active() {
+            if !topic.is_active() || self.waits_for_a_human(partition, record) {
                 continue;
             }
             assert!(!record.is_moving(), "{partition}: {record:?}");
@@ -333,6 +374,12 @@ impl World {
                 );
             }
         }
+    }
+
+    /// What people see.
+    pub(in crate::state::tests) fn view(&mut self) -> View {
+        self.view = self.controllers[0].machine.take_view().or(self.view.take());
+        self.view.clone().expect("the controller is in office")
     }
 
     pub(in crate::state::tests) fn puts(&self) -> u64 {

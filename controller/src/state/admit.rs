@@ -1,0 +1,75 @@
+//! Answering a registration that holds, and telling what it made known.
+
+use taffrail_api::v1::{MetadataUpdate, Registered, controller_message::Message};
+
+use super::{Machine, Note, SessionId, elections::Losses, register::Admitted, update};
+
+impl Machine {
+    /// Answers a registration, with everything there is to know.
+    pub(super) fn admit(&mut self, id: SessionId, admitted: Admitted) {
+        let number = admitted.number;
+        let Some(session) = self.live.sessions.get(&id) else {
+            return;
+        };
+        let name = session.registration.name.clone();
+        if let Some(fenced) = self.live.register(number, id, self.now_ms) {
+            self.fence(fenced, admitted.incarnation);
+        }
+        self.note(Note::Registered {
+            broker: number,
+            name,
+            incarnation: admitted.incarnation.to_string(),
+        });
+        let (incarnation, version) = (admitted.incarnation, admitted.version);
+        self.tell_found(admitted);
+        let Some(cluster) = &self.cluster else { return };
+        let cluster_id = cluster.root.value.cluster_id.to_string();
+        let full = update::full(cluster, &self.live, number);
+        let registered = Registered {
+            cluster_id,
+            broker_number: number.0,
+            incarnation: Some(incarnation.into()),
+            version,
+            heartbeat_interval_ms: self.settings.heartbeat_interval_ms,
+            stamp: Some(self.stamp()),
+        };
+        self.send(id, Message::Registered(registered));
+        let stamp = Some(self.next_stamp());
+        self.send(id, Message::Update(MetadataUpdate { stamp, ..full }));
+        // The others learn that it is alive; it hears so once more.
+        self.publish(None, &[number]);
+        self.has_chores = true;
+        self.is_stale = true;
+    }
+
+    fn tell_found(&mut self, admitted: Admitted) {
+        let found = admitted.found;
+        let broker = admitted.number;
+        self.tell_losses(&admitted.losses);
+        if admitted.is_older_volume {
+            self.note(Note::OlderVolume(broker));
+        }
+        if found.repaired > 0 {
+            let partitions = found.repaired;
+            self.note(Note::Repaired { broker, partitions });
+        }
+        if found.waiting > 0 {
+            let partitions = found.waiting;
+            self.note(Note::InDoubt { broker, partitions });
+        }
+        if !found.strays.is_empty() {
+            let topics = found.strays.into_iter().collect::<Vec<_>>().join(", ");
+            self.note(Note::Strays { broker, topics });
+        }
+    }
+
+    pub(super) fn tell_losses(&mut self, losses: &Losses) {
+        for (partition, may_lack) in losses {
+            self.note(Note::MayLack {
+                partition: *partition,
+                from: may_lack.from.0,
+                known_to: may_lack.known_to.0,
+            });
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Which brokers can be stopped while everything stays served.
+
+use std::collections::BTreeMap;
+
+use taffrail_core::{Assignment, BrokerNumber};
+
+use crate::state::{
+    cluster::{Cluster, Topic},
+    live::Live,
+};
+
+/// Brokers that cannot, each with what would not stay served.
+pub(super) fn blocked(cluster: &Cluster, live: &Live) -> BTreeMap<BrokerNumber, String> {
+    let mut found: BTreeMap<BrokerNumber, (String, usize)> = BTreeMap::new();
+    for (topic, partition, record) in cluster.assignments() {
+        if !topic.is_active() {
+            continue;
+        }
+        for broker in &record.replicas {
+            if let Some(why) = blocks(live, topic, record, *broker) {
+                let first = || format!("{}/{}: {why}", topic.name, partition.partition);
+                found.entry(*broker).or_insert_with(|| (first(), 0)).1 += 1;
+            }
+        }
+    }
+    let texts = found.into_iter().map(|(broker, (first, count))| {
+        let text = match count {
+            1 => first,
+            _ => format!("{first}; and {} more partitions", count - 1),
+        };
+        (broker, text)
+    });
+    texts.collect()
+}
+
+/// Why the partition does not do without `broker`.
+fn blocks(live: &Live, topic: &Topic, record: &Assignment, broker: BrokerNumber) -> Option<String> {
+    if record.replicas.len() == 1 {
+        return Some("it has the only copy".to_owned());
+    }
+    let others = record.isr.iter().filter(|member| **member != broker);
+    let there: Vec<_> = others.filter(|member| live.is_there(**member)).collect();
+    let needed = topic.config.min_in_sync as usize;
+    if there.len() < needed {
+        let (left, replicas) = (there.len(), record.replicas.len());
+        return Some(format!(
+            "{left} of {replicas} replicas would be in sync, {needed} needed"
+        ));
+    }
+    let is_sure = |member: &&BrokerNumber| record.awaits(**member).is_none();
+    if record.leader == Some(broker) && !there.iter().any(is_sure) {
+        return Some("no other replica has caught up since it restarted".to_owned());
+    }
+    None
+}
