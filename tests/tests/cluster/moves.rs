@@ -86,6 +86,10 @@ async fn a_broker_is_emptied_under_load_and_stops_without_being_missed() {
     }
     cluster.stop(leaver);
     load.more(SOME).await;
+    // It may come back, and nothing comes back with it.
+    cluster.restart(leaver);
+    cluster.until_online(leaver).await;
+    cluster.until_deleted(leaver, TOPIC, 0);
     load.stop_and_check(&mut cluster).await;
 }
 
