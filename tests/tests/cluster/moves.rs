@@ -25,7 +25,7 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     let mut cluster = Cluster::start_with_a_spare("moving").await;
     let load = loaded(&cluster).await;
     let before = partition(cluster.metadata(), 0).await.replicas;
-    let spare = (0..).find(|number| !before.contains(number));
+    let spare = (0..=BROKERS as u32).find(|number| !before.contains(number));
     let spare = spare.expect("one of four has no replica");
     let (index, left) = (
         cluster.metadata().index_of(spare).await.expect("a broker"),
@@ -51,9 +51,9 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     for said in ["ChangingReplicas", "2 of 3 partitions have their replicas"] {
         assert!(described.contains(said), "{described}");
     }
-    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    let leads = cluster.metadata().leader(TOPIC, 0).await;
     wait::until("the gauge", wait::PATIENCE, || {
-        let metrics = cluster.metrics(leader);
+        let metrics = cluster.metrics(leads);
         metrics
             .contains("taffrail_broker_moving_partitions 1")
             .then_some(())
