@@ -46,6 +46,9 @@ use crate::{
 use links::{Followed, Following};
 use obey::Session;
 
+/// What follows from one input is done in fewer rounds than this.
+const SETTLED_AFTER: usize = 10_000;
+
 /// The two clocks of a broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -158,6 +161,7 @@ pub struct SimBroker {
 
 /// When what has to be done every now and then is due.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "all are milliseconds")]
 struct Due {
     replicas_ms: u64,
     expire_ms: u64,
@@ -216,9 +220,17 @@ impl SimBroker {
     }
 
     /// Stops in order. What is left of it but the disk.
-    pub fn close(self) -> Durable {
+    pub fn close(mut self) -> Durable {
+        for job in std::mem::take(&mut self.jobs).into_values() {
+            self.disk.run(job);
+        }
         self.disk.close();
         self.durable
+    }
+
+    /// What a copy of the volume has beside the disk.
+    pub fn files(&self) -> Durable {
+        self.durable.clone()
     }
 
     fn now_ms(&self) -> u64 {
@@ -267,7 +279,8 @@ impl SimBroker {
 
     /// Does everything that follows from what happened, until nothing does.
     fn settle(&mut self) {
-        loop {
+        for step in 0.. {
+            assert!(step < SETTLED_AFTER, "a broker does not come to rest");
             self.disk.round(self.syncs_itself);
             for job in self.disk.take_planned() {
                 self.plan(job);

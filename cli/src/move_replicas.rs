@@ -25,6 +25,7 @@ const ASK_INTERVAL: Duration = Duration::from_millis(250);
 /// Topics stay readable and writable meanwhile. A move that has begun goes on by itself, whatever restarts; taffrail get partitions shows how far it is. Data is deleted from a broker only when all that came are in sync.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true))]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(crate) struct MoveArgs {
     /// Move this topic --to brokers, or --cancel what moves of these
     #[arg(value_name = "TOPIC")]

@@ -45,6 +45,15 @@ impl SimDisk {
         self.lock().crash(loss);
     }
 
+    /// A disk of its own with what is on the medium of this one, as a copy of the volume has it. Its faults come from `seed`.
+    #[must_use]
+    pub fn copy(&self, seed: u64) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(self.lock().copy(seed))),
+            gate: Arc::default(),
+        }
+    }
+
     /// From now on this fault happens.
     pub fn inject(&self, fault: Fault) {
         self.lock().faults.push(fault);

@@ -3,6 +3,7 @@
 //! ```text
 //! ci    every check, in order, with a count at the end      (.ci/run calls this)
 //! crds  writes the generated YAML
+//! sim   seeds of the simulation
 //! kube  a real Kubernetes on this machine: tools, PKI, network namespaces, control plane, nodes
 //! ```
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ pub mod ci;
 pub mod crds;
 pub mod kube;
 pub mod shell;
+pub mod sim;
 
 use std::path::PathBuf;
 

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use taffrail_xtask::{ci, crds, kube};
+use taffrail_xtask::{ci, crds, kube, sim};
 
 /// Taffrail's build tasks.
 #[derive(Parser)]
@@ -20,6 +20,8 @@ enum Task {
     Ci,
     /// Writes the generated YAML: CRDs and the chart's copies of them.
     Crds,
+    /// Simulated clusters with faults: a seed is a run.
+    Sim(sim::Seeds),
     /// A real Kubernetes on this machine, for tests and for looking around.
     #[command(subcommand)]
     Kube(kube::Task),
@@ -29,6 +31,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().task {
         Task::Ci => ci::run(),
         Task::Crds => crds::run().map(|()| ExitCode::SUCCESS),
+        Task::Sim(seeds) => sim::run(&seeds),
         Task::Kube(task) => kube::run(task),
     }
 }

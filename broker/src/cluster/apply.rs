@@ -232,7 +232,7 @@ impl Told {
         known: &Known,
     ) -> Option<Assign> {
         let assign = assign_of(broker, partition, me, known);
-        let told = (assign.standing.clone(), assign.rules);
+        let told = (assign.standing, assign.rules);
         let is_news = self.assigned.get(&partition.id) != Some(&told);
         is_news.then(|| {
             self.assigned.insert(partition.id, told);

@@ -194,6 +194,7 @@ fn open_all(disk: &Arc<dyn Disk>, durable: &mut Durable, known: &Known) -> Vec<F
                         id,
                         topic_name: topic.to_string(),
                         log: Err(LogError::Lost { dir: path }),
+                        clean_stop: false,
                     });
                 }
             }

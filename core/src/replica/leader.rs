@@ -250,7 +250,7 @@ impl Leader {
     }
 
     fn check_commit(&self, to: Offset) -> Result<(), Violated> {
-        if self.broken != Broken::default() {
+        if self.broken.is_any() {
             return Ok(());
         }
         let members = self.followers.iter().filter(|f| f.in_sync);

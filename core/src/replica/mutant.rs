@@ -1,8 +1,9 @@
-//! Rules that tests can break, to see that the invariants notice.
+//! Rules that tests and simulations can break, to see that the invariants notice. Only with the feature `mutants`, and in this crate's own tests: all others
+//! carry nothing of it.
 
 /// A rule, broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mutant {
+pub enum Mutant {
     /// A leader serves fetches of any epoch.
     NoEpochCheck,
     /// A leader counts a fetch that diverges.
@@ -37,6 +38,62 @@ pub(crate) enum Mutant {
     UnconfirmedElected,
     /// A late request for a change is accepted.
     LateChangeAccepted,
+    /// A leader is elected before enough replicas have reported.
+    ElectedBeforeReports,
+    /// A record of which a broker knows a newer one is trusted.
+    RolledBackMapTrusted,
+    /// Records count as durable without an fsync.
+    FsyncSkipped,
+}
+
+#[cfg(feature = "mutants")]
+impl Mutant {
+    /// Those that a simulation can break.
+    pub const SIMULATED: [Self; 20] = [
+        Self::NoEpochCheck,
+        Self::DivergingCounted,
+        Self::CountedBeforeDurable,
+        Self::OwnCountedBeforeDurable,
+        Self::ShrinkBeforePersisted,
+        Self::ExpansionNotCounted,
+        Self::ExpansionCountedForMin,
+        Self::CaughtUpByHighWatermark,
+        Self::IncarnationNotCompared,
+        Self::HighWatermarkBelowMin,
+        Self::NoDivergenceCheck,
+        Self::OldSyncCounted,
+        Self::StaleAnswerObeyed,
+        Self::ElectOutsideIsr,
+        Self::LeaderIncarnationNotCompared,
+        Self::UnconfirmedElected,
+        Self::LateChangeAccepted,
+        Self::ElectedBeforeReports,
+        Self::RolledBackMapTrusted,
+        Self::FsyncSkipped,
+    ];
+
+    /// From now on this rule is broken on this thread; `None`: none is.
+    pub fn choose(mutant: Option<Self>) {
+        CHOSEN.set(mutant);
+    }
+}
+
+#[cfg(feature = "mutants")]
+thread_local! {
+    /// A simulation runs on one thread, and the code under test does not know of mutants where it is made.
+    static CHOSEN: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Is this rule broken on this thread? For rules outside of this module.
+#[cfg(feature = "mutants")]
+pub fn is_broken(mutant: Mutant) -> bool {
+    CHOSEN.get() == Some(mutant)
+}
+
+/// No rule is broken.
+#[cfg(not(feature = "mutants"))]
+pub const fn is_broken(_: Mutant) -> bool {
+    false
 }
 
 #[cfg(test)]
@@ -63,19 +120,39 @@ impl Mutant {
     ];
 }
 
-/// Which rule is broken: none, and nothing is stored, outside of tests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Broken(#[cfg(test)] pub(crate) Option<Mutant>);
+/// Which rule is broken: none, and nothing is stored, outside of tests and simulations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "mutants"), derive(Default))]
+pub(crate) struct Broken(#[cfg(any(test, feature = "mutants"))] pub(crate) Option<Mutant>);
+
+#[cfg(feature = "mutants")]
+impl Default for Broken {
+    fn default() -> Self {
+        Self(CHOSEN.get())
+    }
+}
 
 impl Broken {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "mutants"))]
     pub(crate) fn is(self, mutant: Mutant) -> bool {
         self.0 == Some(mutant)
     }
 
-    #[cfg(not(test))]
+    #[cfg(not(any(test, feature = "mutants")))]
     #[expect(clippy::unused_self, reason = "tests look at it")]
     pub(crate) const fn is(self, _: Mutant) -> bool {
+        false
+    }
+
+    /// Is any rule broken?
+    #[cfg(any(test, feature = "mutants"))]
+    pub(crate) const fn is_any(self) -> bool {
+        self.0.is_some()
+    }
+
+    #[cfg(not(any(test, feature = "mutants")))]
+    #[expect(clippy::unused_self, reason = "tests look at it")]
+    pub(crate) const fn is_any(self) -> bool {
         false
     }
 }

@@ -207,6 +207,24 @@ impl State {
         }
     }
 
+    /// What is on the medium.
+    pub(super) fn copy(&self, seed: u64) -> Self {
+        let inodes = self.inodes.iter().map(|inode| Inode {
+            data: inode.durable.clone(),
+            durable: inode.durable.clone(),
+            changes: Vec::new(),
+            modified_ms: inode.modified_ms,
+        });
+        Self {
+            inodes: inodes.collect(),
+            names: self.durable_names.clone(),
+            durable_names: self.durable_names.clone(),
+            dirs: self.dirs.clone(),
+            now_ms: self.now_ms,
+            ..Self::new(seed)
+        }
+    }
+
     pub(super) fn check(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
         self.faults
             .iter_mut()

@@ -12,8 +12,8 @@ use taffrail_core::{ErrorCode, TopicPartition, replica::FetchRequest};
 
 use super::{
     hello,
-    leader_session::{LeaderSession, NotRead},
-    logs,
+    leader_session::LeaderSession,
+    logs::{self, NotRead},
     session::{SILENCE_MAX, refusal},
     sessions::{Seat, Sessions},
 };
@@ -92,11 +92,11 @@ impl Stepped {
     }
 
     /// What the owner of the logs has to compare; each is to come back through [`Self::checked`].
-    pub(crate) fn to_check(
+    pub(crate) fn take_to_check(
         &mut self,
         broker: &Broker,
     ) -> (Vec<(TopicPartition, FetchRequest)>, Vec<ReplicaFetch>) {
-        let mut asked = self.state.to_check();
+        let mut asked = self.state.take_unchecked();
         let mut fetches = Vec::with_capacity(asked.len());
         asked.retain(|(id, request)| {
             let Some(partition) = broker.partitions.get(*id) else {

@@ -71,6 +71,10 @@ impl Leader {
         for follower in &mut self.followers {
             follower.in_sync = assignment.isr.contains(&follower.broker);
             follower.may_join = !assignment.removing.contains(&follower.broker);
+            if assignment.awaits(follower.broker).is_some() {
+                // Whatever was said of it was said before the map waited for it.
+                follower.is_confirmed = false;
+            }
             if !follower.in_sync {
                 follower.has_lost = false;
                 follower.is_confirmed = false;
@@ -143,7 +147,7 @@ impl Leader {
             }
             let may_join = follower.may_join && follower.is_heard;
             let joins = !follower.in_sync && may_join && follower.has_reported(floor);
-            if let Some(incarnation) = follower.incarnation.filter(|_| joins) {
+            if let Some(incarnation) = follower.registered_run().filter(|_| joins) {
                 caught_up = Some(IsrChange::Expand {
                     broker,
                     incarnation,

@@ -104,6 +104,12 @@ impl Progress {
         }
     }
 
+    /// Its run, unless that has not registered yet: the controller would not take it, and be asked again and again.
+    pub(super) fn registered_run(&self) -> Option<Incarnation> {
+        let is_it = |run: &Incarnation| self.registered.is_none_or(|registered| registered == *run);
+        self.incarnation.filter(is_it)
+    }
+
     fn begin(&mut self, incarnation: Incarnation) {
         self.incarnation = Some(incarnation);
         self.reported = None;

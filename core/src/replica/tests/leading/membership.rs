@@ -166,6 +166,57 @@ fn a_restarted_member_is_confirmed_once_it_has_caught_up_and_once_for_each_run()
 }
 
 #[test]
+fn a_member_is_confirmed_again_as_long_as_the_map_awaits_it() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    // Its registration was under way: the controller did not wait for it yet.
+    test.effects.clear();
+    let awaiting = Assignment {
+        unconfirmed: vec![(BrokerNumber(2), run(1))],
+        ..assignment(&[1, 2], 2)
+    };
+    test.leader
+        .assigned(BrokerNumber(1), &awaiting, 0, &mut test.effects);
+    let confirm = LeaderEffect::Confirm {
+        broker: BrokerNumber(2),
+        incarnation: run(1),
+    };
+    assert!(test.effects.contains(&confirm));
+    test.effects.clear();
+    test.assigned(&[1, 2], 3, 0);
+    assert!(!test.effects.contains(&confirm));
+}
+
+#[test]
+fn a_run_that_has_not_registered_yet_does_not_join() {
+    let mut test = Test::new(&[1, 2]);
+    test.leader.registered(BrokerNumber(3), run(1));
+    let early = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(3, 1, 5)
+    };
+    assert_eq!(test.fetch(&early), Ok(FetchOutcome::Matches));
+    assert_eq!(test.asked(), []);
+    test.leader.registered(BrokerNumber(3), run(2));
+    test.tick(1);
+    assert_eq!(test.asked().len(), 1);
+}
+
+#[test]
+fn an_older_volume_that_registered_is_followed_again_under_its_lower_run() {
+    let mut test = Test::new(&[1, 2]);
+    test.leader.registered(BrokerNumber(3), run(5));
+    let of = |generation| FetchRequest {
+        incarnation: run(generation),
+        ..Test::request(3, 1, 5)
+    };
+    assert_eq!(test.fetch(&of(5)), Ok(FetchOutcome::Matches));
+    assert_eq!(test.fetch(&of(3)), Err(ErrorCode::BrokerFenced));
+    test.leader.registered(BrokerNumber(3), run(3));
+    assert_eq!(test.fetch(&of(3)), Ok(FetchOutcome::Matches));
+}
+
+#[test]
 fn a_follower_below_the_log_start_is_out_of_range() {
     let mut test = Test::new(&[1, 2]);
     test.leader.expired(Offset(2));

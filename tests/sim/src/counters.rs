@@ -1,0 +1,77 @@
+//! How often rare paths ran. A batch in which one never ran has not tested it.
+
+use std::{collections::BTreeMap, fmt};
+
+/// Paths that every batch has to take.
+pub const RARE: [&str; 34] = [
+    "acknowledged by all",
+    "acknowledged by the leader",
+    "answer lost",
+    "broker crashed, nothing lost",
+    "broker crashed, unsynced lost",
+    "broker paused",
+    "broker stopped in order",
+    "clock jumped",
+    "controller crashed",
+    "controller paused",
+    "controllers duel",
+    "disk full",
+    "disk slow",
+    "duplicate message",
+    "election",
+    "fsync failed",
+    "in doubt after a restore",
+    "in-sync set grew",
+    "in-sync set shrank",
+    "late message",
+    "leadership handed over",
+    "log began anew",
+    "log cut",
+    "logs diverged",
+    "message dropped",
+    "message overtaken",
+    "network cut",
+    "not enough replicas",
+    "older volume",
+    "outcome unknown",
+    "store conflict",
+    "store outcome unknown",
+    "unconfirmed member",
+    "volume wiped",
+];
+
+/// Counts by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters(BTreeMap<&'static str, u64>);
+
+impl Counters {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    /// How often.
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    /// Paths that never ran.
+    pub fn missing(&self) -> Vec<&'static str> {
+        RARE.into_iter().filter(|what| self.of(what) == 0).collect()
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, count) in &self.0 {
+            writeln!(f, "{count:>10}  {what}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! What was sent, acknowledged and exposed, and what must hold of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use taffrail_core::{
+    BrokerNumber, Incarnation, LeaderEpoch, Offset, TopicPartition, replica::invariants,
+};
+use taffrail_record::{records, split};
+
+/// A record in the log was sent to its partition by a producer.
+const NOTHING_IS_INVENTED: &str = "no record is invented";
+/// Offsets of a log follow on each other.
+const OFFSETS_HAVE_NO_GAPS: &str = "offsets have no gaps";
+
+/// A record, known by a number of its own.
+pub(crate) type RecordId = u64;
+
+/// Of one partition.
+#[derive(Debug, Default)]
+struct Log {
+    owners: BTreeMap<LeaderEpoch, (BrokerNumber, Incarnation)>,
+    sent: BTreeSet<RecordId>,
+    /// By offset; what was below a high watermark.
+    exposed: BTreeMap<u64, RecordId>,
+    acknowledged: BTreeMap<u64, (RecordId, LeaderEpoch)>,
+}
+
+/// Everything that ever was promised.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(BTreeMap<TopicPartition, Log>);
+
+/// A rule that is broken, and by what.
+pub(crate) type Broken = String;
+
+impl Ledger {
+    fn log(&mut self, partition: TopicPartition) -> &mut Log {
+        self.0.entry(partition).or_default()
+    }
+
+    pub(crate) fn sent(&mut self, partition: TopicPartition, record: RecordId) {
+        self.log(partition).sent.insert(record);
+    }
+
+    /// A run of a broker serves as the leader of `epoch`.
+    pub(crate) fn leads(
+        &mut self,
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+        owner: (BrokerNumber, Incarnation),
+    ) -> Result<(), Broken> {
+        let known = *self.log(partition).owners.entry(epoch).or_insert(owner);
+        if known == owner {
+            return Ok(());
+        }
+        let rule = invariants::AN_EPOCH_HAS_ONE_LEADER;
+        Err(format!(
+            "{rule}: {partition} epoch {epoch} is led by {known:?} and by {owner:?}"
+        ))
+    }
+
+    /// A replica shows `batches` to consumers: they are below a high watermark.
+    pub(crate) fn exposes(
+        &mut self,
+        partition: TopicPartition,
+        batches: &[Bytes],
+    ) -> Result<(), Broken> {
+        let rule = invariants::EXPOSED_IS_NEVER_REPLACED;
+        let log = self.log(partition);
+        for (offset, record) in parse(batches)? {
+            if !log.sent.contains(&record) {
+                return Err(format!(
+                    "{NOTHING_IS_INVENTED}: {partition} offset {offset} is {record}"
+                ));
+            }
+            let known = *log.exposed.entry(offset).or_insert(record);
+            if known != record {
+                return Err(format!(
+                    "{rule}: {partition} offset {offset} was {known} and is {record}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The leader of `epoch` told a producer that its records are stored from `base` on.
+    pub(crate) fn acknowledges(
+        &mut self,
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+        base: u64,
+        all: &[RecordId],
+    ) -> Result<(), Broken> {
+        let log = self.log(partition);
+        for (offset, record) in (base..).zip(all) {
+            if log.exposed.get(&offset) != Some(record) {
+                let found = log.exposed.get(&offset);
+                return Err(format!(
+                    "acknowledged is committed: {partition} offset {offset} is {found:?}, {record} was acknowledged"
+                ));
+            }
+            log.acknowledged.insert(offset, (*record, epoch));
+        }
+        Ok(())
+    }
+
+    /// The leader of `epoch` has this log, from `start` on.
+    pub(crate) fn serves(
+        &mut self,
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+        start: Offset,
+        batches: &[Bytes],
+    ) -> Result<(), Broken> {
+        let rule = invariants::ACKNOWLEDGED_IS_ON_EVERY_LEADER;
+        let there: BTreeMap<_, _> = parse(batches)?.into_iter().collect();
+        for (offset, (record, acknowledged)) in self.log(partition).acknowledged.range(start.0..) {
+            if *acknowledged <= epoch && there.get(offset) != Some(record) {
+                let found = there.get(offset);
+                return Err(format!(
+                    "{rule}: {partition} offset {offset}, record {record} of epoch {acknowledged}: the leader of {epoch} has {found:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A consumer got `batches` at `position`. Where it goes on.
+    pub(crate) fn consumed(
+        &mut self,
+        partition: TopicPartition,
+        position: u64,
+        batches: &[Bytes],
+    ) -> Result<u64, Broken> {
+        let mut next = position;
+        let log = self.log(partition);
+        for (offset, record) in parse(batches)? {
+            if offset < next {
+                // Whole batches come, from the one that holds the offset on.
+                continue;
+            }
+            if offset > next {
+                return Err(format!(
+                    "{OFFSETS_HAVE_NO_GAPS}: {partition} has {offset} after {next}"
+                ));
+            }
+            if log.exposed.get(&offset) != Some(&record) {
+                let found = log.exposed.get(&offset);
+                return Err(format!(
+                    "consumers see what is committed: {partition} offset {offset} is {record}, {found:?} is known"
+                ));
+            }
+            next += 1;
+        }
+        Ok(next)
+    }
+
+    /// Partitions of which anything was acknowledged, and how much.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.0.values().map(|log| log.acknowledged.len()).sum()
+    }
+}
+
+/// Offsets and records. Offsets follow on each other, also from batch to batch.
+pub(crate) fn parse(batches: &[Bytes]) -> Result<Vec<(u64, RecordId)>, Broken> {
+    let mut all: Vec<(u64, RecordId)> = Vec::new();
+    for batch in batches.iter().flat_map(split) {
+        let (_, batch) = batch.map_err(|e| e.to_string())?;
+        for record in records(batch, 64 << 20).map_err(|e| e.to_string())? {
+            let record = record.map_err(|e| e.to_string())?;
+            let value = record.value.unwrap_or_default();
+            let id = value.first_chunk().map(|id| u64::from_be_bytes(*id));
+            let id = id.ok_or_else(|| format!("{NOTHING_IS_INVENTED}: an empty record"))?;
+            let offset = record.offset.0;
+            if let Some((last, _)) = all.last().filter(|(last, _)| last + 1 != offset) {
+                return Err(format!("{OFFSETS_HAVE_NO_GAPS}: {offset} after {last}"));
+            }
+            all.push((offset, id));
+        }
+    }
+    Ok(all)
+}

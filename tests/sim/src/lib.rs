@@ -1,0 +1,31 @@
+//! Brokers, controllers and their store on one thread: real decisions, simulated time, disks, network and faults. A seed is a run.
+//!
+//! ```text
+//! options     what a run is
+//! chance      everything random, from the seed
+//! world       nodes, time and what happens next
+//!   network     connections, delays, cuts, noise
+//!   brokers     volumes and the processes on them
+//!   controllers processes, the lease, the store and its faults
+//!   clients     producers, consumers, whoever makes topics
+//!   faults      what goes wrong, and when it is well again
+//!   rest        the end: everything is healed and has to come to rest
+//! ledger      what was sent, acknowledged and exposed, and what must hold of it
+//! counters    how often rare paths ran
+//! trace       what happened, for whoever reads a failure, and its digest
+//! batch       many runs
+//! ```
+//!
+//! What is allowed to go wrong, and why: `docs/SIMULATION.md`.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+mod chance;
+pub mod counters;
+mod ledger;
+mod options;
+mod trace;
+mod world;
+
+pub use options::Options;
+pub use world::{Failure, Report, run};

@@ -1,0 +1,84 @@
+//! Producers, consumers, and whoever makes topics.
+
+mod consume;
+mod produce;
+mod topics;
+
+use std::collections::BTreeMap;
+
+use taffrail_broker::sim::Placed;
+use taffrail_core::TopicPartition;
+
+use super::{BROKERS, World};
+use produce::Request;
+pub(super) use topics::Topics;
+
+const PRODUCERS: usize = 3;
+const CONSUMERS: usize = 2;
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    /// What each client knows of the cluster: producers first.
+    known: BTreeMap<usize, BTreeMap<TopicPartition, Placed>>,
+    requests: BTreeMap<u64, Request>,
+    requests_made: u64,
+    records_made: u64,
+    positions: BTreeMap<(usize, TopicPartition), u64>,
+    pub(super) topics: Topics,
+    /// Produce requests and fetches.
+    pub(super) operations: u64,
+    /// The end: nothing new is produced.
+    pub(super) is_over: bool,
+}
+
+impl Clients {
+    pub(super) fn topics_are_unanswered(&mut self) {
+        self.topics.unanswered();
+    }
+
+    /// Where consumers are.
+    pub(super) fn positions(&self) -> impl Iterator<Item = (TopicPartition, u64)> + '_ {
+        self.positions.iter().map(|((_, id), at)| (*id, *at))
+    }
+}
+
+impl World {
+    pub(super) fn begin_clients(&mut self) {
+        self.begin_topics();
+        self.begin_producers();
+        self.begin_consumers();
+    }
+
+    /// Asks any broker that is there who leads what. Nobody believes an epoch that is lower than one known.
+    fn refresh(&mut self, client: usize) {
+        let there: Vec<_> = (0..BROKERS).filter(|b| self.is_reachable(*b)).collect();
+        if there.is_empty() {
+            return;
+        }
+        let broker = self.chance.pick(&there);
+        let Some(process) = &self.brokers[broker].process else {
+            return;
+        };
+        let known = self.clients.known.entry(client).or_default();
+        for placed in process.sim.metadata() {
+            let newest = known.get(&placed.partition).map(|p| p.leader_epoch);
+            if newest <= Some(placed.leader_epoch) {
+                known.insert(placed.partition, placed);
+            }
+        }
+    }
+
+    /// Does a broker answer clients at this moment?
+    fn is_reachable(&self, broker: usize) -> bool {
+        let node = &self.brokers[broker];
+        node.process.is_some() && node.paused_until_us <= self.now_us
+    }
+
+    /// The node of the leader that a client believes in.
+    fn leader_of(&self, client: usize, partition: TopicPartition) -> Option<(usize, Placed)> {
+        let placed = self.clients.known.get(&client)?.get(&partition)?;
+        let node = self.numbers.get(&placed.leader?)?;
+        Some((*node, placed.clone()))
+    }
+}

@@ -1,0 +1,223 @@
+//! Producers: records that are unique, sent again until they are acknowledged.
+
+use taffrail_api::WireError;
+use taffrail_broker::sim::Input;
+use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, replica::Acks};
+use taffrail_record::{BatchBuilder, Compression, NewRecord};
+
+use super::PRODUCERS;
+use crate::{
+    ledger::RecordId,
+    world::{MS, SECOND, Step, World},
+};
+
+const TIMEOUT: u64 = 4 * SECOND;
+const IN_FLIGHT_MAX: usize = 4;
+const TRIES_MAX: u32 = 40;
+
+/// Records on their way.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    producer: usize,
+    partition: TopicPartition,
+    records: Vec<RecordId>,
+    acks: Acks,
+    /// In which the leader took it.
+    epoch: LeaderEpoch,
+    tries: u32,
+}
+
+impl World {
+    pub(super) fn begin_producers(&mut self) {
+        for producer in 0..PRODUCERS {
+            let delay = self.chance.between(SECOND, 3 * SECOND);
+            self.plan(delay, move |w| w.produce(producer));
+        }
+    }
+
+    fn produce(&mut self, producer: usize) -> Step {
+        if self.clients.is_over {
+            return Ok(());
+        }
+        let pause = self.chance.between(50 * MS, 400 * MS);
+        self.plan(pause, move |w| w.produce(producer));
+        if self.chance.happens(50) {
+            self.refresh(producer);
+        }
+        let busy = self
+            .clients
+            .requests
+            .values()
+            .filter(|r| r.producer == producer);
+        if busy.count() >= IN_FLIGHT_MAX {
+            return Ok(());
+        }
+        let known = self.clients.known.get(&producer).map(|k| k.keys().copied());
+        let known: Vec<_> = known.into_iter().flatten().collect();
+        if known.is_empty() {
+            self.refresh(producer);
+            return Ok(());
+        }
+        let count = self.chance.between(1, 5);
+        let first = self.clients.records_made + 1;
+        self.clients.records_made += count;
+        let acks = match self.chance.below(20) {
+            0 => Acks::None,
+            1 | 2 => Acks::Leader,
+            _ => Acks::All,
+        };
+        let request = Request {
+            producer,
+            partition: self.chance.pick(&known),
+            records: (first..first + count).collect(),
+            acks,
+            epoch: LeaderEpoch(0),
+            tries: 0,
+        };
+        self.clients.operations += 1;
+        self.send_request(request);
+        Ok(())
+    }
+
+    fn send_request(&mut self, request: Request) {
+        self.clients.requests_made += 1;
+        let id = self.clients.requests_made;
+        let leader = self.leader_of(request.producer, request.partition);
+        self.clients.requests.insert(id, request);
+        let Some((node, placed)) = leader else {
+            return self.retry_later(id);
+        };
+        let delay = self.delay();
+        self.plan(delay, move |w| {
+            w.request_arrives(id, node, Some(placed.leader_epoch))
+        });
+        self.plan(TIMEOUT, move |w| {
+            if w.clients.requests.contains_key(&id) {
+                w.count("answer lost");
+                w.retry_later(id);
+            }
+            Ok(())
+        });
+    }
+
+    fn request_arrives(&mut self, id: u64, node: usize, epoch: Option<LeaderEpoch>) -> Step {
+        let Some(request) = self.clients.requests.get(&id).cloned() else {
+            return Ok(());
+        };
+        let Some(process) = &self.brokers[node].process else {
+            self.retry_later(id);
+            return Ok(());
+        };
+        let replicas = process.sim.replicas();
+        let replica = replicas.iter().find(|r| r.partition == request.partition);
+        if let Some((replica, request)) = replica.zip(self.clients.requests.get_mut(&id)) {
+            request.epoch = replica.leader_epoch;
+        }
+        for record in &request.records {
+            self.ledger.sent(request.partition, *record);
+        }
+        let batches = self.batch(&request.records);
+        let produce = Input::Produce {
+            id,
+            partition: request.partition,
+            epoch,
+            acks: request.acks,
+            batches,
+        };
+        let run = self.brokers[node].run;
+        self.broker_input(node, run, produce)
+    }
+
+    fn batch(&mut self, records: &[RecordId]) -> bytes::Bytes {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for record in records {
+            let len = 8 + self.chance.below(600);
+            let mut value = vec![*record as u8; len];
+            value[..8].copy_from_slice(&record.to_be_bytes());
+            builder.push(&NewRecord {
+                value: Some(&value),
+                timestamp_ms: (self.now_us / MS) as i64,
+                ..NewRecord::default()
+            });
+        }
+        builder.build().expect("not empty")
+    }
+
+    /// A broker answers. What it promises counts from now on, whether the producer hears of it or not.
+    pub(in crate::world) fn produced(
+        &mut self,
+        broker: usize,
+        id: u64,
+        outcome: Result<i64, WireError>,
+    ) -> Step {
+        let said = match &outcome {
+            Ok(base) => format!("stored at {base}"),
+            Err(error) => error.code.name().to_owned(),
+        };
+        self.note(format!("b{broker} answers {id}: {said}"));
+        let Some(request) = self.clients.requests.get(&id) else {
+            return Ok(());
+        };
+        if let (Ok(base), Acks::All) = (&outcome, request.acks) {
+            let base = u64::try_from(*base).map_err(|e| e.to_string())?;
+            let (partition, epoch) = (request.partition, request.epoch);
+            self.ledger
+                .acknowledges(partition, epoch, base, &request.records)?;
+            self.check_copies(partition, base + request.records.len() as u64)?;
+        }
+        if self.chance.happens(10) {
+            return Ok(());
+        }
+        let delay = self.delay();
+        self.plan(delay, move |w| {
+            w.producer_hears(id, outcome);
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn producer_hears(&mut self, id: u64, outcome: Result<i64, WireError>) {
+        let Some(request) = self.clients.requests.get(&id) else {
+            return;
+        };
+        match (outcome, request.acks) {
+            (Ok(_), acks) => {
+                self.clients.requests.remove(&id);
+                match acks {
+                    Acks::All => self.count("acknowledged by all"),
+                    Acks::Leader => self.count("acknowledged by the leader"),
+                    Acks::None => self.count("not acknowledged"),
+                }
+            }
+            (Err(error), _) => {
+                match error.code {
+                    ErrorCode::NotEnoughReplicas => self.count("not enough replicas"),
+                    ErrorCode::TimedOut => self.count("outcome unknown"),
+                    ErrorCode::DiskFull => self.count("disk full refused"),
+                    ErrorCode::NotLeader => self.count("not the leader"),
+                    ErrorCode::StaleLeaderEpoch => self.count("stale leader epoch"),
+                    ErrorCode::NotYetKnown => self.count("not yet known"),
+                    _ => self.count("refused otherwise"),
+                }
+                self.retry_later(id);
+            }
+        }
+    }
+
+    /// The same records again, as another request, to whoever leads by then.
+    fn retry_later(&mut self, id: u64) {
+        let Some(mut request) = self.clients.requests.remove(&id) else {
+            return;
+        };
+        request.tries += 1;
+        if request.tries > TRIES_MAX || self.clients.is_over {
+            return self.count("given up");
+        }
+        let pause = self.chance.between(30 * MS, 500 * MS);
+        self.plan(pause, move |w| {
+            w.refresh(request.producer);
+            w.send_request(request);
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,230 @@
+//! What goes wrong, and when it is well again. What may not go wrong at the same time, and why: `docs/SIMULATION.md`.
+
+mod disks;
+mod metadata;
+mod processes;
+
+use std::collections::BTreeSet;
+
+use taffrail_controller::{Snapshot, sim::StoredPartition};
+use taffrail_core::BrokerNumber;
+
+use super::{BROKERS, CONTROLLERS, MS, NODES, SECOND, Step, World};
+
+/// What is wrong just now.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// So far.
+    pub(super) made: u64,
+    /// Nothing goes wrong any more.
+    pub(super) are_over: bool,
+    is_store_down: bool,
+    is_store_troubled: bool,
+    /// A broker that lost what it had promised to keep. Until all is whole again, no other one may.
+    damaged: Option<usize>,
+    damaged_us: u64,
+    /// It may still be struck until then.
+    damaged_until_us: u64,
+    /// Numbers of volumes that were wiped.
+    gone: BTreeSet<BrokerNumber>,
+    backups: Vec<(u64, Snapshot)>,
+    restored: u32,
+}
+
+impl Faults {
+    pub(super) const fn store_is_down(&self) -> bool {
+        self.is_store_down
+    }
+
+    pub(super) const fn store_is_troubled(&self) -> bool {
+        self.is_store_troubled
+    }
+
+    pub(super) const fn store_may_be_odd(&self) -> bool {
+        self.is_store_troubled || self.is_store_down
+    }
+}
+
+/// How often each is chosen.
+const KINDS: [(fn(&mut World) -> bool, u32); 20] = [
+    (World::crash_one, 10),
+    (World::crash_all, 1),
+    (World::pause_one, 5),
+    (World::stop_one, 4),
+    (World::cut_network, 10),
+    (World::slow_network, 3),
+    (World::noise, 6),
+    (World::break_connections, 3),
+    (World::crash_active_controller, 5),
+    (World::duel, 5),
+    (World::pause_controller, 4),
+    (World::trouble_store, 6),
+    (World::store_goes_down, 2),
+    (World::restore_backup, 3),
+    (World::wipe, 4),
+    (World::bring_back_older, 6),
+    (World::fail_fsync, 4),
+    (World::fill_disk, 4),
+    (World::slow_disk, 3),
+    (World::jump_clock, 4),
+];
+
+impl World {
+    pub(super) fn begin_faults(&mut self) {
+        self.plan(4 * SECOND, Self::next_fault);
+        self.plan(5 * SECOND, Self::keep_copies);
+    }
+
+    fn next_fault(&mut self) -> Step {
+        if self.faults.are_over {
+            return Ok(());
+        }
+        let pause = self.chance.between(200 * MS, 4 * SECOND);
+        self.plan(pause, Self::next_fault);
+        if self.faults.damaged_until_us < self.now_us && self.is_whole() {
+            self.faults.damaged = None;
+        }
+        let all: u32 = KINDS.iter().map(|(_, weight)| weight).sum();
+        let mut drawn = self.chance.below(all as usize) as u32;
+        for (kind, weight) in KINDS {
+            if drawn < weight {
+                if kind(self) {
+                    self.faults.made += 1;
+                }
+                break;
+            }
+            drawn -= weight;
+        }
+        Ok(())
+    }
+
+    /// Does every partition have all its replicas, in sync and confirmed, on brokers that are there?
+    pub(super) fn is_whole(&self) -> bool {
+        let are_there = self.brokers.iter().all(|node| {
+            let process = node.process.as_ref();
+            node.paused_until_us <= self.now_us
+                && process.is_some_and(|p| {
+                    p.sim.has_session() && p.seen.values().all(|r| r.fault.is_none())
+                })
+        });
+        let active = self.stored.values().filter(|s| s.is_active);
+        are_there
+            && active.map(|s| &s.assignment).all(|a| {
+                a.leader.is_some()
+                    && a.isr.len() == a.replicas.len()
+                    && a.replicas.len() == BROKERS
+                    && a.unconfirmed.is_empty()
+                    && a.adding.is_empty()
+                    && a.replicas.iter().all(|r| self.is_node_of(*r))
+            })
+    }
+
+    fn is_node_of(&self, number: BrokerNumber) -> bool {
+        let node = self.numbers.get(&number).map(|node| &self.brokers[*node]);
+        let process = node.and_then(|node| node.process.as_ref());
+        process.is_some_and(|process| process.sim.number() == Some(number))
+    }
+
+    /// May a volume lose something now?
+    fn may_damage(&self) -> bool {
+        self.faults.damaged.is_none() && !self.stored.is_empty() && self.is_whole()
+    }
+
+    fn damage(&mut self, broker: usize, until_us: u64) {
+        self.faults.damaged = Some(broker);
+        self.faults.damaged_us = self.now_us;
+        self.faults.damaged_until_us = until_us;
+    }
+
+    pub(super) const fn is_damaged(&self) -> bool {
+        self.faults.damaged.is_some()
+    }
+
+    /// May this broker's process end? Not while the in-sync set has a member whose volume is gone for good: who restarts is electable only if every
+    /// other member can be asked, and that one never comes back.
+    fn may_restart(&self, broker: usize) -> bool {
+        let has_gone =
+            |s: &StoredPartition| s.assignment.isr.iter().any(|m| !self.is_node_of_volume(*m));
+        self.faults.damaged.is_none_or(|damaged| damaged == broker)
+            || !self.stored.values().any(has_gone)
+    }
+
+    /// Is the volume of this number still there?
+    fn is_node_of_volume(&self, number: BrokerNumber) -> bool {
+        !self.faults.gone.contains(&number)
+    }
+
+    fn cut_network(&mut self) -> bool {
+        let from = self.chance.below(BROKERS + CONTROLLERS);
+        let to = self.chance.below(BROKERS + CONTROLLERS);
+        if from == to || from >= BROKERS && to >= BROKERS {
+            return false;
+        }
+        let both = self.chance.happens(400);
+        self.network.cut[from][to] = true;
+        self.network.cut[to][from] |= both;
+        self.note(format!(
+            "network cut from {from} to {to}, both ways: {both}"
+        ));
+        self.count("network cut");
+        let heals = self.chance.between(200 * MS, 9 * SECOND);
+        self.plan(heals, move |w| {
+            w.network.cut[from][to] = false;
+            w.network.cut[to][from] = false;
+            w.note(format!("network between {from} and {to} is whole"));
+            w.resume_stalled();
+            Ok(())
+        });
+        true
+    }
+
+    fn slow_network(&mut self) -> bool {
+        self.network.is_slow = true;
+        self.note("the network is slow".to_owned());
+        let heals = self.chance.between(SECOND, 6 * SECOND);
+        self.plan(heals, |w| {
+            w.network.is_slow = false;
+            Ok(())
+        });
+        true
+    }
+
+    fn noise(&mut self) -> bool {
+        self.network.is_noisy = true;
+        self.note("connections between brokers are noisy".to_owned());
+        self.break_some();
+        let heals = self.chance.between(2 * SECOND, 8 * SECOND);
+        self.plan(heals, |w| {
+            w.network.is_noisy = false;
+            Ok(())
+        });
+        true
+    }
+
+    fn break_connections(&mut self) -> bool {
+        self.note("connections break".to_owned());
+        self.break_some();
+        true
+    }
+
+    pub(super) fn heal_all(&mut self) {
+        self.faults.are_over = true;
+        self.faults.is_store_down = false;
+        self.faults.is_store_troubled = false;
+        self.network.cut = [[false; NODES]; NODES];
+        self.network.is_slow = false;
+        self.network.is_noisy = false;
+        for node in &mut self.brokers {
+            node.paused_until_us = 0;
+            node.is_disk_slow = false;
+            node.volume.disk.heal();
+            node.volume.disk.set_capacity(None);
+        }
+        for controller in &mut self.controllers {
+            controller.is_up = true;
+            controller.paused_until_us = 0;
+        }
+        self.note("everything is healed".to_owned());
+        self.resume_stalled();
+    }
+}

@@ -1,0 +1,123 @@
+//! Disks that fail, are full, slow, empty, or not the ones that were there before.
+
+use taffrail_log::{
+    Disk as _,
+    sim::{Fault, Loss, Operation, SimDisk},
+};
+
+use crate::world::{BROKERS, MS, SECOND, Step, World, brokers::Volume};
+
+impl World {
+    /// Now and then a copy of each volume is made, and a backup of the store.
+    pub(super) fn keep_copies(&mut self) -> Step {
+        let pause = self.chance.between(SECOND, 4 * SECOND);
+        self.plan(pause, Self::keep_copies);
+        let broker = self.chance.below(BROKERS);
+        let seed = self.chance.bits();
+        let node = &mut self.brokers[broker];
+        if let Some(process) = &node.process {
+            node.older = Some((node.volume.disk.copy(seed), process.sim.files()));
+            self.note(format!("the volume of b{broker} is copied"));
+        }
+        self.keep_backup();
+        Ok(())
+    }
+
+    fn restart_later(&mut self, broker: usize) {
+        let down = self.chance.between(100 * MS, 5 * SECOND);
+        self.plan(down, move |w| w.start_broker(broker));
+    }
+
+    pub(super) fn wipe(&mut self) -> bool {
+        if !self.may_damage() {
+            return false;
+        }
+        let broker = self.chance.below(BROKERS);
+        self.damage(broker, self.now_us);
+        let process = self.brokers[broker].process.as_ref();
+        self.faults
+            .gone
+            .extend(process.and_then(|p| p.sim.number()));
+        self.crash_broker(broker, Loss::Nothing);
+        self.brokers[broker].format(&mut self.chance);
+        self.note(format!("the volume of b{broker} is wiped"));
+        self.count("volume wiped");
+        self.restart_later(broker);
+        true
+    }
+
+    pub(super) fn bring_back_older(&mut self) -> bool {
+        if !self.may_damage() {
+            return false;
+        }
+        let broker = self.chance.below(BROKERS);
+        let Some((disk, files)) = self.brokers[broker].older.clone() else {
+            return false;
+        };
+        self.damage(broker, self.now_us);
+        self.crash_broker(broker, Loss::Nothing);
+        let disk: SimDisk = disk.copy(self.chance.bits());
+        self.brokers[broker].volume = Volume {
+            disk,
+            files: Some(files),
+        };
+        self.note(format!("b{broker} gets an older copy of its volume"));
+        self.count("older volume");
+        self.restart_later(broker);
+        true
+    }
+
+    pub(super) fn fail_fsync(&mut self) -> bool {
+        if !self.may_damage() {
+            return false;
+        }
+        let broker = self.chance.below(BROKERS);
+        let restarts = self.chance.between(2 * SECOND, 8 * SECOND);
+        self.damage(broker, self.now_us + restarts);
+        let after = self.chance.below(20) as u32;
+        let fault = Fault::on(Operation::Sync, ".log").after(after).once();
+        self.brokers[broker].volume.disk.inject(fault);
+        self.note(format!("b{broker}: the sync after {after} fails"));
+        self.count("fsync failed");
+        self.plan(restarts, move |w| {
+            w.crash_broker(broker, Loss::Nothing);
+            w.restart_later(broker);
+            Ok(())
+        });
+        true
+    }
+
+    pub(super) fn fill_disk(&mut self) -> bool {
+        let broker = self.chance.below(BROKERS);
+        let room = self.chance.between(0, 48 << 10);
+        let disk = &self.brokers[broker].volume.disk;
+        disk.set_capacity(None);
+        let Ok(space) = disk.space(std::path::Path::new("/")) else {
+            return false;
+        };
+        let used = space.total_bytes - space.available_bytes;
+        disk.set_capacity(Some(used + room));
+        self.note(format!("the disk of b{broker} has {room} bytes left"));
+        self.count("disk full");
+        let heals = self.chance.between(500 * MS, 6 * SECOND);
+        self.plan(heals, move |w| {
+            w.brokers[broker].volume.disk.set_capacity(None);
+            w.note(format!("the disk of b{broker} has room"));
+            Ok(())
+        });
+        true
+    }
+
+    pub(super) fn slow_disk(&mut self) -> bool {
+        let broker = self.chance.below(BROKERS);
+        self.brokers[broker].is_disk_slow = true;
+        self.note(format!("the disk of b{broker} is slow"));
+        self.count("disk slow");
+        let heals = self.chance.between(SECOND, 6 * SECOND);
+        self.plan(heals, move |w| {
+            w.brokers[broker].is_disk_slow = false;
+            Ok(())
+        });
+        true
+    }
+}

@@ -1,0 +1,146 @@
+//! What must hold, looked at after each step of a broker.
+
+use taffrail_api::v1::{self, answer::Outcome, leader_message};
+use taffrail_broker::sim::ReplicaView;
+use taffrail_core::{Offset, TopicPartition, replica::invariants};
+
+use super::{
+    Step, World,
+    brokers::{BrokerNode, Process},
+};
+
+/// Of every topic.
+const MIN_IN_SYNC: usize = 2;
+
+impl World {
+    /// Looks at every replica of a broker that changed.
+    pub(super) fn observe(&mut self, broker: usize) -> Step {
+        let node = &mut self.brokers[broker];
+        let Some(process) = &mut node.process else {
+            return Ok(());
+        };
+        if let Some(number) = process.sim.number() {
+            self.numbers.insert(number, broker);
+        }
+        for view in process.sim.replicas() {
+            let before = process.seen.get(&view.partition).cloned();
+            if before.as_ref() == Some(&view) {
+                continue;
+            }
+            let named = |broken| format!("b{broker}: {broken}");
+            in_order(&view).map_err(named)?;
+            if let Some(before) = &before {
+                for what in moved(before, &view).map_err(named)? {
+                    self.counters.count(what);
+                }
+            }
+            if view.is_leading {
+                let Some(number) = process.sim.number() else {
+                    return Err(named("a broker without a number leads".to_owned()));
+                };
+                let owner = (number, process.sim.incarnation());
+                self.ledger
+                    .leads(view.partition, view.leader_epoch, owner)
+                    .map_err(named)?;
+            }
+            if view.fault.is_none() {
+                expose(process, &mut self.ledger, before.as_ref(), &view).map_err(named)?;
+            } else if before.is_none_or(|before| before.fault.is_none()) {
+                let fault = view.fault.clone().unwrap_or_default();
+                self.trace.note(
+                    self.now_us,
+                    format!("b{broker} {} is offline: {fault}", view.partition),
+                );
+                self.counters.count("replica offline");
+            }
+            node.durable.insert(view.partition, view.durable_end);
+            process.seen.insert(view.partition, view);
+        }
+        let there = process.sim.replicas();
+        process
+            .seen
+            .retain(|id, _| there.iter().any(|v| v.partition == *id));
+        Ok(())
+    }
+
+    /// Everything before `end` was acknowledged: enough replicas have it on disk.
+    pub(super) fn check_copies(&self, partition: TopicPartition, end: u64) -> Step {
+        let has = |node: &&BrokerNode| {
+            let durable = node.durable.get(&partition);
+            durable.is_some_and(|durable| durable.0 >= end)
+        };
+        let copies = self.brokers.iter().filter(has).count();
+        // What a damaged volume had and reported counts until its leader hears of the damage.
+        if copies >= MIN_IN_SYNC || self.is_damaged() {
+            return Ok(());
+        }
+        let rule = invariants::ACKNOWLEDGED_IS_DURABLE_ON_MIN_IN_SYNC;
+        Err(format!("{rule}: {partition} to {end} is on {copies}"))
+    }
+
+    pub(super) fn count_answers(&mut self, message: &v1::LeaderMessage) {
+        if let Some(leader_message::Message::Answers(answers)) = &message.message {
+            for answer in &answers.answers {
+                match answer.outcome {
+                    Some(Outcome::Diverging(_)) => self.count("logs diverged"),
+                    Some(Outcome::OutOfRange(_)) => self.count("follower out of range"),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// New committed records are exposed; a new leader has everything that was acknowledged.
+fn expose(
+    process: &Process,
+    ledger: &mut crate::ledger::Ledger,
+    before: Option<&ReplicaView>,
+    view: &ReplicaView,
+) -> Step {
+    let read = |from: Offset, to: Offset| {
+        let read = process.sim.read(view.partition, from, to);
+        read.map_err(|e| format!("{} cannot be read from {from} to {to}: {e}", view.partition))
+    };
+    let from = before.map_or(view.log_start, |b| b.high_watermark.max(view.log_start));
+    if view.high_watermark > from {
+        let batches = read(from, view.high_watermark)?;
+        ledger.exposes(view.partition, &batches)?;
+    }
+    let led_before = before.is_some_and(|b| b.is_leading && b.leader_epoch == view.leader_epoch);
+    if view.is_leading && !led_before {
+        let batches = read(view.log_start, view.log_end)?;
+        ledger.serves(view.partition, view.leader_epoch, view.log_start, &batches)?;
+    }
+    Ok(())
+}
+
+fn in_order(view: &ReplicaView) -> Step {
+    let in_order = view.log_start <= view.log_end
+        && view.durable_end <= view.log_end
+        && view.high_watermark <= view.log_end;
+    if in_order || view.fault.is_some() {
+        return Ok(());
+    }
+    Err(format!("{}: {view:?}", invariants::A_LOG_IS_IN_ORDER))
+}
+
+/// What happened to a replica.
+fn moved(before: &ReplicaView, view: &ReplicaView) -> Result<Vec<&'static str>, String> {
+    let leads_on = before.is_leading && view.is_leading && before.leader_epoch == view.leader_epoch;
+    let moved_back = view.high_watermark < before.high_watermark || view.log_end < before.log_end;
+    if leads_on && moved_back && view.fault.is_none() {
+        let rule = invariants::THE_HIGH_WATERMARK_NEVER_MOVES_BACK;
+        return Err(format!("{rule}: {before:?} became {view:?}"));
+    }
+    let mut what = Vec::new();
+    if view.log_start > before.log_end {
+        what.push("log began anew");
+    } else if view.log_start > before.log_start {
+        what.push("segments expired");
+    }
+    if view.log_end < before.log_end {
+        what.push("log cut");
+    }
+    Ok(what)
+}
