@@ -31,7 +31,7 @@ pub(crate) struct MoveArgs {
     #[arg(value_name = "TOPIC")]
     topics: Vec<String>,
     /// Only this partition of the topic
-    #[arg(long, short, requires = "to", value_name = "NUMBER")]
+    #[arg(long, short, requires = "to", conflicts_with_all = ["off", "balance", "cancel"], value_name = "NUMBER")]
     partition: Option<u32>,
     /// To these brokers, the preferred leader first; as many as the topic has replicas
     #[arg(

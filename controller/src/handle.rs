@@ -1,6 +1,8 @@
 //! How the rest of the process talks to its controller.
 
-use std::{collections::HashMap, sync::Arc};
+mod pending;
+
+use std::sync::Arc;
 
 use taffrail_api::v1;
 use taffrail_core::{DeletionPolicy, TopicDefaults, TopicId, TopicSpec};
@@ -9,10 +11,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     config::Mode,
     request::{Applied, ApplyError, Deleted, MoveRequest, PlannedMove},
-    state::{Answer, RequestId},
     view::View,
     writes::{WriteCount, WriteCounters},
 };
+
+pub(crate) use pending::Pending;
 
 /// Requests waiting for the driver. Each is decided in a batch with the others, so this only bounds memory.
 pub(crate) const COMMANDS_MAX: usize = 1024;
@@ -78,50 +81,6 @@ pub(crate) enum Office {
     Active,
     Deposed,
     Stopped,
-}
-
-/// Whoever waits for an answer.
-#[derive(Debug, Default)]
-pub(crate) struct Pending {
-    next: RequestId,
-    apply: HashMap<RequestId, ApplyAnswer>,
-    delete: HashMap<RequestId, DeleteAnswer>,
-    moves: HashMap<RequestId, MoveAnswer>,
-}
-
-impl Pending {
-    pub(crate) fn apply(&mut self, answer: ApplyAnswer) -> RequestId {
-        self.next += 1;
-        self.apply.insert(self.next, answer);
-        self.next
-    }
-
-    pub(crate) fn delete(&mut self, answer: DeleteAnswer) -> RequestId {
-        self.next += 1;
-        self.delete.insert(self.next, answer);
-        self.next
-    }
-
-    pub(crate) fn moves(&mut self, answer: MoveAnswer) -> RequestId {
-        self.next += 1;
-        self.moves.insert(self.next, answer);
-        self.next
-    }
-
-    /// Whoever asked may have gone away.
-    pub(crate) fn answer(&mut self, id: RequestId, answer: Answer) {
-        match answer {
-            Answer::Apply(answer) => {
-                let _ = self.apply.remove(&id).map(|waiting| waiting.send(answer));
-            }
-            Answer::Delete(answer) => {
-                let _ = self.delete.remove(&id).map(|waiting| waiting.send(answer));
-            }
-            Answer::Move(answer) => {
-                let _ = self.moves.remove(&id).map(|waiting| waiting.send(answer));
-            }
-        }
-    }
 }
 
 /// A running controller. Clones are the same controller.

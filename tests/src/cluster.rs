@@ -13,7 +13,7 @@ use std::{
 use taffrail_client::{Client, ClientConfig};
 
 use crate::{
-    manifest,
+    http, manifest,
     network::Network,
     ports,
     process::Process,
@@ -217,6 +217,11 @@ impl Cluster {
     pub fn restart_controller(&mut self) {
         let count = self.brokers.len();
         self.controller = start_controller(&self.scratch, self.controller_address, count);
+    }
+
+    /// What a broker's metrics say.
+    pub fn metrics(&self, index: usize) -> String {
+        http::request(self.brokers[index].http(), "GET", "/metrics", "").body
     }
 
     /// A broker's volume, as the broker sees it.

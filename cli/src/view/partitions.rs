@@ -30,9 +30,9 @@ pub(crate) struct PartitionView {
     oldest: Option<String>,
     state: String,
     message: String,
-    followers: Vec<FollowerView>,
-    adding: Vec<AddedView>,
+    adding: Vec<u32>,
     removing: Vec<u32>,
+    followers: Vec<FollowerView>,
 }
 
 /// A replica that follows, as its leader sees it.
@@ -44,14 +44,6 @@ pub(crate) struct FollowerView {
     /// Absent: the leader has not heard it yet.
     durable_end_offset: Option<i64>,
     lag_ms: u32,
-}
-
-/// A replica that a move adds.
-#[derive(Debug, Serialize)]
-struct AddedView {
-    broker: u32,
-    /// Records that it lacks; none while it has not said.
-    behind: Option<u64>,
 }
 
 impl From<v1::PartitionStatus> for PartitionView {
@@ -71,13 +63,13 @@ impl From<v1::PartitionStatus> for PartitionView {
             oldest: status.oldest_append_time_ms.map(format_timestamp),
             state: status.state,
             message: status.message,
+            adding: status.adding,
+            removing: status.removing,
             followers: status
                 .followers
                 .into_iter()
                 .map(FollowerView::from)
                 .collect(),
-            adding: status.adding.into_iter().map(AddedView::from).collect(),
-            removing: status.removing,
         }
     }
 }
@@ -89,15 +81,6 @@ impl From<v1::FollowerStatus> for FollowerView {
             in_sync: status.in_sync,
             durable_end_offset: status.durable_end_offset,
             lag_ms: status.lag_ms,
-        }
-    }
-}
-
-impl From<v1::AddedReplica> for AddedView {
-    fn from(added: v1::AddedReplica) -> Self {
-        Self {
-            broker: added.broker,
-            behind: added.behind,
         }
     }
 }
@@ -139,6 +122,40 @@ impl Listing for Partitions {
 }
 
 impl PartitionView {
+    /// Do its replicas move?
+    pub(crate) fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// Is it this one?
+    pub(crate) fn is_of(&self, topic: &str, partition: u32) -> bool {
+        self.topic == topic && self.partition == partition
+    }
+
+    /// What a move still has to do: `adding 4: 12,345 behind, removing 3`.
+    fn moving(&self) -> String {
+        let adding = self.adding.iter().map(|broker| match self.behind(*broker) {
+            Some(behind) => format!("adding {broker}: {} behind", human_count(behind)),
+            None => format!("adding {broker}: not heard yet"),
+        });
+        let removing = self
+            .removing
+            .iter()
+            .map(|broker| format!("removing {broker}"));
+        let steps: Vec<_> = adding.chain(removing).collect();
+        if steps.is_empty() {
+            return "-".to_owned();
+        }
+        steps.join(", ")
+    }
+
+    /// How many records a follower lacks.
+    fn behind(&self, broker: u32) -> Option<u64> {
+        let follower = self.followers.iter().find(|f| f.broker == broker)?;
+        let lacks = self.log_end_offset - follower.durable_end_offset?;
+        Some(lacks.max(0).cast_unsigned())
+    }
+
     /// Of each follower: 2:0s,3:12s.
     fn lags(&self) -> String {
         let lags = self.followers.iter().map(|follower| {
@@ -154,33 +171,6 @@ impl PartitionView {
         } else {
             lags.join(",")
         }
-    }
-
-    /// Do its replicas move?
-    pub(crate) fn is_moving(&self) -> bool {
-        !self.adding.is_empty() || !self.removing.is_empty()
-    }
-
-    /// Is it this one?
-    pub(crate) fn is_of(&self, topic: &str, partition: u32) -> bool {
-        self.topic == topic && self.partition == partition
-    }
-
-    /// What a move still has to do: `adding 4: 12,345 behind, removing 3`.
-    fn moving(&self) -> String {
-        let adding = self.adding.iter().map(|added| match added.behind {
-            Some(behind) => format!("adding {}: {} behind", added.broker, human_count(behind)),
-            None => format!("adding {}: not heard yet", added.broker),
-        });
-        let removing = self
-            .removing
-            .iter()
-            .map(|broker| format!("removing {broker}"));
-        let steps: Vec<_> = adding.chain(removing).collect();
-        if steps.is_empty() {
-            return "-".to_owned();
-        }
-        steps.join(", ")
     }
 
     fn cells(&self, moves: bool, wide: bool) -> Vec<String> {
@@ -216,6 +206,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_moves_says_what_is_missing_and_what_does_not_has_no_column() {
+        let heard = v1::FollowerStatus {
+            broker: 4,
+            durable_end_offset: Some(2_345),
+            ..v1::FollowerStatus::default()
+        };
+        let moving = v1::PartitionStatus {
+            topic: "flights".into(),
+            log_end_offset: 14_690,
+            adding: vec![4, 5],
+            followers: vec![heard],
+            removing: vec![3],
+            ..v1::PartitionStatus::default()
+        };
+        let print = |list: Vec<v1::PartitionStatus>| {
+            let list = Partitions(list.into_iter().map(PartitionView::from).collect());
+            let mut out = Vec::new();
+            list.table(false, 0).print(&mut out, "").expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        let text = print(vec![moving, v1::PartitionStatus::default()]);
+        let expected = "adding 4: 12,345 behind, adding 5: not heard yet, removing 3";
+        assert!(text.contains(expected), "{text}");
+        let text = print(vec![v1::PartitionStatus::default()]);
+        assert!(!text.contains("MOVING"), "{text}");
+    }
+
+    #[test]
     fn the_lag_of_each_follower_is_shown() {
         let follower = |broker, durable_end_offset, lag_ms| v1::FollowerStatus {
             broker,
@@ -232,28 +250,6 @@ mod tests {
             ..v1::PartitionStatus::default()
         };
         assert_eq!(PartitionView::from(status).lags(), "2:0s,3:12s,4:-");
-    }
-
-    #[test]
-    fn what_moves_says_what_is_missing_and_what_does_not_has_no_column() {
-        let added = |broker, behind| v1::AddedReplica { broker, behind };
-        let moving = v1::PartitionStatus {
-            topic: "flights".into(),
-            adding: vec![added(4, Some(12_345)), added(5, None)],
-            removing: vec![3],
-            ..v1::PartitionStatus::default()
-        };
-        let print = |list: Vec<v1::PartitionStatus>| {
-            let list = Partitions(list.into_iter().map(PartitionView::from).collect());
-            let mut out = Vec::new();
-            list.table(false, 0).print(&mut out, "").expect("memory");
-            String::from_utf8(out).expect("text")
-        };
-        let text = print(vec![moving, v1::PartitionStatus::default()]);
-        let expected = "adding 4: 12,345 behind, adding 5: not heard yet, removing 3";
-        assert!(text.contains(expected), "{text}");
-        let text = print(vec![v1::PartitionStatus::default()]);
-        assert!(!text.contains("MOVING"), "{text}");
     }
 
     #[test]

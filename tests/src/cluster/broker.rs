@@ -50,6 +50,10 @@ impl Broker {
         self.settings.client
     }
 
+    pub(super) fn http(&self) -> SocketAddr {
+        self.settings.http
+    }
+
     pub(super) fn title(&self) -> &str {
         &self.settings.name
     }

@@ -1,7 +1,10 @@
 //! Replicas that move between brokers.
 
 use taffrail_api::v1::PartitionStatus;
-use taffrail_tests::cluster::{BROKERS, Cluster, Metadata};
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster, Metadata},
+    wait,
+};
 
 use crate::{SOME, TOPIC, loaded, started};
 
@@ -22,7 +25,7 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     let mut cluster = Cluster::start_with_a_spare("moving").await;
     let load = loaded(&cluster).await;
     let before = partition(cluster.metadata(), 0).await.replicas;
-    let spare = (0..100).find(|number| !before.contains(number));
+    let spare = (0..=BROKERS as u32).find(|number| !before.contains(number));
     let spare = spare.expect("one of four has no replica");
     let (index, left) = (
         cluster.metadata().index_of(spare).await.expect("a broker"),
@@ -40,13 +43,21 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     cluster.stand_still(index);
     cluster.taffrail(&line).expect_success();
     let moving = partition(cluster.metadata(), 0).await;
-    assert_eq!(
-        (moving.adding[0].broker, moving.removing),
-        (spare, vec![left])
-    );
+    assert_eq!((moving.adding[0], moving.removing), (spare, vec![left]));
     let listed = cluster.taffrail(&["get", "partitions", TOPIC]);
     let adding = format!("adding {spare}: ");
     assert!(listed.expect_success().contains(&adding));
+    let described = cluster.taffrail(&["describe", TOPIC]).expect_success();
+    for said in ["ChangingReplicas", "2 of 3 partitions have their replicas"] {
+        assert!(described.contains(said), "{described}");
+    }
+    let leads = cluster.metadata().leader(TOPIC, 0).await;
+    wait::until("the gauge", wait::PATIENCE, || {
+        let metrics = cluster.metrics(leads);
+        metrics
+            .contains("taffrail_broker_moving_partitions 1")
+            .then_some(())
+    });
     cluster.kill_controller();
     cluster.go_on(index);
     cluster.restart_controller();
@@ -75,6 +86,10 @@ async fn a_broker_is_emptied_under_load_and_stops_without_being_missed() {
     }
     cluster.stop(leaver);
     load.more(SOME).await;
+    // It may come back, and nothing comes back with it.
+    cluster.restart(leaver);
+    cluster.until_online(leaver).await;
+    cluster.until_deleted(leaver, TOPIC, 0);
     load.stop_and_check(&mut cluster).await;
 }
 

@@ -65,14 +65,8 @@ pub(super) fn partition_status(
             status.oldest_append_time_ms = report.oldest_append_time_ms;
         }
         status.followers = followers(record, report);
+        status.adding = record.adding.iter().map(|b| b.0).collect();
         status.removing = record.removing.iter().map(|b| b.0).collect();
-        let adding = record.adding.iter();
-        status.adding = adding
-            .map(|&broker| v1::AddedReplica {
-                broker: broker.0,
-                behind: behind(live, id, broker, status.log_end_offset),
-            })
-            .collect();
         if status.message.is_empty() {
             moves::waits_for(topic, record).clone_into(&mut status.message);
         }
@@ -84,12 +78,6 @@ pub(super) fn partition_status(
     }
     state.name().clone_into(&mut status.state);
     (state, status)
-}
-
-/// The records that a new replica lacks of what its leader has.
-fn behind(live: &Live, id: TopicPartition, broker: BrokerNumber, end: i64) -> Option<u64> {
-    let report = live.report(broker, id)?;
-    Some((end - report.log_end_offset).max(0).cast_unsigned())
 }
 
 fn followers(
@@ -197,8 +185,7 @@ impl Picture<'_> {
             );
         }
         // Below minInSync, replicas that left are asked as well.
-        let is_below =
-            record.isr.len() < (topic.config.min_in_sync as usize).min(record.replicas.len());
+        let is_below = record.isr.len() < record.min_in_sync(topic.config.min_in_sync as usize);
         let asked = if record.is_unclean || is_below {
             &record.replicas
         } else {
@@ -251,13 +238,14 @@ fn accept(topic: &Topic, record: &Assignment) -> &'static str {
 /// How many replicas are in sync, if not all are, and what that means.
 fn in_sync(topic: &Topic, record: &Assignment) -> String {
     let (isr, replicas) = (record.isr.len(), record.replicas.len());
-    let needed = topic.config.min_in_sync as usize;
+    let needed = record.min_in_sync(topic.config.min_in_sync as usize);
     if isr < needed {
         return format!(
             "{isr} of {replicas} replicas in sync, {needed} needed: produce with acks=all is refused"
         );
     }
-    if isr < replicas {
+    // Of a partition that moves there is more to say.
+    if isr < replicas && !record.is_moving() {
         return format!("{isr} of {replicas} replicas in sync");
     }
     String::new()

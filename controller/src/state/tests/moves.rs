@@ -183,6 +183,42 @@ fn a_replica_that_is_wanted_again_while_its_deletion_is_ordered_comes_back() {
 }
 
 #[test]
+fn a_volume_that_is_lost_on_the_way_is_replaced_and_the_move_goes_on() {
+    let mut world = running(2);
+    let (moved, record) = records(&world)[0].clone();
+    let numbers = (0..BROKERS as u32).map(BrokerNumber);
+    let mut free = numbers.filter(|b| !record.replicas.contains(b));
+    let coming = free.next().expect("one is free");
+    let target = [record.replicas[0], coming];
+    ask(
+        &mut world,
+        MoveRequest::To {
+            topic: NAME.to_owned(),
+            partition: Some(moved.partition.0),
+            brokers: target.to_vec(),
+        },
+    );
+    let index = world.broker_of(coming);
+    world.wipe(index);
+    world.go_on();
+    assert_eq!(records(&world)[0].1.adding, [coming]);
+    for broker in 0..BROKERS {
+        world.ask(broker, true);
+    }
+    world.go_on();
+    for _ in 0..5 {
+        world.wait(1_000);
+        world.go_on();
+    }
+    world.start_broker(index, 0);
+    world.settle();
+    world.calm_down();
+    world.assert_moved();
+    let now = records(&world)[0].1.replicas.clone();
+    assert_eq!(now, [target[0], world.number(index)]);
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_a_dry_run_changes_nothing() {
     let mut world = running(2);
     let before = records(&world);
