@@ -51,7 +51,7 @@ pub use fetch::{BatchSpan, FetchAnswer, FetchOutcome, FetchRequest};
 pub use follower::{Follower, FollowerStep};
 pub use isr::{Confirmation, IsrChange, IsrRequest, ShrinkReason};
 pub use leader::{Leader, LeaderEffect, LeaderRules};
-pub use mutant::{Mutant, is_broken};
 pub use log_state::{LogState, SyncPoint};
+pub use mutant::{Mutant, is_broken};
 pub use reassignment::Progress as MoveProgress;
 pub use role::{Replica, Role, Turn};

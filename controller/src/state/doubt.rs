@@ -80,11 +80,17 @@ fn resolve(
         Err(Wait::Candidate) => election.vacated()?,
         Err(Wait::Doubt | Wait::Reports { .. }) => return None,
     };
-    // Runs that registered while the record was unknown are not in it.
+    // Runs that registered while the record was unknown are not in it, or it waits for the runs before them. For that of a newer volume it goes on waiting.
     for report in &reports {
         let is_member = repaired.isr.contains(&report.broker);
-        let is_awaited = repaired.awaits(report.broker).is_some();
-        if is_member && !is_awaited && repaired.leader != Some(report.broker) {
+        let is_new = match repaired.awaits(report.broker) {
+            Some(awaited) => awaited.generation < report.incarnation.generation,
+            None => is_member,
+        };
+        if is_new && repaired.leader != Some(report.broker) {
+            repaired
+                .unconfirmed
+                .retain(|(broker, _)| *broker != report.broker);
             repaired
                 .unconfirmed
                 .push((report.broker, report.incarnation));

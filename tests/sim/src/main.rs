@@ -152,7 +152,12 @@ mod mutants {
             };
             let found = batch::run_all(plan);
             match found.failures.first() {
-                Some(failure) => println!("caught  {:<34} seed {:>4}: {}", name_of(mutant), failure.seed, failure.broken),
+                Some(failure) => println!(
+                    "caught  {:<34} seed {:>4}: {}",
+                    name_of(mutant),
+                    failure.seed,
+                    failure.broken
+                ),
                 None => {
                     missed += 1;
                     println!("missed  {}", name_of(mutant));
@@ -160,7 +165,11 @@ mod mutants {
             }
         }
         println!("{missed} missed");
-        if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if missed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     /// `FsyncSkipped` is `fsync-skipped`.

@@ -19,13 +19,7 @@ use std::{
 use taffrail_controller::{MemoryStore, sim::StoredPartition};
 use taffrail_core::{BrokerNumber, TopicPartition};
 
-use crate::{
-    Options,
-    chance::Chance,
-    counters::Counters,
-    ledger::Ledger,
-    trace::Trace,
-};
+use crate::{Options, chance::Chance, counters::Counters, ledger::Ledger, trace::Trace};
 use brokers::BrokerNode;
 use clients::Clients;
 use controllers::ControllerNode;
@@ -167,7 +161,9 @@ impl World {
         Self {
             brokers: brokers.collect(),
             numbers: BTreeMap::new(),
-            controllers: (0..CONTROLLERS).map(|_| ControllerNode::default()).collect(),
+            controllers: (0..CONTROLLERS)
+                .map(|_| ControllerNode::default())
+                .collect(),
             store: MemoryStore::default(),
             stored: BTreeMap::new(),
             network: Network::default(),

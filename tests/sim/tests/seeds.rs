@@ -39,9 +39,17 @@ fn nothing_that_was_acknowledged_is_lost_and_every_rare_path_ran() {
         eprintln!("{failure}\n");
     }
     eprintln!("{}", batch.counters);
-    assert!(batch.failures.is_empty(), "{} seeds failed", batch.failures.len());
+    assert!(
+        batch.failures.is_empty(),
+        "{} seeds failed",
+        batch.failures.len()
+    );
     assert_eq!(batch.good, SEEDS);
-    assert!(batch.operations_min >= 300, "{} operations", batch.operations_min);
+    assert!(
+        batch.operations_min >= 300,
+        "{} operations",
+        batch.operations_min
+    );
     assert!(batch.faults_min >= 5, "{} faults", batch.faults_min);
     let missing = batch.counters.missing();
     assert!(missing.is_empty(), "never happened: {}", missing.join(", "));

@@ -316,7 +316,11 @@ impl World {
                 node: to,
                 run: w.controllers[controller].run,
             };
-            if w.brokers[broker].process.as_ref().is_some_and(|p| p.controller.is_some()) {
+            if w.brokers[broker]
+                .process
+                .as_ref()
+                .is_some_and(|p| p.controller.is_some())
+            {
                 return Ok(());
             }
             let connection = w.connect(from, to, None);
@@ -352,7 +356,9 @@ impl World {
             );
             let connection = w.connect(from, to, Some(leader));
             let process = &mut w.brokers[broker].process;
-            let before = process.as_mut().and_then(|p| p.leaders.insert(leader, connection));
+            let before = process
+                .as_mut()
+                .and_then(|p| p.leaders.insert(leader, connection));
             if let Some(before) = before {
                 w.close(before, End::Dialled);
             }

@@ -52,9 +52,7 @@ impl World {
 
     /// Asks any broker that is there who leads what. Nobody believes an epoch that is lower than one known.
     fn refresh(&mut self, client: usize) {
-        let there: Vec<_> = (0..BROKERS)
-            .filter(|b| self.is_reachable(*b))
-            .collect();
+        let there: Vec<_> = (0..BROKERS).filter(|b| self.is_reachable(*b)).collect();
         if there.is_empty() {
             return;
         }

@@ -50,7 +50,9 @@ impl World {
         if self.controllers.iter().any(|c| c.machine.is_some()) {
             return Ok(());
         }
-        let up: Vec<_> = (0..CONTROLLERS).filter(|c| self.controllers[*c].is_up).collect();
+        let up: Vec<_> = (0..CONTROLLERS)
+            .filter(|c| self.controllers[*c].is_up)
+            .collect();
         if up.is_empty() {
             return Ok(());
         }
@@ -67,7 +69,10 @@ impl World {
         let run = node.run;
         for other in (0..CONTROLLERS).filter(|other| *other != controller) {
             // It notices some time later that the lease is not its own any more.
-            let (of, notices) = (self.controllers[other].run, self.chance.between(SECOND, 10 * SECOND));
+            let (of, notices) = (
+                self.controllers[other].run,
+                self.chance.between(SECOND, 10 * SECOND),
+            );
             self.plan(notices, move |w| {
                 if w.controllers[other].run == of && w.is_active(other) {
                     w.note(format!("c{other} has lost the lease"));
@@ -125,10 +130,15 @@ impl World {
             Input::Tick => {}
             Input::BrokerSays(session, message) => {
                 let what = super::told::broker(message);
-                self.trace.note(self.now_us, format!("c{controller} <- #{session} {what}"));
+                self.trace
+                    .note(self.now_us, format!("c{controller} <- #{session} {what}"));
             }
-            Input::Loaded(_) => self.trace.note(self.now_us, format!("c{controller} <- loaded")),
-            other => self.trace.note(self.now_us, format!("c{controller} <- {other:?}")),
+            Input::Loaded(_) => self
+                .trace
+                .note(self.now_us, format!("c{controller} <- loaded")),
+            other => self
+                .trace
+                .note(self.now_us, format!("c{controller} <- {other:?}")),
         }
         let Some(machine) = &mut node.machine else {
             return self.turn_away(input);
@@ -236,13 +246,7 @@ impl World {
         Ok(())
     }
 
-    fn put_next(
-        &mut self,
-        controller: usize,
-        run: u64,
-        puts: Vec<Put>,
-        versions: Vec<Version>,
-    ) {
+    fn put_next(&mut self, controller: usize, run: u64, puts: Vec<Put>, versions: Vec<Version>) {
         let delay = self.chance.between(MS, 8 * MS);
         self.plan(delay, move |w| w.put(controller, run, puts, versions));
     }
@@ -298,17 +302,21 @@ impl World {
         let outcome = put.apply(&self.store);
         self.store.heal();
         let after = self.store.snapshot();
-        self.note(format!("c{controller} puts {put:?}: {}", match &outcome {
-            Ok(_) => "done".to_owned(),
-            Err(error) => error.to_string(),
-        }));
+        self.note(format!(
+            "c{controller} puts {put:?}: {}",
+            match &outcome {
+                Ok(_) => "done".to_owned(),
+                Err(error) => error.to_string(),
+            }
+        ));
         match &outcome {
             Err(StoreError::Conflict { .. }) => self.count("store conflict"),
             Err(StoreError::Unknown { .. }) => self.count("store outcome unknown"),
             _ => {}
         }
         if before != after {
-            sim::check(before, after.clone()).map_err(|e| format!("c{controller} put {put:?}: {e}"))?;
+            sim::check(before, after.clone())
+                .map_err(|e| format!("c{controller} put {put:?}: {e}"))?;
             self.stored_is(after)?;
         }
         Ok(outcome)

@@ -143,7 +143,8 @@ impl World {
     /// May this broker's process end? Not while the in-sync set has a member whose volume is gone for good: who restarts is electable only if every
     /// other member can be asked, and that one never comes back.
     fn may_restart(&self, broker: usize) -> bool {
-        let has_gone = |s: &StoredPartition| s.assignment.isr.iter().any(|m| !self.is_node_of_volume(*m));
+        let has_gone =
+            |s: &StoredPartition| s.assignment.isr.iter().any(|m| !self.is_node_of_volume(*m));
         self.faults.damaged.is_none_or(|damaged| damaged == broker)
             || !self.stored.values().any(has_gone)
     }
@@ -162,7 +163,9 @@ impl World {
         let both = self.chance.happens(400);
         self.network.cut[from][to] = true;
         self.network.cut[to][from] |= both;
-        self.note(format!("network cut from {from} to {to}, both ways: {both}"));
+        self.note(format!(
+            "network cut from {from} to {to}, both ways: {both}"
+        ));
         self.count("network cut");
         let heals = self.chance.between(200 * MS, 9 * SECOND);
         self.plan(heals, move |w| {

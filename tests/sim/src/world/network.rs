@@ -115,7 +115,10 @@ impl World {
         if connection.closed[from as usize] {
             return;
         }
-        let [one, two] = [connection.peers[from as usize], connection.peers[from.other() as usize]];
+        let [one, two] = [
+            connection.peers[from as usize],
+            connection.peers[from.other() as usize],
+        ];
         if self.network.cut[one.node][two.node] {
             connection.stalled[from as usize].push_back(wire);
             return;
@@ -265,7 +268,8 @@ impl World {
 
     /// A process is gone, and its connections with it.
     pub(super) fn close_all(&mut self, peer: Peer) {
-        let of = |c: &Connection, end: End| c.peers[end as usize] == peer && !c.closed[end as usize];
+        let of =
+            |c: &Connection, end: End| c.peers[end as usize] == peer && !c.closed[end as usize];
         let ends = self.network.connections.iter().flat_map(|(id, c)| {
             [End::Dialled, End::Listened]
                 .into_iter()

@@ -47,14 +47,19 @@ impl World {
                 expose(process, &mut self.ledger, before.as_ref(), &view).map_err(named)?;
             } else if before.is_none_or(|before| before.fault.is_none()) {
                 let fault = view.fault.clone().unwrap_or_default();
-                self.trace.note(self.now_us, format!("b{broker} {} is offline: {fault}", view.partition));
+                self.trace.note(
+                    self.now_us,
+                    format!("b{broker} {} is offline: {fault}", view.partition),
+                );
                 self.counters.count("replica offline");
             }
             node.durable.insert(view.partition, view.durable_end);
             process.seen.insert(view.partition, view);
         }
         let there = process.sim.replicas();
-        process.seen.retain(|id, _| there.iter().any(|v| v.partition == *id));
+        process
+            .seen
+            .retain(|id, _| there.iter().any(|v| v.partition == *id));
         Ok(())
     }
 
@@ -122,8 +127,7 @@ fn in_order(view: &ReplicaView) -> Step {
 
 /// What happened to a replica.
 fn moved(before: &ReplicaView, view: &ReplicaView) -> Result<Vec<&'static str>, String> {
-    let leads_on =
-        before.is_leading && view.is_leading && before.leader_epoch == view.leader_epoch;
+    let leads_on = before.is_leading && view.is_leading && before.leader_epoch == view.leader_epoch;
     let moved_back = view.high_watermark < before.high_watermark || view.log_end < before.log_end;
     if leads_on && moved_back && view.fault.is_none() {
         let rule = invariants::THE_HIGH_WATERMARK_NEVER_MOVES_BACK;

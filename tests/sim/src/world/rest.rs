@@ -37,8 +37,7 @@ impl World {
     fn restart_broken(&mut self, second: u64) -> Step {
         for broker in 0..BROKERS {
             let process = self.brokers[broker].process.as_ref();
-            let is_broken =
-                process.is_some_and(|p| p.seen.values().any(|r| r.fault.is_some()));
+            let is_broken = process.is_some_and(|p| p.seen.values().any(|r| r.fault.is_some()));
             if is_broken && second % 10 == 3 {
                 self.crash_broker(broker, Loss::Nothing);
             }
@@ -59,7 +58,10 @@ impl World {
             let why: Vec<_> = active
                 .map(|s| {
                     let stored = super::told::assigned(&(&s.assignment).into());
-                    format!("{} {stored} replicas {:?}", s.partition, s.assignment.replicas)
+                    format!(
+                        "{} {stored} replicas {:?}",
+                        s.partition, s.assignment.replicas
+                    )
                 })
                 .collect();
             return Err(format!("not all replicas are in sync: {}", why.join("; ")));
@@ -80,7 +82,10 @@ impl World {
                 return Err(format!("{partition} is not led by {leader}"));
             }
             let end = replica.map_or(0, |r| r.log_end.0);
-            let behind = self.clients.positions().find(|(id, at)| *id == partition && *at < end);
+            let behind = self
+                .clients
+                .positions()
+                .find(|(id, at)| *id == partition && *at < end);
             if let Some((_, at)) = behind {
                 return Err(format!("a consumer of {partition} is at {at} of {end}"));
             }
@@ -123,7 +128,10 @@ impl World {
                 }
             }
             self.ledger.serves(partition, epoch, start, &logs[0])?;
-            self.note(format!("{partition} led by {leader}: {} batches", logs[0].len()));
+            self.note(format!(
+                "{partition} led by {leader}: {} batches",
+                logs[0].len()
+            ));
         }
         Ok(())
     }

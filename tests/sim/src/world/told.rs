@@ -23,7 +23,11 @@ pub(super) fn input(input: &Input) -> String {
         } => {
             let epoch = epoch.map(|e| e.0);
             let p = partition.partition;
-            format!("produce {id} to {} {p} epoch {epoch:?} {acks:?} {} bytes", short(partition.topic.as_bytes()), batches.len())
+            format!(
+                "produce {id} to {} {p} epoch {epoch:?} {acks:?} {} bytes",
+                short(partition.topic.as_bytes()),
+                batches.len()
+            )
         }
         other => format!("{other:?}"),
     }

@@ -42,11 +42,18 @@ impl World {
         let Some(process) = &self.brokers[node].process else {
             return Ok(());
         };
-        let position = self.clients.positions.entry((consumer, partition)).or_default();
+        let position = self
+            .clients
+            .positions
+            .entry((consumer, partition))
+            .or_default();
         self.clients.operations += 1;
         let max_bytes = 1 << 15;
         let epoch = Some(placed.leader_epoch);
-        match process.sim.fetch(partition, epoch, Offset(*position), max_bytes) {
+        match process
+            .sim
+            .fetch(partition, epoch, Offset(*position), max_bytes)
+        {
             Ok(fetched) => {
                 let named = |broken| format!("consumer {consumer} at b{node}: {broken}");
                 *position = self

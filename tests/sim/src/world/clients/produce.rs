@@ -44,7 +44,11 @@ impl World {
         if self.chance.happens(50) {
             self.refresh(producer);
         }
-        let busy = self.clients.requests.values().filter(|r| r.producer == producer);
+        let busy = self
+            .clients
+            .requests
+            .values()
+            .filter(|r| r.producer == producer);
         if busy.count() >= IN_FLIGHT_MAX {
             return Ok(());
         }

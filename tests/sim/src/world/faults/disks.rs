@@ -35,7 +35,9 @@ impl World {
         let broker = self.chance.below(BROKERS);
         self.damage(broker, self.now_us);
         let process = self.brokers[broker].process.as_ref();
-        self.faults.gone.extend(process.and_then(|p| p.sim.number()));
+        self.faults
+            .gone
+            .extend(process.and_then(|p| p.sim.number()));
         self.crash_broker(broker, Loss::Nothing);
         self.brokers[broker].format(&mut self.chance);
         self.note(format!("the volume of b{broker} is wiped"));
