@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use taffrail_core::{Assignment, BrokerNumber, TopicPartition, replica::Wait};
+use taffrail_core::{
+    Assignment, BrokerNumber, Incarnation, TopicPartition,
+    replica::{Report, Wait},
+};
 
 use super::{
     cluster::{Cluster, Topic},
@@ -80,17 +83,31 @@ fn resolve(
         Err(Wait::Candidate) => election.vacated()?,
         Err(Wait::Doubt | Wait::Reports { .. }) => return None,
     };
-    // Runs that registered while the record was unknown are not in it.
-    for report in &reports {
-        let is_member = repaired.isr.contains(&report.broker);
-        let is_awaited = repaired.awaits(report.broker).is_some();
-        if is_member && !is_awaited && repaired.leader != Some(report.broker) {
-            repaired
-                .unconfirmed
-                .push((report.broker, report.incarnation));
+    renew_marks(&mut repaired, &reports);
+    Some(repaired)
+}
+
+/// Runs that registered while the record was unknown are not in it.
+fn renew_marks(record: &mut Assignment, reports: &[Report<'_>]) {
+    renew_stale(record, reports);
+    for report in reports {
+        let (broker, run) = (report.broker, report.incarnation);
+        let is_missing = record.isr.contains(&broker) && record.awaits(broker).is_none();
+        if is_missing && record.leader != Some(broker) {
+            record.unconfirmed.push((broker, run));
         }
     }
-    Some(repaired)
+}
+
+/// Where the record waits for a run, it waits for the one that registered since; but not for that of an older volume.
+pub(crate) fn renew_stale(record: &mut Assignment, reports: &[Report<'_>]) {
+    for (broker, awaited) in &mut record.unconfirmed {
+        let report = reports.iter().find(|report| report.broker == *broker);
+        let is_newer = |run: &Incarnation| run.generation > awaited.generation;
+        if let Some(run) = report.map(|r| r.incarnation).filter(is_newer) {
+            *awaited = run;
+        }
+    }
 }
 
 fn write(draft: &mut Draft, partition: TopicPartition, assignment: Assignment) {

@@ -115,14 +115,6 @@ impl World {
         if connection.closed[from as usize] {
             return;
         }
-        let [one, two] = [
-            connection.peers[from as usize],
-            connection.peers[from.other() as usize],
-        ];
-        if self.network.cut[one.node][two.node] {
-            connection.stalled[from as usize].push_back(wire);
-            return;
-        }
         if connection.is_noisy && !matches!(wire, Wire::End) && self.is_lost(id, from, &wire) {
             return;
         }
@@ -306,14 +298,9 @@ impl World {
                     continue;
                 };
                 let stalled = std::mem::take(&mut connection.stalled[from as usize]);
+                // Before whatever is on its way still.
                 for wire in stalled {
-                    let last_us = &mut self.network.connections.get_mut(&id).map(|c| {
-                        let last_us = &mut c.last_us[from as usize];
-                        *last_us = (*last_us + 1).max(self.now_us + 500);
-                        *last_us
-                    });
-                    let delay = last_us.unwrap_or(self.now_us) - self.now_us;
-                    self.plan(delay, move |w| w.arrive(id, from, wire));
+                    self.plan(0, move |w| w.arrive(id, from, wire));
                 }
             }
         }
