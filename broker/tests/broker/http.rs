@@ -22,7 +22,7 @@ use tonic_reflection::pb::v1::{
 
 use crate::{
     controller::FakeController,
-    fixture::{Fixture, batch, config, request, within},
+    fixture::{Fixture, batch, config, request, until, within},
 };
 
 /// Status line and body of one HTTP/1.1 exchange.
@@ -65,6 +65,12 @@ async fn metrics_have_their_documented_names() {
         .await
         .expect_err("nothing");
     client.values(0, 0).await;
+    // An answer is sent before the room of its request is given back.
+    until("the queue to be empty", async || {
+        let (_, text) = ask(&fixture.broker, "GET /metrics", "").await;
+        text.contains("taffrail_broker_queue_bytes 0")
+    })
+    .await;
     let (status, text) = ask(&fixture.broker, "GET /metrics", "").await;
     assert!(status.contains("200"), "{status}");
     for line in [

@@ -293,7 +293,7 @@ async fn both_count_what_goes_between_them() {
                 format!("replicated_in_bytes_total{topic} {bytes}"),
                 format!("replicated_in_batches_total{topic} 3"),
                 "replication_sessions{side=\"follower\"} 1".to_owned(),
-                format!("partition_high_watermark{{topic=\"flights\",partition=\"0\"}} 3"),
+                "partition_high_watermark{topic=\"flights\",partition=\"0\"} 3".to_owned(),
             ],
         ),
     ] {

@@ -157,11 +157,10 @@ fn no_state_is_global() {
         "thread_local!",
         ": LazyLock<",
     ];
-    assert_none(&find(
-        &sources_but_this(".rs"),
-        &needles,
-        "pass it through a constructor",
-    ));
+    let mut texts = sources_but_this(".rs");
+    // A rule that a simulation breaks on purpose is not handed through the code under test; only built with the feature.
+    texts.retain(|text| text.path != "core/src/replica/mutant.rs");
+    assert_none(&find(&texts, &needles, "pass it through a constructor"));
 }
 
 #[test]
