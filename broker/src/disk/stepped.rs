@@ -121,7 +121,9 @@ impl Stepped {
             .into_iter()
             .partition(Blocking::is_delete);
         let deletes: Vec<_> = deletes;
-        deletes.into_iter().for_each(|delete| self.run(delete));
+        for delete in deletes {
+            self.run(delete);
+        }
         rest
     }
 

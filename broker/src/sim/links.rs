@@ -163,11 +163,11 @@ impl SimBroker {
         let broker = Arc::clone(&self.broker);
         let mut over = Vec::new();
         for (connection, session) in &mut self.followers {
-            let (asked, fetches) = session.to_check(&broker);
+            let (asked, fetches) = session.take_unchecked(&broker);
             if !fetches.is_empty() {
-                let fetched = broker.disk.replica_fetches(fetches);
-                let fetched = Self::obeyed(&mut self.disk, fetched).unwrap_or_default();
-                session.checked(&asked, fetched);
+                let answers = broker.disk.replica_fetches(fetches);
+                let answers = Self::obeyed(&mut self.disk, answers).unwrap_or_default();
+                session.checked(&asked, answers);
             }
             // Answers are put together: more messages than this at a time are a loop without an end.
             for _ in 0..1_000 {

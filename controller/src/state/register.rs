@@ -188,16 +188,15 @@ fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: 
         if led {
             let reports = heard.reports(&draft.cluster, partition, Some(&next));
             let election = election(&topic, Some(&next), &reports);
-            match election.decide() {
-                Ok(elected) => elections::enact(draft, partition, elected, &mut losses),
-                Err(_) => {
-                    let mut vacated = election.vacated();
-                    if let Some(vacated) = &mut vacated {
-                        // The best record may be a broker's, which does not know of this run.
-                        doubt::renew_stale(vacated, &reports);
-                    }
-                    write(draft, partition, vacated);
+            if let Ok(elected) = election.decide() {
+                elections::enact(draft, partition, elected, &mut losses);
+            } else {
+                let mut vacated = election.vacated();
+                if let Some(vacated) = &mut vacated {
+                    // The best record may be a broker's, which does not know of this run.
+                    doubt::renew_stale(vacated, &reports);
                 }
+                write(draft, partition, vacated);
             }
         } else if next != record {
             next.partition_epoch.0 += 1;
