@@ -159,16 +159,15 @@ pub struct SimBroker {
     outputs: Vec<Output>,
 }
 
-/// When what has to be done every now and then is due.
+/// When what has to be done every now and then is due, in milliseconds since the start.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_field_names, reason = "all are milliseconds")]
 struct Due {
-    replicas_ms: u64,
-    expire_ms: u64,
-    checkpoint_ms: u64,
-    sync_ms: u64,
-    space_ms: u64,
-    serve_ms: u64,
+    replicas: u64,
+    expire: u64,
+    checkpoint: u64,
+    sync: u64,
+    space: u64,
+    serve: u64,
 }
 
 impl fmt::Debug for SimBroker {
@@ -250,27 +249,27 @@ impl SimBroker {
             is_due
         };
         let due = &mut self.due;
-        if is_due(&mut due.space_ms, settings.space_interval_ms)
+        if is_due(&mut due.space, settings.space_interval_ms)
             && self.broker.space.look() == crate::disk::space::Pressure::Trim
         {
             disk.expire();
         }
-        if is_due(&mut due.expire_ms, settings.expire_interval_ms) {
+        if is_due(&mut due.expire, settings.expire_interval_ms) {
             disk.expire();
         }
-        if is_due(&mut due.checkpoint_ms, settings.checkpoint_interval_ms) {
+        if is_due(&mut due.checkpoint, settings.checkpoint_interval_ms) {
             disk.checkpoint();
         }
-        if is_due(&mut due.sync_ms, settings.background_sync_interval_ms) {
+        if is_due(&mut due.sync, settings.background_sync_interval_ms) {
             disk.sync_in_background();
         }
         if is_due(
-            &mut due.replicas_ms,
+            &mut due.replicas,
             crate::disk::maintenance::REPLICAS_INTERVAL_MS,
         ) {
             disk.tick();
         }
-        if is_due(&mut due.serve_ms, 5_000) {
+        if is_due(&mut due.serve, 5_000) {
             self.serve_again();
         }
         self.dial();

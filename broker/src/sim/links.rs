@@ -163,7 +163,7 @@ impl SimBroker {
         let broker = Arc::clone(&self.broker);
         let mut over = Vec::new();
         for (connection, session) in &mut self.followers {
-            let (asked, fetches) = session.take_to_check(&broker);
+            let (asked, fetches) = session.take_unchecked(&broker);
             if !fetches.is_empty() {
                 let answers = broker.disk.replica_fetches(fetches);
                 let answers = Self::obeyed(&mut self.disk, answers).unwrap_or_default();

@@ -9,7 +9,7 @@ use taffrail_core::{
 
 use super::{
     closing,
-    cluster::{Broker, Cluster},
+    cluster::{Broker, Cluster, TopicState},
     doubt::{self, Found},
     draft::Draft,
     elections::{self, Losses},
@@ -167,10 +167,9 @@ fn number_for(draft: &mut Draft, registration: &Registration) -> BrokerNumber {
 fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: Before) -> Losses {
     let number = newcomer.number;
     let own = newcomer.registration.incarnation();
-    let held = draft
-        .cluster
-        .assignments()
-        .filter(|(topic, _, record)| !topic.is_tombstone() && record.replicas.contains(&number));
+    let held = draft.cluster.assignments().filter(|(topic, _, record)| {
+        !matches!(topic.state, TopicState::Deleting) && record.replicas.contains(&number)
+    });
     let held: Vec<_> = held
         .map(|(topic, partition, record)| (Arc::clone(topic), partition, record.clone()))
         .collect();
@@ -191,14 +190,14 @@ fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: 
             let election = election(&topic, Some(&next), &reports);
             if let Ok(elected) = election.decide() {
                 elections::enact(draft, partition, elected, &mut losses);
-                continue;
+            } else {
+                let mut vacated = election.vacated();
+                if let Some(vacated) = &mut vacated {
+                    // The best record may be a broker's, which does not know of this run.
+                    doubt::renew_stale(vacated, &reports);
+                }
+                write(draft, partition, vacated);
             }
-            let mut vacated = election.vacated();
-            if let Some(vacated) = &mut vacated {
-                // The best record may be a broker's, which does not know of this run.
-                doubt::renew_stale(vacated, &reports);
-            }
-            write(draft, partition, vacated);
         } else if next != record {
             next.partition_epoch.0 += 1;
             write(draft, partition, Some(next));

@@ -133,8 +133,8 @@ mod mutants {
         let name = args.mutant.as_ref()?;
         let named = Mutant::SIMULATED.into_iter().find(|m| name_of(*m) == *name);
         if named.is_none() {
-            let names: Vec<_> = Mutant::SIMULATED.into_iter().map(name_of).collect();
-            println!("there is no {name}; the rules are {}", names.join(", "));
+            let all: Vec<_> = Mutant::SIMULATED.into_iter().map(name_of).collect();
+            println!("there is no {name}; the rules are {}", all.join(", "));
             std::process::exit(2);
         }
         named
@@ -151,17 +151,12 @@ mod mutants {
                 ..plan(args)
             };
             let found = batch::run_all(plan);
-            match found.failures.first() {
-                Some(failure) => println!(
-                    "caught  {:<34} seed {:>4}: {}",
-                    name_of(mutant),
-                    failure.seed,
-                    failure.broken
-                ),
-                None => {
-                    missed += 1;
-                    println!("missed  {}", name_of(mutant));
-                }
+            if let Some(failure) = found.failures.first() {
+                let (name, seed) = (name_of(mutant), failure.seed);
+                println!("caught  {name:<34} seed {seed:>4}: {}", failure.broken);
+            } else {
+                missed += 1;
+                println!("missed  {}", name_of(mutant));
             }
         }
         println!("{missed} missed");

@@ -92,7 +92,7 @@ impl Stepped {
     }
 
     /// What the owner of the logs has to compare; each is to come back through [`Self::checked`].
-    pub(crate) fn take_to_check(
+    pub(crate) fn take_unchecked(
         &mut self,
         broker: &Broker,
     ) -> (Vec<(TopicPartition, FetchRequest)>, Vec<ReplicaFetch>) {

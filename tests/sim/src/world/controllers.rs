@@ -141,7 +141,7 @@ impl World {
                 .note(self.now_us, format!("c{controller} <- {other:?}")),
         }
         let Some(machine) = &mut node.machine else {
-            return self.turn_away(input);
+            return self.turn_away(&input);
         };
         for output in machine.handle(now_ms, input) {
             self.controller_output(controller, run, output)?;
@@ -150,7 +150,7 @@ impl World {
     }
 
     /// A standby answers.
-    fn turn_away(&mut self, input: Input) -> Step {
+    fn turn_away(&mut self, input: &Input) -> Step {
         if let Input::BrokerSays(session, _) = input {
             let message = taffrail_api::v1::controller_message::Message::NotActive(
                 taffrail_api::v1::NotActive::default(),
@@ -158,8 +158,8 @@ impl World {
             let message = taffrail_api::v1::ControllerMessage {
                 message: Some(message),
             };
-            self.send(session, End::Listened, Wire::Controller(Box::new(message)));
-            self.close(session, End::Listened);
+            self.send(*session, End::Listened, Wire::Controller(Box::new(message)));
+            self.close(*session, End::Listened);
         }
         Ok(())
     }
