@@ -163,13 +163,13 @@ fn a_replica_that_is_wanted_again_while_its_deletion_is_ordered_comes_back() {
         partition: Some(moved.partition.0),
         brokers: brokers.to_vec(),
     };
-    let leaver = world.broker_of(leaves);
-    world.stop_broker(leaver);
+    let gone = world.broker_of(leaves);
+    world.stop_broker(gone);
     ask(&mut world, one([stays, other]));
     world.calm_down();
-    assert!(world.has(leaver, moved));
+    assert!(world.has(gone, moved));
     // The order is on its way when the replica is wanted again.
-    world.start_broker(leaver, 0);
+    world.start_broker(gone, 0);
     (0..20).for_each(|_| world.step_store(0, Fault::Nothing));
     assert_eq!(pending(&world), 1);
     ask(&mut world, one([stays, leaves]));
