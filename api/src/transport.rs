@@ -18,9 +18,9 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// Largest header block of a request.
 pub const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// A ping this often tells a dead peer from a quiet one ...
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// ... when no answer came for this long.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a dial may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

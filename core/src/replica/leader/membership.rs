@@ -109,7 +109,8 @@ impl Leader {
         }
     }
 
-    /// Asks for the most urgent change, if none is under way.
+    /// Asks for the most urgent change, if none is under way. What was asked for a moment ago and made no difference is not asked for again at once:
+    /// each answer is a write to the store.
     pub(super) fn ask_for_change(&mut self, now_ms: u64, effects: &mut Vec<LeaderEffect>) {
         if self.pending.is_some() {
             return;
@@ -117,6 +118,14 @@ impl Leader {
         let Some(change) = self.next_change(now_ms) else {
             return;
         };
+        let retry_ms = self.rules.retry_ms;
+        let is_in_vain = |(asked, at_ms): (IsrChange, u64)| {
+            asked == change && now_ms.saturating_sub(at_ms) < retry_ms
+        };
+        if self.asked.is_some_and(is_in_vain) {
+            return;
+        }
+        self.asked = Some((change, now_ms));
         let request = IsrRequest {
             leader_epoch: self.leader_epoch,
             partition_epoch: self.partition_epoch,

@@ -73,6 +73,8 @@ fn one_change_is_in_flight_and_is_sent_again_until_a_higher_partition_epoch_answ
     let second = shrink(2, ShrinkReason::Lagging);
     assert_eq!(test.asked(), [second], "its turn now");
     test.assigned(&[1, 2], 3, 153);
+    assert_eq!(test.asked(), [], "not at once what changed nothing");
+    test.tick(202);
     assert_eq!(
         test.asked(),
         [second],
