@@ -199,7 +199,10 @@ impl PartitionQueue {
         let mut state = self.state();
         state.lane = Some(Arc::clone(lane));
         state.scheduled = false;
-        state.topic_id = topic_id;
+        if state.topic_id != topic_id {
+            state.number_for_another_topic();
+            state.topic_id = topic_id;
+        }
         state.leader_epoch = leader_epoch;
         if let Some(open) = state.open.take() {
             self.start_linger(&state, &open);

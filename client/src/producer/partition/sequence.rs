@@ -58,6 +58,18 @@ impl State {
         self.put_back(batch);
     }
 
+    /// The name is another topic's now, whose log knows nothing of this producer: what was stored in the one before is not stored twice there.
+    pub(super) fn number_for_another_topic(&mut self) {
+        self.numbers = Numbers {
+            epoch: self.numbers.epoch,
+            ..Numbers::default()
+        };
+        for batch in &mut self.sealed {
+            batch.stamp = None;
+            batch.maybe_stored = false;
+        }
+    }
+
     /// Nothing is under way: if numbers have to begin anew they do. Gives the batches that must not be sent again.
     pub(super) fn begin_anew(&mut self) -> Vec<Failed> {
         let Some(error) = self.numbers.gap.take() else {

@@ -118,7 +118,7 @@ impl Picture<'_> {
         record: &Assignment,
     ) -> (PartitionState, String) {
         let Some(leader) = record.leader else {
-            return self.vacant(topic, record);
+            return self.vacant(topic, id, record);
         };
         let name = self.name(leader);
         if self.live.liveness(leader) == Liveness::Offline {
@@ -167,8 +167,27 @@ impl Picture<'_> {
         (PartitionState::Offline, message + accept(topic, record))
     }
 
+    /// Why no member of the in-sync set can be used, if all are there and none can.
+    fn all_unusable(self, id: TopicPartition, record: &Assignment) -> Option<String> {
+        let faults = record.isr.iter().map(|member| {
+            let report = self.live.report(*member, id)?;
+            let is_faulted = report.fault() != v1::PartitionFault::None;
+            is_faulted.then(|| format!("broker {}: {}", self.name(*member), report.fault_message))
+        });
+        let faults: Option<Vec<_>> = faults.collect();
+        Some(faults?.join("; ")).filter(|message| !message.is_empty())
+    }
+
     /// Nobody leads.
-    fn vacant(self, topic: &Topic, record: &Assignment) -> (PartitionState, String) {
+    fn vacant(
+        self,
+        topic: &Topic,
+        id: TopicPartition,
+        record: &Assignment,
+    ) -> (PartitionState, String) {
+        if let Some(message) = self.all_unusable(id, record) {
+            return (PartitionState::Offline, message);
+        }
         let awaited = match &record.isr[..] {
             [last] => record.awaits(*last).map(|run| (*last, run)),
             _ => None,
