@@ -176,7 +176,7 @@ fn a_network_policy_that_was_changed_by_hand_is_put_right() {
     ])
     .expect_success();
     wait::until("the client port is open again", wait::PATIENCE, || {
-        (rules() == Some(2)).then_some(())
+        (rules() == Some(3)).then_some(())
     });
 }
 

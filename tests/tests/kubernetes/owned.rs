@@ -57,7 +57,7 @@ fn objects_changed_or_deleted_by_hand_are_put_right_at_once() {
         &operated,
         "networkpolicy/main-brokers",
         ports,
-        "client http",
+        "client replication http",
     );
     patch("pdb/main", r#"{"spec": {"maxUnavailable": 3}}"#);
     wait_for(&operated, "pdb/main", ".spec.maxUnavailable", "1");
