@@ -36,7 +36,9 @@ use std::{
 };
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{ClusterId, ControllerStamp, TopicDefaults, TopicId, TopicPartition};
+use taffrail_core::{
+    BrokerNumber, ClusterId, ControllerStamp, TopicDefaults, TopicId, TopicPartition,
+};
 
 use crate::{
     request::Request,
@@ -180,6 +182,8 @@ pub(crate) struct Machine {
     has_chores: bool,
     /// The picture changed.
     is_stale: bool,
+    /// Brokers that the others were last told are gone.
+    told_gone: BTreeSet<BrokerNumber>,
     now_ms: u64,
     effects: Vec<Effect>,
 }
@@ -202,6 +206,7 @@ impl Machine {
             own: BTreeSet::new(),
             has_chores: false,
             is_stale: false,
+            told_gone: BTreeSet::new(),
             now_ms: 0,
             effects: Vec::new(),
         };

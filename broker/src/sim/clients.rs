@@ -60,6 +60,8 @@ pub struct ReplicaView {
     pub durable_end: Offset,
     /// The offset of the next record.
     pub log_end: Offset,
+    /// Leader epoch of the last batch.
+    pub last_epoch: Option<LeaderEpoch>,
     /// Why it is offline.
     pub fault: Option<String>,
 }
@@ -189,6 +191,7 @@ impl SimBroker {
                 high_watermark: progress.high_watermark(),
                 durable_end: progress.durable_end(),
                 log_end: progress.log_end(),
+                last_epoch: progress.last_epoch(),
                 fault: partition.fault().map(|fault| fault.message),
             }
         };

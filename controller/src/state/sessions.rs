@@ -136,7 +136,6 @@ impl Machine {
 
     /// Tells who came or went. Mere suspicion is only shown.
     pub(super) fn judge(&mut self) {
-        let before = self.gone();
         let changed = self.live.judge(self.now_ms, self.settings.suspect_after_ms);
         if self.step != Step::Active {
             return;
@@ -147,7 +146,13 @@ impl Machine {
             self.note(Note::LivenessChanged { broker, state });
         }
         let after = self.gone();
-        let stirred: Vec<_> = before.symmetric_difference(&after).copied().collect();
+        // Against what was told, not against a moment ago: a heartbeat may have changed it before anybody judged.
+        let stirred: Vec<_> = self
+            .told_gone
+            .symmetric_difference(&after)
+            .copied()
+            .collect();
+        self.told_gone = after;
         if !stirred.is_empty() {
             self.is_stale = true;
             self.publish(None, &stirred);

@@ -27,6 +27,8 @@ use faults::Faults;
 use network::Network;
 
 pub(crate) const BROKERS: usize = 3;
+/// Of every topic.
+pub(crate) const MIN_IN_SYNC: usize = 2;
 pub(crate) const CONTROLLERS: usize = 2;
 /// Where clients are in the network.
 const CLIENTS: usize = BROKERS + CONTROLLERS;

@@ -7,9 +7,9 @@ mod processes;
 use std::collections::BTreeSet;
 
 use taffrail_controller::{Snapshot, sim::StoredPartition};
-use taffrail_core::BrokerNumber;
+use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
 
-use super::{BROKERS, CONTROLLERS, MS, NODES, SECOND, Step, World};
+use super::{BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, SECOND, Step, World};
 
 /// What is wrong just now.
 #[derive(Debug, Default)]
@@ -111,6 +111,7 @@ impl World {
                 })
         });
         let active = self.stored.values().filter(|s| s.is_active);
+        let active = active.filter(|s| !self.waits_for_a_person(s.partition, &s.assignment));
         are_there
             && active.map(|s| &s.assignment).all(|a| {
                 a.leader.is_some()
@@ -120,6 +121,20 @@ impl World {
                     && a.adding.is_empty()
                     && a.replicas.iter().all(|r| self.is_node_of(*r))
             })
+    }
+
+    /// Nobody leads: the in-sync set is below `minInSync`, and a replica outside of it has more, or can never be asked again because its volume was
+    /// lost; that may have been acknowledged for all that anybody knows. That is as it has to be (docs/MODEL.md); `uncleanElection: Allow` is how a person decides it.
+    fn waits_for_a_person(&self, partition: TopicPartition, a: &Assignment) -> bool {
+        let tail = |number: BrokerNumber| {
+            let node = self.numbers.get(&number).map(|node| &self.brokers[*node]);
+            let replica = node.and_then(|node| node.process.as_ref()?.seen.get(&partition));
+            replica.map(|r| (r.last_epoch, r.log_end))
+        };
+        let members = a.isr.iter().filter_map(|member| tail(*member)).max();
+        let is_short = a.leader.is_none() && a.isr.len() < MIN_IN_SYNC;
+        let all = a.replicas.iter().filter_map(|replica| tail(*replica)).max();
+        is_short && (all > members || !a.replicas.iter().all(|r| self.is_node_of(*r)))
     }
 
     fn is_node_of(&self, number: BrokerNumber) -> bool {

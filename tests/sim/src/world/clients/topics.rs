@@ -5,7 +5,7 @@ use std::time::Duration;
 use taffrail_controller::sim::Input;
 use taffrail_core::{DeletionPolicy, TopicId, TopicSpec};
 
-use crate::world::{CONTROLLERS, MS, SECOND, Step, World};
+use crate::world::{CONTROLLERS, MIN_IN_SYNC, MS, SECOND, Step, World};
 
 /// Never ends, never expires anything.
 pub(crate) const ORDERS: &str = "orders";
@@ -45,7 +45,7 @@ fn spec(partitions: u32) -> TopicSpec {
     TopicSpec {
         partitions: Some(partitions),
         replicas: Some(3),
-        min_in_sync: Some(2),
+        min_in_sync: Some(MIN_IN_SYNC as u32),
         deletion_policy: DeletionPolicy::Retain,
         ..TopicSpec::default()
     }
