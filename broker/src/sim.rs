@@ -1,5 +1,5 @@
 //! A broker as the simulator drives it: inputs in, outputs out, one at a time. The decisions are those of the real one; what is here does what its tasks,
-//! threads and connections do. Its volume is a [`Disk`] and, beside it, what the real broker keeps in small files.
+//! threads and connections do. Its volume is a [`taffrail_log::Disk`] and, beside it, what the real broker keeps in small files.
 //!
 //! ```text
 //! durable    the small files
