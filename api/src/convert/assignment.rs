@@ -46,7 +46,11 @@ impl TryFrom<v1::Assignment> for Assignment {
             leader_incarnation: a.leader_incarnation.unwrap_or_default().into(),
             leader_epoch: LeaderEpoch(leader_epoch),
             partition_epoch: PartitionEpoch(a.partition_epoch),
-            unconfirmed: a.unconfirmed.into_iter().map(run_from_wire).collect(),
+            unconfirmed: a
+                .unconfirmed
+                .into_iter()
+                .map(run_from_wire)
+                .collect::<Result<_, _>>()?,
             is_unclean: a.is_unclean,
         };
         if let Some(stranger) = assignment
@@ -76,11 +80,15 @@ fn run_to_wire((broker, incarnation): &(BrokerNumber, Incarnation)) -> v1::Broke
     }
 }
 
-fn run_from_wire(run: v1::BrokerRun) -> (BrokerNumber, Incarnation) {
-    (
-        BrokerNumber(run.broker),
-        run.incarnation.unwrap_or_default().into(),
-    )
+/// A run that nobody can name could be confirmed by nobody.
+fn run_from_wire(run: v1::BrokerRun) -> Result<(BrokerNumber, Incarnation), WireError> {
+    let incarnation = run.incarnation.ok_or_else(|| {
+        WireError::invalid(format!(
+            "assignment: the unconfirmed run of broker {} has no incarnation",
+            run.broker
+        ))
+    })?;
+    Ok((BrokerNumber(run.broker), incarnation.into()))
 }
 
 fn to_wire(brokers: &[BrokerNumber]) -> Vec<u32> {
@@ -120,6 +128,18 @@ mod tests {
         };
         let wire = v1::Assignment::from(&assignment);
         assert_eq!(Assignment::try_from(wire), Ok(assignment));
+    }
+
+    #[test]
+    fn an_unconfirmed_run_without_an_incarnation_is_refused() {
+        let wire = v1::Assignment {
+            replicas: vec![1],
+            isr: vec![1],
+            unconfirmed: vec![v1::BrokerRun::default()],
+            ..v1::Assignment::default()
+        };
+        let error = Assignment::try_from(wire).expect_err("no run");
+        assert!(error.message.contains("has no incarnation"), "{error}");
     }
 
     #[test]
