@@ -199,8 +199,13 @@ fn begin(is_running: bool) -> World {
     world
 }
 
+/// A thousand in CI; `PROPTEST_CASES=60000` makes it a night's worth.
+fn histories() -> u32 {
+    ProptestConfig::default().cases.max(1000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(histories()))]
 
     #[test]
     fn whatever_fails_the_invariants_hold_and_everything_comes_good(is_running in any::<bool>(), keeps_records in any::<bool>(), ops in prop::collection::vec(op(), 0..250)) {

@@ -1,6 +1,7 @@
 //! All test binaries of the workspace: built once, with one set of features, then run one after the other.
 
 use std::{
+    ffi::OsString,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -20,6 +21,13 @@ use crate::workspace_root;
 
 /// Nothing here takes a quarter of it; a hang must not take CI's whole time.
 const DEADLINE: Duration = Duration::from_mins(15);
+
+/// Where random tests begin. CI tries the same histories every time, so that a red run is of the change it runs for; `cargo test` tries others.
+const HISTORIES: &str = "PROPTEST_RNG_SEED";
+
+fn histories() -> OsString {
+    std::env::var_os(HISTORIES).unwrap_or_else(|| "1".into())
+}
 
 /// The test binaries of taffrail-tests whose tests are ignored unless something is there.
 const NEEDING: [(&str, Need); 4] = [
@@ -153,6 +161,7 @@ impl TestBinary {
         let mut child = Command::new(&self.executable)
             .current_dir(&self.package_dir)
             .env("CARGO_MANIFEST_DIR", &self.package_dir)
+            .env(HISTORIES, histories())
             .envs(environment)
             .args(arguments)
             .stdin(Stdio::null())
