@@ -33,7 +33,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use clients::{Fetched, Placed, ReplicaView};
 pub use durable::Durable;
-pub use start::Settings;
+pub use start::{Settings, partition_dir};
 
 use crate::{
     broker::Broker,

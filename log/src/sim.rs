@@ -19,7 +19,14 @@ pub use faults::{Fault, Operation};
 pub use gate::Held;
 pub use state::Loss;
 
-use crate::disk::{Disk, DiskFile, FileStat, OpenMode, Space};
+use crate::{
+    checkpoint::Checkpoint,
+    disk::{Disk, DiskFile, FileStat, OpenMode, Space},
+    error::LogError,
+    inspect,
+    names::Part,
+    shared::Home,
+};
 use file::SimFile;
 use gate::Gate;
 use state::{NameChange, State};
@@ -122,6 +129,37 @@ impl SimDisk {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Damages a log that nobody has open: a bit of a batch that was synced, that another batch follows, and that the next opening reads. Which one, `drawn`
+/// says. False: there is none.
+///
+/// # Errors
+/// The disk's; the log is damaged already.
+pub fn damage(disk: &SimDisk, dir: &Path, drawn: u64) -> Result<bool, LogError> {
+    let recovery = Checkpoint::read(disk, dir)?.map(|checkpoint| checkpoint.recovery);
+    let Some(base) = inspect::segments(disk, dir)?.last().copied() else {
+        return Ok(false);
+    };
+    let from = recovery
+        .filter(|r| r.segment == base)
+        .map_or(0, |r| r.position);
+    let batches = inspect::batches(Arc::new(disk.clone()), dir, base)?;
+    let mut read = batches.collect::<Result<Vec<_>, _>>()?;
+    read.retain(|batch| batch.position >= from);
+    // What nothing follows is a torn tail for all that anybody can tell.
+    read.pop();
+    if read.is_empty() {
+        return Ok(false);
+    }
+    let batch = &read[drawn as usize % read.len()];
+    let home = Home {
+        disk: Arc::new(disk.clone()),
+        dir: dir.to_owned(),
+    };
+    let middle = batch.position + batch.bytes.len() as u64 / 2;
+    disk.flip_bit(&home.path(base, Part::Log), middle);
+    Ok(true)
 }
 
 impl Disk for SimDisk {

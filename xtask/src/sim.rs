@@ -25,6 +25,9 @@ pub struct Seeds {
     /// Breaks every rule, one at a time, and says which seed shows it.
     #[arg(long)]
     mutants: bool,
+    /// Writes these seeds into the table of `docs/SIMULATION.md`.
+    #[arg(long, requires = "mutants")]
+    save: bool,
 }
 
 /// Builds the simulation and runs it.
@@ -37,9 +40,6 @@ pub fn run(seeds: &Seeds) -> Result<ExitCode> {
         .current_dir(workspace_root())
         .args(["run", "--quiet", "-p", "taffrail-sim"])
         .stdin(Stdio::null());
-    if seeds.mutants || seeds.mutant.is_some() {
-        cargo.args(["--features", "mutants"]);
-    }
     cargo.arg("--");
     cargo.arg(format!("--seed={}", seeds.seed));
     cargo.arg(format!("--count={}", seeds.count));
@@ -49,6 +49,9 @@ pub fn run(seeds: &Seeds) -> Result<ExitCode> {
     }
     if seeds.mutants {
         cargo.arg("--mutants");
+    }
+    if seeds.save {
+        cargo.arg("--save");
     }
     let status = cargo.status().context("cannot start cargo run")?;
     Ok(if status.success() {

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use taffrail_core::TopicPartition;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,7 +15,11 @@ use super::{
     upkeep_pool::Job,
     writer::{Jobs, Outboxes, Writer},
 };
-use crate::{environment::Environment, metrics::Metrics, partition::commit::SyncJob};
+use crate::{
+    environment::Environment,
+    metrics::Metrics,
+    partition::{append::OwnedLog, commit::SyncJob},
+};
 
 /// What a thread would do beside the writer.
 #[derive(Debug)]
@@ -99,6 +104,11 @@ impl Stepped {
             metrics: Arc::clone(metrics),
         };
         (handle, stepped)
+    }
+
+    /// The log of a partition, to look at it.
+    pub(crate) fn log(&self, partition: TopicPartition) -> Option<&OwnedLog> {
+        self.writer.log(partition)
     }
 
     /// Does everything that is queued. `syncs_itself`: a small sync is done at once.

@@ -179,6 +179,12 @@ impl<J: Jobs> Writer<J> {
         self.logs.values().all(OwnedLog::is_quiet)
     }
 
+    /// The log of a partition.
+    #[cfg(feature = "sim")]
+    pub(super) fn log(&self, partition: TopicPartition) -> Option<&OwnedLog> {
+        self.logs.get(&partition)
+    }
+
     /// Stops writing.
     #[cfg(feature = "sim")]
     pub(super) fn into_logs(self) -> impl Iterator<Item = OwnedLog> {

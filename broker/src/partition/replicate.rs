@@ -322,6 +322,18 @@ impl OwnedLog {
         }
     }
 
+    /// What a leader counts of each follower that has asked in its epoch.
+    #[cfg(feature = "sim")]
+    pub(crate) fn counted(&self) -> Vec<(BrokerNumber, Offset)> {
+        let Some(Role::Leader(leader)) = self.replica.as_ref().map(Replica::role) else {
+            return Vec::new();
+        };
+        let followers = leader.followers(0);
+        followers
+            .filter_map(|(broker, end, _)| Some((broker, end?)))
+            .collect()
+    }
+
     /// The controller registered a run of a broker, or began or ceased to hear it.
     pub(crate) fn registered(&mut self, run: &Run) {
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {

@@ -7,6 +7,7 @@ use taffrail_api::{WireError, convert, v1::ProduceAck};
 use taffrail_core::{
     ErrorCode,
     producers::{SequenceCheck, SequencedBatch, StoredBatch},
+    replica::{Mutant, is_broken},
 };
 use taffrail_log::sequenced;
 use taffrail_record::BatchHeader;
@@ -124,6 +125,9 @@ impl OwnedLog {
             append_time_ms: stored.append_time_ms,
             log_start_offset: convert::offset_to_wire(self.log.log_start()),
         };
+        if is_broken(Mutant::DuplicateAnsweredEarly) {
+            return asker.responder.answer(Ok(ack));
+        }
         self.waiting.written(asker, stored.end, ack);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     disk::stepped::Blocking,
     partition::{
         ack::{Responder, Room},
-        append::Append,
+        append::{Append, OwnedLog},
         standing::Role,
     },
     rpc::produce::check,
@@ -62,6 +62,8 @@ pub struct ReplicaView {
     pub log_end: Offset,
     /// Leader epoch of the last batch.
     pub last_epoch: Option<LeaderEpoch>,
+    /// What a leader counts of each follower that has asked in its epoch.
+    pub counted: Vec<(BrokerNumber, Offset)>,
     /// Why it is offline.
     pub fault: Option<String>,
 }
@@ -182,6 +184,7 @@ impl SimBroker {
     /// Every replica here.
     pub fn replicas(&self) -> Vec<ReplicaView> {
         let view = |partition: Arc<crate::partition::Partition>| {
+            let log = self.disk.log(partition.id);
             let (standing, progress) = (partition.standing(), &partition.progress);
             ReplicaView {
                 partition: partition.id,
@@ -192,6 +195,7 @@ impl SimBroker {
                 durable_end: progress.durable_end(),
                 log_end: progress.log_end(),
                 last_epoch: progress.last_epoch(),
+                counted: log.map(OwnedLog::counted).unwrap_or_default(),
                 fault: partition.fault().map(|fault| fault.message),
             }
         };

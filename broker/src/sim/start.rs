@@ -56,7 +56,8 @@ impl fmt::Debug for Settings {
     }
 }
 
-pub(super) fn partition_dir(id: TopicPartition) -> PathBuf {
+/// Where the log of a partition is.
+pub fn partition_dir(id: TopicPartition) -> PathBuf {
     Path::new(PARTITIONS).join(partition_dir_name(id))
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use taffrail_core::{
     Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicId, TopicPartition,
+    replica::{Mutant, is_broken},
 };
 
 use super::{
@@ -201,7 +202,9 @@ impl Draft {
             }
         }
         let root = &self.cluster.root;
-        if root.version.is_none() || is_changed(&self.base.root, root) {
+        let makes_map = self.cluster.maps.len() > self.base.maps.len();
+        let is_skipped = makes_map && is_broken(Mutant::MapCreatedWithoutRoot);
+        if (root.version.is_none() || is_changed(&self.base.root, root)) && !is_skipped {
             let value = Value::Root(stored::write_root(&root.value));
             writes.push(self.write(&ObjectName::Root, root.version.clone(), value));
         }

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use taffrail_core::replica::{Mutant, is_broken};
+
 use super::{
     Answer, Batch, Effect, Event, Failure, Io, Machine, Note, Outcome, Step, Work, WriteFailure,
     cluster::{Cluster, Object, Root},
@@ -109,6 +111,10 @@ impl Machine {
         for name in cluster.maps.keys() {
             if let Some(map) = draft.map(name, WriteReason::Claim) {
                 map.epoch = self.epoch;
+                if is_broken(Mutant::ClaimRaisesPartitionEpoch) {
+                    let records = map.partitions.values_mut();
+                    records.for_each(|record| record.partition_epoch.0 += 1);
+                }
             }
         }
         for number in cluster.brokers.keys() {

@@ -4,7 +4,8 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use taffrail_api::WireError;
 use taffrail_core::{
-    Assignment, BrokerNumber, ErrorCode, Incarnation, TopicPartition, replica::Standing,
+    Assignment, BrokerNumber, ErrorCode, Incarnation, TopicPartition,
+    replica::{Mutant, Standing, is_broken},
 };
 
 use super::{
@@ -228,7 +229,9 @@ fn take_in(next: &mut Assignment, newcomer: &Newcomer<'_>, before: Before, stand
     next.unconfirmed.retain(|(of, _)| *of != number);
     let own = newcomer.registration.incarnation();
     let run = awaited.filter(|_| is_last && is_older).unwrap_or(own);
-    next.unconfirmed.push((number, run));
+    if is_older || !is_broken(Mutant::SnapshotElected) {
+        next.unconfirmed.push((number, run));
+    }
 }
 
 fn write(draft: &mut Draft, partition: TopicPartition, next: Option<Assignment>) {

@@ -1,9 +1,24 @@
 //! Rules that tests and simulations can break, to see that the invariants notice. Only with the feature `mutants`, and in this crate's own tests: all others
 //! carry nothing of it.
 
-/// A rule, broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutant {
+/// Names every rule once: for the enumeration, and for the list of all of them.
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A rule, broken.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        #[cfg(any(test, feature = "mutants"))]
+        impl Mutant {
+            /// Each of them.
+            pub const ALL: [Self; [$(stringify!($name)),+].len()] = [$(Self::$name),+];
+        }
+    };
+}
+
+mutants! {
     /// A leader serves fetches of any epoch.
     NoEpochCheck,
     /// A leader counts a fetch that diverges.
@@ -44,34 +59,28 @@ pub enum Mutant {
     RolledBackMapTrusted,
     /// Records count as durable without an fsync.
     FsyncSkipped,
+    /// A controller that takes office raises the partition epochs of what it claims.
+    ClaimRaisesPartitionEpoch,
+    /// A new map is not listed by the root before it is used.
+    MapCreatedWithoutRoot,
+    /// A new run of a volume that the store knows is not marked as unconfirmed.
+    SnapshotElected,
+    /// A truncation is not made durable.
+    TruncationNotSynced,
+    /// Damage within a log is cut off like a torn tail.
+    DamageTakenForTornTail,
+    /// A duplicate is answered before its original is committed.
+    DuplicateAnsweredEarly,
+}
+
+#[cfg(test)]
+impl Mutant {
+    /// The first so many are rules of replicas, which core's own histories show.
+    pub(crate) const OF_REPLICAS: usize = 17;
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
-    /// Those that a simulation can break.
-    pub const SIMULATED: [Self; 20] = [
-        Self::NoEpochCheck,
-        Self::DivergingCounted,
-        Self::CountedBeforeDurable,
-        Self::OwnCountedBeforeDurable,
-        Self::ShrinkBeforePersisted,
-        Self::ExpansionNotCounted,
-        Self::ExpansionCountedForMin,
-        Self::CaughtUpByHighWatermark,
-        Self::IncarnationNotCompared,
-        Self::HighWatermarkBelowMin,
-        Self::NoDivergenceCheck,
-        Self::OldSyncCounted,
-        Self::StaleAnswerObeyed,
-        Self::ElectOutsideIsr,
-        Self::LeaderIncarnationNotCompared,
-        Self::UnconfirmedElected,
-        Self::LateChangeAccepted,
-        Self::ElectedBeforeReports,
-        Self::RolledBackMapTrusted,
-        Self::FsyncSkipped,
-    ];
-
     /// From now on this rule is broken on this thread; `None`: none is.
     pub fn choose(mutant: Option<Self>) {
         CHOSEN.set(mutant);
@@ -94,30 +103,6 @@ pub fn is_broken(mutant: Mutant) -> bool {
 #[cfg(not(feature = "mutants"))]
 pub const fn is_broken(_: Mutant) -> bool {
     false
-}
-
-#[cfg(test)]
-impl Mutant {
-    /// All of them.
-    pub(crate) const ALL: [Self; 17] = [
-        Self::NoEpochCheck,
-        Self::DivergingCounted,
-        Self::CountedBeforeDurable,
-        Self::OwnCountedBeforeDurable,
-        Self::ShrinkBeforePersisted,
-        Self::ExpansionNotCounted,
-        Self::ExpansionCountedForMin,
-        Self::CaughtUpByHighWatermark,
-        Self::IncarnationNotCompared,
-        Self::HighWatermarkBelowMin,
-        Self::NoDivergenceCheck,
-        Self::OldSyncCounted,
-        Self::StaleAnswerObeyed,
-        Self::ElectOutsideIsr,
-        Self::LeaderIncarnationNotCompared,
-        Self::UnconfirmedElected,
-        Self::LateChangeAccepted,
-    ];
 }
 
 /// Which rule is broken: none, and nothing is stored, outside of tests and simulations.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use taffrail_core::Offset;
+use taffrail_core::{
+    Offset,
+    replica::{Mutant, is_broken},
+};
 
 use super::PartitionLog;
 use crate::{
@@ -80,7 +83,9 @@ impl PartitionLog {
         let temporary = names::temporary(&self.home.path(segment.base(), Part::Log));
         let to_file = LogFile::open(&*self.home.disk, temporary, OpenMode::Create)?;
         let crc32 = copy(&segment.file()?, &to_file, position)?;
-        to_file.sync()?;
+        if !is_broken(Mutant::TruncationNotSynced) {
+            to_file.sync()?;
+        }
         Ok(Cut {
             point: LogPoint {
                 segment: segment.base(),
@@ -130,7 +135,9 @@ impl PartitionLog {
         let path = self.home.path(point.segment, Part::Log);
         let renamed = self.home.disk.rename(&names::temporary(&path), &path);
         renamed.at("replace", &path)?;
-        self.home.sync_dir()?;
+        if !is_broken(Mutant::TruncationNotSynced) {
+            self.home.sync_dir()?;
+        }
         let file = LogFile::open(&*self.home.disk, path, OpenMode::ReadWrite)?;
         let trusted_from = point.position;
         self.active = ActiveSegment::resume(

@@ -1,6 +1,6 @@
 //! What was sent, acknowledged and exposed, and what must hold of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use taffrail_core::{
@@ -10,17 +10,29 @@ use taffrail_record::{records, split};
 
 /// A record in the log was sent to its partition by a producer.
 const NOTHING_IS_INVENTED: &str = "no record is invented";
+/// A record of an idempotent producer has one offset.
+const STORED_ONCE: &str = "what an idempotent producer sends is stored once";
 /// Offsets of a log follow on each other.
 const OFFSETS_HAVE_NO_GAPS: &str = "offsets have no gaps";
 
 /// A record, known by a number of its own.
 pub(crate) type RecordId = u64;
 
+/// Of a record that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Its producer only retries.
+    Any,
+    /// Its producer is idempotent.
+    One(Option<u64>),
+}
+
 /// Of one partition.
 #[derive(Debug, Default)]
 struct Log {
     owners: BTreeMap<LeaderEpoch, (BrokerNumber, Incarnation)>,
-    sent: BTreeSet<RecordId>,
+    /// And where those are that are to be stored once.
+    sent: BTreeMap<RecordId, Place>,
     /// By offset; what was below a high watermark.
     exposed: BTreeMap<u64, RecordId>,
     acknowledged: BTreeMap<u64, (RecordId, LeaderEpoch)>,
@@ -38,8 +50,10 @@ impl Ledger {
         self.0.entry(partition).or_default()
     }
 
-    pub(crate) fn sent(&mut self, partition: TopicPartition, record: RecordId) {
-        self.log(partition).sent.insert(record);
+    /// `once`: its producer is idempotent.
+    pub(crate) fn sent(&mut self, partition: TopicPartition, record: RecordId, once: bool) {
+        let place = if once { Place::One(None) } else { Place::Any };
+        self.log(partition).sent.entry(record).or_insert(place);
     }
 
     /// A run of a broker serves as the leader of `epoch`.
@@ -68,10 +82,19 @@ impl Ledger {
         let rule = invariants::EXPOSED_IS_NEVER_REPLACED;
         let log = self.log(partition);
         for (offset, record) in parse(batches)? {
-            if !log.sent.contains(&record) {
-                return Err(format!(
-                    "{NOTHING_IS_INVENTED}: {partition} offset {offset} is {record}"
-                ));
+            match log.sent.get_mut(&record) {
+                None => {
+                    return Err(format!(
+                        "{NOTHING_IS_INVENTED}: {partition} offset {offset} is {record}"
+                    ));
+                }
+                Some(Place::One(Some(place))) if *place != offset => {
+                    return Err(format!(
+                        "{STORED_ONCE}: {partition} has {record} at {place} and at {offset}"
+                    ));
+                }
+                Some(Place::One(place)) => *place = Some(offset),
+                Some(Place::Any) => {}
             }
             let known = *log.exposed.entry(offset).or_insert(record);
             if known != record {
@@ -153,6 +176,13 @@ impl Ledger {
             next += 1;
         }
         Ok(next)
+    }
+
+    /// Below it everything was shown to consumers.
+    pub(crate) fn committed_end(&self, partition: TopicPartition) -> Offset {
+        let log = self.0.get(&partition);
+        let last = log.and_then(|log| log.exposed.last_key_value());
+        Offset(last.map_or(0, |(offset, _)| offset + 1))
     }
 
     /// Partitions of which anything was acknowledged, and how much.

@@ -8,12 +8,16 @@
 //!   brokers     volumes and the processes on them
 //!   controllers processes, the lease, the store and its faults
 //!   clients     producers, consumers, whoever makes topics
+//!   observe     replicas, looked at after each step of a broker
+//!   promises    what is on disks, compared with what it is taken for
+//!   decisions   what controllers decide, compared with what they were told
 //!   faults      what goes wrong, and when it is well again
 //!   rest        the end: everything is healed and has to come to rest
 //! ledger      what was sent, acknowledged and exposed, and what must hold of it
 //! counters    how often rare paths ran
 //! trace       what happened, for whoever reads a failure, and its digest
 //! batch       many runs
+//! mutants     rules that are broken, and which seed shows each
 //! ```
 //!
 //! What is allowed to go wrong, and why: `docs/SIMULATION.md`.
@@ -24,6 +28,7 @@ pub mod batch;
 mod chance;
 pub mod counters;
 mod ledger;
+pub mod mutants;
 mod options;
 mod trace;
 mod world;

@@ -2,14 +2,18 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "it is a command")]
 
-use std::{process::ExitCode, thread, time::Instant};
+use std::{fs, io, process::ExitCode, thread, time::Instant};
 
 use clap::Parser;
+use taffrail_core::replica::Mutant;
 use taffrail_sim::{
     Options,
     batch::{self, Plan},
-    run,
+    mutants, run,
 };
+
+/// Each rule has to be seen broken by one of so many.
+const SEEDS_OF_CI: u64 = 300;
 
 /// Simulates clusters with faults. The same seed is the same run.
 #[derive(Parser)]
@@ -28,20 +32,23 @@ struct Args {
     #[arg(long, default_value_t = 60)]
     shown: usize,
     /// The rule that is broken, such as `fsync-skipped`.
-    #[cfg(feature = "mutants")]
     #[arg(long, conflicts_with = "mutants")]
     mutant: Option<String>,
     /// Breaks every rule, one at a time, until a seed shows it.
-    #[cfg(feature = "mutants")]
     #[arg(long)]
     mutants: bool,
+    /// Writes these seeds into the table of `docs/SIMULATION.md`.
+    #[arg(long, requires = "mutants")]
+    save: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    #[cfg(feature = "mutants")]
     if args.mutants {
-        return mutants::all(&args);
+        return break_all(&args).unwrap_or_else(|error| {
+            println!("the seeds were not saved: {error}");
+            ExitCode::FAILURE
+        });
     }
     if args.count > 1 {
         return many(&args);
@@ -114,68 +121,48 @@ fn many(args: &Args) -> ExitCode {
     }
 }
 
-#[cfg(not(feature = "mutants"))]
-const fn mutant(_: &Args) -> Option<taffrail_core::replica::Mutant> {
-    None
+/// The one that was named.
+fn mutant(args: &Args) -> Option<Mutant> {
+    let name = args.mutant.as_ref()?;
+    let named = mutants::named(name);
+    if named.is_none() {
+        let all: Vec<_> = Mutant::ALL.into_iter().map(mutants::name_of).collect();
+        println!("there is no {name}; the rules are {}", all.join(", "));
+        std::process::exit(2);
+    }
+    named
 }
 
-#[cfg(feature = "mutants")]
-use mutants::mutant;
-
-#[cfg(feature = "mutants")]
-mod mutants {
-    use taffrail_core::replica::Mutant;
-
-    use super::{Args, ExitCode, Plan, batch, plan};
-
-    /// The one that was named.
-    pub(super) fn mutant(args: &Args) -> Option<Mutant> {
-        let name = args.mutant.as_ref()?;
-        let named = Mutant::SIMULATED.into_iter().find(|m| name_of(*m) == *name);
-        if named.is_none() {
-            let all: Vec<_> = Mutant::SIMULATED.into_iter().map(name_of).collect();
-            println!("there is no {name}; the rules are {}", all.join(", "));
-            std::process::exit(2);
-        }
-        named
-    }
-
-    pub(super) fn all(args: &Args) -> ExitCode {
-        let mut missed = 0;
-        for mutant in Mutant::SIMULATED {
-            let plan = Plan {
-                count: args.count.max(300),
-                failures_max: 1,
-                shown: 0,
-                mutant: Some(mutant),
-                ..plan(args)
-            };
-            let found = batch::run_all(plan);
-            if let Some(failure) = found.failures.first() {
-                let (name, seed) = (name_of(mutant), failure.seed);
-                println!("caught  {name:<34} seed {seed:>4}: {}", failure.broken);
-            } else {
-                missed += 1;
-                println!("missed  {}", name_of(mutant));
-            }
-        }
-        println!("{missed} missed");
-        if missed == 0 {
-            ExitCode::SUCCESS
+/// Breaks every rule until a seed shows it.
+fn break_all(args: &Args) -> io::Result<ExitCode> {
+    let (mut caught, mut missed) = (Vec::new(), 0);
+    for mutant in Mutant::ALL {
+        let found = batch::run_all(Plan {
+            count: args.count.max(SEEDS_OF_CI),
+            failures_max: 1,
+            shown: 0,
+            mutant: Some(mutant),
+            ..plan(args)
+        });
+        let name = mutants::name_of(mutant);
+        if let Some(failure) = found.failures.first() {
+            let seed = failure.seed;
+            println!("caught  {name:<34} seed {seed:>4}: {}", failure.broken);
+            caught.push((mutant, seed));
         } else {
-            ExitCode::FAILURE
+            println!("missed  {name}");
+            missed += 1;
         }
     }
-
-    /// `FsyncSkipped` is `fsync-skipped`.
-    fn name_of(mutant: Mutant) -> String {
-        let mut name = String::new();
-        for letter in format!("{mutant:?}").chars() {
-            if letter.is_uppercase() && !name.is_empty() {
-                name.push('-');
-            }
-            name.extend(letter.to_lowercase());
-        }
-        name
+    println!("{missed} missed");
+    if args.save {
+        let document = mutants::document();
+        let text = fs::read_to_string(&document)?;
+        fs::write(&document, mutants::with_seeds(&text, &caught))?;
     }
+    Ok(if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -11,7 +11,7 @@ pub struct Options {
     pub seconds: u64,
     /// How many events a failure shows.
     pub shown: usize,
-    /// The rule that is broken in this run. Only with the feature `mutants`.
+    /// The rule that is broken in this run.
     pub mutant: Option<Mutant>,
 }
 

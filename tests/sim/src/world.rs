@@ -3,21 +3,23 @@
 mod brokers;
 mod clients;
 mod controllers;
+mod decisions;
 mod faults;
 mod network;
 mod observe;
+mod promises;
 mod rest;
 mod told;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use taffrail_controller::{MemoryStore, sim::StoredPartition};
-use taffrail_core::{BrokerNumber, TopicPartition};
+use taffrail_core::{BrokerNumber, LeaderEpoch, PartitionEpoch, TopicPartition};
 
 use crate::{Options, chance::Chance, counters::Counters, ledger::Ledger, trace::Trace};
 use brokers::BrokerNode;
@@ -84,6 +86,8 @@ pub(crate) struct World {
     store: MemoryStore,
     /// What the store has, as of the last put.
     stored: BTreeMap<TopicPartition, StoredPartition>,
+    /// Every version of an assignment that it ever had.
+    persisted: BTreeSet<(TopicPartition, (LeaderEpoch, PartitionEpoch))>,
     network: Network,
     clients: Clients,
     faults: Faults,
@@ -136,7 +140,6 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// A rule is broken, or an assertion of the code under test failed.
 pub fn run(options: Options) -> Result<Report, Box<Failure>> {
-    #[cfg(feature = "mutants")]
     taffrail_core::replica::Mutant::choose(options.mutant);
     let mut world = World::new(options);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
@@ -168,6 +171,7 @@ impl World {
                 .collect(),
             store: MemoryStore::default(),
             stored: BTreeMap::new(),
+            persisted: BTreeSet::new(),
             network: Network::default(),
             clients: Clients::default(),
             faults: Faults::default(),

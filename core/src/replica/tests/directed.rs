@@ -255,7 +255,7 @@ fn a_history_of_two_faults_loses_nothing_unless_its_rule_is_broken() {
 #[test]
 fn every_rule_that_can_be_broken_is_shown_by_some_history() {
     let directed = DIRECTED.iter().map(|(mutant, _)| mutant);
-    for mutant in Mutant::ALL {
+    for mutant in Mutant::ALL.into_iter().take(Mutant::OF_REPLICAS) {
         let mut shown = SHOWN.iter().chain(directed.clone());
         assert!(shown.any(|other| *other == mutant), "{mutant:?}");
     }

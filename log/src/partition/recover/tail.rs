@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use taffrail_core::Offset;
+use taffrail_core::{
+    Offset,
+    replica::{Mutant, is_broken},
+};
 
 use super::{Recovery, scan_segment::Scanned};
 use crate::{
@@ -36,7 +39,7 @@ impl Recovery<'_> {
             reason: reason.to_owned(),
         };
         let later = self.bases[i + 1..].to_vec();
-        if scanned.stop.is_some() {
+        if scanned.stop.is_some() && !is_broken(Mutant::DamageTakenForTornTail) {
             // Without a checkpoint nobody knows whether this was acknowledged.
             if self.checkpoint.is_none() {
                 return Err(damaged());
@@ -97,7 +100,7 @@ impl Recovery<'_> {
         let floor = self
             .checkpoint
             .map_or(Offset::ZERO, |c| c.recovery.offset.max(c.high_watermark));
-        if end >= floor {
+        if end >= floor || is_broken(Mutant::DamageTakenForTornTail) {
             return Ok(());
         }
         Err(LogError::Damaged {

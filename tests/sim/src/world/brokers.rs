@@ -12,7 +12,7 @@ use taffrail_broker::{
     BrokerConfig,
     sim::{Durable, Input, Now, Output, ReplicaView, Settings, SimBroker},
 };
-use taffrail_core::{BrokerNumber, BrokerUuid, Offset, TopicPartition};
+use taffrail_core::{BrokerNumber, BrokerUuid, Incarnation, TopicPartition};
 use taffrail_log::{
     Disk,
     sim::{Loss, SimDisk},
@@ -21,6 +21,7 @@ use taffrail_log::{
 use super::{
     BROKERS, CONTROLLERS, MS, SECOND, Step, World,
     network::{ConnectionId, End, Peer, Wire},
+    promises::{self, Kept},
     told,
 };
 use crate::chance::Chance;
@@ -48,8 +49,8 @@ pub(super) struct BrokerNode {
     pub(super) paused_until_us: u64,
     pub(super) wall_skew_ms: i64,
     pub(super) is_disk_slow: bool,
-    /// Up to where its replicas were durable when it last said so.
-    pub(super) durable: BTreeMap<TopicPartition, Offset>,
+    /// What its volume has for certain.
+    pub(super) kept: BTreeMap<TopicPartition, Kept>,
     /// What it had before, if a copy was made.
     pub(super) older: Option<(SimDisk, Durable)>,
     volumes: u64,
@@ -59,12 +60,14 @@ pub(super) struct BrokerNode {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) sim: SimBroker,
-    started_us: u64,
+    pub(super) started_us: u64,
     pub(super) controller: Option<ConnectionId>,
     dials_at_us: u64,
     dialled: usize,
     pub(super) leaders: BTreeMap<BrokerNumber, ConnectionId>,
     pub(super) seen: BTreeMap<TopicPartition, ReplicaView>,
+    /// Of other brokers, as controllers told it.
+    pub(super) runs: BTreeMap<BrokerNumber, Incarnation>,
     pub(super) is_stopping: bool,
 }
 
@@ -81,7 +84,7 @@ impl BrokerNode {
             paused_until_us: 0,
             wall_skew_ms: 0,
             is_disk_slow: false,
-            durable: BTreeMap::new(),
+            kept: BTreeMap::new(),
             older: None,
             volumes: 0,
         };
@@ -100,7 +103,7 @@ impl BrokerNode {
             files: Some(Durable::new(BrokerUuid::from_bytes(uuid))),
         };
         self.older = None;
-        self.durable.clear();
+        self.kept.clear();
     }
 }
 
@@ -142,6 +145,7 @@ impl World {
             dialled: broker,
             leaders: BTreeMap::new(),
             seen: BTreeMap::new(),
+            runs: BTreeMap::new(),
             is_stopping: false,
         });
         self.note(format!("b{broker} starts, run {run}"));
@@ -187,13 +191,22 @@ impl World {
             let what = told::input(&input);
             self.note(format!("b{broker} <- {what}"));
         }
-        let node = &mut self.brokers[broker];
-        node.volume.disk.set_now_ms(now.wall_ms);
-        let Some(process) = &mut node.process else {
+        self.brokers[broker].volume.disk.set_now_ms(now.wall_ms);
+        let said = match &input {
+            Input::FollowerSays(connection, message) => self.said_by(*connection, message),
+            _ => None,
+        };
+        let runs = promises::runs_told(&input);
+        let Some(process) = &mut self.brokers[broker].process else {
             return Ok(());
         };
+        let before = said.as_ref().map(|_| process.seen.clone());
         let outputs = process.sim.handle(now, input);
+        process.runs.extend(runs);
         self.observe(broker)?;
+        if let Some((said, before)) = said.zip(before) {
+            self.check_heard(broker, &before, &said)?;
+        }
         for output in outputs {
             self.broker_output(broker, run, output)?;
         }
@@ -207,6 +220,7 @@ impl World {
         match output {
             Output::ToController(message) => {
                 if let Some(connection) = process.controller {
+                    self.asks(broker, &message)?;
                     self.send(connection, End::Dialled, Wire::Broker(message));
                 }
             }

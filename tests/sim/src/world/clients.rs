@@ -10,7 +10,7 @@ use taffrail_broker::sim::Placed;
 use taffrail_core::TopicPartition;
 
 use super::{BROKERS, World};
-use produce::Request;
+use produce::{Request, Sequence};
 pub(super) use topics::Topics;
 
 const PRODUCERS: usize = 3;
@@ -24,6 +24,9 @@ pub(super) struct Clients {
     requests: BTreeMap<u64, Request>,
     requests_made: u64,
     records_made: u64,
+    /// Of idempotent producers, by partition.
+    sequences: BTreeMap<(usize, TopicPartition), Sequence>,
+    producer_ids: i64,
     positions: BTreeMap<(usize, TopicPartition), u64>,
     pub(super) topics: Topics,
     /// Produce requests and fetches.

@@ -1,6 +1,6 @@
 //! Controllers: processes of which the lease says who is to be in office, and the store with its faults.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use taffrail_controller::{
     Snapshot, StoreError, Version,
@@ -11,11 +11,22 @@ use taffrail_core::{ClusterId, TopicDefaults};
 
 use super::{
     BROKERS, CONTROLLERS, MS, SECOND, Step, World,
+    decisions::Told,
     network::{End, Peer, Wire},
 };
 
 const TICK: u64 = 500 * MS;
 const LEASE_TICK: u64 = 700 * MS;
+
+/// Puts of one decision.
+#[derive(Debug, Clone)]
+struct Decision {
+    /// The controller, and its run.
+    by: usize,
+    run: u64,
+    /// What that had been told when it decided.
+    told: Rc<Told>,
+}
 
 /// A process that may be in office.
 #[derive(Debug)]
@@ -28,6 +39,8 @@ pub(super) struct ControllerNode {
     pub(super) paused_until_us: u64,
     pub(super) skew_ms: u64,
     pub(super) in_office: bool,
+    /// What this run of it was told.
+    pub(super) told: Told,
 }
 
 impl Default for ControllerNode {
@@ -39,6 +52,7 @@ impl Default for ControllerNode {
             paused_until_us: 0,
             skew_ms: 0,
             in_office: false,
+            told: Told::default(),
         }
     }
 }
@@ -114,7 +128,7 @@ impl World {
     }
 
     pub(super) fn controller_input(&mut self, controller: usize, run: u64, input: Input) -> Step {
-        let node = &mut self.controllers[controller];
+        let node = &self.controllers[controller];
         if node.run != run || !node.is_up {
             return Ok(());
         }
@@ -129,6 +143,7 @@ impl World {
         match &input {
             Input::Tick => {}
             Input::BrokerSays(session, message) => {
+                self.hears(controller, *session, message);
                 let what = super::told::broker(message);
                 self.trace
                     .note(self.now_us, format!("c{controller} <- #{session} {what}"));
@@ -140,7 +155,7 @@ impl World {
                 .trace
                 .note(self.now_us, format!("c{controller} <- {other:?}")),
         }
-        let Some(machine) = &mut node.machine else {
+        let Some(machine) = &mut self.controllers[controller].machine else {
             return self.turn_away(&input);
         };
         for output in machine.handle(now_ms, input) {
@@ -170,8 +185,16 @@ impl World {
                 let wait = self.chance.between(MS, 10 * MS) << attempts.min(7);
                 self.plan(wait, move |w| w.load(controller, run));
             }
-            Output::Write(puts) => self.put_next(controller, run, puts, Vec::new()),
+            Output::Write(puts) => {
+                let decision = Decision {
+                    by: controller,
+                    run,
+                    told: Rc::new(self.controllers[controller].told.clone()),
+                };
+                self.put_next(decision, puts, Vec::new());
+            }
             Output::Send(session, message) => {
+                self.check_told(&message)?;
                 self.send(session, End::Listened, Wire::Controller(message));
             }
             Output::Close(session) => self.close(session, End::Listened),
@@ -219,6 +242,7 @@ impl World {
         };
         node.machine = None;
         node.in_office = false;
+        node.told = Told::default();
         node.run += 1;
         self.close_all(peer);
         self.clients.topics_are_unanswered();
@@ -246,19 +270,14 @@ impl World {
         Ok(())
     }
 
-    fn put_next(&mut self, controller: usize, run: u64, puts: Vec<Put>, versions: Vec<Version>) {
+    fn put_next(&mut self, decision: Decision, puts: Vec<Put>, versions: Vec<Version>) {
         let delay = self.chance.between(MS, 8 * MS);
-        self.plan(delay, move |w| w.put(controller, run, puts, versions));
+        self.plan(delay, move |w| w.put(decision, puts, versions));
     }
 
     /// A put reaches the store, whether its sender is still there or not.
-    fn put(
-        &mut self,
-        controller: usize,
-        run: u64,
-        mut puts: Vec<Put>,
-        mut versions: Vec<Version>,
-    ) -> Step {
+    fn put(&mut self, decision: Decision, mut puts: Vec<Put>, mut versions: Vec<Version>) -> Step {
+        let (controller, run) = (decision.by, decision.run);
         if versions.is_empty() && puts.is_empty() {
             return self.controller_input(controller, run, Input::Written(versions));
         }
@@ -266,13 +285,14 @@ impl World {
         let put = puts.remove(0);
         let fault = self.store_fault();
         let late = (fault == Fault::UnknownLost && self.chance.happens(500)).then(|| put.clone());
-        let outcome = self.try_put(controller, &put, fault)?;
+        let outcome = self.try_put(&decision, &put, fault)?;
         if let Some(late) = late {
             // It is still on its way, and nobody waits for it any more.
             let delay = self.chance.between(MS, 200 * MS);
+            let of = decision.clone();
             self.plan(delay, move |w| {
                 w.count("store put came late");
-                w.try_put(controller, &late, Fault::Nothing).map(|_| ())
+                w.try_put(&of, &late, Fault::Nothing).map(|_| ())
             });
         }
         if is_gone {
@@ -287,16 +307,17 @@ impl World {
         if puts.is_empty() {
             return self.controller_input(controller, run, Input::Written(versions));
         }
-        self.put_next(controller, run, puts, versions);
+        self.put_next(decision, puts, versions);
         Ok(())
     }
 
     fn try_put(
         &mut self,
-        controller: usize,
+        decision: &Decision,
         put: &Put,
         fault: Fault,
     ) -> Result<Result<Version, StoreError>, String> {
+        let controller = decision.by;
         let before = self.store.snapshot();
         self.store.inject([fault]);
         let outcome = put.apply(&self.store);
@@ -317,7 +338,10 @@ impl World {
         if before != after {
             sim::check(before, after.clone())
                 .map_err(|e| format!("c{controller} put {put:?}: {e}"))?;
+            let before = self.stored.clone();
             self.stored_is(after)?;
+            self.check_put(&decision.told, &before)
+                .map_err(|e| format!("c{controller} put {put:?}: {e}"))?;
         }
         Ok(outcome)
     }
@@ -328,6 +352,7 @@ impl World {
             .into_iter()
             .map(|stored| (stored.partition, stored))
             .collect();
+        let mut changed = Vec::new();
         for (id, after) in &now {
             let Some(before) = self.stored.get(id) else {
                 continue;
@@ -336,6 +361,7 @@ impl World {
             if before == after {
                 continue;
             }
+            changed.push((before.clone(), after.clone()));
             let what = format!("stored {id} {}", super::told::assigned(&after.into()));
             self.trace.note(self.now_us, what);
             if after.leader_epoch > before.leader_epoch && after.leader.is_some() {
@@ -353,7 +379,12 @@ impl World {
                 self.counters.count("unconfirmed member");
             }
         }
+        let versions = now.iter().map(|(id, s)| (*id, s.assignment.version()));
+        self.persisted.extend(versions);
         self.stored = now;
+        for (before, after) in changed {
+            self.assignment_changed(&before, &after);
+        }
         Ok(())
     }
 

@@ -2,7 +2,9 @@
 
 mod disks;
 mod metadata;
+mod plots;
 mod processes;
+mod traps;
 
 use std::collections::BTreeSet;
 
@@ -29,6 +31,9 @@ pub(super) struct Faults {
     gone: BTreeSet<BrokerNumber>,
     backups: Vec<(u64, Snapshot)>,
     restored: u32,
+    restored_us: u64,
+    /// What waits for its moment.
+    trap: Option<traps::Trap>,
 }
 
 impl Faults {
@@ -49,7 +54,7 @@ impl Faults {
 type Kind = fn(&mut World) -> bool;
 
 /// How often each is chosen.
-const KINDS: [(Kind, u32); 20] = [
+const KINDS: [(Kind, u32); 25] = [
     (World::crash_one, 10),
     (World::crash_all, 1),
     (World::pause_one, 5),
@@ -67,9 +72,14 @@ const KINDS: [(Kind, u32); 20] = [
     (World::wipe, 4),
     (World::bring_back_older, 6),
     (World::fail_fsync, 4),
+    (World::damage_log, 3),
     (World::fill_disk, 4),
     (World::slow_disk, 3),
     (World::jump_clock, 4),
+    (World::set_trap, 16),
+    (World::isolate_leader, 3),
+    (World::hear_one, 4),
+    (World::outlive_run, 5),
 ];
 
 impl World {
@@ -154,8 +164,15 @@ impl World {
         self.faults.damaged_until_us = until_us;
     }
 
-    pub(super) const fn is_damaged(&self) -> bool {
-        self.faults.damaged.is_some()
+    /// Has the process there begun since the store went back?
+    pub(super) fn started_since_restore(&self, broker: usize) -> bool {
+        let restored_us = self.faults.restored_us;
+        let process = self.brokers[broker].process.as_ref();
+        restored_us > 0 && process.is_none_or(|process| process.started_us > restored_us)
+    }
+
+    pub(super) fn is_damaged_node(&self, broker: usize) -> bool {
+        self.faults.damaged == Some(broker)
     }
 
     /// May this broker's process end? Not while the in-sync set has a member whose volume is gone for good: who restarts is electable only if every

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use taffrail_api::v1;
 use taffrail_broker::sim::Input;
 use taffrail_controller::sim as controller;
-use taffrail_core::BrokerNumber;
+use taffrail_core::{BrokerNumber, Incarnation};
 
 use super::{MS, NODES, SECOND, Step, World};
 
@@ -55,6 +55,8 @@ struct Connection {
     last_us: [u64; 2],
     stalled: [VecDeque<Wire>; 2],
     is_noisy: bool,
+    /// The follower that dialled, as it said itself.
+    follower: Option<(BrokerNumber, Incarnation)>,
 }
 
 /// All connections, and what is wrong with the network.
@@ -94,6 +96,7 @@ impl World {
             last_us: [0; 2],
             stalled: [VecDeque::new(), VecDeque::new()],
             is_noisy,
+            follower: None,
         };
         let id = self.network.made;
         self.network.connections.insert(id, connection);
@@ -105,6 +108,17 @@ impl World {
             });
         }
         id
+    }
+
+    /// On which node is the one who dialled?
+    pub(super) fn node_of_dialler(&self, id: ConnectionId) -> Option<usize> {
+        let connection = self.network.connections.get(&id)?;
+        Some(connection.peers[End::Dialled as usize].node)
+    }
+
+    /// Who follows by this connection?
+    pub(super) fn follower_of(&self, id: ConnectionId) -> Option<(BrokerNumber, Incarnation)> {
+        self.network.connections.get(&id)?.follower
     }
 
     pub(super) fn send(&mut self, id: ConnectionId, from: End, wire: Wire) {
@@ -121,6 +135,12 @@ impl World {
         let Some(connection) = self.network.connections.get_mut(&id) else {
             return;
         };
+        if let Wire::Follower(message) = &wire
+            && let Some(v1::follower_message::Message::Hello(hello)) = &message.message
+        {
+            let run = hello.incarnation.unwrap_or_default();
+            connection.follower = Some((BrokerNumber(hello.broker), run.into()));
+        }
         let last_us = &mut connection.last_us[from as usize];
         *last_us = (*last_us + 1).max(self.now_us + delay);
         let delay = *last_us - self.now_us;

@@ -1,20 +1,22 @@
 //! What must hold, looked at after each step of a broker.
 
+use std::collections::BTreeSet;
+
 use taffrail_api::v1::{self, answer::Outcome, leader_message};
 use taffrail_broker::sim::ReplicaView;
-use taffrail_core::{Offset, TopicPartition, replica::invariants};
+use taffrail_core::{Offset, replica::invariants};
 
 use super::{
     Step, World,
-    brokers::{BrokerNode, Process},
+    brokers::Process,
+    promises::{self, Kept},
 };
-
-/// Of every topic.
-const MIN_IN_SYNC: usize = 2;
 
 impl World {
     /// Looks at every replica of a broker that changed.
     pub(super) fn observe(&mut self, broker: usize) -> Step {
+        let (mut committed, mut recounted) = (Vec::new(), Vec::new());
+        let mut is_cut = false;
         let node = &mut self.brokers[broker];
         let Some(process) = &mut node.process else {
             return Ok(());
@@ -31,6 +33,7 @@ impl World {
             in_order(&view).map_err(named)?;
             if let Some(before) = &before {
                 for what in moved(before, &view).map_err(named)? {
+                    is_cut |= what == "log cut";
                     self.counters.count(what);
                 }
             }
@@ -45,7 +48,7 @@ impl World {
             }
             if view.fault.is_none() {
                 expose(process, &mut self.ledger, before.as_ref(), &view).map_err(named)?;
-            } else if before.is_none_or(|before| before.fault.is_none()) {
+            } else if before.as_ref().is_none_or(|before| before.fault.is_none()) {
                 let fault = view.fault.clone().unwrap_or_default();
                 self.trace.note(
                     self.now_us,
@@ -53,29 +56,37 @@ impl World {
                 );
                 self.counters.count("replica offline");
             }
-            node.durable.insert(view.partition, view.durable_end);
+            if view.fault.is_none() {
+                let kept = Kept {
+                    epoch: view.leader_epoch,
+                    durable_end: view.durable_end,
+                };
+                let was = node.kept.insert(view.partition, kept);
+                let is_new = before.is_none();
+                promises::keeps(was.as_ref(), &view, is_new).map_err(named)?;
+                let has_less = was.is_some_and(|was| was.durable_end > view.durable_end);
+                if has_less || before.as_ref().map(|b| &b.counted) != Some(&view.counted) {
+                    recounted.push(view.partition);
+                }
+            }
+            let is_higher = |b: &ReplicaView| b.high_watermark < view.high_watermark;
+            if view.is_leading && before.as_ref().is_none_or(is_higher) {
+                committed.push((view.partition, view.high_watermark));
+            }
             process.seen.insert(view.partition, view);
         }
-        let there = process.sim.replicas();
-        process
-            .seen
-            .retain(|id, _| there.iter().any(|v| v.partition == *id));
-        Ok(())
-    }
-
-    /// Everything before `end` was acknowledged: enough replicas have it on disk.
-    pub(super) fn check_copies(&self, partition: TopicPartition, end: u64) -> Step {
-        let has = |node: &&BrokerNode| {
-            let durable = node.durable.get(&partition);
-            durable.is_some_and(|durable| durable.0 >= end)
-        };
-        let copies = self.brokers.iter().filter(has).count();
-        // What a damaged volume had and reported counts until its leader hears of the damage.
-        if copies >= MIN_IN_SYNC || self.is_damaged() {
-            return Ok(());
+        let there: BTreeSet<_> = process.sim.replicas().iter().map(|v| v.partition).collect();
+        process.seen.retain(|id, _| there.contains(id));
+        node.kept.retain(|id, _| there.contains(id));
+        if is_cut {
+            self.log_was_cut(broker);
         }
-        let rule = invariants::ACKNOWLEDGED_IS_DURABLE_ON_MIN_IN_SYNC;
-        Err(format!("{rule}: {partition} to {end} is on {copies}"))
+        for (partition, end) in committed {
+            self.check_committed(partition, end)?;
+        }
+        recounted
+            .into_iter()
+            .try_for_each(|partition| self.check_counted(partition))
     }
 
     pub(super) fn count_answers(&mut self, message: &v1::LeaderMessage) {

@@ -1,9 +1,9 @@
-//! Producers: records that are unique, sent again until they are acknowledged.
+//! Producers: records that are unique, sent again until they are acknowledged. Some are idempotent: theirs are stored once.
 
 use taffrail_api::WireError;
 use taffrail_broker::sim::Input;
-use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, replica::Acks};
-use taffrail_record::{BatchBuilder, Compression, NewRecord};
+use taffrail_core::{ErrorCode, LeaderEpoch, Offset, TopicPartition, replica::Acks};
+use taffrail_record::{BatchBuilder, Compression, NewRecord, ProducerStamp};
 
 use super::PRODUCERS;
 use crate::{
@@ -14,6 +14,15 @@ use crate::{
 const TIMEOUT: u64 = 4 * SECOND;
 const IN_FLIGHT_MAX: usize = 4;
 const TRIES_MAX: u32 = 40;
+/// The first so many producers are idempotent where they want to be acknowledged by all.
+const IDEMPOTENT: usize = 2;
+
+/// Where an idempotent producer is in a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sequence {
+    producer_id: i64,
+    next: i32,
+}
 
 /// Records on their way.
 #[derive(Debug, Clone)]
@@ -22,6 +31,8 @@ pub(super) struct Request {
     partition: TopicPartition,
     records: Vec<RecordId>,
     acks: Acks,
+    /// Of an idempotent producer.
+    stamp: ProducerStamp,
     /// In which the leader took it.
     epoch: LeaderEpoch,
     tries: u32,
@@ -66,17 +77,48 @@ impl World {
             1 | 2 => Acks::Leader,
             _ => Acks::All,
         };
+        let partition = self.chance.pick(&known);
+        let stamp = if acks == Acks::All && producer < IDEMPOTENT {
+            self.next_stamp(producer, partition, count as i32)
+        } else {
+            ProducerStamp::NONE
+        };
         let request = Request {
             producer,
-            partition: self.chance.pick(&known),
+            partition,
             records: (first..first + count).collect(),
             acks,
+            stamp,
             epoch: LeaderEpoch(0),
             tries: 0,
         };
         self.clients.operations += 1;
         self.send_request(request);
         Ok(())
+    }
+
+    fn next_stamp(
+        &mut self,
+        producer: usize,
+        partition: TopicPartition,
+        records: i32,
+    ) -> ProducerStamp {
+        let new_id = self.clients.producer_ids + 1;
+        let sequences = &mut self.clients.sequences;
+        let sequence = sequences.entry((producer, partition)).or_insert_with(|| {
+            self.clients.producer_ids = new_id;
+            Sequence {
+                producer_id: new_id,
+                next: 0,
+            }
+        });
+        let base_sequence = sequence.next;
+        sequence.next += records;
+        ProducerStamp {
+            id: sequence.producer_id,
+            epoch: 0,
+            base_sequence,
+        }
     }
 
     fn send_request(&mut self, request: Request) {
@@ -113,10 +155,11 @@ impl World {
         if let Some((replica, request)) = replica.zip(self.clients.requests.get_mut(&id)) {
             request.epoch = replica.leader_epoch;
         }
+        let is_once = request.stamp != ProducerStamp::NONE;
         for record in &request.records {
-            self.ledger.sent(request.partition, *record);
+            self.ledger.sent(request.partition, *record, is_once);
         }
-        let batches = self.batch(&request.records);
+        let batches = self.batch(&request.records, request.stamp);
         let produce = Input::Produce {
             id,
             partition: request.partition,
@@ -128,8 +171,8 @@ impl World {
         self.broker_input(node, run, produce)
     }
 
-    fn batch(&mut self, records: &[RecordId]) -> bytes::Bytes {
-        let mut builder = BatchBuilder::new(Compression::None);
+    fn batch(&mut self, records: &[RecordId], stamp: ProducerStamp) -> bytes::Bytes {
+        let mut builder = BatchBuilder::new(Compression::None).with_producer(stamp);
         for record in records {
             let len = 8 + self.chance.below(600);
             let mut value = vec![*record as u8; len];
@@ -163,7 +206,7 @@ impl World {
             let (partition, epoch) = (request.partition, request.epoch);
             self.ledger
                 .acknowledges(partition, epoch, base, &request.records)?;
-            self.check_copies(partition, base + request.records.len() as u64)?;
+            self.check_committed(partition, Offset(base + request.records.len() as u64))?;
         }
         if self.chance.happens(10) {
             return Ok(());
@@ -197,6 +240,9 @@ impl World {
                     ErrorCode::NotLeader => self.count("not the leader"),
                     ErrorCode::StaleLeaderEpoch => self.count("stale leader epoch"),
                     ErrorCode::NotYetKnown => self.count("not yet known"),
+                    ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducer => {
+                        self.count("out of sequence");
+                    }
                     _ => self.count("refused otherwise"),
                 }
                 self.retry_later(id);
@@ -211,6 +257,15 @@ impl World {
         };
         request.tries += 1;
         if request.tries > TRIES_MAX || self.clients.is_over {
+            // Nobody knows whether it is stored: what comes next is of a new producer.
+            let stream = (request.producer, request.partition);
+            let sequences = &mut self.clients.sequences;
+            if sequences
+                .get(&stream)
+                .is_some_and(|s| s.producer_id == request.stamp.id)
+            {
+                sequences.remove(&stream);
+            }
             return self.count("given up");
         }
         let pause = self.chance.between(30 * MS, 500 * MS);

@@ -1,8 +1,9 @@
 //! Disks that fail, are full, slow, empty, or not the ones that were there before.
 
+use taffrail_broker::sim::partition_dir;
 use taffrail_log::{
     Disk as _,
-    sim::{Fault, Loss, Operation, SimDisk},
+    sim::{Fault, Loss, Operation, SimDisk, damage},
 };
 
 use crate::world::{BROKERS, MS, SECOND, Step, World, brokers::Volume};
@@ -34,15 +35,50 @@ impl World {
         }
         let broker = self.chance.below(BROKERS);
         self.damage(broker, self.now_us);
+        self.is_gone(broker);
+        self.replace_volume(broker);
+        true
+    }
+
+    /// The number of its volume will never be heard again.
+    fn is_gone(&mut self, broker: usize) {
         let process = self.brokers[broker].process.as_ref();
-        self.faults
-            .gone
-            .extend(process.and_then(|p| p.sim.number()));
+        let number = process.and_then(|p| p.sim.number());
+        self.faults.gone.extend(number);
+    }
+
+    fn replace_volume(&mut self, broker: usize) {
         self.crash_broker(broker, Loss::Nothing);
         self.brokers[broker].format(&mut self.chance);
         self.note(format!("the volume of b{broker} is wiped"));
         self.count("volume wiped");
         self.restart_later(broker);
+    }
+
+    /// The medium changes a bit within a log. Whoever starts on it says so, and somebody replaces the volume.
+    pub(super) fn damage_log(&mut self) -> bool {
+        if !self.may_damage() {
+            return false;
+        }
+        let broker = self.chance.below(BROKERS);
+        let logs: Vec<_> = self.brokers[broker].kept.keys().copied().collect();
+        let (log, drawn) = (self.chance.pick(&logs), self.chance.bits());
+        let replaced = self.chance.between(3 * SECOND, 6 * SECOND);
+        let (number_lost_us, dir) = (self.now_us + replaced, partition_dir(log));
+        self.is_gone(broker);
+        self.crash_broker(broker, Loss::Nothing);
+        let disk = &self.brokers[broker].volume.disk;
+        let is_damaged = damage(disk, &dir, drawn).unwrap_or(false);
+        self.damage(broker, number_lost_us);
+        self.note(format!("b{broker}: {log} is damaged: {is_damaged}"));
+        if is_damaged {
+            self.count("log damaged");
+        }
+        self.restart_later(broker);
+        self.plan(replaced, move |w| {
+            w.replace_volume(broker);
+            Ok(())
+        });
         true
     }
 
@@ -61,9 +97,16 @@ impl World {
             disk,
             files: Some(files),
         };
+        self.brokers[broker].kept.clear();
         self.note(format!("b{broker} gets an older copy of its volume"));
         self.count("older volume");
-        self.restart_later(broker);
+        if self.chance.happens(400) {
+            let down = self.chance.between(100 * MS, SECOND);
+            self.plan(down, move |w| w.start_broker(broker));
+            self.leave_alone(broker, down);
+        } else {
+            self.restart_later(broker);
+        }
         true
     }
 

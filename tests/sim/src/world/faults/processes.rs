@@ -6,7 +6,7 @@ use taffrail_log::sim::Loss;
 use crate::world::{BROKERS, CONTROLLERS, MS, SECOND, World};
 
 impl World {
-    fn running(&mut self) -> Option<usize> {
+    pub(super) fn running(&mut self) -> Option<usize> {
         let running: Vec<_> = (0..BROKERS)
             .filter(|b| self.brokers[*b].process.is_some() && self.may_restart(*b))
             .collect();
@@ -18,7 +18,7 @@ impl World {
         self.chance.pick(&losses)
     }
 
-    fn crash(&mut self, broker: usize, loss: Loss) {
+    pub(super) fn crash(&mut self, broker: usize, loss: Loss) {
         self.count(match loss {
             Loss::Nothing => "broker crashed, nothing lost",
             _ => "broker crashed, unsynced lost",

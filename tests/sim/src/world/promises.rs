@@ -1,0 +1,198 @@
+//! What is taken for granted somewhere, compared with what is on the disks and in the store: a promise is seen to be broken where it is, and not only
+//! when a record is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use taffrail_api::{
+    convert,
+    v1::{self, controller_message, follower_message},
+};
+use taffrail_broker::sim::{Input, ReplicaView};
+use taffrail_core::{
+    BrokerNumber, Incarnation, LeaderEpoch, Offset, TopicPartition, replica::invariants,
+};
+
+use super::{MIN_IN_SYNC, Step, World, network::ConnectionId};
+
+/// A member of the persisted in-sync set has everything that is committed: it may be the next leader.
+const MEMBERS_HAVE_WHAT_IS_COMMITTED: &str = "members of the in-sync set have what is committed";
+/// A leader counts of a follower what that has on disk.
+const WHAT_COUNTS_IS_ON_DISK: &str = "what counts is on the follower's disk";
+/// What a follower says under another leader epoch counts for nothing.
+const ONLY_ITS_EPOCH_COUNTS: &str = "a leader counts only what is said in its epoch";
+/// What a former run of a follower says counts for nothing.
+const ONLY_THE_LAST_RUN_COUNTS: &str = "a leader counts only what the last run says";
+/// What a broker called durable is there after its restart, or its log says that it is damaged.
+const DURABLE_SURVIVES: &str = "what is durable survives a restart";
+
+/// What a volume has of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    /// In which it was last.
+    pub(super) epoch: LeaderEpoch,
+    /// Below it everything was called durable.
+    pub(super) durable_end: Offset,
+}
+
+/// What a follower said of its replicas, and under which epochs.
+#[derive(Debug)]
+pub(super) struct Said {
+    follower: BrokerNumber,
+    run: Incarnation,
+    positions: BTreeSet<(TopicPartition, LeaderEpoch)>,
+}
+
+/// A log that was opened has what was durable of it.
+pub(super) fn keeps(was: Option<&Kept>, now: &ReplicaView, is_new: bool) -> Step {
+    match was.filter(|was| is_new && now.durable_end < was.durable_end) {
+        Some(was) => Err(format!(
+            "{DURABLE_SURVIVES}: {} was durable to {}, and is there to {}",
+            now.partition, was.durable_end, now.durable_end
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Runs of brokers, of which a controller tells.
+pub(super) fn runs_told(input: &Input) -> Vec<(BrokerNumber, Incarnation)> {
+    let Input::ControllerSays(message) = input else {
+        return Vec::new();
+    };
+    let Some(controller_message::Message::Update(update)) = &message.message else {
+        return Vec::new();
+    };
+    let runs = update.brokers.iter();
+    runs.filter_map(|b| Some((BrokerNumber(b.number), b.incarnation?.into())))
+        .collect()
+}
+
+impl World {
+    /// Everything before `end` is committed: enough replicas have it on disk, and every member of the in-sync set.
+    pub(super) fn check_committed(&self, partition: TopicPartition, end: Offset) -> Step {
+        let stored = self.stored.get(&partition);
+        if stored.is_none_or(|stored| !stored.is_active) {
+            // A leader that does not know yet: the others may have deleted it.
+            return Ok(());
+        }
+        // What a damaged volume had and reported counts until its leader hears of the damage.
+        let has = |node: &usize| self.is_damaged_node(*node) || self.has(*node, partition, end);
+        let copies = (0..self.brokers.len()).filter(has).count();
+        if copies < MIN_IN_SYNC {
+            let rule = invariants::ACKNOWLEDGED_IS_DURABLE_ON_MIN_IN_SYNC;
+            return Err(format!("{rule}: {partition} to {end} is on {copies}"));
+        }
+        self.check_members(partition, end)
+    }
+
+    pub(super) fn has(&self, node: usize, partition: TopicPartition, end: Offset) -> bool {
+        let kept = self.brokers[node].kept.get(&partition);
+        end == Offset(0) || kept.is_some_and(|kept| kept.durable_end >= end)
+    }
+
+    pub(super) fn check_members(&self, partition: TopicPartition, end: Offset) -> Step {
+        let Some(stored) = self.stored.get(&partition).map(|s| &s.assignment) else {
+            return Ok(());
+        };
+        let above = (partition, stored.version());
+        let versions = self.persisted.range(above..);
+        let is_newest = versions.take_while(|(id, _)| *id == partition).count() <= 1;
+        let lacks = |member: &&BrokerNumber| {
+            let node = self.numbers.get(member);
+            node.is_some_and(|n| !self.is_damaged_node(*n) && !self.has(*n, partition, end))
+        };
+        match stored.isr.iter().find(lacks).filter(|_| is_newest) {
+            Some(member) => Err(format!(
+                "{MEMBERS_HAVE_WHAT_IS_COMMITTED}: {partition} to {end} is not on {member}, {}",
+                super::told::assigned(&stored.into())
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// What leaders of a partition count of followers that are not in a later epoch already.
+    pub(super) fn check_counted(&self, partition: TopicPartition) -> Step {
+        let processes = self.brokers.iter().filter_map(|node| node.process.as_ref());
+        let views = processes.filter_map(|process| process.seen.get(&partition));
+        for leader in views.filter(|view| view.is_leading && view.fault.is_none()) {
+            for (follower, end) in &leader.counted {
+                let node = self.numbers.get(follower);
+                let Some(node) = node.filter(|node| !self.is_damaged_node(**node)) else {
+                    continue;
+                };
+                // What is not there was deleted.
+                let kept = self.brokers[*node].kept.get(&partition);
+                let in_epoch = kept.is_some_and(|kept| kept.epoch <= leader.leader_epoch);
+                if in_epoch && !self.has(*node, partition, *end) {
+                    return Err(format!(
+                        "{WHAT_COUNTS_IS_ON_DISK}: the leader of {partition} epoch {} counts {follower} to {end}, {kept:?}",
+                        leader.leader_epoch
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who says what on a connection.
+    pub(super) fn said_by(
+        &self,
+        connection: ConnectionId,
+        message: &v1::FollowerMessage,
+    ) -> Option<Said> {
+        let Some(follower_message::Message::Positions(said)) = &message.message else {
+            return None;
+        };
+        let (follower, run) = self.follower_of(connection)?;
+        let positions = said.positions.iter().filter_map(|p| {
+            let partition = convert::topic_partition(&p.topic_id, p.partition).ok()?;
+            Some((partition, LeaderEpoch(u32::try_from(p.leader_epoch).ok()?)))
+        });
+        Some(Said {
+            follower,
+            run,
+            positions: positions.collect(),
+        })
+    }
+
+    /// What counts of a follower has changed by what it said: then it was said in the leader's epoch, by the run that the leader knows.
+    pub(super) fn check_heard(
+        &self,
+        leader: usize,
+        before: &BTreeMap<TopicPartition, ReplicaView>,
+        said: &Said,
+    ) -> Step {
+        let Some(process) = &self.brokers[leader].process else {
+            return Ok(());
+        };
+        let of = |view: &ReplicaView| {
+            let mut counted = view.counted.iter();
+            counted
+                .find(|(f, _)| *f == said.follower)
+                .map(|(_, end)| *end)
+        };
+        for (partition, epoch) in &said.positions {
+            let Some(now) = process.seen.get(partition).filter(|now| now.is_leading) else {
+                continue;
+            };
+            let was = before.get(partition);
+            let was = was.filter(|was| was.leader_epoch == now.leader_epoch);
+            if of(now).is_none() || was.is_some_and(|was| of(was) == of(now)) {
+                continue;
+            }
+            let (leads, follower) = (now.leader_epoch, said.follower);
+            if !said.positions.contains(&(*partition, leads)) {
+                return Err(format!(
+                    "{ONLY_ITS_EPOCH_COUNTS}: the leader of {partition} epoch {leads} heeds {follower} of epoch {epoch}"
+                ));
+            }
+            let known = process.runs.get(&follower);
+            if let Some(known) = known.filter(|known| known.generation > said.run.generation) {
+                return Err(format!(
+                    "{ONLY_THE_LAST_RUN_COUNTS}: the leader of {partition} knows run {known} of {follower} and heeds {}",
+                    said.run
+                ));
+            }
+        }
+        Ok(())
+    }
+}
