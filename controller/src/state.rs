@@ -180,6 +180,8 @@ pub(crate) struct Machine {
     own: BTreeSet<TopicId>,
     /// Tombstones, placements or elections may have become possible.
     has_chores: bool,
+    /// When to look for them though nothing happened: what waits for a time to pass.
+    look_again_ms: u64,
     /// The picture changed.
     is_stale: bool,
     /// Brokers that the others were last told are gone.
@@ -205,6 +207,7 @@ impl Machine {
             waiting: Vec::new(),
             own: BTreeSet::new(),
             has_chores: false,
+            look_again_ms: 0,
             is_stale: false,
             told_gone: BTreeSet::new(),
             now_ms: 0,
@@ -234,10 +237,13 @@ impl Machine {
             }
             Event::SessionOpened(id, register) => self.session_opened(id, *register),
             Event::Heartbeat(id, heartbeat) => {
-                self.is_stale |= self.live.heard(id, *heartbeat, self.now_ms);
-                self.judge();
+                let has_doubts = !heartbeat.doubts.is_empty();
+                let is_news = self.live.heard(id, *heartbeat, self.now_ms);
+                self.is_stale |= is_news;
+                let has_changed = self.judge();
                 self.look_for_chores();
-                self.has_chores |= self.step == Step::Active;
+                self.has_chores |=
+                    self.step == Step::Active && (is_news || has_doubts || has_changed);
             }
             Event::DeleteDone(id, done) => self.delete_done(id, &done),
             Event::IsrRequests(id, asked) => {

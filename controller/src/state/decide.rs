@@ -25,6 +25,8 @@ use crate::request::{ApplyError, Request};
 
 /// Requests that wait for topics to close: each holds a spec.
 const WAITING_MAX: usize = 1_024;
+/// Whoever looks reads every record: not with each heartbeat that says nothing new.
+const LOOK_INTERVAL_MS: u64 = 2_000;
 
 impl Machine {
     /// If the store is idle and anything waits, decides all of it.
@@ -36,6 +38,7 @@ impl Machine {
             let Some(cluster) = &self.cluster else { return };
             let mut draft = Draft::new(cluster);
             self.has_chores = false;
+            self.look_again_ms = self.now_ms + LOOK_INTERVAL_MS;
             let work = mem::take(&mut self.queue);
             let outcomes = work
                 .iter()

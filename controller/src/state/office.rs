@@ -157,6 +157,8 @@ impl Machine {
         if writes.is_empty() {
             self.written(Vec::new());
         } else {
+            // One step may make the next one possible.
+            self.look_again_ms = self.now_ms;
             self.effect(Effect::Write(writes));
         }
     }
