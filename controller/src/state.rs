@@ -18,6 +18,7 @@ mod live;
 mod moves;
 mod office;
 mod place;
+mod raise;
 mod register;
 mod registration;
 mod replace;

@@ -53,9 +53,10 @@ impl Machine {
             let partitions = found.repaired;
             self.note(Note::Repaired { broker, partitions });
         }
-        if found.waiting > 0 {
-            let partitions = found.waiting;
+        if !found.waiting.is_empty() {
+            let partitions = found.waiting.len();
             self.note(Note::InDoubt { broker, partitions });
+            self.live.doubted.extend(found.waiting);
         }
         if !found.strays.is_empty() {
             let topics = found.strays.into_iter().collect::<Vec<_>>().join(", ");

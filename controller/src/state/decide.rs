@@ -13,6 +13,7 @@ use taffrail_core::{BrokerNumber, TopicId};
 use super::{
     Answer, Effect, Io, Machine, Note, Outcome, RequestId, SessionId, Step, Work, closing,
     cluster::Cluster,
+    doubt,
     draft::Draft,
     elections::{self, Calm, Losses},
     in_sync,
@@ -65,6 +66,7 @@ impl Machine {
         let calm = Calm {
             is_settled: waited_ms >= self.settings.settle_ms,
         };
+        doubt::settle(draft, &self.live);
         replace::wiped(draft, &self.live);
         let losses = elections::hold(draft, &self.live, calm);
         elections::fence(draft, &self.live);
@@ -153,6 +155,9 @@ impl Machine {
             let topic = cluster.topic(id.topic);
             topic.is_some_and(|topic| topic.pending(id.partition, *broker).is_some())
         });
+        let doubted = mem::take(&mut self.live.doubted).into_iter();
+        let doubted = doubted.filter(|id| doubt::is_doubted(&cluster, &self.live, *id));
+        self.live.doubted = doubted.collect();
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
         self.look_for_chores();

@@ -6,15 +6,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use taffrail_core::{
-    Assignment, BrokerNumber, Incarnation, TopicPartition, UncleanElection,
+    Assignment, BrokerNumber, TopicPartition, UncleanElection,
     replica::{Elected, Election, MayLack},
 };
 
 use super::{
     cluster::{Cluster, Topic},
     draft::Draft,
-    heard::{Heard, election},
+    heard::Heard,
     live::Live,
+    raise,
 };
 use crate::writes::WriteReason;
 
@@ -54,7 +55,7 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
     let mut losses = Losses::new();
     for (topic, partition, record) in wanting {
         let reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
-        let clean = election(&topic, Some(&record), &reports);
+        let clean = Heard::of(live).election(&topic, partition, Some(&record), &reports);
         let may_lose = topic.spec.unclean_election == UncleanElection::Allow && calm.is_settled;
         let elected = clean.decide().or_else(|wait| {
             let unclean = Election {
@@ -69,7 +70,8 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
         });
         match elected {
             Ok(elected) => enact(draft, partition, elected, &mut losses),
-            Err(_) => vacate(draft, partition, &record),
+            Err(_) if raise::is_sure(live, &clean) => vacate(draft, partition, &record, &clean),
+            Err(_) => {}
         }
     }
     losses
@@ -90,26 +92,33 @@ pub(crate) fn fence(draft: &mut Draft, live: &Live) {
     let waiting = draft.cluster.assignments();
     let waiting: Vec<_> = waiting
         .filter(|(topic, _, record)| topic.is_active() && waits(record))
-        .map(|(_, partition, _)| partition)
+        .filter_map(|(topic, partition, record)| {
+            let heard = Heard::of(live);
+            let version = raise::version(&draft.cluster, heard, topic, partition, record)?;
+            Some((partition, version))
+        })
         .collect();
-    for partition in waiting {
+    for (partition, version) in waiting {
         if let Some(record) = draft.assignment(partition, WriteReason::Isr) {
             record.isr.retain(|member| !lost.contains(member));
-            record.partition_epoch.0 += 1;
+            (record.leader_epoch, record.partition_epoch) = version;
         }
     }
 }
 
 /// A run that is over leads nothing: reports under the raised epoch show what it left. A leader that is only out of sight may come back.
-fn vacate(draft: &mut Draft, partition: TopicPartition, record: &Assignment) {
+fn vacate(
+    draft: &mut Draft,
+    partition: TopicPartition,
+    record: &Assignment,
+    election: &Election<'_>,
+) {
     let leader = record.leader.and_then(|l| draft.cluster.brokers.get(&l));
     if leader.is_some_and(|leader| leader.value.incarnation != record.leader_incarnation)
+        && let Some(vacated) = election.vacated()
         && let Some(stored) = draft.assignment(partition, WriteReason::Election)
     {
-        stored.leader = None;
-        stored.leader_incarnation = Incarnation::default();
-        stored.leader_epoch.0 += 1;
-        stored.partition_epoch.0 += 1;
+        *stored = vacated;
     }
 }
 
@@ -140,7 +149,7 @@ pub(crate) fn hand_over(draft: &mut Draft, live: &Live, broker: BrokerNumber) ->
         let reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
         let election = Election {
             except: Some(broker),
-            ..election(&topic, Some(&record), &reports)
+            ..Heard::of(live).election(&topic, partition, Some(&record), &reports)
         };
         match election.decide() {
             Ok(elected) => {
@@ -195,7 +204,8 @@ pub(crate) fn return_to_preferred(draft: &mut Draft, live: &Live, calm: Calm) {
         for report in &mut reports {
             report.is_alive &= Some(report.broker) == preferred;
         }
-        let elected = election(&topic, Some(&record), &reports).decide();
+        let election = Heard::of(live).election(&topic, partition, Some(&record), &reports);
+        let elected = election.decide();
         if let Ok(elected) = elected.map(|e| e.assignment)
             && let Some(record) = draft.assignment(partition, WriteReason::PreferredLeader)
         {

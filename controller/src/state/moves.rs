@@ -17,8 +17,9 @@ use taffrail_core::{Assignment, BrokerNumber, Incarnation, TopicPartition, repli
 use super::{
     cluster::{Cluster, PendingDelete, Topic},
     draft::Draft,
+    heard::Heard,
     live::Live,
-    place,
+    place, raise,
 };
 use crate::{
     placement::{Worth, fewer, more},
@@ -26,11 +27,14 @@ use crate::{
 };
 pub(crate) use asked::ask;
 
-/// Begins a move of a partition to `target`, bends the one under way, or takes it back. `false`: nothing changes.
-pub(crate) fn begin(draft: &mut Draft, partition: TopicPartition, target: &[BrokerNumber]) -> bool {
-    let topic = draft.cluster.topic(partition.topic).cloned();
-    let record = topic.and_then(|topic| draft.cluster.assignment(&topic, partition).cloned());
-    let Some(next) = record.and_then(|record| record.begin_move(target)) else {
+/// Begins a move of a partition to `target`, bends the one under way, or takes it back. `false`: nothing changes, or not yet.
+pub(crate) fn begin(
+    draft: &mut Draft,
+    live: &Live,
+    partition: TopicPartition,
+    target: &[BrokerNumber],
+) -> bool {
+    let Some(next) = begun(&draft.cluster, live, partition, target).flatten() else {
         return false;
     };
     if let Some(record) = draft.assignment(partition, WriteReason::Move) {
@@ -38,6 +42,20 @@ pub(crate) fn begin(draft: &mut Draft, partition: TopicPartition, target: &[Brok
     }
     note(draft, partition, &next);
     true
+}
+
+/// The record with which a move begins. `Some(None)`: a broker may know a newer record than the store, and has not come yet.
+fn begun(
+    cluster: &Cluster,
+    live: &Live,
+    partition: TopicPartition,
+    target: &[BrokerNumber],
+) -> Option<Option<Assignment>> {
+    let topic = cluster.topic(partition.topic)?;
+    let record = cluster.assignment(topic, partition)?;
+    let next = record.begin_move(target)?;
+    let version = raise::version(cluster, Heard::of(live), topic, partition, record);
+    Some(version.map(|version| raise::lift(next, record, version)))
 }
 
 /// Takes moves further, and forgets what was confirmed.
@@ -135,7 +153,8 @@ fn finish(draft: &mut Draft, live: &Live) {
         .filter_map(|(topic, id, record)| {
             let run_of = |broker| run_of(&draft.cluster, live, id, broker);
             let next = record.finish_move(topic.config.min_in_sync as usize, run_of)?;
-            Some((id, next))
+            let version = raise::version(&draft.cluster, Heard::of(live), topic, id, record)?;
+            Some((id, raise::lift(next, record, version)))
         })
         .collect();
     for (id, next) in done {
@@ -194,7 +213,7 @@ pub(crate) fn follow_replicas(draft: &mut Draft, live: &Live) {
             Some(fewer(wanted, &row, &mut candidates))
         };
         if let Some(target) = target {
-            begin(draft, partition, &target);
+            begin(draft, live, partition, &target);
         }
     }
 }

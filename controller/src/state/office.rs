@@ -192,12 +192,14 @@ impl Machine {
     /// Everything is claimed: from here on this controller decides.
     fn enter(&mut self, cluster: Cluster) {
         self.step = Step::Active;
+        let found = cluster.clone();
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
         self.release();
         self.is_stale = true;
         self.has_chores = true;
-        self.live.begin(self.now_ms, self.settings.suspect_after_ms);
+        self.live
+            .begin(found, self.now_ms, self.settings.suspect_after_ms);
         self.queue.push_back(Work::FollowDefaults);
         let epoch = self.epoch;
         self.effect(Effect::InOffice { epoch });

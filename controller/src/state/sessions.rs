@@ -96,6 +96,7 @@ impl Machine {
             self.send_not_active(id);
         }
         self.live.brokers.clear();
+        self.live.doubted.clear();
         let is_of_session = |work: &Work| {
             matches!(
                 work,

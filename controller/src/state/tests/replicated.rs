@@ -1,6 +1,7 @@
 //! Partitions with three replicas: one scenario after another, step by step.
 
 mod failover;
+mod restored;
 mod volumes;
 
 use taffrail_core::{Adoption, Assignment, TopicPartition, TopicSpec};

@@ -3,6 +3,7 @@
 mod broker;
 mod history;
 mod replication;
+mod restore;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -72,6 +73,7 @@ impl World {
             number: None,
             stamp: v1::ControllerStamp::default(),
             stored: BTreeMap::new(),
+            gone: BTreeMap::new(),
             logs: BTreeMap::new(),
             name: format!("main-{b}"),
             faults: BTreeSet::new(),

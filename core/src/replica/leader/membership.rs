@@ -18,7 +18,7 @@ pub(super) struct Pending {
 }
 
 impl Leader {
-    /// A newer map of this epoch: the answer to whatever was asked for.
+    /// A map of this epoch. If it is newer, it is the answer to whatever was asked for.
     pub(in crate::replica) fn assigned(
         &mut self,
         me: BrokerNumber,
@@ -27,9 +27,11 @@ impl Leader {
         effects: &mut Vec<LeaderEffect>,
     ) {
         debug_assert_eq!(assignment.leader_epoch, self.leader_epoch);
-        debug_assert!(assignment.partition_epoch > self.partition_epoch);
-        self.partition_epoch = assignment.partition_epoch;
-        self.pending = None;
+        debug_assert!(assignment.partition_epoch >= self.partition_epoch);
+        if assignment.partition_epoch > self.partition_epoch {
+            self.partition_epoch = assignment.partition_epoch;
+            self.pending = None;
+        }
         self.take_replicas(me, assignment, now_ms);
         self.advance(effects);
         for index in 0..self.followers.len() {

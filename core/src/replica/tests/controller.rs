@@ -76,6 +76,7 @@ impl World {
             min_in_sync: MIN_IN_SYNC,
             except,
             loss_accepted: false,
+            is_raised: true,
         };
         let Ok(elected) = election.decide_broken(self.broken) else {
             return Ok(());

@@ -235,6 +235,31 @@ impl World {
         self.event(controller, Event::IsrRequests(session, message));
     }
 
+    /// The leader asks for the removal of `member`, which lags.
+    pub(in crate::state::tests) fn ask_to_shrink(
+        &mut self,
+        leader: usize,
+        partition: TopicPartition,
+        member: usize,
+    ) {
+        let leaver = v1::IsrLeaver {
+            broker: self.number(member).0,
+            reason: v1::ShrinkReason::Lagging.into(),
+        };
+        let broker = &self.brokers[leader];
+        let (controller, session) = broker.session.expect("open");
+        let request = request(
+            partition,
+            &broker.stored[&partition],
+            Change::Shrink(leaver),
+        );
+        let message = v1::IsrRequests {
+            requests: vec![request],
+            confirmations: Vec::new(),
+        };
+        self.event(controller, Event::IsrRequests(session, message));
+    }
+
     /// The broker is about to stop, and says so.
     pub(in crate::state::tests) fn announce_stop(&mut self, broker: usize) {
         if let Some((controller, session)) = self.brokers[broker].session {
@@ -265,6 +290,7 @@ impl World {
         broker.cluster_id.clear();
         broker.candidates.clear();
         broker.stored.clear();
+        broker.gone.clear();
         broker.logs.clear();
         broker.served.clear();
         broker.stamp = v1::ControllerStamp::default();

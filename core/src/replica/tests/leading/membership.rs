@@ -190,6 +190,35 @@ fn a_member_is_confirmed_again_as_long_as_the_map_awaits_it() {
 }
 
 #[test]
+fn an_assignment_of_the_same_version_leaves_members_out_and_awaits_others_and_answers_nothing() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.has(2, 5);
+    test.stored(9);
+    test.has(2, 9);
+    test.tick(101);
+    assert_eq!(test.asked(), [shrink(3, ShrinkReason::Lagging)]);
+    let marked = Assignment {
+        unconfirmed: vec![(BrokerNumber(2), run(1))],
+        ..assignment(&[1, 2], 1)
+    };
+    test.leader
+        .assigned(BrokerNumber(1), &marked, 101, &mut test.effects);
+    let confirm = LeaderEffect::Confirm {
+        broker: BrokerNumber(2),
+        incarnation: run(1),
+    };
+    assert!(test.effects.contains(&confirm));
+    assert_eq!(test.committed(), 9, "3 is not in sync");
+    test.effects.clear();
+    test.tick(151);
+    assert_eq!(
+        test.asked(),
+        [shrink(3, ShrinkReason::Lagging)],
+        "what it asked for may still be made"
+    );
+}
+
+#[test]
 fn a_run_that_has_not_registered_yet_does_not_join() {
     let mut test = Test::new(&[1, 2]);
     test.leader.registered(BrokerNumber(3), run(1));
