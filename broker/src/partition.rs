@@ -29,8 +29,8 @@ use std::sync::{
 
 use taffrail_api::WireError;
 use taffrail_core::{
-    BrokerNumber, ErrorCode, LeaderEpoch, Offset, PartitionFault, TopicPartition,
-    replica::Standing as Worth,
+    ErrorCode, LeaderEpoch, PartitionFault, TopicPartition,
+    replica::{FollowerLag, Standing as Worth},
 };
 use taffrail_log::{LogError, LogReader};
 
@@ -55,26 +55,6 @@ pub(crate) struct Partition {
     may_lack: AtomicBool,
     /// As of the leader's last tick; empty unless this broker leads.
     followers: Mutex<Vec<FollowerLag>>,
-}
-
-/// How far a follower is, as its leader sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FollowerLag {
-    pub(crate) broker: BrokerNumber,
-    /// `None`: it has not asked in this epoch.
-    pub(crate) durable_end: Option<Offset>,
-    /// How long ago it had everything.
-    pub(crate) lag_ms: u64,
-}
-
-impl From<(BrokerNumber, Option<Offset>, u64)> for FollowerLag {
-    fn from((broker, durable_end, lag_ms): (BrokerNumber, Option<Offset>, u64)) -> Self {
-        Self {
-            broker,
-            durable_end,
-            lag_ms,
-        }
-    }
 }
 
 /// Why a partition is offline on this broker.

@@ -53,7 +53,7 @@ pub use epochs::{EpochEnd, EpochStart, EpochTable, LogTail};
 pub use fetch::{BatchSpan, FetchAnswer, FetchOutcome, FetchRequest};
 pub use follower::{Follower, FollowerStep};
 pub use isr::{Confirmation, IsrChange, IsrRequest, ShrinkReason};
-pub use leader::{Leader, LeaderEffect, LeaderRules};
+pub use leader::{FollowerLag, Leader, LeaderEffect, LeaderRules};
 pub use log_state::{LogState, SyncPoint};
 pub use mutant::{Mutant, is_broken};
 pub use reassignment::Progress as MoveProgress;

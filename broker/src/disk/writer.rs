@@ -331,7 +331,7 @@ impl<J: Jobs> Writer<J> {
                     };
                     log.assign(assign, &owner);
                     for run in self.runs.values() {
-                        log.registered(run);
+                        log.registered(run, &owner);
                     }
                     self.touched.push(id);
                 }
@@ -368,7 +368,7 @@ impl<J: Jobs> Writer<J> {
                         continue;
                     }
                     for log in self.logs.values_mut() {
-                        log.registered(&run);
+                        log.registered(&run, &owner);
                     }
                 }
             }

@@ -14,7 +14,7 @@ use taffrail_log::LogError;
 use taffrail_record::BatchHeader;
 
 use super::{
-    Fault, FollowerLag, Partition,
+    Fault, Partition,
     append::{OwnedLog, Written},
     standing::{self, Standing},
 };
@@ -313,9 +313,8 @@ impl OwnedLog {
         }
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
             leader.tick(owner.now_ms, &mut self.effects);
-            let lags = leader.followers(owner.now_ms);
-            self.partition
-                .set_followers(lags.map(FollowerLag::from).collect());
+            let lags = leader.followers(owner.now_ms).collect();
+            self.partition.set_followers(lags);
             self.carry_out(owner);
         } else if std::mem::take(&mut self.is_stalled) {
             self.tell_position(owner);
@@ -323,10 +322,11 @@ impl OwnedLog {
     }
 
     /// The controller registered a run of a broker, or began or ceased to hear it.
-    pub(crate) fn registered(&mut self, run: &Run) {
+    pub(crate) fn registered(&mut self, run: &Run, owner: &Owner<'_>) {
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
             leader.registered(run.broker, run.incarnation);
-            leader.is_heard(run.broker, run.is_heard);
+            leader.is_heard(run.broker, run.is_heard, &mut self.effects);
+            self.carry_out(owner);
         }
     }
 

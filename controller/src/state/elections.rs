@@ -3,7 +3,7 @@
 //! Where only unconfirmed members are left, whoever is elected has to be compared with what the others have *since* the leader is lost.
 //! A registration that leaves a partition without a leader raised its epoch: what brokers report under that one is from since then.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use taffrail_core::{
     Assignment, BrokerNumber, TopicPartition, UncleanElection,
@@ -14,7 +14,7 @@ use super::{
     cluster::{Cluster, Topic},
     draft::Draft,
     heard::Heard,
-    live::Live,
+    live::{Live, Liveness},
     raise,
 };
 use crate::writes::WriteReason;
@@ -78,7 +78,8 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
 }
 
 /// Takes brokers that are lost out of the in-sync sets: nobody waits for them with an acknowledgement. They join again once they have caught
-/// up. Only where somebody leads, who has everything: else it is them that unconfirmed members have to be compared with.
+/// up. Only where somebody leads, who has everything: else it is them that unconfirmed members have to be compared with. And only down to
+/// `minInSync`: nothing is acknowledged without those that stay, and with them whoever is left finds out, after a restart, who has everything.
 pub(crate) fn fence(draft: &mut Draft, live: &Live) {
     let brokers = draft.cluster.brokers.keys().copied();
     let lost: Vec<_> = brokers.filter(|number| live.is_lost(*number)).collect();
@@ -93,17 +94,40 @@ pub(crate) fn fence(draft: &mut Draft, live: &Live) {
     let waiting: Vec<_> = waiting
         .filter(|(topic, _, record)| topic.is_active() && waits(record))
         .filter_map(|(topic, partition, record)| {
+            let leavers = leavers(live, topic, partition, record, &lost);
             let heard = Heard::of(live);
             let version = raise::version(&draft.cluster, heard, topic, partition, record)?;
-            Some((partition, version))
+            (!leavers.is_empty()).then_some((partition, leavers, version))
         })
         .collect();
-    for (partition, version) in waiting {
+    for (partition, leavers, version) in waiting {
         if let Some(record) = draft.assignment(partition, WriteReason::Isr) {
-            record.isr.retain(|member| !lost.contains(member));
+            record.isr.retain(|member| !leavers.contains(member));
             (record.leader_epoch, record.partition_epoch) = version;
         }
     }
+}
+
+/// As many lost members as the in-sync set can spare. Those stay that may be back first and have most, for all that was heard of them.
+fn leavers(
+    live: &Live,
+    topic: &Topic,
+    id: TopicPartition,
+    record: &Assignment,
+    lost: &[BrokerNumber],
+) -> Vec<BrokerNumber> {
+    let members = record.isr.iter().copied();
+    let mut leavers: Vec<_> = members.filter(|member| lost.contains(member)).collect();
+    leavers.sort_by_key(|member| {
+        let report = live.report(*member, id);
+        let end = report.map(|report| (report.last_epoch, report.durable_end_offset));
+        let is_offline = live.liveness(*member) == Liveness::Offline;
+        let place = record.replicas.iter().position(|r| r == member);
+        let is_sure = record.awaits(*member).is_none();
+        (!is_offline, is_sure, end, Reverse(place))
+    });
+    leavers.truncate(record.spare(record.min_in_sync(topic.config.min_in_sync as usize)));
+    leavers
 }
 
 /// A run that is over leads nothing: reports under the raised epoch show what it left. A leader that is only out of sight may come back.

@@ -82,10 +82,11 @@ pub(crate) fn change(
         };
         let record = draft.cluster.assignment(topic, *partition);
         let record = record.filter(|r| topic.is_served() && r.is_led_by(leader, run));
+        let configured = topic.config.min_in_sync as usize;
         let next = record.and_then(|record| {
             let version =
                 raise::version(&draft.cluster, Heard::of(live), topic, *partition, record);
-            let next = after(draft, live, record, ask).ok()?;
+            let next = after(draft, live, record, configured, ask).ok()?;
             under(version, record, next, ask)
         });
         if let Some(next) = next
@@ -114,13 +115,15 @@ fn after(
     draft: &Draft,
     live: &Live,
     record: &Assignment,
+    min_in_sync: usize,
     ask: &Ask,
 ) -> Result<Assignment, ErrorCode> {
     match ask {
         Ask::Change(request) => {
             let number = request.change.broker();
             let broker = draft.cluster.brokers.get(&number);
-            let next = request.apply(record, broker.map(|broker| broker.value.incarnation))?;
+            let run = broker.map(|broker| broker.value.incarnation);
+            let next = request.apply(record, run, record.min_in_sync(min_in_sync))?;
             let is_away = !live.is_online(number) || live.is_lost(number);
             if is_away && matches!(request.change, IsrChange::Expand { .. }) {
                 // It caught up before it went. The leader hears that its request counts no more.

@@ -152,7 +152,11 @@ fn finish(draft: &mut Draft, live: &Live) {
     let done: Vec<_> = moving
         .filter_map(|(topic, id, record)| {
             let run_of = |broker| run_of(&draft.cluster, live, id, broker);
-            let next = record.finish_move(topic.config.min_in_sync as usize, run_of)?;
+            let min_in_sync = topic.config.min_in_sync as usize;
+            if present(live, record).move_progress(min_in_sync) != MoveProgress::Ready {
+                return None;
+            }
+            let next = record.finish_move(min_in_sync, run_of)?;
             let version = raise::version(&draft.cluster, Heard::of(live), topic, id, record)?;
             Some((id, raise::lift(next, record, version)))
         })
@@ -162,6 +166,13 @@ fn finish(draft: &mut Draft, live: &Live) {
             *record = next;
         }
     }
+}
+
+/// The record without members that are lost: an in-sync set that cannot spare them keeps them, and nobody goes on their account.
+fn present(live: &Live, record: &Assignment) -> Assignment {
+    let mut present = record.clone();
+    present.isr.retain(|member| !live.is_lost(*member));
+    present
 }
 
 /// The run of a broker that may take over a partition from its leader.
@@ -219,8 +230,8 @@ pub(crate) fn follow_replicas(draft: &mut Draft, live: &Live) {
 }
 
 /// What a partition's move still waits for, in words. Empty: it does not move.
-pub(crate) fn waits_for(topic: &Topic, record: &Assignment) -> &'static str {
-    match record.move_progress(topic.config.min_in_sync as usize) {
+pub(crate) fn waits_for(live: &Live, topic: &Topic, record: &Assignment) -> &'static str {
+    match present(live, record).move_progress(topic.config.min_in_sync as usize) {
         MoveProgress::None => "",
         MoveProgress::CatchingUp(_) => "its new replicas catch up",
         MoveProgress::TooFewInSync => {

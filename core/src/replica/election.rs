@@ -93,8 +93,9 @@ impl<'a> Election<'a> {
     ///
     /// The winner is a member of the in-sync set, there, whole, and the one with the greatest tail. A member whose run is not
     /// confirmed may win only when every other one is there, unconfirmed as well, and reported nothing greater: its volume might be
-    /// a copy from before it had what is committed. If there are fewer members than `min_in_sync`, the other replicas are asked. While the
-    /// last leader has not been heard, nobody wins who has less than another member: who left the set last is known for sure only there.
+    /// a copy from before it had what is committed. If there are fewer members than `min_in_sync`, as after the loss of a volume, the other
+    /// replicas are asked. While the last leader has not been heard, nobody wins who has less than another member: who left the set last is
+    /// known for sure only there.
     ///
     /// Where the last member stopped uncleanly, or every one did, nobody is in sync for sure: all replicas have to be there, and the
     /// longest log wins.
@@ -178,15 +179,15 @@ impl<'a> Election<'a> {
             && self.of(&best.replicas).all(is_usable)
     }
 
-    /// What is committed is on every other member. A set below `minInSync` may lack who has what was acknowledged; but `minInSync`
-    /// replicas had it, so a member is compared with as many others as include one of them.
+    /// What is committed is on every other member. A set below `minInSync`, out of which lost volumes went, or by a controller that let it shrink, may
+    /// lack who has what was acknowledged; but `minInSync` replicas had it, so a member is compared with as many others as include one of them.
     fn outdoes_others(&self, best: &Assignment, member: &Report<'_>) -> bool {
         let is_less = |other: &Report<'_>| {
             other.is_alive && other.is_fresh && member.is_fresh && other.tail <= member.tail
         };
         let mut others = best.isr.iter().filter(|other| **other != member.broker);
         let min_in_sync = self.min_in_sync.min(best.replicas.len());
-        if best.isr.len() > 1 && best.isr.len() >= min_in_sync {
+        if best.isr.len() >= min_in_sync {
             return others.all(|other| {
                 let mut report = self.of(std::slice::from_ref(other));
                 report.any(|other| is_less(other) && !Self::is_confirmed(best, other))
@@ -196,9 +197,6 @@ impl<'a> Election<'a> {
             self.of(&best.replicas)
                 .filter(|r| r.broker != member.broker)
         };
-        if min_in_sync <= 1 {
-            return true;
-        }
         let needed = (best.replicas.len() + 1 - min_in_sync).min(best.replicas.len() - 1);
         others().filter(|r| is_less(r)).count() >= needed
             && !others().any(|r| r.is_alive && !is_less(r))

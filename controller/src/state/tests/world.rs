@@ -510,9 +510,6 @@ impl World {
             assert_eq!(topic.placed, topic.config.partitions, "{}", topic.name);
             for partition in topic.placed_partitions() {
                 let assignment = cluster.assignment(topic, partition).expect("placed");
-                if self.waits_for_a_human(partition, assignment) {
-                    continue;
-                }
                 let leader = assignment.leader.expect("led");
                 let mut brokers = self.brokers.iter();
                 let broker = brokers.find(|b| b.number == Some(leader.0));

@@ -40,9 +40,13 @@ impl Leader {
         self.ask_for_change(now_ms, effects);
     }
 
-    /// Time passed: asks for the removal of whoever lags, and asks again what was not answered. To be called every few hundred
-    /// milliseconds with a clock that does not jump back.
+    /// Time passed: sees who is late, asks for the removal of whoever lags, and asks again what was not answered. To be called every few
+    /// hundred milliseconds with a clock that does not jump back.
     pub fn tick(&mut self, now_ms: u64, effects: &mut Vec<LeaderEffect>) {
+        for follower in &mut self.followers {
+            follower.is_late = follower.lag_ms(now_ms) > self.rules.lag_ms_max;
+        }
+        self.advance(effects);
         self.ask_for_change(now_ms, effects);
         let retry_ms = self.rules.retry_ms;
         let Some(pending) = &mut self.pending else {
@@ -144,17 +148,12 @@ impl Leader {
 
     fn next_change(&self, now_ms: u64) -> Option<IsrChange> {
         let floor = self.caught_up_floor();
-        let mut lagging = None;
         let mut caught_up = None;
         for follower in &self.followers {
             let broker = follower.broker;
             if follower.has_lost {
                 let reason = ShrinkReason::LostData;
                 return Some(IsrChange::Shrink { broker, reason });
-            }
-            if follower.in_sync && follower.lag_ms(now_ms) > self.rules.lag_ms_max {
-                let reason = ShrinkReason::Lagging;
-                lagging = Some(IsrChange::Shrink { broker, reason });
             }
             let may_join = follower.may_join && follower.is_heard;
             let joins = !follower.in_sync && may_join && follower.has_reported(floor);
@@ -165,6 +164,26 @@ impl Leader {
                 });
             }
         }
+        let lagging = self.next_to_leave(now_ms).map(|broker| {
+            let reason = ShrinkReason::Lagging;
+            IsrChange::Shrink { broker, reason }
+        });
         lagging.or(caught_up)
+    }
+
+    /// The member that lags most, if it may leave: the set does not shrink below `minInSync` (KIP-966), or whoever is left could not show alone, after
+    /// a restart, that it has what was acknowledged. Nothing would be acknowledged without those that leave anyway.
+    fn next_to_leave(&self, now_ms: u64) -> Option<BrokerNumber> {
+        let members = self.followers.iter().filter(|f| f.in_sync);
+        // Without this replica itself, which is a member as well.
+        if members.clone().count() < self.rules.min_in_sync {
+            return None;
+        }
+        let lagging = members.filter(|f| f.lag_ms(now_ms) > self.rules.lag_ms_max);
+        let last = lagging.max_by_key(|f| {
+            let missing = self.log.end.0.saturating_sub(f.durable_end().0);
+            (!f.is_heard, f.lag_ms(now_ms), missing)
+        });
+        last.map(|f| f.broker)
     }
 }

@@ -86,6 +86,34 @@ fn the_picture_says_what_is_missing_and_who_may_be_stopped() {
 }
 
 #[test]
+fn the_picture_counts_members_that_keep_up_and_says_who_is_needed() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    for (late, message) in [
+        (&[second][..], "2 of 3 replicas in sync"),
+        (&[second, third], "1 of 3 replicas in sync, 2 needed"),
+        (&[], ""),
+    ] {
+        world.report_late(leader, late);
+        let status = world.view().partitions[NAME][0].clone();
+        assert!(status.message.starts_with(message), "{}", status.message);
+        assert_eq!(status.message.is_empty(), late.is_empty());
+        assert_eq!(status.isr.len(), 3, "they are members");
+        let in_sync = status.followers.iter().filter(|f| f.in_sync).count();
+        assert_eq!(in_sync, 2 - late.len());
+    }
+    for gone in [second, third, leader] {
+        world.stop_broker(gone);
+        world.go_on();
+    }
+    world.wait(4_000);
+    let message = world.view().partitions[NAME][0].message.clone();
+    let other = format!("replica {}", world.number(third));
+    assert!(message.contains(&other), "{message}");
+    assert!(message.contains("start them again"), "{message}");
+}
+
+#[test]
 fn a_lost_follower_leaves_the_isr_at_once_and_joins_only_when_it_is_there() {
     let (mut world, partition) = running();
     let (leader, second, _) = roles(&world, partition);

@@ -1,5 +1,6 @@
 //! The store goes back in time. What was acknowledged since is not lost, whoever comes first.
 
+use taffrail_api::v1::ShrinkReason;
 use taffrail_core::{Adoption, LeaderEpoch};
 
 use super::*;
@@ -124,7 +125,7 @@ fn with_a_shrink_that_only_the_leader_knows() -> (World, TopicPartition, Snapsho
     let backup = world.backup();
     world.disconnect(second);
     world.disconnect(third);
-    world.ask_to_shrink(leader, partition, third);
+    world.ask_to_shrink(leader, partition, third, ShrinkReason::Lagging);
     world.go_on();
     assert_eq!(record(&world, partition).isr.len(), 2);
     world.produce(leader);
