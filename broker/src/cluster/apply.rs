@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig,
-    TopicPartition, replica::LeaderRules,
+    Assignment, BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch,
+    TopicConfig, TopicPartition, replica::LeaderRules,
 };
 use taffrail_log::{LogConfig, LogError, delete_dir};
 use tokio::{
@@ -58,7 +58,8 @@ pub(crate) struct Conductor {
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     configured: HashMap<TopicPartition, (LogConfig, Durability)>,
-    assigned: HashMap<TopicPartition, (Standing, LeaderRules)>,
+    /// The assignment too: one of the same version may await other runs, or leave a member out.
+    assigned: HashMap<TopicPartition, (Option<Assignment>, Standing, LeaderRules)>,
 }
 
 impl Conductor {
@@ -232,7 +233,7 @@ impl Told {
         known: &Known,
     ) -> Option<Assign> {
         let assign = assign_of(broker, partition, me, known);
-        let told = (assign.standing, assign.rules);
+        let told = (assign.assignment.clone(), assign.standing, assign.rules);
         let is_news = self.assigned.get(&partition.id) != Some(&told);
         is_news.then(|| {
             self.assigned.insert(partition.id, told);

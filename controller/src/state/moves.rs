@@ -34,7 +34,8 @@ pub(crate) fn begin(
     partition: TopicPartition,
     target: &[BrokerNumber],
 ) -> bool {
-    let Some(next) = begun(&draft.cluster, live, partition, target).flatten() else {
+    let begun = begun(&draft.cluster, live, partition, target);
+    let Some(Ok(next)) = begun else {
         return false;
     };
     if let Some(record) = draft.assignment(partition, WriteReason::Move) {
@@ -44,18 +45,23 @@ pub(crate) fn begin(
     true
 }
 
-/// The record with which a move begins. `Some(None)`: a broker may know a newer record than the store, and has not come yet.
+/// A broker may know a newer record than the store, and has not come yet.
+#[derive(Debug, Clone, Copy)]
+struct TooEarly;
+
+/// The record with which a move begins; `None`: nothing changes.
 fn begun(
     cluster: &Cluster,
     live: &Live,
     partition: TopicPartition,
     target: &[BrokerNumber],
-) -> Option<Option<Assignment>> {
+) -> Option<Result<Assignment, TooEarly>> {
     let topic = cluster.topic(partition.topic)?;
     let record = cluster.assignment(topic, partition)?;
     let next = record.begin_move(target)?;
     let version = raise::version(cluster, Heard::of(live), topic, partition, record);
-    Some(version.map(|version| raise::lift(next, record, version)))
+    let next = version.map(|version| raise::lift(next, record, version));
+    Some(next.ok_or(TooEarly))
 }
 
 /// Takes moves further, and forgets what was confirmed.

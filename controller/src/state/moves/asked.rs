@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
 
-use super::{begin, begun};
+use super::{TooEarly, begin, begun};
 use crate::{
     placement::{Row, balance, off},
     request::{MoveError, MoveRequest, PlannedMove},
@@ -35,9 +35,10 @@ pub(crate) fn ask(
         MoveRequest::Balance => balanced(&draft.cluster, live),
         MoveRequest::Cancel { topics } => taken_back(&draft.cluster, topics)?,
     };
-    let too_early = targets
-        .iter()
-        .find(|(partition, target)| begun(&draft.cluster, live, *partition, target) == Some(None));
+    let too_early = targets.iter().find(|(partition, target)| {
+        let begun = begun(&draft.cluster, live, *partition, target);
+        matches!(begun, Some(Err(TooEarly)))
+    });
     if let Some((partition, _)) = too_early {
         let topic = draft.cluster.topic(partition.topic);
         return Err(MoveError::TooEarly {
