@@ -2,6 +2,7 @@
 //! bytes.
 
 mod api_server;
+mod deleted;
 mod operators;
 mod restored;
 

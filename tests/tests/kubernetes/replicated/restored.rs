@@ -23,6 +23,26 @@ async fn restore(cluster: &mut Cluster, backup: &Backup, order: &[usize]) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+async fn a_store_from_before_an_in_sync_set_shrank_loses_nothing_though_who_left_it_is_there_first()
+{
+    let (mut cluster, load) = loaded("restored-shrink", BROKERS).await;
+    let backup = cluster.operated().api().back_up();
+    let behind = cluster.metadata().leader(TOPIC, 0).await;
+    cluster.kill(behind);
+    cluster.metadata().until_out_of_sync(TOPIC, behind).await;
+    load.more(SOME).await;
+    let before = epochs(&cluster).await;
+    let newer = (0..BROKERS).filter(|index| *index != behind);
+    let order: Vec<_> = [behind].into_iter().chain(newer).collect();
+    restore(&mut cluster, &backup, &order).await;
+    load.more(SOME).await;
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    check_above(&cluster, &before).await;
+    load.stop_and_check(&mut cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 async fn a_store_from_before_a_move_loses_nothing_though_the_broker_that_was_left_is_there_first() {
     let (mut cluster, load) = loaded("restored-move", BROKERS + 1).await;
     let backup = cluster.operated().api().back_up();
