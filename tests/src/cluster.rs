@@ -1,11 +1,11 @@
-//! A controller and three brokers, each a process, and what can befall them.
+//! A controller or operator and three brokers, each a process, and what can befall them.
 
 mod broker;
+mod control;
 mod metadata;
 mod replicas;
 
 use std::{
-    net::SocketAddr,
     path::PathBuf,
     process::{Command, ExitStatus},
 };
@@ -15,6 +15,7 @@ use taffrail_client::{Client, ClientConfig};
 use crate::{
     http, manifest,
     network::Network,
+    operated::Operated,
     ports,
     process::Process,
     programs::{self, Answer},
@@ -23,16 +24,19 @@ use crate::{
 };
 
 use broker::{Broker, Settings};
+use control::Control;
 pub use metadata::Metadata;
 
 /// How many brokers there are, unless there is a spare one; their index is the number in their name.
 pub const BROKERS: usize = 3;
 
+/// The BrokerCluster's name under an operator: pods of it would be called as brokers are here.
+const RESOURCE: &str = "broker";
+
 /// The processes, killed at the latest when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
-    controller: Process,
-    controller_address: SocketAddr,
+    control: Control,
     brokers: Vec<Broker>,
     network: Network,
     scratch: Scratch,
@@ -44,7 +48,7 @@ impl Cluster {
     /// # Panics
     /// If one does not.
     pub async fn start(name: &str) -> Self {
-        Self::start_over(name, BROKERS, Network::absent(), None).await
+        Self::start_over_files(name, BROKERS, Network::absent(), None).await
     }
 
     /// The same with one broker more than topics have replicas.
@@ -52,7 +56,7 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_spare(name: &str) -> Self {
-        Self::start_over(name, BROKERS + 1, Network::absent(), None).await
+        Self::start_over_files(name, BROKERS + 1, Network::absent(), None).await
     }
 
     /// The same where the last broker's disk has this size. What is on it does not survive the process.
@@ -60,7 +64,7 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_small_disk(name: &str, mebibytes: u32) -> Self {
-        Self::start_over(name, BROKERS, Network::absent(), Some(mebibytes)).await
+        Self::start_over_files(name, BROKERS, Network::absent(), Some(mebibytes)).await
     }
 
     /// The same over a network that can be cut. A broker that is dead then looks silent rather than gone to the others.
@@ -68,18 +72,41 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_network(name: &str) -> Self {
-        Self::start_over(name, BROKERS, Network::present(), None).await
+        Self::start_over_files(name, BROKERS, Network::present(), None).await
     }
 
-    async fn start_over(
+    /// So many brokers, and an operator around a real API server, where nothing runs the pods.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_operated(name: &str, brokers: usize) -> Self {
+        let operated = Operated::start();
+        let manifest = manifest::cluster(RESOURCE, brokers);
+        operated.api().apply(&manifest, &[]).expect_success();
+        let control = Control::Operated(Box::new(operated));
+        let scratch = Scratch::new(name);
+        Self::start_under(control, scratch, brokers, Network::absent(), None).await
+    }
+
+    async fn start_over_files(
         name: &str,
         count: usize,
         network: Network,
         last_disk: Option<u32>,
     ) -> Self {
         let scratch = Scratch::new(name);
-        let controller_address = ports::free();
-        let controller = start_controller(&scratch, controller_address, count);
+        let control = Control::over_files(scratch.path(), count);
+        Self::start_under(control, scratch, count, network, last_disk).await
+    }
+
+    async fn start_under(
+        control: Control,
+        scratch: Scratch,
+        count: usize,
+        network: Network,
+        last_disk: Option<u32>,
+    ) -> Self {
+        let config = control.broker_config();
         let mut brokers = Vec::new();
         for index in 0..count {
             let replication = ports::free();
@@ -90,13 +117,13 @@ impl Cluster {
                 http: ports::free(),
                 replication,
                 advertised: network.gate(index, replication).await,
-                controller: controller_address,
+                controllers: control.addresses(),
+                config: config.clone(),
                 disk_mebibytes: last_disk.filter(|_| index == count - 1),
             }));
         }
         let cluster = Self {
-            controller,
-            controller_address,
+            control,
             brokers,
             network,
             scratch,
@@ -133,9 +160,11 @@ impl Cluster {
     /// If it is refused.
     #[track_caller]
     pub fn create(&self, topic: &str, spec: &[&str]) {
-        let file = self
-            .scratch
-            .write(&format!("{topic}.yaml"), &manifest::topic(topic, spec));
+        let manifest = manifest::topic(topic, spec);
+        if let Control::Operated(operated) = &self.control {
+            return operated.apply_and_wait(&manifest, &format!("topic/{topic}"));
+        }
+        let file = self.scratch.write(&format!("{topic}.yaml"), &manifest);
         self.taffrail(&["apply", "-f", &file.to_string_lossy()])
             .expect_success();
     }
@@ -151,7 +180,8 @@ impl Cluster {
 
     /// What the controller knows.
     pub fn metadata(&self) -> Metadata {
-        Metadata::of(self.controller_address)
+        let addresses = self.control.addresses();
+        Metadata::of([0, 1].map(|index| addresses.get(index).copied()))
     }
 
     /// Waits until the run of this broker that lives now has registered.
@@ -208,15 +238,25 @@ impl Cluster {
         self.brokers[index].process.go_on();
     }
 
-    /// kill -9 of the controller.
+    /// kill -9 of the controller, or of the operator that it is in.
     pub fn kill_controller(&mut self) {
-        self.controller.kill();
+        self.control.kill();
     }
 
     /// Starts the controller again.
     pub fn restart_controller(&mut self) {
-        let count = self.brokers.len();
-        self.controller = start_controller(&self.scratch, self.controller_address, count);
+        self.control.restart();
+    }
+
+    /// The operator and its API server.
+    ///
+    /// # Panics
+    /// If a controller over files decides.
+    pub fn operated(&mut self) -> &mut Operated {
+        match &mut self.control {
+            Control::Operated(operated) => operated,
+            Control::Files(_) => panic!("start the cluster with an operator"),
+        }
     }
 
     /// What a broker's metrics say.
@@ -245,7 +285,7 @@ impl Cluster {
             .filter(|broker| !broker.is_ended)
             .map(|broker| &mut broker.process)
             .collect();
-        processes.push(&mut self.controller);
+        processes.push(self.control.process());
         let ended: Vec<_> = processes.into_iter().map(Process::ended).collect();
         let running = ended.iter().all(Option::is_none);
         assert!(running, "brokers and controller ended like this: {ended:?}");
@@ -273,14 +313,4 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-fn start_controller(scratch: &Scratch, address: SocketAddr, brokers: usize) -> Process {
-    Process::start(
-        Command::new(programs::path("controller"))
-            .arg(scratch.path().join("controller"))
-            .arg(address.to_string())
-            .arg(brokers.to_string()),
-        &scratch.path().join("controller.log"),
-    )
 }

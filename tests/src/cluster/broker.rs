@@ -24,7 +24,9 @@ pub(super) struct Settings {
     pub(super) replication: SocketAddr,
     /// Where other brokers dial it.
     pub(super) advertised: SocketAddr,
-    pub(super) controller: SocketAddr,
+    pub(super) controllers: Vec<SocketAddr>,
+    /// What an operator wrote for it, if there is one.
+    pub(super) config: Option<PathBuf>,
     /// Its volume is a disk of its own, of this size.
     pub(super) disk_mebibytes: Option<u32>,
 }
@@ -93,9 +95,14 @@ impl Settings {
             ("--http-listen", self.http),
             ("--replication-listen", self.replication),
             ("--replication-advertised", self.advertised),
-            ("--controller", self.controller),
         ] {
             command.arg(option).arg(address.to_string());
+        }
+        for controller in &self.controllers {
+            command.arg("--controller").arg(controller.to_string());
+        }
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
         }
         let log = self.folder.join(format!("{}.log", self.name));
         Process::start(&mut command, &log)
