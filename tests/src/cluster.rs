@@ -38,13 +38,44 @@ pub struct Cluster {
     scratch: Scratch,
 }
 
+/// What a cluster is made of.
+struct Shape {
+    count: usize,
+    network: Network,
+    last_disk: Option<u32>,
+    settings: &'static str,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            count: BROKERS,
+            network: Network::absent(),
+            last_disk: None,
+            settings: "",
+        }
+    }
+}
+
 impl Cluster {
     /// Starts all of it, and waits until every broker has registered.
     ///
     /// # Panics
     /// If one does not.
     pub async fn start(name: &str) -> Self {
-        Self::start_over(name, BROKERS, Network::absent(), None).await
+        Self::start_over(name, Shape::default()).await
+    }
+
+    /// The same with these settings of every broker, as in its file.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_with(name: &str, settings: &'static str) -> Self {
+        let shape = Shape {
+            settings,
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same with one broker more than topics have replicas.
@@ -52,7 +83,11 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_spare(name: &str) -> Self {
-        Self::start_over(name, BROKERS + 1, Network::absent(), None).await
+        let shape = Shape {
+            count: BROKERS + 1,
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same where the last broker's disk has this size. What is on it does not survive the process.
@@ -60,7 +95,11 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_small_disk(name: &str, mebibytes: u32) -> Self {
-        Self::start_over(name, BROKERS, Network::absent(), Some(mebibytes)).await
+        let shape = Shape {
+            last_disk: Some(mebibytes),
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same over a network that can be cut. A broker that is dead then looks silent rather than gone to the others.
@@ -68,16 +107,22 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_network(name: &str) -> Self {
-        Self::start_over(name, BROKERS, Network::present(), None).await
+        let shape = Shape {
+            network: Network::present(),
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
-    async fn start_over(
-        name: &str,
-        count: usize,
-        network: Network,
-        last_disk: Option<u32>,
-    ) -> Self {
+    async fn start_over(name: &str, shape: Shape) -> Self {
+        let Shape {
+            count,
+            network,
+            last_disk,
+            settings,
+        } = shape;
         let scratch = Scratch::new(name);
+        scratch.write(broker::SETTINGS_FILE, settings);
         let controller_address = ports::free();
         let controller = start_controller(&scratch, controller_address, count);
         let mut brokers = Vec::new();
@@ -92,6 +137,7 @@ impl Cluster {
                 advertised: network.gate(index, replication).await,
                 controller: controller_address,
                 disk_mebibytes: last_disk.filter(|_| index == count - 1),
+                disk_copied: None,
             }));
         }
         let cluster = Self {
@@ -195,6 +241,15 @@ impl Cluster {
     /// If it still runs.
     pub fn restart(&mut self, index: usize) {
         self.brokers[index].restart();
+        self.tell_network();
+    }
+
+    /// Starts it again on a copy of its volume, on a disk of this size that is full. What is on it does not survive the process.
+    ///
+    /// # Panics
+    /// If it still runs.
+    pub fn restart_on_a_full_disk(&mut self, index: usize, mebibytes: u32) {
+        self.brokers[index].restart_on_a_full_disk(mebibytes);
         self.tell_network();
     }
 

@@ -15,7 +15,7 @@ use super::{
     cluster::Cluster,
     draft::Draft,
     elections::{self, Calm, Losses},
-    in_sync,
+    faulty, in_sync,
     live::Liveness,
     moves,
     office::refusal,
@@ -64,6 +64,7 @@ impl Machine {
         };
         replace::wiped(draft, &self.live);
         let losses = elections::hold(draft, &self.live, calm);
+        faulty::retire(draft, &self.live);
         elections::fence(draft, &self.live);
         elections::return_to_preferred(draft, &self.live, calm);
         losses
