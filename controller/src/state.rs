@@ -12,6 +12,7 @@ mod doubt;
 pub(crate) mod draft;
 mod effect;
 mod elections;
+mod faulty;
 mod heard;
 mod in_sync;
 mod live;
@@ -44,7 +45,7 @@ use taffrail_core::{
 use crate::{
     request::Request,
     store::{ObjectName, Snapshot, Version},
-    view::View,
+    view::{Loss, View},
 };
 use cluster::Cluster;
 use draft::Draft;
@@ -187,6 +188,9 @@ pub(crate) struct Machine {
     is_stale: bool,
     /// Brokers that the others were last told are gone.
     told_gone: BTreeSet<BrokerNumber>,
+    /// The last elections that may have lost records.
+    losses: VecDeque<Loss>,
+    losses_found: u64,
     now_ms: u64,
     effects: Vec<Effect>,
 }
@@ -211,6 +215,8 @@ impl Machine {
             look_again_ms: 0,
             is_stale: false,
             told_gone: BTreeSet::new(),
+            losses: VecDeque::new(),
+            losses_found: 0,
             now_ms: 0,
             effects: Vec::new(),
         };
@@ -270,7 +276,10 @@ impl Machine {
         }
         self.is_stale = false;
         let cluster = self.cluster.as_ref()?;
-        Some(status::view(cluster, &self.live))
+        Some(View {
+            losses: self.losses.iter().cloned().collect(),
+            ..status::view(cluster, &self.live)
+        })
     }
 
     /// The stamp of the next message.

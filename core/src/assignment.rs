@@ -66,6 +66,6 @@ pub enum PartitionFault {
     NewerFormat,
     /// The directory cannot be read.
     Io,
-    /// The broker made the directory, nobody ordered its deletion, and it is gone.
+    /// The broker made the directory, nobody ordered its deletion, and it is gone, or does not say any more whose it is.
     Lost,
 }

@@ -33,6 +33,9 @@ pub const BROKERS: usize = 3;
 /// The BrokerCluster's name under an operator: pods of it would be called as brokers are here.
 const RESOURCE: &str = "broker";
 
+/// What brokers are told without an operator, in the folder of all of them.
+const SETTINGS_FILE: &str = "brokers.toml";
+
 /// The processes, killed at the latest when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -42,13 +45,44 @@ pub struct Cluster {
     scratch: Scratch,
 }
 
+/// What a cluster is made of.
+struct Shape {
+    count: usize,
+    network: Network,
+    last_disk: Option<u32>,
+    settings: &'static str,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            count: BROKERS,
+            network: Network::absent(),
+            last_disk: None,
+            settings: "",
+        }
+    }
+}
+
 impl Cluster {
     /// Starts all of it, and waits until every broker has registered.
     ///
     /// # Panics
     /// If one does not.
     pub async fn start(name: &str) -> Self {
-        Self::start_over_files(name, BROKERS, Network::absent(), None).await
+        Self::start_over(name, Shape::default()).await
+    }
+
+    /// The same with these settings of every broker, as in its file.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_with(name: &str, settings: &'static str) -> Self {
+        let shape = Shape {
+            settings,
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same with one broker more than topics have replicas.
@@ -56,7 +90,11 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_spare(name: &str) -> Self {
-        Self::start_over_files(name, BROKERS + 1, Network::absent(), None).await
+        let shape = Shape {
+            count: BROKERS + 1,
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same where the last broker's disk has this size. What is on it does not survive the process.
@@ -64,7 +102,11 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_small_disk(name: &str, mebibytes: u32) -> Self {
-        Self::start_over_files(name, BROKERS, Network::absent(), Some(mebibytes)).await
+        let shape = Shape {
+            last_disk: Some(mebibytes),
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same over a network that can be cut. A broker that is dead then looks silent rather than gone to the others.
@@ -72,7 +114,11 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_network(name: &str) -> Self {
-        Self::start_over_files(name, BROKERS, Network::present(), None).await
+        let shape = Shape {
+            network: Network::present(),
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// So many brokers, and an operator around a real API server, where nothing runs the pods.
@@ -83,30 +129,30 @@ impl Cluster {
         let operated = Operated::start();
         let manifest = manifest::cluster(RESOURCE, brokers);
         operated.api().apply(&manifest, &[]).expect_success();
+        let shape = Shape {
+            count: brokers,
+            ..Shape::default()
+        };
         let control = Control::Operated(Box::new(operated));
-        let scratch = Scratch::new(name);
-        Self::start_under(control, scratch, brokers, Network::absent(), None).await
+        Self::start_under(control, Scratch::new(name), shape).await
     }
 
-    async fn start_over_files(
-        name: &str,
-        count: usize,
-        network: Network,
-        last_disk: Option<u32>,
-    ) -> Self {
+    async fn start_over(name: &str, shape: Shape) -> Self {
         let scratch = Scratch::new(name);
-        let control = Control::over_files(scratch.path(), count);
-        Self::start_under(control, scratch, count, network, last_disk).await
+        let control = Control::over_files(scratch.path(), shape.count);
+        Self::start_under(control, scratch, shape).await
     }
 
-    async fn start_under(
-        control: Control,
-        scratch: Scratch,
-        count: usize,
-        network: Network,
-        last_disk: Option<u32>,
-    ) -> Self {
-        let config = control.broker_config();
+    async fn start_under(control: Control, scratch: Scratch, shape: Shape) -> Self {
+        let Shape {
+            count,
+            network,
+            last_disk,
+            settings,
+        } = shape;
+        let config = control
+            .broker_config()
+            .unwrap_or_else(|| scratch.write(SETTINGS_FILE, settings));
         let mut brokers = Vec::new();
         for index in 0..count {
             let replication = ports::free();
@@ -120,6 +166,7 @@ impl Cluster {
                 controllers: control.addresses(),
                 config: config.clone(),
                 disk_mebibytes: last_disk.filter(|_| index == count - 1),
+                disk_copied: None,
             }));
         }
         let cluster = Self {
@@ -225,6 +272,15 @@ impl Cluster {
     /// If it still runs.
     pub fn restart(&mut self, index: usize) {
         self.brokers[index].restart();
+        self.tell_network();
+    }
+
+    /// Starts it again on a copy of its volume, on a disk of this size that is full. What is on it does not survive the process.
+    ///
+    /// # Panics
+    /// If it still runs.
+    pub fn restart_on_a_full_disk(&mut self, index: usize, mebibytes: u32) {
+        self.brokers[index].restart_on_a_full_disk(mebibytes);
         self.tell_network();
     }
 

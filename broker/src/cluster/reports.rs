@@ -49,6 +49,9 @@ fn report(partition: &Partition) -> v1::PartitionReport {
         durable_end_offset: convert::offset_to_wire(progress.durable_end()),
         last_epoch: progress.last_epoch().map_or(-1, convert::epoch_to_wire),
         followers: partition.followers().iter().map(follower).collect(),
+        quarantine: partition
+            .quarantine()
+            .map_or_else(String::new, |q| q.to_string()),
     }
 }
 

@@ -23,10 +23,11 @@ use crate::{
     metrics::Metrics,
     partition::{
         Partition,
-        append::{Append, OwnedLog, Written},
+        append::{Append, OwnedLog, Removal, Written},
         commit::{SyncDone, SyncJob},
         replicate::Owner,
     },
+    repeats::Repeats,
 };
 
 /// A lone sync of up to this much is done on the writing thread itself: nothing else is to be written, and a change of threads would
@@ -48,6 +49,8 @@ pub(super) trait Jobs {
 pub(crate) struct Outboxes {
     pub(crate) positions: Arc<Positions>,
     pub(crate) asks: Arc<Asks>,
+    /// Replicas that could not be written to.
+    pub(crate) stalls: Arc<Repeats>,
 }
 
 impl Outboxes {
@@ -57,6 +60,7 @@ impl Outboxes {
             wall_ms,
             positions: &self.positions,
             asks: &self.asks,
+            stalls: &self.stalls,
         }
     }
 }
@@ -216,11 +220,15 @@ impl<J: Jobs> Writer<J> {
                 }
             }
             Command::Replication(command) => self.replicate(command),
-            Command::Delete { id, reply } => {
+            Command::Remove { id, how, reply } => {
                 if let Some(mut log) = self.logs.remove(&id) {
-                    log.refuse_all(&gone());
+                    let reason = match &how {
+                        Removal::Delete => gone(),
+                        Removal::SetAside(_) => log.partition.offline("its log is set aside"),
+                    };
+                    log.refuse_all(&reason);
                     let log = Box::new(log);
-                    self.jobs.keep_up(Job::Delete { log, reply });
+                    self.jobs.keep_up(Job::Remove { log, how, reply });
                 } else {
                     // The one who asked may have stopped waiting.
                     let _ = reply.send(Ok(()));

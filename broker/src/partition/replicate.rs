@@ -21,6 +21,7 @@ use super::{
 use crate::{
     cluster::{asks::Asks, known::Run},
     follower::positions::Positions,
+    repeats::Repeats,
 };
 
 /// A newer assignment, or newer limits.
@@ -66,6 +67,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) wall_ms: i64,
     pub(crate) positions: &'a Positions,
     pub(crate) asks: &'a Asks,
+    pub(crate) stalls: &'a Repeats,
 }
 
 impl OwnedLog {
@@ -244,7 +246,10 @@ impl OwnedLog {
             Err(error)
                 if error.fault().is_none() && !matches!(error, LogError::Poisoned { .. }) =>
             {
-                tracing::warn!(partition = %self.partition.label(), %error, "cannot follow just now; tried again in a moment");
+                if let Some(more) = owner.stalls.happened(owner.now_ms, error.code().name()) {
+                    tracing::warn!(partition = %self.partition.label(), %error, more,
+                        "cannot follow just now; tried again every moment, as others may be");
+                }
                 written.disk_full |= matches!(error, LogError::DiskFull { .. });
                 self.is_stalled = true;
             }

@@ -16,7 +16,7 @@ use super::{
     doubt,
     draft::Draft,
     elections::{self, Calm, Losses},
-    in_sync,
+    faulty, in_sync,
     live::Liveness,
     moves,
     office::refusal,
@@ -69,6 +69,7 @@ impl Machine {
         doubt::settle(draft, &self.live);
         replace::wiped(draft, &self.live);
         let losses = elections::hold(draft, &self.live, calm);
+        faulty::retire(draft, &self.live);
         elections::fence(draft, &self.live);
         elections::return_to_preferred(draft, &self.live, calm);
         losses

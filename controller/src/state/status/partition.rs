@@ -1,5 +1,7 @@
 //! One partition: who has it, and if it is not served, why and what to do.
 
+use std::mem;
+
 use taffrail_api::v1;
 use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
 
@@ -71,6 +73,12 @@ pub(super) fn partition_status(
         status.removing = record.removing.iter().map(|b| b.0).collect();
         if status.message.is_empty() {
             moves::waits_for(live, topic, record).clone_into(&mut status.message);
+        }
+        if matches!(state, PartitionState::Online) {
+            let said = picture.logs(id, record).into_iter();
+            let all = [mem::take(&mut status.message)].into_iter().chain(said);
+            let all: Vec<_> = all.filter(|message| !message.is_empty()).collect();
+            status.message = all.join("; ");
         }
     } else if index < topic.placed {
         state = PartitionState::Unknown;
@@ -184,6 +192,20 @@ impl Picture<'_> {
             }
         };
         (what.to_owned(), "start it again with its volume")
+    }
+
+    /// Replicas whose logs cannot be used, or could not.
+    fn logs(self, id: TopicPartition, record: &Assignment) -> Vec<String> {
+        let logs = record.replicas.iter().filter_map(|replica| {
+            let report = self.live.report(*replica, id)?;
+            let name = self.name(*replica);
+            if report.fault() != v1::PartitionFault::None {
+                return Some(format!("broker {name}: {}", report.fault_message));
+            }
+            let kept = &report.quarantine;
+            (!kept.is_empty()).then(|| format!("broker {name} {kept}"))
+        });
+        logs.collect()
     }
 
     /// Why no member of the in-sync set can be used, if all are there and none can.

@@ -164,6 +164,28 @@ fn a_leader_whose_log_failed_is_replaced_and_leaves_the_isr() {
 }
 
 #[test]
+fn a_member_that_cannot_use_its_log_leaves_at_once_and_the_leader_stays_in_a_new_epoch() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let before = record(&world, partition);
+    world.fail_log(second, partition);
+    world.go_on();
+    let after = record(&world, partition);
+    assert_eq!(after.leader, before.leader);
+    // What the leader knows of the log that failed it does not take for what the next one has.
+    assert_eq!(after.leader_epoch, LeaderEpoch(before.leader_epoch.0 + 1));
+    assert!(!after.isr.contains(&world.number(second)) && after.isr.len() == 2);
+    world.settle();
+    assert_eq!(record(&world, partition), after, "once");
+    // The last one has to do with what there is.
+    world.fail_log(third, partition);
+    world.fail_log(leader, partition);
+    world.settle();
+    let isr = record(&world, partition).isr;
+    assert_eq!(isr.len(), 1, "{isr:?}");
+}
+
+#[test]
 fn a_broker_that_stops_hands_over_and_wins_no_election_meanwhile() {
     let (mut world, partition) = running();
     world.apply(0, "single", spec(3, 1, Adoption::Never));
@@ -219,6 +241,9 @@ fn out_of_sync_replicas_lead_only_where_the_topic_allows_it_and_after_the_settle
         let after = record(&world, partition);
         assert_eq!(after.leader == Some(world.number(second)), is_led);
         assert_eq!(world.reached.contains("MayLack"), is_led);
+        let losses = world.view().losses;
+        let told = losses.iter().map(|loss| (&*loss.topic, loss.partition));
+        assert_eq!(told.collect::<Vec<_>>(), [(NAME, 0)][..usize::from(is_led)]);
     }
 }
 

@@ -78,6 +78,7 @@ impl World {
         let wanted: Vec<_> = follower
             .stored
             .iter()
+            .filter(|(p, _)| !follower.faults.contains(p))
             .map(|(p, a)| (*p, a.leader_epoch))
             .collect();
         let others = (0..BROKERS).filter(|other| *other != index);
