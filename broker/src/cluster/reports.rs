@@ -51,7 +51,7 @@ fn report(partition: &Partition) -> v1::PartitionReport {
         followers: partition.followers().iter().map(follower).collect(),
         quarantine: partition
             .quarantine()
-            .map_or_else(String::new, |q| q.to_string()),
+            .map_or_else(String::new, ToString::to_string),
     }
 }
 
