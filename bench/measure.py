@@ -8,6 +8,21 @@ import threading
 import time
 
 HZ = os.sysconf("SC_CLK_TCK")
+MILLION = 1_000_000
+
+
+def pairs(n, ours, theirs):
+    """Runs ours and theirs in turn, after one of each that does not count."""
+    ours(), theirs()
+    a, b = [], []
+    for _ in range(n):
+        a.append(ours())
+        b.append(theirs())
+    return a, b
+
+
+def column(rows, key):
+    return [r[key] for r in rows]
 
 
 def cpu_s(pids):

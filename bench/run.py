@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Taffrail and Apache Kafka on the same work, in turn (A B A B ...), and prints the ratios with their spread.
 
-  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated failover (default: all)
+  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated failover many catchup (default: all)
 
 Needs java 17 or newer with javac, mvn, a Rust toolchain, and disk: all suites in one call keep about 120 GB, one suite at most 35; sends traffic to 127.0.0.1 only. One run says little on a shared
 machine: compare the ratios, which are taken pair by pair, and look at their spread. MB = 10^6 bytes of payload; broker CPU is user + system of
@@ -12,36 +12,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 
 sys.dont_write_bytecode = True
 import kafka_peer
 import taffrail_peer
 from kafka_peer import Kafka
-from measure import Sample, Table, memory_mb, settle
+from measure import MILLION, Sample, Table, column, memory_mb, pairs, settle
+from replication import ALONE, Replication
 from taffrail_peer import Taffrail
 
-MILLION = 1_000_000
 WORK = os.path.join(kafka_peer.CACHE, "run")
 
 
-def pairs(n, ours, theirs):
-    """Runs ours and theirs in turn, after one of each that does not count."""
-    ours(), theirs()
-    a, b = [], []
-    for _ in range(n):
-        a.append(ours())
-        b.append(theirs())
-    return a, b
-
-
-def column(rows, key):
-    return [r[key] for r in rows]
-
-
-class Suites:
+class Suites(Replication):
     def __init__(self, n):
-        self.n, self.table = n, Table()
+        self.n, self.table, self.work = n, Table(), WORK
         self.taffrail = self.kafka = None
 
     def start(self):
@@ -155,55 +140,10 @@ class Suites:
         self.table.note("memory: VmHWM of Taffrail (counts mapped files)", "MB", [memory_mb(t, "VmHWM")])
         self.table.note("memory: VmHWM of Kafka", "MB", [memory_mb(k, "VmHWM")])
 
-    def replicated(self):
-        """Three brokers, three replicas, two of them in sync at least, on both sides."""
-        self.close()
-        t, k = Taffrail(WORK, 19840, brokers=3), Kafka(WORK, 19392, nodes=3)
-        self.table.add("3 brokers: start of a new cluster", "s", [t.start()], [k.start()], 1, False)
-        for _ in range(3):
-            k.produce(k.topic(), MILLION, 1000)
-        a, b = pairs(self.n, lambda: t.produce(t.topic(), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
-        self.table.add("3 replicas: produce 1 KB, background fsync", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 4, True)
-        self.table.add("3 replicas: produce 1 KB: CPU of all brokers", "s/GB", column(a, "cpu_gb"), column(b, "cpu_gb"), 0.25, False)
-        a, b = pairs(self.n, lambda: t.produce(t.topic(durability="Fsync"), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
-        self.table.add("3 replicas: produce 1 KB with fsync, Kafka without", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 3, True)
-        a, b = pairs(self.n, lambda: t.latency(t.topic(durability="Fsync"), 1000, 20000), lambda: k.latency(k.topic(), 1000, 20000))
-        for figure, key in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999")):
-            wanted = 0.3 if key == "p99" else 1
-            self.table.add(f"3 replicas: end to end 1,000/s with fsync, Kafka without: {figure}", "ms", column(a, key), column(b, key), wanted, False)
-        self.table.add("3 replicas: peak RssAnon + RssShmem of all brokers", "MB", [Sample.PEAKS[tuple(t.pids)]], [Sample.PEAKS[tuple(k.pids)]], 0.1, False)
-        for peer in (t, k):
-            peer.stop()
-            shutil.rmtree(peer.dir, ignore_errors=True)
-
-    def failover(self):
-        """1,000 records a second into one partition while the broker that leads it ends: longest time between two acknowledgements."""
-        self.close()
-        t, k = Taffrail(WORK, 19940, brokers=3), Kafka(WORK, 19492, nodes=3)
-        t.start(), k.start()
-        for how, sig in (("kill -9", signal.SIGKILL), ("a clean stop", signal.SIGTERM)):
-            a, b = pairs(self.n, lambda: gap_of_failover(t, t.topic(durability="Fsync"), sig), lambda: gap_of_failover(k, k.topic(), sig))
-            self.table.add(f"{how} of the leader's broker: longest gap", "ms", a, b, 0.5, False)
-            p95 = sorted(a)[max(0, -(-95 * len(a) // 100) - 1)]
-            self.table.note(f"{how}: p95 of our {len(a)} gaps", "ms", [p95], "<= 2000" if sig == signal.SIGKILL else "each <= 200")
-        for peer in (t, k):
-            peer.stop()
-            shutil.rmtree(peer.dir, ignore_errors=True)
-
     def close(self):
         for peer in filter(None, (self.taffrail, self.kafka)):
             peer.stop()
         self.taffrail = self.kafka = None
-
-
-def gap_of_failover(peer, topic, sig):
-    leader = peer.leader(topic)
-    ending = threading.Timer(4, peer.kill, (leader, sig))
-    ending.start()
-    gap = peer.gap(topic, 1000, 12)
-    ending.join()
-    peer.revive(leader)
-    return gap
 
 
 def drop_page_cache():
@@ -230,7 +170,7 @@ def raw_fdatasync_ms(count=3000):
 
 
 def main():
-    all_suites = ["produce", "fsync", "small", "consume", "latency", "partitions", "retained", "cold", "restart", "memory", "replicated", "failover"]
+    all_suites = ["produce", "fsync", "small", "consume", "latency", "partitions", "retained", "cold", "restart", "memory", *ALONE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5, help="counted runs of each side")
     parser.add_argument("suites", nargs="*", metavar="SUITE")
@@ -246,7 +186,7 @@ def main():
     try:
         for name in args.suites or all_suites:
             print(f"== {name}", flush=True)
-            if name not in ("replicated", "failover"):
+            if name not in ALONE:
                 suites.start()
             getattr(suites, name)()
     finally:

@@ -20,18 +20,20 @@ def prepare():
 class Taffrail:
     name = "taffrail"
 
-    def __init__(self, work, port, brokers=1):
+    def __init__(self, work, port, brokers=1, config=""):
         self.dir, self.port, self.process, self.topics = f"{work}/taffrail-{port}", port, None, 0
         self.brokers, self.replicas = brokers, min(3, brokers)
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
+        with open(f"{self.dir}/broker.toml", "w") as f:
+            f.write(config)
         self.env = {**os.environ, "TAFFRAIL_SERVER": f"127.0.0.1:{port}"}
 
     def start(self, topic=None):
         """Seconds from spawn until a client can work: with `topic`, until a first record is acknowledged."""
         t0 = time.time()
-        self.process = spawn([BINARY, "dev", "--brokers", str(self.brokers), "--data-dir", f"{self.dir}/data", "--listen", f"127.0.0.1:{self.port}"],
-                             f"{self.dir}/log")
+        self.process = spawn([BINARY, "dev", "--brokers", str(self.brokers), "--data-dir", f"{self.dir}/data", "--listen", f"127.0.0.1:{self.port}",
+                              "--broker-config", f"{self.dir}/broker.toml"], f"{self.dir}/log")
         wait_for(lambda: self.brokers_online() == self.brokers if topic is None else self.produced_one(topic))
         return time.time() - t0
 
@@ -52,15 +54,21 @@ class Taffrail:
         children = subprocess.run(["pgrep", "-P", str(self.process.pid)], stdout=subprocess.PIPE, text=True).stdout
         return [self.process.pid, *(int(pid) for pid in children.split())]
 
-    def topic(self, partitions=1, durability="PageCache"):
+    def topic(self, **spec):
         self.topics += 1
-        name = f"t{self.topics}-{durability.lower()}"
+        name = f"t{self.topics}"
+        self.apply(name, **spec)
+        return name
+
+    def apply(self, name, partitions=1, durability="PageCache", replicas=None):
         manifest = f"{self.dir}/{name}.yaml"
         with open(manifest, "w") as f:
             f.write(f"apiVersion: taffrail.dev/v1alpha1\nkind: Topic\nmetadata: {{ name: {name} }}\n"
-                    f"spec: {{ partitions: {partitions}, replicas: {self.replicas}, durability: {durability} }}\n")
+                    f"spec: {{ partitions: {partitions}, replicas: {replicas or self.replicas}, durability: {durability}, deletionPolicy: Delete }}\n")
         sh([BINARY, "apply", "-f", manifest], env=self.env)
-        return name
+
+    def delete(self, name):
+        sh([BINARY, "delete", name], env=self.env)
 
     def bench(self, what, topic, records, size, *more):
         settle()

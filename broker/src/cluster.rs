@@ -6,6 +6,7 @@
 //! session      dial the controllers, register, heartbeat
 //! apply        make an update durable, then obey it: configure, serve, delete by explicit order
 //! create       partitions that are new here: made, entered in the roster, served
+//! rebuild      replicas whose logs cannot be used: set aside, and made anew
 //! asks         what leaders here want of the controller
 //! reports      what heartbeats say of partitions
 //! ```
@@ -14,6 +15,7 @@ pub(crate) mod apply;
 pub(crate) mod asks;
 pub(crate) mod create;
 pub(crate) mod known;
+pub(crate) mod rebuild;
 pub(crate) mod reports;
 pub(crate) mod session;
 pub(crate) mod view;

@@ -8,6 +8,7 @@
 //! <data>/boot        the run of the kernel, and replicas that a power cut may have taken records of
 //! <data>/ballast     room for deletes and metadata on a full disk
 //! <data>/partitions/<topic id>-<partition>/
+//! <data>/quarantine/<topic id>-<partition>.<n>/  logs that could not be used and were replaced from another replica
 //! ```
 
 pub(crate) mod ballast;
@@ -15,6 +16,7 @@ pub(crate) mod boot;
 mod framed;
 pub(crate) mod identity;
 pub(crate) mod metadata_file;
+pub(crate) mod quarantine;
 pub(crate) mod roster;
 pub(crate) mod scan;
 
@@ -68,6 +70,10 @@ impl DataDir {
 
     pub(crate) fn partitions(&self) -> PathBuf {
         self.path.join("partitions")
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.path.join("quarantine")
     }
 
     pub(crate) fn partition(&self, id: TopicPartition) -> PathBuf {

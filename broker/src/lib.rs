@@ -21,6 +21,8 @@
 //! partition                            one partition: append, commit, fetch
 //! rpc                                  the gRPC services of the client port, and those of the replication port
 //! peers                                other brokers, to route to
+//! offline                              the data directory of a broker that does not run, for tools
+//! repeats                              what happens again and again, and is not logged each time
 //! http, metrics                        /metrics, /livez, /readyz, /log-level
 //! sim                                  behind the feature of that name: a broker without threads, clock and network
 //! ```
@@ -40,9 +42,11 @@ mod follower;
 mod http;
 pub mod logging;
 mod metrics;
+pub mod offline;
 mod partition;
 mod peers;
 mod program;
+mod repeats;
 mod rpc;
 mod running;
 #[cfg(feature = "sim")]

@@ -23,14 +23,14 @@ pub(crate) mod waiters;
 mod waiting;
 
 use std::sync::{
-    Arc, Mutex, PoisonError, RwLock,
+    Arc, Mutex, OnceLock, PoisonError, RwLock,
     atomic::{AtomicBool, Ordering},
 };
 
 use taffrail_api::WireError;
 use taffrail_core::{
-    BrokerNumber, ErrorCode, LeaderEpoch, Offset, PartitionFault, TopicPartition,
-    replica::Standing as Worth,
+    ErrorCode, LeaderEpoch, PartitionFault, TopicPartition,
+    replica::{FollowerLag, Standing as Worth},
 };
 use taffrail_log::{LogError, LogReader};
 
@@ -51,30 +51,14 @@ pub(crate) struct Partition {
     reader: Option<LogReader>,
     standing: RwLock<Arc<Standing>>,
     fault: RwLock<Option<Fault>>,
+    /// The leader epoch in which a log that had been opened failed: what this run told a leader, it told in this one or before.
+    failed_in: OnceLock<LeaderEpoch>,
+    /// A former log that could not be used, where it is kept, and why.
+    quarantine: OnceLock<Arc<str>>,
     /// It may have less than it once reported, and no controller knows yet.
     may_lack: AtomicBool,
     /// As of the leader's last tick; empty unless this broker leads.
     followers: Mutex<Vec<FollowerLag>>,
-}
-
-/// How far a follower is, as its leader sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FollowerLag {
-    pub(crate) broker: BrokerNumber,
-    /// `None`: it has not asked in this epoch.
-    pub(crate) durable_end: Option<Offset>,
-    /// How long ago it had everything.
-    pub(crate) lag_ms: u64,
-}
-
-impl From<(BrokerNumber, Option<Offset>, u64)> for FollowerLag {
-    fn from((broker, durable_end, lag_ms): (BrokerNumber, Option<Offset>, u64)) -> Self {
-        Self {
-            broker,
-            durable_end,
-            lag_ms,
-        }
-    }
 }
 
 /// Why a partition is offline on this broker.
@@ -135,6 +119,8 @@ impl Partition {
             progress: Progress::default(),
             waiters: Waiters::default(),
             growth: Growth::default(),
+            failed_in: OnceLock::new(),
+            quarantine: OnceLock::new(),
             may_lack: AtomicBool::new(false),
             followers: Mutex::default(),
             metrics,
@@ -202,8 +188,34 @@ impl Partition {
             tracing::error!(topic = %self.topic_name, partition = %self.id.partition, reason = %fault.message,
                 "partition is offline");
             *slot = Some(fault);
+            // Whoever tells a leader where the log ends stands in that epoch already, and looks for a fault then.
+            let _ = self.failed_in.set(self.standing().leader_epoch);
         }
         self.wake();
+    }
+
+    /// Says more of a fault. False: that was said before.
+    pub(crate) fn add_to_fault(&self, what: &str) -> bool {
+        let mut slot = self.fault.write().unwrap_or_else(PoisonError::into_inner);
+        let fault = slot.as_mut().filter(|fault| !fault.message.ends_with(what));
+        fault.map(|fault| fault.message += what).is_some()
+    }
+
+    /// Could a leader of `epoch` know something of this log? Not if this run never opened it, and not if it had failed before that epoch.
+    pub(crate) fn is_unheard_in(&self, epoch: LeaderEpoch) -> bool {
+        match self.failed_in.get() {
+            Some(failed_in) => epoch > *failed_in,
+            None => self.reader.is_none(),
+        }
+    }
+
+    pub(crate) fn quarantine(&self) -> Option<&Arc<str>> {
+        self.quarantine.get()
+    }
+
+    /// To be called once, before others know the partition.
+    pub(crate) fn set_quarantine(&self, kept: Arc<str>) {
+        let _ = self.quarantine.set(kept);
     }
 
     /// There is something new: records, a high watermark, another leader, a fault.

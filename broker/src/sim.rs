@@ -37,7 +37,7 @@ pub use start::{Settings, partition_dir};
 
 use crate::{
     broker::Broker,
-    cluster::{apply::Told, known::Known},
+    cluster::{apply::Told, known::Known, rebuild::Rebuilds},
     disk::stepped::{Blocking, Stepped},
     follower::throttle::Throttle,
     partition::ack::Outcome,
@@ -146,6 +146,7 @@ pub struct SimBroker {
     durable: Durable,
     known: watch::Sender<Arc<Known>>,
     told: Told,
+    rebuilds: Rebuilds,
     session: Option<Session>,
     leaders: BTreeMap<BrokerNumber, Following>,
     followers: BTreeMap<u64, Followed>,

@@ -18,6 +18,7 @@ use crate::{
         Membership,
         apply::{Conductor, Told, assign_of, log_config},
         known::Known,
+        rebuild::Rebuilds,
         session::Session,
     },
     config::BrokerConfig,
@@ -38,6 +39,7 @@ use crate::{
     metrics::{Metrics, PartitionCollector},
     partition::{Fault, Partition, replicate::Assign, table::PartitionTable},
     peers::Peers,
+    repeats::Repeats,
     rpc,
     running::{CutOff, RunningBroker},
 };
@@ -123,6 +125,7 @@ struct Prepared {
     space: Space,
     roster: Roster,
     boot: Boot,
+    rebuilds: Rebuilds,
     found: Vec<Found>,
 }
 
@@ -130,16 +133,17 @@ struct Prepared {
 fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared, BrokerError> {
     let started = Instant::now();
     let dir = DataDir::open(&config.data_dir)?;
-    let identity = Identity::next_start(&dir, &*environment.random)?;
-    let file = MetadataFile::of(&dir);
-    let known = file.load()?;
     let space = Space::new(
         Arc::clone(&environment.disk),
         dir.path().to_owned(),
         Ballast::of(&dir, config.disk.ballast_bytes),
         config.disk.free_bytes_min,
     );
+    // A full disk gives up its ballast here: everything below writes.
     space.look();
+    let identity = Identity::next_start(&dir, &*environment.random)?;
+    let file = MetadataFile::of(&dir);
+    let known = file.load()?;
     let mut roster = Roster::load(dir.path())?;
     let disk = &environment.disk;
     let found = scan::open_all(&dir, &mut roster, disk, identity.cluster, |id| {
@@ -160,6 +164,7 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
             "stopped uncleanly and on another run of the kernel: pageCache replicas may lack records"
         );
     }
+    let rebuilds = Rebuilds::load(&dir.quarantine());
     // Before anybody hears of it.
     boot.note(may_lack)?;
     tracing::info!(partitions = found.len(), elapsed_ms = started.elapsed().as_millis() as u64,
@@ -172,6 +177,7 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
         space,
         roster,
         boot,
+        rebuilds,
         found,
     })
 }
@@ -192,6 +198,7 @@ async fn assemble(
         space,
         roster,
         boot,
+        rebuilds,
         found,
     } = prepared;
     let me = known
@@ -258,6 +265,9 @@ async fn assemble(
         .collect();
     for partition in broker.partitions.all() {
         partition.set_may_lack(boot.may_lack(partition.id));
+        if let Some(kept) = rebuilds.kept(partition.id) {
+            partition.set_quarantine(kept);
+        }
     }
     broker.disk.assign(assigns).await;
     let (instructions, received) = mpsc::channel(INSTRUCTIONS_MAX);
@@ -268,6 +278,9 @@ async fn assemble(
         roster,
         known: known_sender,
         told: Told::default(),
+        rebuilds,
+        disobeyed: Repeats::default(),
+        uncreated: Repeats::default(),
     };
     let session = Session {
         broker: Arc::clone(&broker),
@@ -278,6 +291,8 @@ async fn assemble(
         known: known_receiver,
         instructions,
         active: active_sender,
+        ends: Repeats::default(),
+        is_silent: false,
     };
     let mut tasks = JoinSet::new();
     let (disk, space, settings, stopped) = (

@@ -51,6 +51,7 @@ pub(crate) async fn run(args: DemoArgs, log: Logging) -> Outcome {
         cluster: manifests.cluster.clone(),
         brokers: None,
         restart: false,
+        broker_config: None,
         log,
     })
     .await?;

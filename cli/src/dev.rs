@@ -35,6 +35,9 @@ pub(crate) struct DevArgs {
     /// Leave a broker process that ended as it is
     #[arg(long)]
     no_restart: bool,
+    /// Settings of each broker: a TOML file as for taffrail-broker; what dev decides itself, such as addresses, wins over it
+    #[arg(long, value_name = "FILE")]
+    broker_config: Option<PathBuf>,
     #[command(flatten)]
     listen: Listen,
     /// Where the data is kept
@@ -53,6 +56,7 @@ pub(crate) async fn run(args: DevArgs, log: Logging) -> Outcome {
         cluster: manifests.cluster.clone(),
         brokers: args.brokers,
         restart: !args.no_restart,
+        broker_config: args.broker_config,
         log,
     })
     .await?;

@@ -56,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) brokers: Option<u16>,
     /// Start again a broker process that ends?
     pub(crate) restart: bool,
+    /// Settings of brokers.
+    pub(crate) broker_config: Option<PathBuf>,
     /// What is logged, and how.
     pub(crate) log: Logging,
 }
@@ -81,11 +83,22 @@ impl Embedded {
     pub(crate) async fn start(options: Options) -> Outcome<Self> {
         let (name, defaults, brokers) = wanted(options.cluster, options.brokers)?;
         let addresses = options.listen.of_brokers(brokers)?;
+        let config = broker_config(options.broker_config.as_deref())?;
         enough_for_the_data(&options.data_dir, brokers)?;
         let controller_dir = options.data_dir.join("controller");
         let control = Control::start(&controller_dir, name, defaults).await?;
         let brokers = if brokers == 1 {
-            start_one(&options.data_dir, &options.listen, &control, options.log)
+            let config = BrokerConfig {
+                data_dir: options.data_dir.join("broker-0"),
+                name: "broker-0".to_owned(),
+                client_listen: options.listen.listen,
+                http_listen: Some(options.listen.http()),
+                // Nobody follows it.
+                replication_listen: listen::ANY_LOOPBACK,
+                controllers: vec![control.address().to_string()],
+                ..config
+            };
+            start_one(config, options.log)
                 .await
                 .map(|broker| Brokers::One(Box::new(broker)))
         } else {
@@ -94,6 +107,7 @@ impl Embedded {
                 controller: control.address(),
                 log: &options.log,
                 restart: options.restart,
+                broker_config: options.broker_config.as_deref(),
             };
             Processes::start(&common, addresses).map(Brokers::Several)
         };
@@ -194,22 +208,15 @@ impl Brokers {
     }
 }
 
-async fn start_one(
-    data_dir: &Path,
-    listen: &Listen,
-    control: &Control,
-    log: Logging,
-) -> Outcome<RunningBroker> {
-    let config = BrokerConfig {
-        data_dir: data_dir.join("broker-0"),
-        name: "broker-0".to_owned(),
-        client_listen: listen.listen,
-        http_listen: Some(listen.http()),
-        // Nobody follows it.
-        replication_listen: listen::ANY_LOOPBACK,
-        controllers: vec![control.address().to_string()],
-        ..BrokerConfig::default()
-    };
+/// What each broker is told. Read also where they have processes of their own, which would tell their logs only.
+fn broker_config(file: Option<&Path>) -> Outcome<BrokerConfig> {
+    let config = file.map_or_else(|| Ok(BrokerConfig::default()), BrokerConfig::from_file);
+    config
+        .and_then(|config| config.check().map(|()| config))
+        .map_err(|error| broker_failure(&error))
+}
+
+async fn start_one(config: BrokerConfig, log: Logging) -> Outcome<RunningBroker> {
     let environment = taffrail_broker::Environment::real(Some(log.control));
     taffrail_broker::start_with(config, environment)
         .await

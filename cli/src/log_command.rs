@@ -1,6 +1,7 @@
-//! `taffrail log`: a look into the files of partitions, offline. Nothing is written, nothing is repaired.
+//! `taffrail log`: a look into the files of partitions, offline. Nothing is written, unless somebody says that damaged records are to be given up.
 
 mod dump;
+mod repair;
 mod verify;
 
 use std::{
@@ -35,6 +36,18 @@ enum What {
         #[command(flatten)]
         place: Place,
     },
+    /// Show what damage costs a stopped broker's partitions, and with --cut give that up
+    ///
+    /// For partitions of which no other replica is in sync: where there is one, start the broker, and it
+    /// replaces a damaged log by itself. Offsets have no gaps: all records from the damage on are lost,
+    /// and their offsets are given out again.
+    Repair {
+        #[command(flatten)]
+        place: Place,
+        /// End damaged logs where their damage begins; the damaged files are kept in the broker's quarantine
+        #[arg(long)]
+        cut: bool,
+    },
 }
 
 /// Which files.
@@ -50,6 +63,7 @@ pub(crate) fn run(args: LogCommandArgs) -> Outcome {
     match args.what {
         What::Dump { place, records } => dump::run(&partitions(&place.dir)?, records),
         What::Verify { place } => verify::run(&partitions(&place.dir)?),
+        What::Repair { place, cut } => repair::run(&partitions(&place.dir)?, cut),
     }
 }
 

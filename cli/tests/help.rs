@@ -22,6 +22,7 @@ const COMMANDS: &[&[&str]] = &[
     &["log"],
     &["log", "dump"],
     &["log", "verify"],
+    &["log", "repair"],
     &["completions"],
 ];
 

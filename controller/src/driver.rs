@@ -2,6 +2,7 @@
 
 mod notes;
 mod outbox;
+mod storing;
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -17,10 +18,7 @@ use crate::{
     error::ControllerError,
     handle::{COMMANDS_MAX, Command, ControllerHandle, Office, Pending},
     request::Request,
-    state::{
-        Effect, Event, Failure, Machine, Settings, WriteFailure,
-        draft::{Value, Write},
-    },
+    state::{Effect, Event, Failure, Machine, Settings, WriteFailure, draft::Write},
     store::{Snapshot, Store, StoreError, Version},
     view::View,
     writes::WriteCounters,
@@ -29,8 +27,6 @@ use outbox::Outboxes;
 
 /// How often time passes for the state machine.
 const TICK: Duration = Duration::from_millis(500);
-/// How long one operation of the store may take before its outcome counts as unknown.
-const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between tries, doubled up to the second with every failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -229,7 +225,7 @@ impl Driver {
         self.io = Some(
             async move {
                 sleep(wait).await;
-                let loaded = tokio::time::timeout(STORE_TIMEOUT, store.load()).await;
+                let loaded = tokio::time::timeout(storing::STORE_TIMEOUT, store.load()).await;
                 Done::Loaded(loaded.unwrap_or_else(|e| Err(StoreError::Unavailable(e.into()))))
             }
             .boxed(),
@@ -239,8 +235,10 @@ impl Driver {
     fn write(&mut self, writes: Vec<Write>) {
         let store = Arc::clone(&self.store);
         let counters = self.writes.clone();
-        self.io =
-            Some(async move { Done::Written(put_all(&*store, writes, &counters).await) }.boxed());
+        self.io = Some(
+            async move { Done::Written(storing::put_all(&*store, writes, &counters).await) }
+                .boxed(),
+        );
     }
 
     /// Doubled with every failure, capped, with up to half of it taken off by chance.
@@ -361,33 +359,6 @@ impl Driver {
         drop(store);
         drop(inbox);
     }
-}
-
-/// Puts one after another; stops at the first failure.
-async fn put_all(
-    store: &dyn Store,
-    writes: Vec<Write>,
-    counters: &WriteCounters,
-) -> Result<Vec<Version>, StoreError> {
-    let mut versions = Vec::with_capacity(writes.len());
-    for write in writes {
-        let object = write.object();
-        counters.add(&object, write.reason);
-        let expected = write.expected.as_ref();
-        let put = match &write.value {
-            Value::Root(root) => store.put_root(expected, root),
-            Value::Map(map) => store.put_map(expected, map),
-            Value::Broker(broker) => store.put_broker(expected, broker),
-        };
-        let version = tokio::time::timeout(STORE_TIMEOUT, put).await;
-        versions.push(version.unwrap_or_else(|e| {
-            Err(StoreError::Unknown {
-                object,
-                cause: e.into(),
-            })
-        })?);
-    }
-    Ok(versions)
 }
 
 /// The operation under way; for ever, if there is none.

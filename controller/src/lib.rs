@@ -33,5 +33,5 @@ pub use request::{
 };
 pub use rpc::{AdminService, SessionService, StandbyService, serve, standby};
 pub use store::{FileStore, MemoryStore, Snapshot, Store, StoreError, Version, Versioned};
-pub use view::View;
+pub use view::{Loss, View};
 pub use writes::{WriteCount, WriteReason};

@@ -12,12 +12,14 @@ mod doubt;
 pub(crate) mod draft;
 mod effect;
 mod elections;
+mod faulty;
 mod heard;
 mod in_sync;
 mod live;
 mod moves;
 mod office;
 mod place;
+mod raise;
 mod register;
 mod registration;
 mod replace;
@@ -43,7 +45,7 @@ use taffrail_core::{
 use crate::{
     request::Request,
     store::{ObjectName, Snapshot, Version},
-    view::View,
+    view::{Loss, View},
 };
 use cluster::Cluster;
 use draft::Draft;
@@ -180,10 +182,15 @@ pub(crate) struct Machine {
     own: BTreeSet<TopicId>,
     /// Tombstones, placements or elections may have become possible.
     has_chores: bool,
+    /// When to look for them though nothing happened: what waits for a time to pass.
+    look_again_ms: u64,
     /// The picture changed.
     is_stale: bool,
     /// Brokers that the others were last told are gone.
     told_gone: BTreeSet<BrokerNumber>,
+    /// The last elections that may have lost records.
+    losses: VecDeque<Loss>,
+    losses_found: u64,
     now_ms: u64,
     effects: Vec<Effect>,
 }
@@ -205,8 +212,11 @@ impl Machine {
             waiting: Vec::new(),
             own: BTreeSet::new(),
             has_chores: false,
+            look_again_ms: 0,
             is_stale: false,
             told_gone: BTreeSet::new(),
+            losses: VecDeque::new(),
+            losses_found: 0,
             now_ms: 0,
             effects: Vec::new(),
         };
@@ -234,10 +244,13 @@ impl Machine {
             }
             Event::SessionOpened(id, register) => self.session_opened(id, *register),
             Event::Heartbeat(id, heartbeat) => {
-                self.is_stale |= self.live.heard(id, *heartbeat, self.now_ms);
-                self.judge();
+                let has_doubts = !heartbeat.doubts.is_empty();
+                let is_news = self.live.heard(id, *heartbeat, self.now_ms);
+                self.is_stale |= is_news;
+                let has_changed = self.judge();
                 self.look_for_chores();
-                self.has_chores |= self.step == Step::Active;
+                self.has_chores |=
+                    self.step == Step::Active && (is_news || has_doubts || has_changed);
             }
             Event::DeleteDone(id, done) => self.delete_done(id, &done),
             Event::IsrRequests(id, asked) => {
@@ -263,7 +276,10 @@ impl Machine {
         }
         self.is_stale = false;
         let cluster = self.cluster.as_ref()?;
-        Some(status::view(cluster, &self.live))
+        Some(View {
+            losses: self.losses.iter().cloned().collect(),
+            ..status::view(cluster, &self.live)
+        })
     }
 
     /// The stamp of the next message.

@@ -17,4 +17,42 @@ pub struct View {
     pub partitions: BTreeMap<String, Vec<v1::PartitionStatus>>,
     /// Registered brokers, by number.
     pub brokers: Vec<v1::BrokerStatus>,
+    /// The last elections that may have lost records, in order.
+    pub losses: Vec<Loss>,
+}
+
+/// Records that an election may have lost: nobody was left who surely had them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Greater than that of every loss before: the epoch of the controller that held the election, and how many it held before.
+    pub number: (u64, u64),
+    /// Of this topic.
+    pub topic: String,
+    /// Of this partition of it.
+    pub partition: u32,
+    /// The first offset that the new leader does not have.
+    pub from: u64,
+    /// Somebody is known to have had records up to before this offset. There may have been more.
+    pub known_to: u64,
+}
+
+impl Loss {
+    /// For people.
+    pub fn message(&self) -> String {
+        let Self {
+            topic,
+            partition,
+            from,
+            known_to,
+            ..
+        } = self;
+        let known = if known_to > from {
+            format!("offsets {from} to {} were there", known_to - 1)
+        } else {
+            format!("nobody is known to have had offset {from} or a later one")
+        };
+        format!(
+            "partition {topic}/{partition} has a leader whose log ends at offset {from}, and no replica was left that surely had everything: {known}"
+        )
+    }
 }

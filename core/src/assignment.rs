@@ -43,6 +43,12 @@ impl Assignment {
         awaited.map(|(_, incarnation)| *incarnation)
     }
 
+    /// So many members may leave that are only away or late: the in-sync set does not shrink below `min_in_sync` (KIP-966). Each of those that
+    /// stay has what was acknowledged, unless its volume is lost, which takes it out in any case.
+    pub fn spare(&self, min_in_sync: usize) -> usize {
+        self.isr.len().saturating_sub(min_in_sync.max(1))
+    }
+
     /// Does `broker`, running as `incarnation`, own the leader epoch?
     pub fn is_led_by(&self, broker: BrokerNumber, incarnation: Incarnation) -> bool {
         self.leader == Some(broker) && self.leader_incarnation == incarnation
@@ -60,6 +66,6 @@ pub enum PartitionFault {
     NewerFormat,
     /// The directory cannot be read.
     Io,
-    /// The broker made the directory, nobody ordered its deletion, and it is gone.
+    /// The broker made the directory, nobody ordered its deletion, and it is gone, or does not say any more whose it is.
     Lost,
 }

@@ -20,6 +20,7 @@
 //! isr          a change of the in-sync set, asked for and made
 //! eligibility  what a replica is worth when its broker starts
 //! election     who may lead next
+//! certainty    whether the store may be old, and what may be decided nevertheless
 //! reassignment moving replicas: copy, catch up, swap
 //! invariants   what must hold whatever happens
 //! ```
@@ -28,6 +29,7 @@
 //! [`SyncPoint`] says what they made durable. Nothing here has a clock: times come in with events and never go back.
 
 mod acks;
+mod certainty;
 mod election;
 mod eligibility;
 mod epochs;
@@ -44,13 +46,14 @@ mod role;
 mod tests;
 
 pub use acks::{AckQueue, Acks};
+pub use certainty::Certainty;
 pub use election::{Elected, Election, MayLack, Report, Wait};
 pub use eligibility::{Found, FoundLog, Standing};
 pub use epochs::{EpochEnd, EpochStart, EpochTable, LogTail};
 pub use fetch::{BatchSpan, FetchAnswer, FetchOutcome, FetchRequest};
 pub use follower::{Follower, FollowerStep};
 pub use isr::{Confirmation, IsrChange, IsrRequest, ShrinkReason};
-pub use leader::{Leader, LeaderEffect, LeaderRules};
+pub use leader::{FollowerLag, Leader, LeaderEffect, LeaderRules};
 pub use log_state::{LogState, SyncPoint};
 pub use mutant::{Mutant, is_broken};
 pub use reassignment::Progress as MoveProgress;

@@ -79,7 +79,7 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// The system's.
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
 
-    /// Gives a file a new name, in place of the file that had it.
+    /// Gives a file a new name, in place of the file that had it; or a directory, with all that is in it, a name that nothing has.
     ///
     /// # Errors
     /// The system's.

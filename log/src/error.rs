@@ -144,8 +144,8 @@ impl LogError {
             Self::Damaged { .. } | Self::Unreadable { .. } => Some(PartitionFault::Damaged),
             Self::Poisoned { .. } => Some(PartitionFault::Poisoned),
             Self::NewerFormat { .. } => Some(PartitionFault::NewerFormat),
-            Self::Io { .. } | Self::NoIdentity { .. } => Some(PartitionFault::Io),
-            Self::Lost { .. } => Some(PartitionFault::Lost),
+            Self::Io { .. } => Some(PartitionFault::Io),
+            Self::NoIdentity { .. } | Self::Lost { .. } => Some(PartitionFault::Lost),
             Self::DiskFull { .. }
             | Self::AlreadyExists { .. }
             | Self::OffsetOutOfRange { .. }

@@ -74,7 +74,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    fn of(file: &LogFile, base: Offset) -> Result<Self, LogError> {
+    pub(crate) fn of(file: &LogFile, base: Offset) -> Result<Self, LogError> {
         Ok(Self {
             scanner: Scanner::new(file)?,
             file: file.clone(),

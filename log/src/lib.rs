@@ -40,6 +40,7 @@ mod names;
 mod partition;
 mod producers;
 mod reader;
+pub mod repair;
 mod segment;
 mod shared;
 #[cfg(feature = "sim")]
@@ -51,7 +52,9 @@ pub use config::LogConfig;
 pub use disk::{Disk, DiskFile, MappedMax, StdDisk};
 pub use error::LogError;
 pub use identity::{PartitionIdentity, read_identity};
-pub use partition::{Appended, Expired, Opened, PartitionLog, RecoveryReport, Torn, delete_dir};
+pub use partition::{
+    Appended, Expired, Opened, PartitionLog, RecoveryReport, Torn, delete_dir, set_aside_dir,
+};
 pub use producers::sequenced;
 pub use reader::{LogReader, ReadBatches, SegmentInfo};
 pub use sync::SyncToken;

@@ -8,7 +8,7 @@
 //! retention  expire whole segments
 //! truncate   cut the end off
 //! restart    remove everything and begin at another offset
-//! delete     remove everything, on an explicit order
+//! delete     remove everything, on an explicit order; or give it another place
 //! upkeep     plan seals, checkpoints and removals for other threads
 //! ```
 
@@ -31,7 +31,7 @@ use taffrail_core::{
 };
 
 pub use append::Appended;
-pub use delete::delete_dir;
+pub use delete::{delete_dir, set_aside_dir};
 pub use open::{Opened, RecoveryReport, Torn};
 pub use retention::Expired;
 

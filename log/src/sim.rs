@@ -228,12 +228,15 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.check(Operation::Rename, to)?;
-        let id = state.find(from)?;
-        state.change(NameChange::Rename {
-            from: from.to_owned(),
-            to: to.to_owned(),
-            id,
-        });
+        let (from, to) = (from.to_owned(), to.to_owned());
+        if let Ok(id) = state.find(&from) {
+            state.change(NameChange::Rename { from, to, id });
+        } else if state.dirs.remove(&from) {
+            state.dirs.insert(to.clone());
+            state.change(NameChange::RenameAll { from, to });
+        } else {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         Ok(())
     }
 

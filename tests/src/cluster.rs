@@ -1,11 +1,11 @@
-//! A controller and three brokers, each a process, and what can befall them.
+//! A controller or operator and three brokers, each a process, and what can befall them.
 
 mod broker;
+mod control;
 mod metadata;
 mod replicas;
 
 use std::{
-    net::SocketAddr,
     path::PathBuf,
     process::{Command, ExitStatus},
 };
@@ -15,6 +15,7 @@ use taffrail_client::{Client, ClientConfig};
 use crate::{
     http, manifest,
     network::Network,
+    operated::Operated,
     ports,
     process::Process,
     programs::{self, Answer},
@@ -23,19 +24,44 @@ use crate::{
 };
 
 use broker::{Broker, Settings};
+use control::Control;
 pub use metadata::Metadata;
 
 /// How many brokers there are, unless there is a spare one; their index is the number in their name.
 pub const BROKERS: usize = 3;
 
+/// The BrokerCluster's name under an operator: pods of it would be called as brokers are here.
+const RESOURCE: &str = "broker";
+
+/// What brokers are told without an operator, in the folder of all of them.
+const SETTINGS_FILE: &str = "brokers.toml";
+
 /// The processes, killed at the latest when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
-    controller: Process,
-    controller_address: SocketAddr,
+    control: Control,
     brokers: Vec<Broker>,
     network: Network,
     scratch: Scratch,
+}
+
+/// What a cluster is made of.
+struct Shape {
+    count: usize,
+    network: Network,
+    last_disk: Option<u32>,
+    settings: &'static str,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            count: BROKERS,
+            network: Network::absent(),
+            last_disk: None,
+            settings: "",
+        }
+    }
 }
 
 impl Cluster {
@@ -44,7 +70,19 @@ impl Cluster {
     /// # Panics
     /// If one does not.
     pub async fn start(name: &str) -> Self {
-        Self::start_over(name, BROKERS, Network::absent(), None).await
+        Self::start_over(name, Shape::default()).await
+    }
+
+    /// The same with these settings of every broker, as in its file.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_with(name: &str, settings: &'static str) -> Self {
+        let shape = Shape {
+            settings,
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same with one broker more than topics have replicas.
@@ -52,7 +90,11 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_spare(name: &str) -> Self {
-        Self::start_over(name, BROKERS + 1, Network::absent(), None).await
+        let shape = Shape {
+            count: BROKERS + 1,
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same where the last broker's disk has this size. What is on it does not survive the process.
@@ -60,7 +102,11 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_a_small_disk(name: &str, mebibytes: u32) -> Self {
-        Self::start_over(name, BROKERS, Network::absent(), Some(mebibytes)).await
+        let shape = Shape {
+            last_disk: Some(mebibytes),
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
     /// The same over a network that can be cut. A broker that is dead then looks silent rather than gone to the others.
@@ -68,18 +114,45 @@ impl Cluster {
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_network(name: &str) -> Self {
-        Self::start_over(name, BROKERS, Network::present(), None).await
+        let shape = Shape {
+            network: Network::present(),
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
     }
 
-    async fn start_over(
-        name: &str,
-        count: usize,
-        network: Network,
-        last_disk: Option<u32>,
-    ) -> Self {
+    /// So many brokers, and an operator around a real API server, where nothing runs the pods.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_operated(name: &str, brokers: usize) -> Self {
+        let operated = Operated::start();
+        let manifest = manifest::cluster(RESOURCE, brokers);
+        operated.api().apply(&manifest, &[]).expect_success();
+        let shape = Shape {
+            count: brokers,
+            ..Shape::default()
+        };
+        let control = Control::Operated(Box::new(operated));
+        Self::start_under(control, Scratch::new(name), shape).await
+    }
+
+    async fn start_over(name: &str, shape: Shape) -> Self {
         let scratch = Scratch::new(name);
-        let controller_address = ports::free();
-        let controller = start_controller(&scratch, controller_address, count);
+        let control = Control::over_files(scratch.path(), shape.count);
+        Self::start_under(control, scratch, shape).await
+    }
+
+    async fn start_under(control: Control, scratch: Scratch, shape: Shape) -> Self {
+        let Shape {
+            count,
+            network,
+            last_disk,
+            settings,
+        } = shape;
+        let config = control
+            .broker_config()
+            .unwrap_or_else(|| scratch.write(SETTINGS_FILE, settings));
         let mut brokers = Vec::new();
         for index in 0..count {
             let replication = ports::free();
@@ -90,13 +163,14 @@ impl Cluster {
                 http: ports::free(),
                 replication,
                 advertised: network.gate(index, replication).await,
-                controller: controller_address,
+                controllers: control.addresses(),
+                config: config.clone(),
                 disk_mebibytes: last_disk.filter(|_| index == count - 1),
+                disk_copied: None,
             }));
         }
         let cluster = Self {
-            controller,
-            controller_address,
+            control,
             brokers,
             network,
             scratch,
@@ -133,9 +207,11 @@ impl Cluster {
     /// If it is refused.
     #[track_caller]
     pub fn create(&self, topic: &str, spec: &[&str]) {
-        let file = self
-            .scratch
-            .write(&format!("{topic}.yaml"), &manifest::topic(topic, spec));
+        let manifest = manifest::topic(topic, spec);
+        if let Control::Operated(operated) = &self.control {
+            return operated.apply_and_wait(&manifest, &format!("topic/{topic}"));
+        }
+        let file = self.scratch.write(&format!("{topic}.yaml"), &manifest);
         self.taffrail(&["apply", "-f", &file.to_string_lossy()])
             .expect_success();
     }
@@ -151,7 +227,8 @@ impl Cluster {
 
     /// What the controller knows.
     pub fn metadata(&self) -> Metadata {
-        Metadata::of(self.controller_address)
+        let addresses = self.control.addresses();
+        Metadata::of([0, 1].map(|index| addresses.get(index).copied()))
     }
 
     /// Waits until the run of this broker that lives now has registered.
@@ -198,6 +275,15 @@ impl Cluster {
         self.tell_network();
     }
 
+    /// Starts it again on a copy of its volume, on a disk of this size that is full. What is on it does not survive the process.
+    ///
+    /// # Panics
+    /// If it still runs.
+    pub fn restart_on_a_full_disk(&mut self, index: usize, mebibytes: u32) {
+        self.brokers[index].restart_on_a_full_disk(mebibytes);
+        self.tell_network();
+    }
+
     /// It stands still, connections and all.
     pub fn stand_still(&self, index: usize) {
         self.brokers[index].process.stand_still();
@@ -208,15 +294,25 @@ impl Cluster {
         self.brokers[index].process.go_on();
     }
 
-    /// kill -9 of the controller.
+    /// kill -9 of the controller, or of the operator that it is in.
     pub fn kill_controller(&mut self) {
-        self.controller.kill();
+        self.control.kill();
     }
 
     /// Starts the controller again.
     pub fn restart_controller(&mut self) {
-        let count = self.brokers.len();
-        self.controller = start_controller(&self.scratch, self.controller_address, count);
+        self.control.restart();
+    }
+
+    /// The operator and its API server.
+    ///
+    /// # Panics
+    /// If a controller over files decides.
+    pub fn operated(&mut self) -> &mut Operated {
+        match &mut self.control {
+            Control::Operated(operated) => operated,
+            Control::Files(_) => panic!("start the cluster with an operator"),
+        }
     }
 
     /// What a broker's metrics say.
@@ -245,7 +341,7 @@ impl Cluster {
             .filter(|broker| !broker.is_ended)
             .map(|broker| &mut broker.process)
             .collect();
-        processes.push(&mut self.controller);
+        processes.push(self.control.process());
         let ended: Vec<_> = processes.into_iter().map(Process::ended).collect();
         let running = ended.iter().all(Option::is_none);
         assert!(running, "brokers and controller ended like this: {ended:?}");
@@ -273,14 +369,4 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-fn start_controller(scratch: &Scratch, address: SocketAddr, brokers: usize) -> Process {
-    Process::start(
-        Command::new(programs::path("controller"))
-            .arg(scratch.path().join("controller"))
-            .arg(address.to_string())
-            .arg(brokers.to_string()),
-        &scratch.path().join("controller.log"),
-    )
 }

@@ -1,5 +1,7 @@
 //! A real API server without nodes: etcd and kube-apiserver on 127.0.0.1, with throw-away keys.
 
+mod servers;
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -7,18 +9,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use taffrail_xtask::{
-    kube::{pki::Pki, tools::Tools},
-    workspace_root,
-};
+use taffrail_xtask::{kube::tools::Tools, workspace_root};
 
 use crate::{
-    ports,
-    process::Process,
     programs::{self, Answer},
     scratch::Scratch,
-    wait,
 };
+
+use servers::Servers;
 
 /// A running API server. Objects are real, pods do not run.
 #[derive(Debug)]
@@ -26,11 +24,14 @@ pub struct KubeApi {
     tools: Tools,
     kubeconfig: PathBuf,
     server: String,
-    // In the order in which they are to end.
-    _controllers: Option<Process>,
-    _api_server: Process,
-    _etcd: Process,
+    servers: Servers,
     dir: Scratch,
+}
+
+/// What etcd held at some time.
+#[derive(Debug)]
+pub struct Backup {
+    folder: PathBuf,
 }
 
 impl KubeApi {
@@ -41,45 +42,12 @@ impl KubeApi {
     pub fn start() -> Self {
         let tools = Tools::locate().expect("the cache can be made");
         let dir = Scratch::new("kube-api");
-        let [client, peer, api] = [ports::free(), ports::free(), ports::free()];
-        let etcd = start_etcd(&tools, dir.path(), &client.to_string(), &peer.to_string());
-        let pki = Pki::create(&dir.path().join("pki"), &["127.0.0.1", "10.96.0.1"])
-            .expect("openssl makes keys");
-        let server = format!("https://{api}");
-        let kubeconfig = dir.path().join("kubeconfig");
-        pki.write_kubeconfig(&kubeconfig, &server)
-            .expect("the folder can be written");
-        let api_server = Process::start(
-            tools
-                .kubernetes("kube-apiserver")
-                .args(pki.api_server_flags())
-                .arg(format!("--etcd-servers=http://{client}"))
-                .arg(format!("--secure-port={}", api.port()))
-                .arg("--bind-address=127.0.0.1")
-                .arg("--service-account-issuer=https://kubernetes.default.svc")
-                .arg("--authorization-mode=Node,RBAC")
-                .arg("--service-cluster-ip-range=10.96.0.0/24"),
-            &dir.path().join("apiserver.log"),
-        );
-        let ready = || {
-            let mut kubectl = tools.kubernetes("kubectl");
-            kubectl
-                .arg("--kubeconfig")
-                .arg(&kubeconfig)
-                .args(["get", "--raw", "/readyz"]);
-            (programs::answer(&mut kubectl).code == Some(0)).then_some(())
-        };
-        wait::until("the API server's readiness", wait::PATIENCE, ready);
-        let controllers = tools
-            .has_controllers()
-            .then(|| start_controllers(&tools, dir.path(), &kubeconfig, &pki));
+        let servers = Servers::start(tools.clone(), dir.path().to_owned());
         Self {
             tools,
-            kubeconfig,
-            server,
-            _controllers: controllers,
-            _api_server: api_server,
-            _etcd: etcd,
+            kubeconfig: servers.kubeconfig(),
+            server: servers.url(),
+            servers,
             dir,
         }
     }
@@ -92,6 +60,37 @@ impl KubeApi {
     /// Its address.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// kill -9 of the API server. What it keeps in etcd stays.
+    pub fn kill(&mut self) {
+        self.servers.kill_api_server();
+    }
+
+    /// Starts the API server again and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn restart(&mut self) {
+        self.servers.restart_api_server();
+    }
+
+    /// Keeps a copy of everything that is stored now.
+    ///
+    /// # Panics
+    /// If it cannot be copied.
+    pub fn back_up(&self) -> Backup {
+        let folder = self.dir.path().join("backup");
+        self.servers.back_up(&folder);
+        Backup { folder }
+    }
+
+    /// Sets everything that is stored back to a copy, and starts all servers again.
+    ///
+    /// # Panics
+    /// If the API server does not become ready.
+    pub fn restore(&mut self, backup: &Backup) {
+        self.servers.restore(&backup.folder);
     }
 
     /// A folder of its own, for what else a test writes.
@@ -188,37 +187,4 @@ pub fn chart() -> String {
         .join("charts/taffrail")
         .to_string_lossy()
         .into_owned()
-}
-
-fn start_etcd(tools: &Tools, dir: &Path, client: &str, peer: &str) -> Process {
-    Process::start(
-        tools
-            .kubernetes("etcd")
-            .arg("--unsafe-no-fsync")
-            .arg(format!("--data-dir={}", dir.join("etcd").display()))
-            .arg(format!("--listen-client-urls=http://{client}"))
-            .arg(format!("--advertise-client-urls=http://{client}"))
-            .arg(format!("--listen-peer-urls=http://{peer}"))
-            .arg(format!("--initial-advertise-peer-urls=http://{peer}"))
-            .arg(format!("--initial-cluster=default=http://{peer}")),
-        &dir.join("etcd.log"),
-    )
-}
-
-/// They make garbage collection, StatefulSets' pods and the end of namespaces real.
-fn start_controllers(tools: &Tools, dir: &Path, kubeconfig: &Path, pki: &Pki) -> Process {
-    Process::start(
-        tools
-            .kubernetes("kube-controller-manager")
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .arg(format!(
-                "--service-account-private-key-file={}",
-                pki.file("sa.key").display()
-            ))
-            .arg(format!("--root-ca-file={}", pki.file("ca.crt").display()))
-            .arg("--use-service-account-credentials=true")
-            .arg("--leader-elect=false")
-            .arg("--secure-port=0"),
-        &dir.join("controllers.log"),
-    )
 }

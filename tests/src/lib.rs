@@ -13,6 +13,7 @@
 //! consumed  what `consume` prints              partitions as `get` shows them and as they lie on the disk
 //! kube_api  etcd and kube-apiserver            operated   operator and broker around it, as processes
 //! node      a cluster that runs pods           image      what they run
+//! folder    copies of a folder
 //! ```
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod cluster;
 pub mod consumed;
 pub mod dev;
 pub mod flights;
+pub mod folder;
 pub mod history;
 pub mod http;
 pub mod image;

@@ -9,6 +9,13 @@ spec:
   storage: {size: 1Gi}
 ";
 
+/// A cluster of this name and so many brokers.
+pub fn cluster(name: &str, brokers: usize) -> String {
+    CLUSTER
+        .replace("name: main", &format!("name: {name}"))
+        .replace("brokers: 1", &format!("brokers: {brokers}"))
+}
+
 /// A manifest of the topic `name` with these fields of its spec, such as `partitions: 3`.
 pub fn topic(name: &str, spec: &[&str]) -> String {
     let mut text = format!(

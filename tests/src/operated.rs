@@ -30,6 +30,8 @@ pub struct Operated {
     operator: Process,
     kubeconfig: PathBuf,
     ports: Ports,
+    /// Of the operator beside the first, if there is one.
+    second_ports: Ports,
     api: KubeApi,
 }
 
@@ -38,6 +40,15 @@ pub struct Operated {
 struct Ports {
     controller: SocketAddr,
     http: SocketAddr,
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self {
+            controller: ports::free(),
+            http: ports::free(),
+        }
+    }
 }
 
 /// An operator, its cluster `main` of one broker, and that broker.
@@ -80,15 +91,13 @@ impl Operated {
         ])
         .expect_success();
         let kubeconfig = service_account(&api, "taffrail-operator");
-        let ports = Ports {
-            controller: ports::free(),
-            http: ports::free(),
-        };
+        let ports = Ports::free();
         let operator = start_operator(&api, &kubeconfig, ports, FIRST);
         Self {
             operator,
             kubeconfig,
             ports,
+            second_ports: Ports::free(),
             api,
         }
     }
@@ -110,17 +119,34 @@ impl Operated {
 
     /// Starts another operator beside the first, on ports of its own. It configures brokers as the first does: that is where they go on dialling.
     pub fn start_second_operator(&self) -> Process {
-        let ports = Ports {
-            controller: ports::free(),
-            http: ports::free(),
-        };
         let address = self.ports.controller;
-        start_operator_at(&self.api, &self.kubeconfig, ports, address, SECOND)
+        start_operator_at(
+            &self.api,
+            &self.kubeconfig,
+            self.second_ports,
+            address,
+            SECOND,
+        )
+    }
+
+    /// Where the first operator and the second one listen for brokers, whether they run or not.
+    pub fn addresses(&self) -> [SocketAddr; 2] {
+        [self.ports.controller, self.second_ports.controller]
+    }
+
+    /// The first operator's process.
+    pub fn operator(&mut self) -> &mut Process {
+        &mut self.operator
     }
 
     /// The API server.
     pub fn api(&self) -> &KubeApi {
         &self.api
+    }
+
+    /// The API server, to do something to it.
+    pub fn api_mut(&mut self) -> &mut KubeApi {
+        &mut self.api
     }
 
     /// What the operator logged, over all its runs.
@@ -151,6 +177,15 @@ impl Operated {
     /// Starts another one in its place, which has to wait for the end of the Lease of the first.
     pub fn replace_operator(&mut self) {
         self.operator = start_operator(&self.api, &self.kubeconfig, self.ports, SECOND);
+    }
+
+    /// A file with the brokers' configuration as the operator wrote it, once it has.
+    ///
+    /// # Panics
+    /// If the operator does not.
+    pub fn write_broker_config(&self, cluster: &str) -> PathBuf {
+        let toml = broker::config(&self.api, cluster);
+        self.api.dir().write(&format!("{cluster}.toml"), &toml)
     }
 
     /// Starts the broker `<cluster>-0`, once the operator has written its configuration.

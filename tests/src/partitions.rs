@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -70,6 +71,18 @@ pub fn folders(data_dir: &Path, partition: u32) -> Vec<PathBuf> {
         .map(|entry| entry.expect("the entry is readable").path())
         .filter(|path| path.to_string_lossy().ends_with(&suffix))
         .collect()
+}
+
+/// Damages a file. A broker may have it open.
+///
+/// # Panics
+/// If it is not that long, or cannot be written.
+pub fn flip_a_bit(file: &Path, position: usize) {
+    let byte = fs::read(file).expect("the file is readable")[position] ^ 0b0001_0000;
+    let file = fs::File::options().write(true).open(file);
+    let file = file.expect("the file can be written");
+    file.write_all_at(&[byte], position as u64)
+        .expect("the file can be written");
 }
 
 /// The files of a folder with this extension, in the order of their names.

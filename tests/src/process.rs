@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::wait;
 
@@ -61,10 +61,12 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for")
     }
 
-    /// kill -9.
+    /// kill -9, unless it has ended.
     pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
-        self.child.wait().expect("a child can be waited for");
+        if !self.has_ended() {
+            self.signal(Signal::KILL);
+            self.child.wait().expect("a child can be waited for");
+        }
     }
 
     /// SIGTERM, and how it ended.
@@ -78,9 +80,12 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// It stands still until it is told to go on.
+    /// It stands still, from now until it is told to go on.
     pub fn stand_still(&self) {
         self.signal(Signal::STOP);
+        let either = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let stopped = waitid(WaitId::Pid(Pid::from_child(&self.child)), either);
+        stopped.expect("a child can be waited for");
     }
 
     /// It goes on.
@@ -105,8 +110,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.has_ended() {
-            self.kill();
-        }
+        self.kill();
     }
 }

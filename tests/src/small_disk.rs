@@ -10,20 +10,37 @@ use std::{
 pub(crate) fn command(program: &Path, folder: &Path, mebibytes: u32) -> Command {
     let script =
         r#"mkdir -p "$2" && mount -t tmpfs -o "size=$1m" none "$2" && shift 2 && exec "$@""#;
-    let mut command = Command::new("unshare");
+    let mut command = unshared(script);
+    command.arg(mebibytes.to_string()).arg(folder).arg(program);
     command
-        .args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ])
+}
+
+/// The same where the folder has a copy of `from` and no room besides.
+pub(crate) fn full_command(program: &Path, folder: &Path, mebibytes: u32, from: &Path) -> Command {
+    let fill = r#"mount -t tmpfs -o "size=$1m" none "$2" && cp -a --sparse=never "$3/." "$2""#;
+    let script = format!(
+        r#"mkdir -p "$2" && {fill} && {{ cat /dev/zero > "$2/filler" 2> /dev/null; shift 3 && exec "$@"; }}"#
+    );
+    let mut command = unshared(&script);
+    command
         .arg(mebibytes.to_string())
         .arg(folder)
+        .arg(from)
         .arg(program);
+    command
+}
+
+fn unshared(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ]);
     command
 }
 

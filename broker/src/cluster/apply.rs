@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig,
-    TopicPartition, replica::LeaderRules,
+    Assignment, BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch,
+    TopicConfig, TopicPartition, replica::LeaderRules,
 };
 use taffrail_log::{LogConfig, LogError, delete_dir};
 use tokio::{
@@ -18,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     create::Created,
     known::Known,
+    rebuild::Rebuilds,
     view::{Topic, topic_id_bytes},
 };
 use crate::{
     broker::Broker,
     datadir::{DataDir, metadata_file::MetadataFile, roster::Roster},
-    partition::{Partition, replicate::Assign, standing::Standing},
+    partition::{Partition, append::Removal, replicate::Assign, standing::Standing},
+    repeats::Repeats,
 };
 
 /// Logs that are created at a time.
@@ -52,13 +54,17 @@ pub(crate) struct Conductor {
     pub(crate) roster: Roster,
     pub(crate) known: watch::Sender<Arc<Known>>,
     pub(crate) told: Told,
+    pub(crate) rebuilds: Rebuilds,
+    pub(crate) disobeyed: Repeats,
+    pub(crate) uncreated: Repeats,
 }
 
 /// What logs and replicas were last told.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     configured: HashMap<TopicPartition, (LogConfig, Durability)>,
-    assigned: HashMap<TopicPartition, (Standing, LeaderRules)>,
+    /// The assignment too: one of the same version may await other runs, or leave a member out.
+    assigned: HashMap<TopicPartition, (Option<Assignment>, Standing, LeaderRules)>,
 }
 
 impl Conductor {
@@ -72,7 +78,10 @@ impl Conductor {
                 instruction = instructions.recv() => {
                     let Some(instruction) = instruction else { return };
                     if let Err(error) = self.obey(&instruction).await {
-                        tracing::warn!(%error, "cannot obey the controller; the session starts again");
+                        let now_ms = self.broker.uptime_ms();
+                        if let Some(more) = self.disobeyed.happened(now_ms, &error.to_string()) {
+                            tracing::warn!(%error, more, "cannot obey the controller; the session starts again");
+                        }
                         instruction.failed.cancel();
                     }
                 }
@@ -100,6 +109,7 @@ impl Conductor {
         let mut next = known.after(update, me)?;
         let cluster = next.cluster()?;
         self.save(&next).await?;
+        self.rebuilds.told();
         self.serve(&next, cluster).await;
         self.delete(update, &mut next, instruction).await?;
         self.known.send_replace(Arc::new(next));
@@ -121,6 +131,7 @@ impl Conductor {
         let Some(me) = self.broker.membership.number() else {
             return;
         };
+        let begin_anew = self.set_unusable_aside(me, known).await;
         let missing = missing(&self.broker, me, known);
         if !missing.is_empty() {
             let created: Vec<Created> = stream::iter(missing)
@@ -138,6 +149,10 @@ impl Conductor {
             self.broker.disk.assign(assigns).await;
         }
         self.broker.disk.registered(known.runs());
+        if begin_anew > 0 {
+            // A member that reports a fault leaves the in-sync set: before it is one again, the controller has to hear that it has none.
+            self.broker.report_now.notify_one();
+        }
     }
 
     /// Deletes what is ordered, notes it durably, and confirms.
@@ -186,7 +201,11 @@ impl Conductor {
             tracing::info!(partition = %partition.label(), "deleting a partition by order of the controller");
         }
         let failed = |e: LogError| WireError::new(e.code(), e.to_string());
-        self.broker.disk.delete(id).await.map_err(failed)?;
+        self.broker
+            .disk
+            .remove(id, Removal::Delete)
+            .await
+            .map_err(failed)?;
         // A log that could not be opened has no owner, and its files are still there.
         let (disk, path) = (
             Arc::clone(&self.broker.environment.disk),
@@ -232,7 +251,7 @@ impl Told {
         known: &Known,
     ) -> Option<Assign> {
         let assign = assign_of(broker, partition, me, known);
-        let told = (assign.standing, assign.rules);
+        let told = (assign.assignment.clone(), assign.standing, assign.rules);
         let is_news = self.assigned.get(&partition.id) != Some(&told);
         is_news.then(|| {
             self.assigned.insert(partition.id, told);

@@ -45,14 +45,22 @@ impl Conductor {
         match created {
             Ok(Ok(log)) => {
                 tracing::info!(topic = %topic_name, partition = %id.partition, "created a partition");
+                let partition = Partition::new(id, topic_name, log.reader(), metrics);
+                if let Some(kept) = self.rebuilds.kept(id) {
+                    partition.set_quarantine(kept);
+                }
                 return Some(Created {
-                    partition: Arc::new(Partition::new(id, topic_name, log.reader(), metrics)),
+                    partition: Arc::new(partition),
                     log,
                     durability: config.durability,
                 });
             }
             Ok(Err(error @ LogError::DiskFull { .. })) => {
-                tracing::warn!(topic = %topic_name, partition = %id.partition, %error, "cannot create a partition yet");
+                let now_ms = self.broker.uptime_ms();
+                if let Some(more) = self.uncreated.happened(now_ms, error.code().name()) {
+                    tracing::warn!(topic = %topic_name, partition = %id.partition, %error, more,
+                        "cannot create a partition yet; there may be others");
+                }
                 self.broker.space.report_full();
             }
             Ok(Err(error)) => {

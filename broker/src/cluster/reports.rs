@@ -3,13 +3,16 @@
 use std::{collections::HashMap, sync::Arc};
 
 use taffrail_api::{convert, v1};
-use taffrail_core::{TopicPartition, replica::Standing};
+use taffrail_core::{
+    TopicPartition,
+    replica::{FollowerLag, Standing},
+};
 
 use super::{
     known::{Known, Seen},
     view::topic_id_bytes,
 };
-use crate::partition::{FollowerLag, Partition, standing::Role};
+use crate::partition::{Partition, standing::Role};
 
 /// What was reported in this session.
 #[derive(Debug, Default)]
@@ -46,6 +49,9 @@ fn report(partition: &Partition) -> v1::PartitionReport {
         durable_end_offset: convert::offset_to_wire(progress.durable_end()),
         last_epoch: progress.last_epoch().map_or(-1, convert::epoch_to_wire),
         followers: partition.followers().iter().map(follower).collect(),
+        quarantine: partition
+            .quarantine()
+            .map_or_else(String::new, ToString::to_string),
     }
 }
 
@@ -55,6 +61,7 @@ fn follower(lag: &FollowerLag) -> v1::FollowerReport {
         durable_end_offset: lag.durable_end.map(convert::offset_to_wire),
         // To the second: a report is sent when it changed.
         lag_ms: (lag.lag_ms / 1_000 * 1_000) as u32,
+        late: lag.is_late,
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
     broker::Broker,
     datadir::{boot::Boot, identity::Identity},
     error::BrokerError,
+    repeats::Repeats,
 };
 
 /// The protocol version of this release.
@@ -58,6 +59,10 @@ pub(crate) struct Session {
     pub(crate) known: watch::Receiver<Arc<Known>>,
     pub(crate) instructions: mpsc::Sender<Instruction>,
     pub(crate) active: watch::Sender<Option<ActiveController>>,
+    /// Sessions that ended.
+    pub(crate) ends: Repeats,
+    /// The last one ended without a word: the next begins so.
+    pub(crate) is_silent: bool,
 }
 
 /// A session that a controller has accepted.
@@ -94,7 +99,13 @@ impl Session {
             self.broker.metrics.controller_connected.set(0);
             match outcome {
                 Ok(reason) => {
-                    tracing::warn!(%reason, "the session with the controller ended; serving goes on");
+                    let said = self
+                        .ends
+                        .happened(self.broker.uptime_ms(), &reason.to_string());
+                    self.is_silent = said.is_none();
+                    if let Some(more) = said {
+                        tracing::warn!(%reason, more, "the session with the controller ended; serving goes on");
+                    }
                     // One that ends at once, again and again, is no better than none.
                     if begun.elapsed() > BACKOFF_MAX {
                         backoff = BACKOFF_MIN;
@@ -265,8 +276,10 @@ impl Session {
 
     /// Heartbeats up, updates down, until something breaks.
     async fn keep(&self, mut open: Open, address: SocketAddr) -> WireError {
-        tracing::info!(controller = %address, broker = open.registered.broker_number,
-            incarnation = %self.identity.incarnation(), "registered");
+        if !self.is_silent {
+            tracing::info!(controller = %address, broker = open.registered.broker_number,
+                incarnation = %self.identity.incarnation(), "registered");
+        }
         self.active.send_replace(Some(ActiveController {
             channel: open.channel.clone(),
         }));

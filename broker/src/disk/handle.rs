@@ -26,7 +26,7 @@ use crate::{
     metrics::Metrics,
     partition::{
         Partition,
-        append::{Append, OwnedLog},
+        append::{Append, OwnedLog, Removal},
         commit::{SyncDone, SyncJob},
         replicate::{Assign, Fetched, ReplicaFetch, Replicated},
         upkeep::UpkeepDone,
@@ -44,8 +44,9 @@ pub(super) enum Command {
         durability: Durability,
     },
     Replication(ReplicationCommand),
-    Delete {
+    Remove {
         id: TopicPartition,
+        how: Removal,
         reply: oneshot::Sender<Result<(), LogError>>,
     },
     SyncDone(SyncDone),
@@ -230,10 +231,10 @@ impl DiskHandle {
         self.tell(Command::Replication(command));
     }
 
-    /// Removes a log's files. No error if the writer does not know it.
-    pub(crate) async fn delete(&self, id: TopicPartition) -> Result<(), LogError> {
+    /// Takes a log from the writer and removes it from where it is. No error if the writer does not know it.
+    pub(crate) async fn remove(&self, id: TopicPartition, how: Removal) -> Result<(), LogError> {
         let (reply, done) = oneshot::channel();
-        self.tell(Command::Delete { id, reply });
+        self.tell(Command::Remove { id, how, reply });
         done.await.unwrap_or(Ok(()))
     }
 

@@ -30,8 +30,8 @@ pub(crate) enum Blocking {
 }
 
 impl Blocking {
-    const fn is_delete(&self) -> bool {
-        matches!(self, Self::Upkeep(Job::Delete { .. }))
+    const fn is_removal(&self) -> bool {
+        matches!(self, Self::Upkeep(Job::Remove { .. }))
     }
 }
 
@@ -123,16 +123,16 @@ impl Stepped {
         }
     }
 
-    /// What blocks, to be done at any later time. Deletes are done already: whoever ordered them waits.
+    /// What blocks, to be done at any later time. Removals are done already: whoever ordered them waits.
     pub(crate) fn take_planned(&mut self) -> Vec<Blocking> {
-        let (deletes, rest) = self
+        let (removals, rest) = self
             .planned
             .take()
             .into_iter()
-            .partition(Blocking::is_delete);
-        let deletes: Vec<_> = deletes;
-        for delete in deletes {
-            self.run(delete);
+            .partition(Blocking::is_removal);
+        let removals: Vec<_> = removals;
+        for removal in removals {
+            self.run(removal);
         }
         rest
     }
@@ -147,9 +147,9 @@ impl Stepped {
         let done = match blocking {
             Blocking::Sync(job) => Command::SyncDone(job.run(&self.metrics)),
             Blocking::Upkeep(Job::Upkeep(job)) => Command::UpkeepDone(job.run()),
-            Blocking::Upkeep(Job::Delete { log, reply }) => {
+            Blocking::Upkeep(Job::Remove { log, how, reply }) => {
                 // The one who asked may have stopped waiting.
-                let _ = reply.send(log.delete());
+                let _ = reply.send(log.remove(how));
                 return;
             }
         };

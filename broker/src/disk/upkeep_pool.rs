@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     datadir::DataDir,
-    partition::{append::OwnedLog, upkeep::UpkeepJob},
+    partition::{
+        append::{OwnedLog, Removal},
+        upkeep::UpkeepJob,
+    },
 };
 
 /// Two keep the disk's journal busy; more would only compete with the syncs.
@@ -26,8 +29,9 @@ const THREADS: usize = 2;
 #[derive(Debug)]
 pub(super) enum Job {
     Upkeep(UpkeepJob),
-    Delete {
+    Remove {
         log: Box<OwnedLog>,
+        how: Removal,
         reply: oneshot::Sender<Result<(), LogError>>,
     },
 }
@@ -82,9 +86,9 @@ fn run(job: Job, writer: &Inbox<Command>) {
             // Closed: the log was closed too, and this counts for nothing.
             let _ = writer.push(Command::UpkeepDone(job.run()));
         }
-        Job::Delete { log, reply } => {
+        Job::Remove { log, how, reply } => {
             // The one who asked may have stopped waiting.
-            let _ = reply.send(log.delete());
+            let _ = reply.send(log.remove(how));
         }
     }
 }

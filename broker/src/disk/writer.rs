@@ -23,10 +23,11 @@ use crate::{
     metrics::Metrics,
     partition::{
         Partition,
-        append::{Append, OwnedLog, Written},
+        append::{Append, OwnedLog, Removal, Written},
         commit::{SyncDone, SyncJob},
         replicate::Owner,
     },
+    repeats::Repeats,
 };
 
 /// A lone sync of up to this much is done on the writing thread itself: nothing else is to be written, and a change of threads would
@@ -48,6 +49,8 @@ pub(super) trait Jobs {
 pub(crate) struct Outboxes {
     pub(crate) positions: Arc<Positions>,
     pub(crate) asks: Arc<Asks>,
+    /// Replicas that could not be written to.
+    pub(crate) stalls: Arc<Repeats>,
 }
 
 impl Outboxes {
@@ -57,6 +60,7 @@ impl Outboxes {
             wall_ms,
             positions: &self.positions,
             asks: &self.asks,
+            stalls: &self.stalls,
         }
     }
 }
@@ -222,11 +226,15 @@ impl<J: Jobs> Writer<J> {
                 }
             }
             Command::Replication(command) => self.replicate(command),
-            Command::Delete { id, reply } => {
+            Command::Remove { id, how, reply } => {
                 if let Some(mut log) = self.logs.remove(&id) {
-                    log.refuse_all(&gone());
+                    let reason = match &how {
+                        Removal::Delete => gone(),
+                        Removal::SetAside(_) => log.partition.offline("its log is set aside"),
+                    };
+                    log.refuse_all(&reason);
                     let log = Box::new(log);
-                    self.jobs.keep_up(Job::Delete { log, reply });
+                    self.jobs.keep_up(Job::Remove { log, how, reply });
                 } else {
                     // The one who asked may have stopped waiting.
                     let _ = reply.send(Ok(()));
@@ -337,7 +345,7 @@ impl<J: Jobs> Writer<J> {
                     };
                     log.assign(assign, &owner);
                     for run in self.runs.values() {
-                        log.registered(run);
+                        log.registered(run, &owner);
                     }
                     self.touched.push(id);
                 }
@@ -374,7 +382,7 @@ impl<J: Jobs> Writer<J> {
                         continue;
                     }
                     for log in self.logs.values_mut() {
-                        log.registered(&run);
+                        log.registered(&run, &owner);
                     }
                 }
             }

@@ -54,7 +54,14 @@ impl Collector for PartitionCollector {
         let queued = self
             .queue_bytes_max
             .saturating_sub(self.queue.available_permits());
+        let quarantined = partitions.iter().filter(|p| p.quarantine().is_some());
         let single = [
+            (
+                "quarantined_partitions",
+                "Partitions of which a log is kept that could not be used and was replaced",
+                None,
+                quarantined.count() as u64,
+            ),
             (
                 "queue",
                 "Batches between network and disk",

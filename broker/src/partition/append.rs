@@ -1,7 +1,8 @@
 //! The writing side of a partition: owned by the disk thread, nobody else touches the log.
 
+use std::{path::PathBuf, sync::Arc};
+
 use bytes::Bytes;
-use std::sync::Arc;
 use taffrail_api::{WireError, convert, v1::ProduceAck};
 use taffrail_core::{
     Durability, ErrorCode, LeaderEpoch, Offset,
@@ -58,6 +59,15 @@ pub(crate) struct OwnedLog {
     pub(super) syncing: bool,
     pub(super) unsynced_bytes: u64,
     warm_mark: (Offset, u64),
+}
+
+/// How a log goes.
+#[derive(Debug)]
+pub(crate) enum Removal {
+    /// By order of the controller.
+    Delete,
+    /// It cannot be used: its files are kept there.
+    SetAside(PathBuf),
 }
 
 /// What one round wrote.
@@ -322,9 +332,12 @@ impl OwnedLog {
         self.waiting.answer_all(reason);
     }
 
-    /// Removes the log's files. Blocking.
-    pub(crate) fn delete(self) -> Result<(), LogError> {
-        self.log.delete()
+    /// Removes the log from where it is. Blocking.
+    pub(crate) fn remove(self, how: Removal) -> Result<(), LogError> {
+        match how {
+            Removal::Delete => self.log.delete(),
+            Removal::SetAside(to) => self.log.set_aside(&to),
+        }
     }
 
     /// Everything before it is committed, as far as is known here.

@@ -21,7 +21,9 @@ use super::{
     standing::Standing,
     verify::{Limits, verify},
 };
-use crate::{cluster::asks::Asks, follower::positions::Positions, metrics::Metrics};
+use crate::{
+    cluster::asks::Asks, follower::positions::Positions, metrics::Metrics, repeats::Repeats,
+};
 
 pub(super) const ME: BrokerNumber = BrokerNumber(1);
 pub(super) const OTHER: BrokerNumber = BrokerNumber(2);
@@ -33,6 +35,7 @@ pub(super) const RUN: Incarnation = Incarnation {
 pub(super) struct Replica1 {
     pub(super) log: OwnedLog,
     pub(super) positions: Positions,
+    stalls: Repeats,
     pub(super) asks: Asks,
     pub(super) now_ms: u64,
     _dir: tempfile::TempDir,
@@ -70,6 +73,7 @@ impl Replica1 {
         Self {
             log: OwnedLog::new(Arc::new(partition), log, durability),
             positions: Positions::default(),
+            stalls: Repeats::default(),
             asks: Asks::default(),
             now_ms: 1_000,
             _dir: dir,
@@ -82,6 +86,7 @@ impl Replica1 {
             wall_ms: 0,
             positions: &self.positions,
             asks: &self.asks,
+            stalls: &self.stalls,
         };
         step(&mut self.log, &owner)
     }

@@ -14,13 +14,14 @@ use taffrail_log::LogError;
 use taffrail_record::BatchHeader;
 
 use super::{
-    Fault, FollowerLag, Partition,
+    Fault, Partition,
     append::{OwnedLog, Written},
     standing::{self, Standing},
 };
 use crate::{
     cluster::{asks::Asks, known::Run},
     follower::positions::Positions,
+    repeats::Repeats,
 };
 
 /// A newer assignment, or newer limits.
@@ -66,6 +67,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) wall_ms: i64,
     pub(crate) positions: &'a Positions,
     pub(crate) asks: &'a Asks,
+    pub(crate) stalls: &'a Repeats,
 }
 
 impl OwnedLog {
@@ -244,7 +246,10 @@ impl OwnedLog {
             Err(error)
                 if error.fault().is_none() && !matches!(error, LogError::Poisoned { .. }) =>
             {
-                tracing::warn!(partition = %self.partition.label(), %error, "cannot follow just now; tried again in a moment");
+                if let Some(more) = owner.stalls.happened(owner.now_ms, error.code().name()) {
+                    tracing::warn!(partition = %self.partition.label(), %error, more,
+                        "cannot follow just now; tried again every moment, as others may be");
+                }
                 written.disk_full |= matches!(error, LogError::DiskFull { .. });
                 self.is_stalled = true;
             }
@@ -313,9 +318,8 @@ impl OwnedLog {
         }
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
             leader.tick(owner.now_ms, &mut self.effects);
-            let lags = leader.followers(owner.now_ms);
-            self.partition
-                .set_followers(lags.map(FollowerLag::from).collect());
+            let lags = leader.followers(owner.now_ms).collect();
+            self.partition.set_followers(lags);
             self.carry_out(owner);
         } else if std::mem::take(&mut self.is_stalled) {
             self.tell_position(owner);
@@ -335,10 +339,11 @@ impl OwnedLog {
     }
 
     /// The controller registered a run of a broker, or began or ceased to hear it.
-    pub(crate) fn registered(&mut self, run: &Run) {
+    pub(crate) fn registered(&mut self, run: &Run, owner: &Owner<'_>) {
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
             leader.registered(run.broker, run.incarnation);
-            leader.is_heard(run.broker, run.is_heard);
+            leader.is_heard(run.broker, run.is_heard, &mut self.effects);
+            self.carry_out(owner);
         }
     }
 

@@ -7,9 +7,12 @@ use taffrail_api::{
     v1::{self, broker_message::Message, controller_message},
 };
 use taffrail_core::{BrokerNumber, ClusterId, ErrorCode, PartitionEpoch, TopicPartition};
-use taffrail_log::{LogError, PartitionIdentity, delete_dir};
+use taffrail_log::{LogError, PartitionIdentity, delete_dir, set_aside_dir};
 
-use super::{Output, SimBroker, start::partition_dir};
+use super::{
+    Output, SimBroker,
+    start::{partition_dir, quarantine_dir},
+};
 use crate::{
     cluster::{
         apply::{log_config, missing},
@@ -19,7 +22,7 @@ use crate::{
         session::{heartbeat, registration},
         view::{Topic, topic_id_bytes},
     },
-    partition::{Fault, Partition, standing::Standing},
+    partition::{Fault, Partition, append::Removal, standing::Standing},
 };
 
 /// A session with a controller.
@@ -173,6 +176,7 @@ impl SimBroker {
         let mut next = known.after(update, me)?;
         let cluster = next.cluster()?;
         self.durable.known = next.clone();
+        self.rebuilds.told();
         self.serve(&next, cluster);
         self.delete(update, &mut next)?;
         self.follow(&next);
@@ -195,6 +199,7 @@ impl SimBroker {
         let Some(me) = self.broker.membership.number() else {
             return;
         };
+        self.set_unusable_aside(me, known);
         for (id, topic) in missing(&self.broker, me, known) {
             self.create(id, cluster, &topic);
         }
@@ -262,23 +267,45 @@ impl SimBroker {
         Ok(())
     }
 
+    /// As `cluster/rebuild.rs` does it.
+    fn set_unusable_aside(&mut self, me: BrokerNumber, known: &Known) {
+        for (partition, _) in self.rebuilds.due(&self.broker, me, known) {
+            let id = partition.id;
+            self.rebuilds.begins(id);
+            self.told.forget(id);
+            let places = (1_u32..).map(|n| quarantine_dir(id, n));
+            let disk = Arc::clone(&self.broker.environment.disk);
+            let mut free = places.filter(|place| disk.list(place).is_err());
+            let place = free.next().expect("numbers do not end");
+            let moved = self
+                .remove(id, Removal::SetAside(place.clone()))
+                .and_then(|()| set_aside_dir(&*disk, &partition_dir(id), &place));
+            if moved.is_ok() {
+                self.broker.partitions.remove(id);
+                self.outputs.push(Output::Note("replica begins anew"));
+            }
+        }
+    }
+
+    fn remove(&mut self, id: TopicPartition, how: Removal) -> Result<(), LogError> {
+        let broker = Arc::clone(&self.broker);
+        let mut removed = Box::pin(broker.disk.remove(id, how));
+        if let Some(done) = Self::obeyed(&mut self.disk, removed.as_mut()) {
+            return done;
+        }
+        for job in self.disk.take_planned() {
+            self.plan(job);
+        }
+        Self::obeyed(&mut self.disk, removed.as_mut()).unwrap_or(Ok(()))
+    }
+
     fn delete_replica(&mut self, id: TopicPartition) -> Result<(), WireError> {
         self.told.forget(id);
         if let Some(partition) = self.broker.partitions.remove(id) {
             partition.set_standing(Standing::stray());
         }
         let failed = |e: LogError| WireError::new(e.code(), e.to_string());
-        let broker = Arc::clone(&self.broker);
-        let mut deleted = Box::pin(broker.disk.delete(id));
-        if let Some(done) = Self::obeyed(&mut self.disk, deleted.as_mut()) {
-            done.map_err(failed)?;
-        } else {
-            for job in self.disk.take_planned() {
-                self.plan(job);
-            }
-            let done = Self::obeyed(&mut self.disk, deleted.as_mut());
-            done.unwrap_or(Ok(())).map_err(failed)?;
-        }
+        self.remove(id, Removal::Delete).map_err(failed)?;
         delete_dir(&*self.broker.environment.disk, &partition_dir(id)).map_err(failed)?;
         self.durable.roster.remove(&id);
         Ok(())

@@ -20,6 +20,7 @@ use crate::{
         Membership,
         apply::{Told, log_config},
         known::Known,
+        rebuild::Rebuilds,
     },
     datadir::{
         ballast::Ballast,
@@ -59,6 +60,10 @@ impl fmt::Debug for Settings {
 /// Where the log of a partition is.
 pub fn partition_dir(id: TopicPartition) -> PathBuf {
     Path::new(PARTITIONS).join(partition_dir_name(id))
+}
+
+pub(super) fn quarantine_dir(id: TopicPartition, n: u32) -> PathBuf {
+    Path::new("/quarantine").join(format!("{}.{n}", partition_dir_name(id)))
 }
 
 impl SimBroker {
@@ -129,6 +134,7 @@ impl SimBroker {
             durable,
             known: known_sender,
             told: Told::default(),
+            rebuilds: Rebuilds::default(),
             session: None,
             leaders: BTreeMap::new(),
             followers: BTreeMap::new(),

@@ -40,6 +40,8 @@ pub(super) struct Common<'a> {
     pub(super) log: &'a Logging,
     /// Start again what ends?
     pub(super) restart: bool,
+    /// A file with settings of theirs.
+    pub(super) broker_config: Option<&'a Path>,
 }
 
 /// Broker processes.

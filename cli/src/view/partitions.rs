@@ -156,6 +156,17 @@ impl PartitionView {
         Some(lacks.max(0).cast_unsigned())
     }
 
+    /// Members of the in-sync set that are there and keep up. It keeps others where it would be smaller than minInSync.
+    fn in_sync(&self) -> Vec<u32> {
+        let members = self.isr.iter().copied();
+        let keeps_up = |member: &u32| {
+            let mut followers = self.followers.iter();
+            let follower = followers.find(|follower| follower.broker == *member);
+            follower.is_none_or(|follower| follower.in_sync)
+        };
+        members.filter(keeps_up).collect()
+    }
+
     /// Of each follower: 2:0s,3:12s.
     fn lags(&self) -> String {
         let lags = self.followers.iter().map(|follower| {
@@ -180,7 +191,7 @@ impl PartitionView {
             self.partition.to_string(),
             self.state.clone(),
             leader.unwrap_or_else(|| "-".to_owned()),
-            numbers(&self.isr),
+            numbers(&self.in_sync()),
             self.log_start_offset.to_string(),
             self.log_end_offset.to_string(),
             human_bytes(self.bytes),
@@ -250,6 +261,24 @@ mod tests {
             ..v1::PartitionStatus::default()
         };
         assert_eq!(PartitionView::from(status).lags(), "2:0s,3:12s,4:-");
+    }
+
+    #[test]
+    fn a_member_that_does_not_keep_up_is_not_shown_as_in_sync() {
+        let follower = |broker, in_sync| v1::FollowerStatus {
+            broker,
+            in_sync,
+            ..v1::FollowerStatus::default()
+        };
+        let status = v1::PartitionStatus {
+            leader: Some(1),
+            isr: vec![1, 2, 3],
+            followers: vec![follower(2, false), follower(3, true)],
+            ..v1::PartitionStatus::default()
+        };
+        let view = PartitionView::from(status);
+        assert_eq!(view.in_sync(), [1, 3]);
+        assert_eq!(view.isr, [1, 2, 3], "JSON has the set as it is stored");
     }
 
     #[test]

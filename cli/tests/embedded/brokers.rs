@@ -108,6 +108,29 @@ fn without_restarts_a_broker_that_was_killed_stays_away() {
 }
 
 #[test]
+fn brokers_take_settings_from_a_file() {
+    let plain = Dev::start(&[]);
+    let file = plain.file("broker.toml", "rack = \"cellar\"\n");
+    for count in ["1", "2"] {
+        let dev = Dev::start(&["--brokers", count, "--broker-config", &file]);
+        let brokers = brokers(&dev);
+        assert_eq!(brokers.len().to_string(), count);
+        for broker in brokers {
+            assert_eq!(broker["rack"], "cellar", "{broker}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_settings_that_makes_no_sense_is_refused_before_anything_starts() {
+    let plain = Dev::start(&[]);
+    let file = plain.file("broker.toml", "replication.catch_up = 5\n");
+    let refused = plain.run(&["dev", "--brokers", "2", "--broker-config", &file]);
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("catch_up"), "{}", refused.stderr);
+}
+
+#[test]
 fn no_broker_outlives_a_parent_that_was_killed() {
     let mut dev = Dev::start(&["--brokers", "2"]);
     let brokers = pids(&dev);

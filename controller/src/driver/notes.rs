@@ -35,14 +35,11 @@ pub(super) fn log(note: &Note) {
             topics,
             "the broker has partitions of topics that the store does not list; it keeps them"
         ),
-        Note::MayLack {
-            partition,
-            from,
-            known_to,
-        } => tracing::error!(
-            %partition,
-            from,
-            known_to,
+        Note::MayLack(loss) => tracing::error!(
+            topic = loss.topic,
+            partition = loss.partition,
+            from = loss.from,
+            known_to = loss.known_to,
             "records from the first of these offsets on may be lost: no replica was left that surely had them"
         ),
         Note::StoreIsOld { broker_epoch } => tracing::warn!(

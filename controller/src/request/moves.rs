@@ -80,6 +80,16 @@ pub enum MoveError {
         /// What was asked for.
         named: usize,
     },
+    /// The store may be older than what brokers know that have not come yet.
+    #[error(
+        "too few of the brokers that hold {topic}/{partition} have reported since the controller started, its leader among them; start them, and ask again"
+    )]
+    TooEarly {
+        /// The topic's name.
+        topic: String,
+        /// Its partition.
+        partition: u32,
+    },
     /// Every other broker that is there has a replica already.
     #[error(
         "no broker is left to take the replica of {topic}/{partition} from broker {broker}; add a broker, or lower replicas of the topic"
@@ -103,7 +113,9 @@ impl MoveError {
             Self::UnknownBroker(_) | Self::NamedTwice(_) | Self::OtherCount { .. } => {
                 ErrorCode::InvalidRequest
             }
-            Self::BrokerAway(_) | Self::NowhereToGo { .. } => ErrorCode::NotEnoughBrokers,
+            Self::BrokerAway(_) | Self::NowhereToGo { .. } | Self::TooEarly { .. } => {
+                ErrorCode::NotEnoughBrokers
+            }
         }
     }
 }

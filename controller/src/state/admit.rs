@@ -3,6 +3,10 @@
 use taffrail_api::v1::{MetadataUpdate, Registered, controller_message::Message};
 
 use super::{Machine, Note, SessionId, elections::Losses, register::Admitted, update};
+use crate::view::Loss;
+
+/// Losses that a view shows: of as many partitions as a broker may lead.
+const LOSSES_MAX: usize = 4_096;
 
 impl Machine {
     /// Answers a registration, with everything there is to know.
@@ -53,9 +57,10 @@ impl Machine {
             let partitions = found.repaired;
             self.note(Note::Repaired { broker, partitions });
         }
-        if found.waiting > 0 {
-            let partitions = found.waiting;
+        if !found.waiting.is_empty() {
+            let partitions = found.waiting.len();
             self.note(Note::InDoubt { broker, partitions });
+            self.live.doubted.extend(found.waiting);
         }
         if !found.strays.is_empty() {
             let topics = found.strays.into_iter().collect::<Vec<_>>().join(", ");
@@ -65,11 +70,21 @@ impl Machine {
 
     pub(super) fn tell_losses(&mut self, losses: &Losses) {
         for (partition, may_lack) in losses {
-            self.note(Note::MayLack {
-                partition: *partition,
+            let cluster = self.cluster.as_ref();
+            let topic = cluster.and_then(|cluster| cluster.topic(partition.topic));
+            self.losses_found += 1;
+            let loss = Loss {
+                number: (self.epoch, self.losses_found),
+                topic: topic.map_or_else(|| partition.topic.to_string(), |t| t.name.clone()),
+                partition: partition.partition.0,
                 from: may_lack.from.0,
                 known_to: may_lack.known_to.0,
-            });
+            };
+            self.note(Note::MayLack(loss.clone()));
+            self.losses.push_back(loss);
+            self.is_stale = true;
         }
+        let surplus = self.losses.len().saturating_sub(LOSSES_MAX);
+        self.losses.drain(..surplus);
     }
 }

@@ -9,13 +9,14 @@
 //! Every arrow is persisted before the next begins, so a controller that takes over goes on where the one before it stopped.
 
 use taffrail_api::v1;
-use taffrail_core::{Assignment, BrokerNumber, TopicId};
+use taffrail_core::{Assignment, BrokerNumber, TopicId, TopicPartition};
 
 use super::{
     cluster::{Cluster, Topic, TopicState},
     draft::Draft,
+    heard::Heard,
     live::{Live, Liveness},
-    topics,
+    raise, topics,
 };
 use crate::writes::WriteReason;
 
@@ -60,7 +61,7 @@ pub(crate) fn advance(draft: &mut Draft, live: &Live) {
             continue;
         }
         match next(&draft.cluster, live, &topic) {
-            Next::TakeOut => take_out(draft, &topic),
+            Next::TakeOut => take_out(draft, live, &topic),
             Next::Wait => {}
             Next::Keep => topics::retain(draft, topic.id),
             Next::Delete => topics::bury(draft, &topic),
@@ -106,7 +107,11 @@ fn next(cluster: &Cluster, live: &Live, topic: &Topic) -> Next {
         .flatten()
         .any(|r| r.leader.is_some())
     {
-        return Next::TakeOut;
+        return match takes_out(cluster, live, topic) {
+            Some(_) => Next::TakeOut,
+            None if live.overdue.contains(&topic.id) => Next::Keep,
+            None => Next::Wait,
+        };
     }
     let mut all = Next::Delete;
     for partition in topic.placed_partitions() {
@@ -140,14 +145,33 @@ fn is_of(report: &v1::PartitionReport, record: &Assignment) -> bool {
     !report.leading && u32::try_from(report.leader_epoch) == Ok(record.leader_epoch.0)
 }
 
-fn take_out(draft: &mut Draft, topic: &Topic) {
-    for partition in topic.placed_partitions() {
-        if let Some(record) = draft.assignment(partition, WriteReason::Delete)
-            && record.leader.is_some()
-        {
-            record.leader_epoch.0 += 1;
-            record.partition_epoch.0 += 1;
-            record.leader = None;
+/// The records of what is led as they are when nobody leads it; `None`: a broker may know newer ones that has not come yet.
+fn takes_out(
+    cluster: &Cluster,
+    live: &Live,
+    topic: &Topic,
+) -> Option<Vec<(TopicPartition, Assignment)>> {
+    let led = topic.placed_partitions().filter_map(|partition| {
+        let record = cluster.assignment(topic, partition)?;
+        record.leader.is_some().then_some((partition, record))
+    });
+    led.map(|(partition, record)| {
+        let heard = Heard::of(live);
+        let reports = heard.reports(cluster, partition, Some(record));
+        let election = heard.election(topic, partition, Some(record), &reports);
+        let vacated = election
+            .vacated()
+            .filter(|_| raise::is_sure(live, &election));
+        Some((partition, vacated?))
+    })
+    .collect()
+}
+
+fn take_out(draft: &mut Draft, live: &Live, topic: &Topic) {
+    let taken = takes_out(&draft.cluster, live, topic).unwrap_or_default();
+    for (partition, vacated) in taken {
+        if let Some(record) = draft.assignment(partition, WriteReason::Delete) {
+            *record = vacated;
         }
     }
 }

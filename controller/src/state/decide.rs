@@ -13,9 +13,10 @@ use taffrail_core::{BrokerNumber, TopicId};
 use super::{
     Answer, Effect, Io, Machine, Note, Outcome, RequestId, SessionId, Step, Work, closing,
     cluster::Cluster,
+    doubt,
     draft::Draft,
     elections::{self, Calm, Losses},
-    in_sync,
+    faulty, in_sync,
     live::Liveness,
     moves,
     office::refusal,
@@ -25,6 +26,8 @@ use crate::request::{ApplyError, Request};
 
 /// Requests that wait for topics to close: each holds a spec.
 const WAITING_MAX: usize = 1_024;
+/// Whoever looks reads every record: not with each heartbeat that says nothing new.
+const LOOK_INTERVAL_MS: u64 = 2_000;
 
 impl Machine {
     /// If the store is idle and anything waits, decides all of it.
@@ -36,6 +39,7 @@ impl Machine {
             let Some(cluster) = &self.cluster else { return };
             let mut draft = Draft::new(cluster);
             self.has_chores = false;
+            self.look_again_ms = self.now_ms + LOOK_INTERVAL_MS;
             let work = mem::take(&mut self.queue);
             let outcomes = work
                 .iter()
@@ -62,8 +66,10 @@ impl Machine {
         let calm = Calm {
             is_settled: waited_ms >= self.settings.settle_ms,
         };
+        doubt::settle(draft, &self.live);
         replace::wiped(draft, &self.live);
         let losses = elections::hold(draft, &self.live, calm);
+        faulty::retire(draft, &self.live);
         elections::fence(draft, &self.live);
         elections::return_to_preferred(draft, &self.live, calm);
         losses
@@ -150,6 +156,9 @@ impl Machine {
             let topic = cluster.topic(id.topic);
             topic.is_some_and(|topic| topic.pending(id.partition, *broker).is_some())
         });
+        let doubted = mem::take(&mut self.live.doubted).into_iter();
+        let doubted = doubted.filter(|id| doubt::is_doubted(&cluster, &self.live, *id));
+        self.live.doubted = doubted.collect();
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
         self.look_for_chores();

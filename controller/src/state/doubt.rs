@@ -13,7 +13,8 @@ use taffrail_core::{
 use super::{
     cluster::{Cluster, Topic},
     draft::Draft,
-    heard::{Heard, Newcomer, election},
+    heard::{Heard, Newcomer},
+    live::Live,
     registration::Stored,
 };
 use crate::writes::WriteReason;
@@ -24,7 +25,7 @@ pub(crate) struct Found {
     /// Partitions whose record was repaired.
     pub(crate) repaired: usize,
     /// Partitions that wait for other members of their in-sync set.
-    pub(crate) waiting: usize,
+    pub(crate) waiting: BTreeSet<TopicPartition>,
     /// Names of topics that the root does not list, of which the broker has partitions: kept, not served.
     pub(crate) strays: BTreeSet<String>,
 }
@@ -32,10 +33,11 @@ pub(crate) struct Found {
 /// Compares what the broker has with what the store says, and repairs the store.
 pub(crate) fn examine(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>) -> Found {
     let mut found = Found::default();
-    let stored = newcomer.registration.stored.iter();
-    for stored in stored.filter(|stored| !stored.deleted) {
+    for stored in &newcomer.registration.stored {
         let Some(topic) = draft.cluster.topic(stored.partition.topic).cloned() else {
-            found.strays.insert(stored.topic_name.clone());
+            if !stored.deleted {
+                found.strays.insert(stored.topic_name.clone());
+            }
             continue;
         };
         if topic.is_tombstone() {
@@ -56,10 +58,39 @@ pub(crate) fn examine(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'
                 write(draft, stored.partition, assignment);
                 found.repaired += 1;
             }
-            None => found.waiting += 1,
+            None => {
+                found.waiting.insert(stored.partition);
+            }
         }
     }
     found
+}
+
+/// Repairs what waited for members of in-sync sets who know nothing that the store does not: their coming says so.
+pub(crate) fn settle(draft: &mut Draft, live: &Live) {
+    for partition in &live.doubted {
+        let Some(topic) = draft.cluster.topic(partition.topic).cloned() else {
+            continue;
+        };
+        let record = draft.cluster.assignment(&topic, *partition).cloned();
+        if is_doubted(&draft.cluster, live, *partition)
+            && let Some(repaired) =
+                resolve(draft, Heard::of(live), &topic, *partition, record.as_ref())
+        {
+            write(draft, *partition, repaired);
+        }
+    }
+}
+
+/// Does a broker know more of the partition than the store?
+pub(crate) fn is_doubted(cluster: &Cluster, live: &Live, partition: TopicPartition) -> bool {
+    let topic = cluster.topic(partition.topic);
+    topic.is_some_and(|topic| {
+        let record = cluster.assignment(topic, partition);
+        let reports = Heard::of(live).reports(cluster, partition, record);
+        let election = Heard::of(live).election(topic, partition, record, &reports);
+        !topic.is_tombstone() && election.is_doubted()
+    })
 }
 
 /// Is there a batch of a later epoch than the record's?
@@ -76,7 +107,7 @@ fn resolve(
     record: Option<&Assignment>,
 ) -> Option<Assignment> {
     let reports = heard.reports(&draft.cluster, partition, record);
-    let election = election(topic, record, &reports);
+    let election = heard.election(topic, partition, record, &reports);
     let mut repaired = match election.decide() {
         Ok(elected) => elected.assignment,
         // Everybody has reported, and nobody can be used.

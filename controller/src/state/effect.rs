@@ -1,10 +1,13 @@
 //! What the controller wants done, and what it says.
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{BrokerNumber, TopicPartition};
+use taffrail_core::BrokerNumber;
 
 use super::{RequestId, SessionId, draft::Write};
-use crate::request::{Applied, ApplyError, Deleted, PlannedMove};
+use crate::{
+    request::{Applied, ApplyError, Deleted, PlannedMove},
+    view::Loss,
+};
 
 /// What the controller wants done.
 #[derive(Debug)]
@@ -71,12 +74,8 @@ pub(crate) enum Note {
         broker: BrokerNumber,
         topics: String,
     },
-    /// An election may have lost records: this partition's from the first offset on, of which somebody is known to have had up to the second.
-    MayLack {
-        partition: TopicPartition,
-        from: u64,
-        known_to: u64,
-    },
+    /// An election may have lost records.
+    MayLack(Loss),
     /// A broker obeyed a later controller than the store knows: the store is old.
     StoreIsOld {
         broker_epoch: u64,

@@ -3,18 +3,19 @@
 //! Where only unconfirmed members are left, whoever is elected has to be compared with what the others have *since* the leader is lost.
 //! A registration that leaves a partition without a leader raised its epoch: what brokers report under that one is from since then.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use taffrail_core::{
-    Assignment, BrokerNumber, Incarnation, TopicPartition, UncleanElection,
+    Assignment, BrokerNumber, TopicPartition, UncleanElection,
     replica::{Elected, Election, MayLack},
 };
 
 use super::{
     cluster::{Cluster, Topic},
     draft::Draft,
-    heard::{Heard, election},
-    live::Live,
+    heard::Heard,
+    live::{Live, Liveness},
+    raise,
 };
 use crate::writes::WriteReason;
 
@@ -54,7 +55,7 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
     let mut losses = Losses::new();
     for (topic, partition, record) in wanting {
         let reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
-        let clean = election(&topic, Some(&record), &reports);
+        let clean = Heard::of(live).election(&topic, partition, Some(&record), &reports);
         let may_lose = topic.spec.unclean_election == UncleanElection::Allow && calm.is_settled;
         let elected = clean.decide().or_else(|wait| {
             let unclean = Election {
@@ -69,14 +70,16 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
         });
         match elected {
             Ok(elected) => enact(draft, partition, elected, &mut losses),
-            Err(_) => vacate(draft, partition, &record),
+            Err(_) if raise::is_sure(live, &clean) => vacate(draft, partition, &record, &clean),
+            Err(_) => {}
         }
     }
     losses
 }
 
 /// Takes brokers that are lost out of the in-sync sets: nobody waits for them with an acknowledgement. They join again once they have caught
-/// up. Only where somebody leads, who has everything: else it is them that unconfirmed members have to be compared with.
+/// up. Only where somebody leads, who has everything: else it is them that unconfirmed members have to be compared with. And only down to
+/// `minInSync`: nothing is acknowledged without those that stay, and with them whoever is left finds out, after a restart, who has everything.
 pub(crate) fn fence(draft: &mut Draft, live: &Live) {
     let brokers = draft.cluster.brokers.keys().copied();
     let lost: Vec<_> = brokers.filter(|number| live.is_lost(*number)).collect();
@@ -90,26 +93,56 @@ pub(crate) fn fence(draft: &mut Draft, live: &Live) {
     let waiting = draft.cluster.assignments();
     let waiting: Vec<_> = waiting
         .filter(|(topic, _, record)| topic.is_active() && waits(record))
-        .map(|(_, partition, _)| partition)
+        .filter_map(|(topic, partition, record)| {
+            let leavers = leavers(live, topic, partition, record, &lost);
+            let heard = Heard::of(live);
+            let version = raise::version(&draft.cluster, heard, topic, partition, record)?;
+            (!leavers.is_empty()).then_some((partition, leavers, version))
+        })
         .collect();
-    for partition in waiting {
+    for (partition, leavers, version) in waiting {
         if let Some(record) = draft.assignment(partition, WriteReason::Isr) {
-            record.isr.retain(|member| !lost.contains(member));
-            record.partition_epoch.0 += 1;
+            record.isr.retain(|member| !leavers.contains(member));
+            (record.leader_epoch, record.partition_epoch) = version;
         }
     }
 }
 
+/// As many lost members as the in-sync set can spare. Those stay that may be back first and have most, for all that was heard of them.
+fn leavers(
+    live: &Live,
+    topic: &Topic,
+    id: TopicPartition,
+    record: &Assignment,
+    lost: &[BrokerNumber],
+) -> Vec<BrokerNumber> {
+    let members = record.isr.iter().copied();
+    let mut leavers: Vec<_> = members.filter(|member| lost.contains(member)).collect();
+    leavers.sort_by_key(|member| {
+        let report = live.report(*member, id);
+        let end = report.map(|report| (report.last_epoch, report.durable_end_offset));
+        let is_offline = live.liveness(*member) == Liveness::Offline;
+        let place = record.replicas.iter().position(|r| r == member);
+        let is_sure = record.awaits(*member).is_none();
+        (!is_offline, is_sure, end, Reverse(place))
+    });
+    leavers.truncate(record.spare(record.min_in_sync(topic.config.min_in_sync as usize)));
+    leavers
+}
+
 /// A run that is over leads nothing: reports under the raised epoch show what it left. A leader that is only out of sight may come back.
-fn vacate(draft: &mut Draft, partition: TopicPartition, record: &Assignment) {
+fn vacate(
+    draft: &mut Draft,
+    partition: TopicPartition,
+    record: &Assignment,
+    election: &Election<'_>,
+) {
     let leader = record.leader.and_then(|l| draft.cluster.brokers.get(&l));
     if leader.is_some_and(|leader| leader.value.incarnation != record.leader_incarnation)
+        && let Some(vacated) = election.vacated()
         && let Some(stored) = draft.assignment(partition, WriteReason::Election)
     {
-        stored.leader = None;
-        stored.leader_incarnation = Incarnation::default();
-        stored.leader_epoch.0 += 1;
-        stored.partition_epoch.0 += 1;
+        *stored = vacated;
     }
 }
 
@@ -140,7 +173,7 @@ pub(crate) fn hand_over(draft: &mut Draft, live: &Live, broker: BrokerNumber) ->
         let reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
         let election = Election {
             except: Some(broker),
-            ..election(&topic, Some(&record), &reports)
+            ..Heard::of(live).election(&topic, partition, Some(&record), &reports)
         };
         match election.decide() {
             Ok(elected) => {
@@ -195,7 +228,8 @@ pub(crate) fn return_to_preferred(draft: &mut Draft, live: &Live, calm: Calm) {
         for report in &mut reports {
             report.is_alive &= Some(report.broker) == preferred;
         }
-        let elected = election(&topic, Some(&record), &reports).decide();
+        let election = Heard::of(live).election(&topic, partition, Some(&record), &reports);
+        let elected = election.decide();
         if let Ok(elected) = elected.map(|e| e.assignment)
             && let Some(record) = draft.assignment(partition, WriteReason::PreferredLeader)
         {

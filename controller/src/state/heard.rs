@@ -89,21 +89,24 @@ impl<'a> Heard<'a> {
         });
         newcomer.into_iter().chain(others).collect()
     }
-}
 
-/// An election of a partition of `topic`, without exceptions.
-pub(crate) fn election<'a>(
-    topic: &Topic,
-    stored: Option<&'a Assignment>,
-    reports: &'a [Report<'a>],
-) -> Election<'a> {
-    let configured = topic.config.min_in_sync as usize;
-    Election {
-        stored,
-        reports,
-        min_in_sync: stored.map_or(configured, |record| record.min_in_sync(configured)),
-        except: None,
-        loss_accepted: false,
+    /// An election of a partition of `topic`, without exceptions.
+    pub(crate) fn election<'b>(
+        self,
+        topic: &Topic,
+        partition: TopicPartition,
+        stored: Option<&'b Assignment>,
+        reports: &'b [Report<'b>],
+    ) -> Election<'b> {
+        let configured = topic.config.min_in_sync as usize;
+        Election {
+            stored,
+            reports,
+            min_in_sync: stored.map_or(configured, |record| record.min_in_sync(configured)),
+            except: None,
+            loss_accepted: false,
+            is_raised: stored.is_some_and(|record| self.live.has_raised(partition, record)),
+        }
     }
 }
 
@@ -119,8 +122,7 @@ struct Said<'a> {
 
 impl<'a> Said<'a> {
     fn report(self, record: Option<&Assignment>) -> Report<'a> {
-        let stored = self.stored.filter(|stored| !stored.deleted);
-        let (tail, high_watermark) = match (self.latest, stored) {
+        let (tail, high_watermark) = match (self.latest, self.stored) {
             (Some(report), _) => (
                 tail(report.last_epoch, report.durable_end_offset),
                 offset(report.high_watermark),
@@ -140,7 +142,9 @@ impl<'a> Said<'a> {
                 .zip(record)
                 .is_some_and(|(report, record)| is_since_vacant(report, record)),
             high_watermark,
-            record: stored
+            // Also of a replica that was deleted: it moved elsewhere.
+            record: self
+                .stored
                 .map(|stored| &stored.assignment)
                 .filter(|seen| !seen.replicas.is_empty()),
         }

@@ -7,7 +7,12 @@ use taffrail_core::{
     replica::{Confirmation, IsrChange, IsrRequest, ShrinkReason},
 };
 
-use super::{draft::Draft, live::Live, live::SessionId};
+use super::{
+    draft::Draft,
+    heard::Heard,
+    live::{Live, SessionId},
+    raise,
+};
 use crate::writes::WriteReason;
 
 /// What one leader asks of one partition.
@@ -77,8 +82,14 @@ pub(crate) fn change(
         };
         let record = draft.cluster.assignment(topic, *partition);
         let record = record.filter(|r| topic.is_served() && r.is_led_by(leader, run));
-        let next = record.map(|record| after(draft, live, record, ask));
-        if let Some(Ok(next)) = next
+        let configured = topic.config.min_in_sync as usize;
+        let next = record.and_then(|record| {
+            let version =
+                raise::version(&draft.cluster, Heard::of(live), topic, *partition, record);
+            let next = after(draft, live, record, configured, ask).ok()?;
+            under(version, record, next, ask)
+        });
+        if let Some(next) = next
             && let Some(record) = draft.assignment(*partition, WriteReason::Isr)
         {
             *record = next;
@@ -86,17 +97,33 @@ pub(crate) fn change(
     }
 }
 
+/// `next` under its version. A change that may not be made yet is asked for again; a confirmation needs no version of its own.
+fn under(
+    version: Option<(LeaderEpoch, PartitionEpoch)>,
+    record: &Assignment,
+    next: Assignment,
+    ask: &Ask,
+) -> Option<Assignment> {
+    let is_same_epoch = version.is_some_and(|version| version.0 == record.leader_epoch);
+    match ask {
+        Ask::Confirm(_) if !is_same_epoch => Some(raise::lift(next, record, record.version())),
+        Ask::Confirm(_) | Ask::Change(_) => Some(raise::lift(next, record, version?)),
+    }
+}
+
 fn after(
     draft: &Draft,
     live: &Live,
     record: &Assignment,
+    min_in_sync: usize,
     ask: &Ask,
 ) -> Result<Assignment, ErrorCode> {
     match ask {
         Ask::Change(request) => {
             let number = request.change.broker();
             let broker = draft.cluster.brokers.get(&number);
-            let next = request.apply(record, broker.map(|broker| broker.value.incarnation))?;
+            let run = broker.map(|broker| broker.value.incarnation);
+            let next = request.apply(record, run, record.min_in_sync(min_in_sync))?;
             let is_away = !live.is_online(number) || live.is_lost(number);
             if is_away && matches!(request.change, IsrChange::Expand { .. }) {
                 // It caught up before it went. The leader hears that its request counts no more.

@@ -7,11 +7,11 @@ use std::{
 
 use taffrail_api::{convert, v1};
 use taffrail_core::{
-    BrokerNumber, BrokerUuid, Incarnation, PartitionEpoch, TopicId, TopicPartition,
+    Assignment, BrokerNumber, BrokerUuid, Incarnation, PartitionEpoch, TopicId, TopicPartition,
 };
 
 use super::{
-    cluster::{PendingDelete, Topic},
+    cluster::{Cluster, PendingDelete, Topic},
     registration::{Registration, Stored},
 };
 
@@ -83,11 +83,16 @@ pub(crate) struct Live {
     suspect_after_ms: u64,
     /// Until then, a broker that has not registered is only suspected.
     hears_until_ms: Option<u64>,
+    /// Partitions of which a broker knows more than the store, and that wait for others.
+    pub(crate) doubted: BTreeSet<TopicPartition>,
+    /// What the store held when the controller took office.
+    found: Option<Cluster>,
 }
 
 impl Live {
     /// The controller took office: brokers have not had the time to come.
-    pub(crate) fn begin(&mut self, now_ms: u64, suspect_after_ms: u64) {
+    pub(crate) fn begin(&mut self, found: Cluster, now_ms: u64, suspect_after_ms: u64) {
+        self.found = Some(found);
         self.settled_from_ms = now_ms;
         self.suspect_after_ms = suspect_after_ms;
         self.hears_until_ms = Some(now_ms + suspect_after_ms);
@@ -232,6 +237,20 @@ impl Live {
             None if self.hears_until_ms.is_some() => Liveness::Suspect,
             None => Liveness::Offline,
         }
+    }
+
+    /// Are brokers expected that have not had the time to come?
+    pub(crate) fn is_early(&self) -> bool {
+        self.hears_until_ms.is_some()
+    }
+
+    /// Has this controller begun an epoch of the partition since it took office? It had heard enough then.
+    pub(crate) fn has_raised(&self, partition: TopicPartition, record: &Assignment) -> bool {
+        self.found.as_ref().is_some_and(|found| {
+            let topic = found.topic(partition.topic);
+            let then = topic.and_then(|topic| found.assignment(topic, partition));
+            then.is_none_or(|then| then.leader_epoch < record.leader_epoch)
+        })
     }
 
     pub(crate) fn is_online(&self, number: BrokerNumber) -> bool {

@@ -17,8 +17,9 @@ use taffrail_core::{Assignment, BrokerNumber, Incarnation, TopicPartition, repli
 use super::{
     cluster::{Cluster, PendingDelete, Topic},
     draft::Draft,
+    heard::Heard,
     live::Live,
-    place,
+    place, raise,
 };
 use crate::{
     placement::{Worth, fewer, more},
@@ -26,11 +27,15 @@ use crate::{
 };
 pub(crate) use asked::ask;
 
-/// Begins a move of a partition to `target`, bends the one under way, or takes it back. `false`: nothing changes.
-pub(crate) fn begin(draft: &mut Draft, partition: TopicPartition, target: &[BrokerNumber]) -> bool {
-    let topic = draft.cluster.topic(partition.topic).cloned();
-    let record = topic.and_then(|topic| draft.cluster.assignment(&topic, partition).cloned());
-    let Some(next) = record.and_then(|record| record.begin_move(target)) else {
+/// Begins a move of a partition to `target`, bends the one under way, or takes it back. `false`: nothing changes, or not yet.
+pub(crate) fn begin(
+    draft: &mut Draft,
+    live: &Live,
+    partition: TopicPartition,
+    target: &[BrokerNumber],
+) -> bool {
+    let begun = begun(&draft.cluster, live, partition, target);
+    let Some(Ok(next)) = begun else {
         return false;
     };
     if let Some(record) = draft.assignment(partition, WriteReason::Move) {
@@ -38,6 +43,25 @@ pub(crate) fn begin(draft: &mut Draft, partition: TopicPartition, target: &[Brok
     }
     note(draft, partition, &next);
     true
+}
+
+/// A broker may know a newer record than the store, and has not come yet.
+#[derive(Debug, Clone, Copy)]
+struct TooEarly;
+
+/// The record with which a move begins; `None`: nothing changes.
+fn begun(
+    cluster: &Cluster,
+    live: &Live,
+    partition: TopicPartition,
+    target: &[BrokerNumber],
+) -> Option<Result<Assignment, TooEarly>> {
+    let topic = cluster.topic(partition.topic)?;
+    let record = cluster.assignment(topic, partition)?;
+    let next = record.begin_move(target)?;
+    let version = raise::version(cluster, Heard::of(live), topic, partition, record);
+    let next = version.map(|version| raise::lift(next, record, version));
+    Some(next.ok_or(TooEarly))
 }
 
 /// Takes moves further, and forgets what was confirmed.
@@ -134,8 +158,13 @@ fn finish(draft: &mut Draft, live: &Live) {
     let done: Vec<_> = moving
         .filter_map(|(topic, id, record)| {
             let run_of = |broker| run_of(&draft.cluster, live, id, broker);
-            let next = record.finish_move(topic.config.min_in_sync as usize, run_of)?;
-            Some((id, next))
+            let min_in_sync = topic.config.min_in_sync as usize;
+            if present(live, record).move_progress(min_in_sync) != MoveProgress::Ready {
+                return None;
+            }
+            let next = record.finish_move(min_in_sync, run_of)?;
+            let version = raise::version(&draft.cluster, Heard::of(live), topic, id, record)?;
+            Some((id, raise::lift(next, record, version)))
         })
         .collect();
     for (id, next) in done {
@@ -143,6 +172,13 @@ fn finish(draft: &mut Draft, live: &Live) {
             *record = next;
         }
     }
+}
+
+/// The record without members that are lost: an in-sync set that cannot spare them keeps them, and nobody goes on their account.
+fn present(live: &Live, record: &Assignment) -> Assignment {
+    let mut present = record.clone();
+    present.isr.retain(|member| !live.is_lost(*member));
+    present
 }
 
 /// The run of a broker that may take over a partition from its leader.
@@ -194,14 +230,14 @@ pub(crate) fn follow_replicas(draft: &mut Draft, live: &Live) {
             Some(fewer(wanted, &row, &mut candidates))
         };
         if let Some(target) = target {
-            begin(draft, partition, &target);
+            begin(draft, live, partition, &target);
         }
     }
 }
 
 /// What a partition's move still waits for, in words. Empty: it does not move.
-pub(crate) fn waits_for(topic: &Topic, record: &Assignment) -> &'static str {
-    match record.move_progress(topic.config.min_in_sync as usize) {
+pub(crate) fn waits_for(live: &Live, topic: &Topic, record: &Assignment) -> &'static str {
+    match present(live, record).move_progress(topic.config.min_in_sync as usize) {
         MoveProgress::None => "",
         MoveProgress::CatchingUp(_) => "its new replicas catch up",
         MoveProgress::TooFewInSync => {

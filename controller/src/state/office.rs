@@ -163,6 +163,8 @@ impl Machine {
         if writes.is_empty() {
             self.written(Vec::new());
         } else {
+            // One step may make the next one possible.
+            self.look_again_ms = self.now_ms;
             self.effect(Effect::Write(writes));
         }
     }
@@ -196,12 +198,14 @@ impl Machine {
     /// Everything is claimed: from here on this controller decides.
     fn enter(&mut self, cluster: Cluster) {
         self.step = Step::Active;
+        let found = cluster.clone();
         let before = self.cluster.replace(cluster);
         self.publish(before.as_ref(), &[]);
         self.release();
         self.is_stale = true;
         self.has_chores = true;
-        self.live.begin(self.now_ms, self.settings.suspect_after_ms);
+        self.live
+            .begin(found, self.now_ms, self.settings.suspect_after_ms);
         self.queue.push_back(Work::FollowDefaults);
         let epoch = self.epoch;
         self.effect(Effect::InOffice { epoch });

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use taffrail_api::WireError;
 use taffrail_core::{
-    Assignment, BrokerNumber, ErrorCode, Incarnation, TopicPartition,
+    Assignment, BrokerNumber, ErrorCode, Incarnation, LeaderEpoch, PartitionEpoch, TopicPartition,
     replica::{Mutant, Standing, is_broken},
 };
 
@@ -14,8 +14,9 @@ use super::{
     doubt::{self, Found},
     draft::Draft,
     elections::{self, Losses},
-    heard::{Heard, Newcomer, election},
+    heard::{Heard, Newcomer},
     live::{Live, SessionId},
+    raise,
     registration::Registration,
 };
 use crate::writes::WriteReason;
@@ -186,25 +187,44 @@ fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: 
                 take_in(&mut next, newcomer, before, standing);
             }
         }
-        if led {
-            let reports = heard.reports(&draft.cluster, partition, Some(&next));
-            let election = election(&topic, Some(&next), &reports);
-            if let Ok(elected) = election.decide() {
-                elections::enact(draft, partition, elected, &mut losses);
-            } else {
-                let mut vacated = election.vacated();
-                if let Some(vacated) = &mut vacated {
-                    // The best record may be a broker's, which does not know of this run.
-                    doubt::renew_stale(vacated, &reports);
-                }
-                write(draft, partition, vacated);
-            }
+        if !led && next == record {
+            continue;
+        }
+        let reports = heard.reports(&draft.cluster, partition, Some(&next));
+        let election = heard.election(&topic, partition, Some(&next), &reports);
+        if led && let Ok(elected) = election.decide() {
+            elections::enact(draft, partition, elected, &mut losses);
+            continue;
+        }
+        let is_sure = raise::is_sure(heard.live, &election);
+        if led && is_sure {
+            write(draft, partition, election.vacated());
         } else if next != record {
-            next.partition_epoch.0 += 1;
-            write(draft, partition, Some(next));
+            let version = election.next_change().filter(|_| is_sure);
+            let marked = mark(&record, next.clone(), version);
+            write(draft, partition, Some(marked));
         }
     }
     losses
+}
+
+/// `next` under a version of its own if that hides nothing. Else under that of `record`: the registration has to be written, and no newer record must
+/// look as old.
+fn mark(
+    record: &Assignment,
+    next: Assignment,
+    version: Option<(LeaderEpoch, PartitionEpoch)>,
+) -> Assignment {
+    let leaps = version.is_some_and(|version| version.0 != record.leader_epoch);
+    // Nobody's epoch ends for a mark alone.
+    match version.filter(|_| !leaps || next.isr != record.isr) {
+        Some((leader_epoch, partition_epoch)) => Assignment {
+            leader_epoch,
+            partition_epoch,
+            ..next
+        },
+        None => next,
+    }
 }
 
 /// What was registered of this broker before.

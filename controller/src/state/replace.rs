@@ -8,8 +8,9 @@ use taffrail_core::{Assignment, BrokerNumber};
 use super::{
     cluster::Cluster,
     draft::Draft,
-    heard::{Heard, election},
+    heard::Heard,
     live::{Live, Liveness},
+    raise,
 };
 use crate::writes::WriteReason;
 
@@ -53,12 +54,18 @@ pub(crate) fn wiped(draft: &mut Draft, live: &Live) {
         for (topic, partition, mut next) in held {
             let led = next.leader == Some(old);
             let reports = Heard::of(live).reports(&draft.cluster, partition, Some(&next));
-            let elected = election(&topic, Some(&next), &reports).decide();
-            match elected {
+            let election = Heard::of(live).election(&topic, partition, Some(&next), &reports);
+            let version = election
+                .next_change()
+                .filter(|_| raise::is_sure(live, &election));
+            match election.decide() {
                 Ok(elected) if led => next = elected.assignment,
                 // Unconfirmed members would be compared with one fewer: the volume may come back after all.
                 _ if led || !has_others(&next, old) => continue,
-                _ => next.partition_epoch.0 += 1,
+                _ => match version {
+                    Some(version) => (next.leader_epoch, next.partition_epoch) = version,
+                    None => continue,
+                },
             }
             let listed = next.replicas.iter_mut().chain(&mut next.adding);
             for replica in listed.filter(|replica| **replica == old) {

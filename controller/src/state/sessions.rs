@@ -96,6 +96,7 @@ impl Machine {
             self.send_not_active(id);
         }
         self.live.brokers.clear();
+        self.live.doubted.clear();
         let is_of_session = |work: &Work| {
             matches!(
                 work,
@@ -129,17 +130,19 @@ impl Machine {
         {
             self.close(id);
         }
-        self.judge();
-        self.has_chores |= self.step == Step::Active;
+        let has_changed = self.judge();
+        let is_due = self.now_ms >= self.look_again_ms;
+        self.has_chores |= self.step == Step::Active && (has_changed || is_due);
         self.look_for_chores();
     }
 
-    /// Tells who came or went. Mere suspicion is only shown.
-    pub(super) fn judge(&mut self) {
+    /// Tells who came or went. Mere suspicion is only shown. `true`: something is not as it was.
+    pub(super) fn judge(&mut self) -> bool {
         let changed = self.live.judge(self.now_ms, self.settings.suspect_after_ms);
         if self.step != Step::Active {
-            return;
+            return false;
         }
+        let has_changed = !changed.is_empty();
         for broker in changed {
             let state = self.live.liveness(broker).name();
             self.is_stale = true;
@@ -157,6 +160,7 @@ impl Machine {
             self.is_stale = true;
             self.publish(None, &stirred);
         }
+        has_changed || !stirred.is_empty()
     }
 
     fn gone(&self) -> BTreeSet<BrokerNumber> {

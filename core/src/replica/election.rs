@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     assignment::Assignment,
-    ids::{BrokerNumber, Incarnation, LeaderEpoch, Offset, PartitionEpoch},
+    ids::{BrokerNumber, Incarnation, Offset},
 };
 
 /// What a broker said of its replica to this controller, when it registered or since.
@@ -50,6 +50,8 @@ pub struct Election<'a> {
     pub except: Option<BrokerNumber>,
     /// The topic allows unclean elections, or a human accepted the loss of this partition's records.
     pub loss_accepted: bool,
+    /// Whoever decides has raised the leader epoch before, after it had heard enough: no broker knows a later one that was not heard yet.
+    pub is_raised: bool,
 }
 
 /// The assignment to be written, by compare-and-swap, before anybody hears of it.
@@ -91,7 +93,9 @@ impl<'a> Election<'a> {
     ///
     /// The winner is a member of the in-sync set, there, whole, and the one with the greatest tail. A member whose run is not
     /// confirmed may win only when every other one is there, unconfirmed as well, and reported nothing greater: its volume might be
-    /// a copy from before it had what is committed. If there are fewer members than `min_in_sync`, the other replicas are asked.
+    /// a copy from before it had what is committed. If there are fewer members than `min_in_sync`, as after the loss of a volume, the other
+    /// replicas are asked. While the last leader has not been heard, nobody wins who has less than another member: who left the set last is
+    /// known for sure only there.
     ///
     /// Where the last member stopped uncleanly, or every one did, nobody is in sync for sure: all replicas have to be there, and the
     /// longest log wins.
@@ -121,7 +125,7 @@ impl<'a> Election<'a> {
                 return false;
             }
             let is_sure = in_doubt || Self::is_confirmed(best, r) || self.outdoes_others(best, r);
-            is_sure || broken.is(Mutant::UnconfirmedElected)
+            (is_sure || broken.is(Mutant::UnconfirmedElected)) && !self.may_have_left(best, r.tail)
         });
         let anybody = self
             .of(&best.replicas)
@@ -164,31 +168,6 @@ impl<'a> Election<'a> {
         })
     }
 
-    /// The newest assignment over store and brokers.
-    pub fn best_record(&self) -> Option<&'a Assignment> {
-        let seen = self.reports.iter().filter_map(|report| report.record);
-        // The last of equals wins: the store's.
-        seen.chain(self.stored)
-            .max_by_key(|record| record.version())
-    }
-
-    /// Does a broker know more than the store? Or has it records of an epoch that no assignment has?
-    fn is_in_doubt(&self, best: &Assignment) -> bool {
-        let is_newer = self.stored.map(Assignment::version) < Some(best.version());
-        let mut last = self.reports.iter().map(|report| report.tail.last_epoch);
-        is_newer || last.any(|epoch| epoch > Some(best.leader_epoch))
-    }
-
-    /// Any so many replicas include a member of every in-sync set that could commit, which would know if the store were old.
-    fn check_heard(&self, best: &Assignment) -> Result<(), Wait> {
-        let heard = self.of(&best.replicas).count();
-        let needed = best.replicas.len() + 1 - self.min_in_sync.min(best.replicas.len());
-        if heard < needed {
-            return Err(Wait::Reports { heard, needed });
-        }
-        Ok(())
-    }
-
     /// Every member may have lost its page cache. Those that stopped uncleanly leave the in-sync set one after the other, and one that
     /// left may have synced what the last one lost: so all replicas are compared.
     fn may_recover(&self, best: &Assignment) -> bool {
@@ -200,15 +179,15 @@ impl<'a> Election<'a> {
             && self.of(&best.replicas).all(is_usable)
     }
 
-    /// What is committed is on every other member. A set below `minInSync` may lack who has what was acknowledged; but `minInSync`
-    /// replicas had it, so a member is compared with as many others as include one of them.
+    /// What is committed is on every other member. A set below `minInSync`, out of which lost volumes went, or by a controller that let it shrink, may
+    /// lack who has what was acknowledged; but `minInSync` replicas had it, so a member is compared with as many others as include one of them.
     fn outdoes_others(&self, best: &Assignment, member: &Report<'_>) -> bool {
         let is_less = |other: &Report<'_>| {
             other.is_alive && other.is_fresh && member.is_fresh && other.tail <= member.tail
         };
         let mut others = best.isr.iter().filter(|other| **other != member.broker);
         let min_in_sync = self.min_in_sync.min(best.replicas.len());
-        if best.isr.len() > 1 && best.isr.len() >= min_in_sync {
+        if best.isr.len() >= min_in_sync {
             return others.all(|other| {
                 let mut report = self.of(std::slice::from_ref(other));
                 report.any(|other| is_less(other) && !Self::is_confirmed(best, other))
@@ -218,9 +197,6 @@ impl<'a> Election<'a> {
             self.of(&best.replicas)
                 .filter(|r| r.broker != member.broker)
         };
-        if min_in_sync <= 1 {
-            return true;
-        }
         let needed = (best.replicas.len() + 1 - min_in_sync).min(best.replicas.len() - 1);
         others().filter(|r| is_less(r)).count() >= needed
             && !others().any(|r| r.is_alive && !is_less(r))
@@ -269,22 +245,6 @@ impl<'a> Election<'a> {
         }
     }
 
-    /// Above all that anybody has seen.
-    fn next_version(&self, best: &Assignment) -> (LeaderEpoch, PartitionEpoch) {
-        let mut version = best.version();
-        for report in self.reports {
-            let seen = report.record.map(Assignment::version).unwrap_or_default();
-            let last = report.tail.last_epoch.unwrap_or_default();
-            version.0 = version.0.max(seen.0).max(last);
-            version.1 = version.1.max(seen.1);
-        }
-        let stored = self.stored.map(Assignment::version).unwrap_or_default();
-        (
-            LeaderEpoch(version.0.max(stored.0).0 + 1),
-            PartitionEpoch(version.1.max(stored.1).0 + 1),
-        )
-    }
-
     fn may_win(&self, report: &Report<'_>) -> bool {
         report.is_alive && self.except != Some(report.broker)
     }
@@ -296,7 +256,7 @@ impl<'a> Election<'a> {
     }
 
     /// The reports of these brokers.
-    fn of(&self, brokers: &[BrokerNumber]) -> impl Iterator<Item = &'a Report<'a>> {
+    pub(super) fn of(&self, brokers: &[BrokerNumber]) -> impl Iterator<Item = &'a Report<'a>> {
         self.reports
             .iter()
             .filter(move |r| brokers.contains(&r.broker))

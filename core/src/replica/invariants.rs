@@ -26,7 +26,8 @@ pub const COMMITTED_IS_DURABLE_ON_THE_ISR: &str = "committed is durable on the i
 pub const A_LOG_IS_IN_ORDER: &str = "log start, durable end and log end are in order";
 /// The in-sync set is a part of the replicas and not empty; the leader is in it.
 pub const AN_ASSIGNMENT_IS_WHOLE: &str = "isr is in replicas, the leader in isr";
-/// A later assignment has no lower epoch, a changed one a higher partition epoch, and another owner a higher leader epoch.
+/// A later assignment has no lower epoch, a changed one a higher partition epoch, and another owner a higher leader epoch. Only a registration that
+/// must not hide a newer record changes one under its old epochs: what it awaits, and that a member that lacks data is out of sync.
 pub const EPOCHS_ARE_MONOTONE: &str = "epochs are monotone per partition";
 
 /// An invariant that does not hold, and of what.
@@ -104,12 +105,24 @@ pub fn assignment(assignment: &Assignment) -> Result<(), Violated> {
 pub fn follows(known: &Assignment, next: &Assignment) -> Result<(), Violated> {
     let what = || format!("{known:?} became {next:?}");
     let is_monotone = next.leader_epoch >= known.leader_epoch
-        && (next == known || next.partition_epoch > known.partition_epoch);
+        && (next.partition_epoch > known.partition_epoch || is_only_marked(known, next));
     ensure(EPOCHS_ARE_MONOTONE, is_monotone, what)?;
     let is_same_owner = next.leader.is_none()
         || (next.leader, next.leader_incarnation) == (known.leader, known.leader_incarnation);
     let is_raised = next.leader_epoch > known.leader_epoch;
     ensure(AN_EPOCH_HAS_ONE_LEADER, is_same_owner || is_raised, what)
+}
+
+/// Is `next` the same as `known` but for runs that it awaits, and members that are out of sync or may lack something?
+fn is_only_marked(known: &Assignment, next: &Assignment) -> bool {
+    let is_subset = next.isr.iter().all(|member| known.isr.contains(member));
+    let marked = Assignment {
+        isr: next.isr.clone(),
+        unconfirmed: next.unconfirmed.clone(),
+        is_unclean: next.is_unclean,
+        ..known.clone()
+    };
+    is_subset && *next == marked
 }
 
 /// What the world has seen of one partition, for simulations and tests: records are known by a fingerprint of theirs.

@@ -88,6 +88,8 @@ impl IsrRequest {
     /// The assignment after the change, for the controller; `registered` is the incarnation that the store has of the broker that it
     /// concerns. The one that the map awaits comes before: a registration under way has written the map, and the store not yet.
     ///
+    /// Whoever only lags stays where the set has no more than `min_in_sync` members: [`Assignment::spare`].
+    ///
     /// The partition epoch grows also if the change cannot be made (the newcomer runs anew, or is no replica any more): the leader
     /// counts with a change until a higher one comes, and only that keeps this request from being accepted later.
     ///
@@ -97,14 +99,16 @@ impl IsrRequest {
         &self,
         stored: &Assignment,
         registered: Option<Incarnation>,
+        min_in_sync: usize,
     ) -> Result<Assignment, ErrorCode> {
-        self.apply_broken(stored, registered, Broken::default())
+        self.apply_broken(stored, registered, min_in_sync, Broken::default())
     }
 
     pub(super) fn apply_broken(
         &self,
         stored: &Assignment,
         registered: Option<Incarnation>,
+        min_in_sync: usize,
         broken: Broken,
     ) -> Result<Assignment, ErrorCode> {
         let is_now = (self.leader_epoch, self.partition_epoch) == stored.version()
@@ -128,9 +132,13 @@ impl IsrRequest {
                     next.unconfirmed.retain(|(of, _)| *of != broker);
                 }
             }
-            IsrChange::Shrink { broker, .. } => {
+            IsrChange::Shrink { broker, reason } => {
                 // The leader is a member: so the last one stays.
-                if stored.leader != Some(broker) && stored.isr.len() > 1 {
+                let may_leave = match reason {
+                    ShrinkReason::Lagging => stored.spare(min_in_sync) > 0,
+                    ShrinkReason::LostData => stored.isr.len() > 1,
+                };
+                if stored.leader != Some(broker) && may_leave {
                     next.isr.retain(|member| *member != broker);
                 }
             }
@@ -174,11 +182,13 @@ mod tests {
         }
     }
 
+    const fn leaves(broker: u32, reason: ShrinkReason) -> IsrChange {
+        let broker = BrokerNumber(broker);
+        IsrChange::Shrink { broker, reason }
+    }
+
     const fn shrink(broker: u32) -> IsrChange {
-        IsrChange::Shrink {
-            broker: BrokerNumber(broker),
-            reason: ShrinkReason::Lagging,
-        }
+        leaves(broker, ShrinkReason::Lagging)
     }
 
     #[test]
@@ -194,7 +204,7 @@ mod tests {
             (late(5, 6), false),
             (late(5, 8), false),
         ] {
-            let next = request.apply(&stored(&[1, 2]), Some(I));
+            let next = request.apply(&stored(&[1, 2]), Some(I), 1);
             assert_eq!(next.is_ok(), accepted, "{request:?}");
         }
     }
@@ -213,9 +223,27 @@ mod tests {
             (shrink(1), Some(I), &[1, 2]),
         ] {
             let next = request(change)
-                .apply(&stored(&[1, 2]), running)
+                .apply(&stored(&[1, 2]), running, 1)
                 .expect("is now");
             assert_eq!(next.isr, stored(isr).isr, "{change:?}");
+            assert_eq!(next.version(), (LeaderEpoch(5), PartitionEpoch(8)));
+        }
+    }
+
+    #[test]
+    fn whoever_only_lags_stays_where_no_more_than_min_in_sync_are_left() {
+        use ShrinkReason::{Lagging, LostData};
+        for (isr, min_in_sync, reason, left) in [
+            (&[1, 2, 3][..], 2, Lagging, &[1, 3][..]),
+            (&[1, 2], 2, Lagging, &[1, 2]),
+            (&[1, 2], 3, Lagging, &[1, 2]),
+            (&[1, 2], 1, Lagging, &[1]),
+            (&[1, 2], 2, LostData, &[1]),
+        ] {
+            let request = request(leaves(2, reason));
+            let next = request.apply(&stored(isr), Some(I), min_in_sync);
+            let next = next.expect("is now");
+            assert_eq!(next.isr, stored(left).isr, "{isr:?} {reason:?}");
             assert_eq!(next.version(), (LeaderEpoch(5), PartitionEpoch(8)));
         }
     }
@@ -227,11 +255,11 @@ mod tests {
             unconfirmed: vec![(BrokerNumber(3), run)],
             ..stored(&[1, 2])
         };
-        let next = request(expand(3)).apply(&awaiting(other), Some(I));
+        let next = request(expand(3)).apply(&awaiting(other), Some(I), 1);
         let next = next.expect("is now");
         assert_eq!(next.isr, stored(&[1, 2]).isr, "the old run reported");
         assert_eq!(next.unconfirmed, awaiting(other).unconfirmed);
-        let next = request(expand(3)).apply(&awaiting(I), Some(other));
+        let next = request(expand(3)).apply(&awaiting(I), Some(other), 1);
         let next = next.expect("is now");
         assert_eq!(next.isr, stored(&[1, 2, 3]).isr);
         assert_eq!(next.unconfirmed, [], "who joins has caught up");

@@ -41,7 +41,7 @@ pub struct LeaderRules {
 pub enum LeaderEffect {
     /// It moved: answer producers, wake consumers and followers.
     HighWatermark(Offset),
-    /// From now on there are fewer in-sync replicas than `minInSync`: refuse those who wait for more.
+    /// From now on fewer in-sync replicas than `minInSync` keep up: refuse those who wait for more.
     TooFewInSync,
     /// Send this to the controller. Sent again until a map with a higher partition epoch comes.
     Ask(IsrRequest),
@@ -52,6 +52,19 @@ pub enum LeaderEffect {
         /// The run of it that reported so.
         incarnation: Incarnation,
     },
+}
+
+/// How far a follower is, as its leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerLag {
+    /// Whose.
+    pub broker: BrokerNumber,
+    /// Up to where it has the log durably; `None`: it has not asked in this epoch.
+    pub durable_end: Option<Offset>,
+    /// How long ago it had everything, in milliseconds.
+    pub lag_ms: u64,
+    /// It is behind for longer than is allowed: a member that does not keep up.
+    pub is_late: bool,
 }
 
 /// The leader of one epoch.
@@ -190,22 +203,32 @@ impl Leader {
         self.epoch_start
     }
 
-    /// Each follower: up to where it has the log durably, if it has asked in this epoch, and how long ago it had everything, in milliseconds.
-    pub fn followers(
-        &self,
-        now_ms: u64,
-    ) -> impl Iterator<Item = (BrokerNumber, Option<Offset>, u64)> + '_ {
-        let followers = self.followers.iter();
-        followers.map(move |f| (f.broker, f.reported(), f.lag_ms(now_ms)))
+    /// Each follower.
+    pub fn followers(&self, now_ms: u64) -> impl Iterator<Item = FollowerLag> + '_ {
+        self.followers.iter().map(move |follower| FollowerLag {
+            broker: follower.broker,
+            durable_end: follower.reported(),
+            lag_ms: follower.lag_ms(now_ms),
+            is_late: follower.is_late,
+        })
     }
 
-    /// Replicas that count for `minInSync`: the persisted set, less one that is about to leave.
+    /// Replicas that `minInSync` is compared with before records are taken: members that keep up. The persisted set does not shrink below
+    /// `minInSync`, so it has members that do not.
     pub fn in_sync_count(&self) -> usize {
-        let count = |f: &&Progress| {
-            let joins = self.is_joining(f) && self.broken.is(Mutant::ExpansionCountedForMin);
-            f.in_sync && !self.is_leaving(f) || joins
-        };
-        1 + self.followers.iter().filter(count).count()
+        let keeps_up = |f: &&Progress| self.is_counted(f) && f.keeps_up();
+        1 + self.followers.iter().filter(keeps_up).count()
+    }
+
+    /// Replicas that `minInSync` is compared with before the high watermark moves.
+    fn member_count(&self) -> usize {
+        1 + self.followers.iter().filter(|f| self.is_counted(f)).count()
+    }
+
+    /// Does `follower` count for `minInSync`? The persisted set does, less one that is about to leave.
+    fn is_counted(&self, follower: &Progress) -> bool {
+        let joins = self.is_joining(follower) && self.broken.is(Mutant::ExpansionCountedForMin);
+        follower.in_sync && !self.is_leaving(follower) || joins
     }
 
     /// Does `follower` hold back the high watermark? The persisted set does, one that is about to leave included, and so does one that
@@ -235,7 +258,9 @@ impl Leader {
             effects.push(LeaderEffect::TooFewInSync);
         }
         self.is_short = is_short;
-        if is_short && !self.broken.is(Mutant::HighWatermarkBelowMin) {
+        // Who is late holds the high watermark back until it has everything: then it moves, whether it was late or not.
+        let is_below = self.member_count() < self.rules.min_in_sync;
+        if is_below && !self.broken.is(Mutant::HighWatermarkBelowMin) {
             return;
         }
         let own = if self.broken.is(Mutant::OwnCountedBeforeDurable) {

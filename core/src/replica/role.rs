@@ -122,7 +122,8 @@ impl Replica {
         }
     }
 
-    /// An assignment came, from the controller or from this broker's own disk.
+    /// An assignment came, from the controller or from this broker's own disk. One of the same version may await other runs of members, or
+    /// leave one out: see [`invariants::follows`](super::invariants::follows).
     ///
     /// # Errors
     /// [`ErrorCode::StaleLeaderEpoch`]: it is older than the one in force, which stays. [`ErrorCode::NotYetKnown`]: the log has
@@ -142,10 +143,8 @@ impl Replica {
             && leads
             && leader.leader_epoch() == version.0
         {
-            if version > self.version {
-                self.version = version;
-                leader.assigned(self.me, assignment, now_ms, effects);
-            }
+            self.version = version;
+            leader.assigned(self.me, assignment, now_ms, effects);
             return Ok(Turn::Stays);
         }
         self.version = version;

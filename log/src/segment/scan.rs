@@ -78,21 +78,39 @@ impl Scanner {
     /// Is there a valid batch of a higher offset than `offset` after `position`? Then what is at `position` is no torn tail.
     pub(crate) fn has_batch_after(
         &mut self,
-        mut position: u64,
+        position: u64,
         offset: Offset,
     ) -> Result<bool, LogError> {
+        let mut has = false;
+        self.batches_after(position, offset, |_| {
+            has = true;
+            false
+        })?;
+        Ok(has)
+    }
+
+    /// Valid batches of higher offsets than `offset` after `position`, whatever is between them, until `more` says that it is enough.
+    pub(crate) fn batches_after(
+        &mut self,
+        mut position: u64,
+        offset: Offset,
+        mut more: impl FnMut(&BatchHeader) -> bool,
+    ) -> Result<(), LogError> {
         while position + HEADER_BYTES as u64 <= self.bytes {
             let len = WINDOW_BYTES.min((self.bytes - position) as usize);
             let candidates = candidates(self.get(position, len)?, offset);
             for (at, total) in candidates {
                 let start = position + at as u64;
-                if start + total as u64 <= self.bytes && verify(self.get(start, total)?).is_ok() {
-                    return Ok(true);
+                if start + total as u64 <= self.bytes
+                    && let Ok(header) = verify(self.get(start, total)?)
+                    && !more(&header)
+                {
+                    return Ok(());
                 }
             }
             position += (len - HEADER_BYTES + 1) as u64;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Where the zeros at the end of the file start, if `position` is the end of what is known.

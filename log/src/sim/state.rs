@@ -146,6 +146,11 @@ pub(super) enum NameChange {
         to: PathBuf,
         id: usize,
     },
+    /// Of a directory, with everything in it.
+    RenameAll {
+        from: PathBuf,
+        to: PathBuf,
+    },
     Remove(PathBuf),
 }
 
@@ -158,6 +163,11 @@ impl NameChange {
             Self::Rename { from, to, id } => {
                 names.remove(from);
                 names.insert(to.clone(), *id);
+            }
+            Self::RenameAll { from, to } => {
+                let all = std::mem::take(names).into_iter();
+                let moved = |path: PathBuf| path.strip_prefix(from).map(|name| to.join(name));
+                names.extend(all.map(|(path, id)| (moved(path.clone()).unwrap_or(path), id)));
             }
             Self::Remove(path) => {
                 names.remove(path);
@@ -289,6 +299,8 @@ impl State {
             self.name_changes.truncate(kept);
             self.sync_names();
             self.names = self.durable_names.clone();
+            let dirs = self.names.keys().filter_map(|path| path.parent());
+            self.dirs.extend(dirs.map(Path::to_owned));
         }
         for inode in &mut self.inodes {
             inode.crash(loss, &mut self.rng);

@@ -10,6 +10,8 @@ mod inspection;
 mod model;
 mod producers;
 mod recovery;
+mod repair;
 mod replication;
 mod retention;
+mod set_aside;
 mod upkeep;

@@ -61,6 +61,8 @@ pub enum Mutant {
     UnconfirmedForgotten,
     /// The last member of an ISR below minInSync wins without asking others, although unconfirmed
     LastMemberElectedAlone,
+    /// The ISR shrinks below minInSync although nobody lost data
+    ShrunkBelowMinInSync,
     /// A map is sent before the root lists it
     UnlistedMapUsed,
     /// A topic is created before the brokers said that they have nothing of it

@@ -26,17 +26,17 @@ fn changes_of_the_isr_lose_nothing() {
     explore(&[
         (
             "isr-grow controller-epochs=2 isr-requests=1 records=1 leader-epochs=2",
-            116_725,
-            21,
+            54_092,
+            20,
         ),
-        ("isr-duel isr=3 records=1 isr-requests=1", 194_674, 21),
+        ("isr-duel records=1 isr-requests=1", 345_746, 21),
     ]);
 }
 
 #[test]
 fn wiped_and_older_volumes_lose_nothing() {
     explore(&[
-        ("wiped-volume isr=3 crashes=1 leader-epochs=2", 265_986, 27),
+        ("wiped-volume isr=3 crashes=1 leader-epochs=2", 128_144, 27),
         ("old-volume isr=3 leader-epochs=2", 341_204, 28),
     ]);
 }
@@ -63,7 +63,7 @@ fn restarted_members_that_the_leader_confirms_lose_nothing() {
     explore(&[
         ("confirmation", 52_007, 24),
         ("confirmation-duel", 355_693, 22),
-        ("confirmation-shrink", 391_328, 24),
+        ("confirmation-shrink", 280_793, 24),
     ]);
 }
 

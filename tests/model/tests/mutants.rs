@@ -38,7 +38,7 @@ const HIGH_WATERMARK: [Case; 5] = [
     ),
     (
         "isr-two",
-        &[M::HighWatermarkBelowMinInSync],
+        &[M::ShrunkBelowMinInSync, M::HighWatermarkBelowMinInSync],
         AcknowledgedOnMinInSync,
     ),
     (
@@ -150,7 +150,7 @@ const CONFIRMATIONS: [Case; 4] = [
     ),
     (
         "confirmation-shrink",
-        &[M::LastMemberElectedAlone],
+        &[M::ShrunkBelowMinInSync, M::LastMemberElectedAlone],
         AcknowledgedOnEveryLeader,
     ),
 ];

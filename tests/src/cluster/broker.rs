@@ -24,9 +24,13 @@ pub(super) struct Settings {
     pub(super) replication: SocketAddr,
     /// Where other brokers dial it.
     pub(super) advertised: SocketAddr,
-    pub(super) controller: SocketAddr,
+    pub(super) controllers: Vec<SocketAddr>,
+    /// The file of its settings.
+    pub(super) config: PathBuf,
     /// Its volume is a disk of its own, of this size.
     pub(super) disk_mebibytes: Option<u32>,
+    /// With a copy of this on it when it starts, and no room besides.
+    pub(super) disk_copied: Option<PathBuf>,
 }
 
 impl Broker {
@@ -66,6 +70,12 @@ impl Broker {
         }
     }
 
+    pub(super) fn restart_on_a_full_disk(&mut self, mebibytes: u32) {
+        self.settings.disk_copied = Some(self.volume());
+        self.settings.disk_mebibytes = Some(mebibytes);
+        self.restart();
+    }
+
     pub(super) fn restart(&mut self) {
         assert!(self.process.has_ended(), "{} runs", self.settings.name);
         self.process = self.settings.start();
@@ -75,17 +85,27 @@ impl Broker {
 
 impl Settings {
     fn volume(&self) -> PathBuf {
-        self.folder.join(&self.name)
+        let place = if self.disk_copied.is_some() {
+            "full"
+        } else {
+            ""
+        };
+        self.folder.join(place).join(&self.name)
     }
 
     fn start(&self) -> Process {
         let program = programs::path("taffrail-broker");
         let mut command = match self.disk_mebibytes {
-            Some(mebibytes) => small_disk::command(&program, &self.volume(), mebibytes),
+            Some(mebibytes) => match &self.disk_copied {
+                Some(from) => small_disk::full_command(&program, &self.volume(), mebibytes, from),
+                None => small_disk::command(&program, &self.volume(), mebibytes),
+            },
             None => Command::new(program),
         };
         command
             .args(["--name", &self.name])
+            .arg("--config")
+            .arg(&self.config)
             .arg("--data-dir")
             .arg(self.volume());
         for (option, address) in [
@@ -93,9 +113,11 @@ impl Settings {
             ("--http-listen", self.http),
             ("--replication-listen", self.replication),
             ("--replication-advertised", self.advertised),
-            ("--controller", self.controller),
         ] {
             command.arg(option).arg(address.to_string());
+        }
+        for controller in &self.controllers {
+            command.arg("--controller").arg(controller.to_string());
         }
         let log = self.folder.join(format!("{}.log", self.name));
         Process::start(&mut command, &log)

@@ -1,6 +1,6 @@
 //! What the controller knows, asked at its own port.
 
-use std::{net::SocketAddr, sync::Mutex};
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use taffrail_api::v1::{
     BrokerStatus, ListBrokersRequest, ListPartitionsRequest, PartitionStatus,
@@ -10,32 +10,42 @@ use tokio::time::timeout;
 
 use crate::wait;
 
+/// A controller that does not answer within this is not the one to ask.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Asks each time.
 #[derive(Debug, Clone, Copy)]
 pub struct Metadata {
-    controller: SocketAddr,
+    /// One of them is in office, if any is.
+    controllers: [Option<SocketAddr>; 2],
 }
 
 impl Metadata {
-    pub(super) const fn of(controller: SocketAddr) -> Self {
-        Self { controller }
+    pub(super) const fn of(controllers: [Option<SocketAddr>; 2]) -> Self {
+        Self { controllers }
     }
 
     /// All brokers that ever registered; none while the controller is away.
     pub async fn brokers(self) -> Option<Vec<BrokerStatus>> {
-        let mut admin = AdminClient::connect(self.url()).await.ok()?;
-        let answer = admin.list_brokers(ListBrokersRequest {}).await.ok()?;
-        Some(answer.into_inner().brokers)
+        let asked = self.ask(async |url| {
+            let mut admin = AdminClient::connect(url).await.ok()?;
+            let answer = admin.list_brokers(ListBrokersRequest {}).await.ok()?;
+            Some(answer.into_inner().brokers)
+        });
+        asked.await
     }
 
     /// A topic's partitions, by number; none while the controller is away.
     pub async fn partitions(self, topic: &str) -> Option<Vec<PartitionStatus>> {
-        let mut admin = AdminClient::connect(self.url()).await.ok()?;
-        let request = ListPartitionsRequest {
-            topics: vec![topic.to_owned()],
-        };
-        let answer = admin.list_partitions(request).await.ok()?;
-        let mut partitions = answer.into_inner().partitions;
+        let asked = self.ask(async |url| {
+            let mut admin = AdminClient::connect(url).await.ok()?;
+            let request = ListPartitionsRequest {
+                topics: vec![topic.to_owned()],
+            };
+            let answer = admin.list_partitions(request).await.ok()?;
+            Some(answer.into_inner().partitions)
+        });
+        let mut partitions = asked.await?;
         partitions.sort_by_key(|partition| partition.partition);
         Some(partitions)
     }
@@ -144,8 +154,15 @@ impl Metadata {
         *numbers.get(number as usize)?
     }
 
-    fn url(self) -> String {
-        format!("http://{}", self.controller)
+    /// The answer of the controller that is in office; the others refuse.
+    async fn ask<T>(self, question: impl AsyncFn(String) -> Option<T>) -> Option<T> {
+        for address in self.controllers.into_iter().flatten() {
+            let asked = timeout(ANSWER_TIMEOUT, question(format!("http://{address}")));
+            if let Ok(Some(answer)) = asked.await {
+                return Some(answer);
+            }
+        }
+        None
     }
 }
 

@@ -51,6 +51,15 @@ impl Cluster {
         }
     }
 
+    /// Where a broker has a partition.
+    ///
+    /// # Panics
+    /// If it has it nowhere.
+    pub fn folder(&self, index: usize, topic: &str, partition: u32) -> PathBuf {
+        let found = folder(&self.volume(index), topic, partition);
+        found.unwrap_or_else(|| panic!("broker-{index} has no {topic}/{partition}"))
+    }
+
     /// Waits until a broker has no folder of this partition any more.
     ///
     /// # Panics

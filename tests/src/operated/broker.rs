@@ -30,17 +30,7 @@ impl Broker {
     /// # Panics
     /// If the operator does not.
     pub(super) fn start(api: &KubeApi, cluster: &str) -> Self {
-        let config_map = format!("configmap/{cluster}-brokers");
-        let toml = wait::until("the brokers' configuration", wait::PATIENCE, || {
-            let read = [
-                "get",
-                &config_map,
-                "--output",
-                r"jsonpath={.data.broker\.toml}",
-            ];
-            let answer = api.kubectl(&read);
-            (answer.code == Some(0)).then_some(answer.stdout)
-        });
+        let toml = config(api, cluster);
         let dir = api.dir();
         let name = format!("{cluster}-0");
         let address = ports::free();
@@ -86,6 +76,16 @@ impl Broker {
         self.process.kill();
         self.process = spawn_broker(&self.config, &self.name, &self.log);
     }
+}
+
+/// The brokers' TOML, once the operator has written it.
+pub(super) fn config(api: &KubeApi, cluster: &str) -> String {
+    let config_map = format!("configmap/{cluster}-brokers");
+    let path = r"jsonpath={.data.broker\.toml}";
+    wait::until("the brokers' configuration", wait::PATIENCE, || {
+        let answer = api.kubectl(&["get", &config_map, "--output", path]);
+        (answer.code == Some(0)).then_some(answer.stdout)
+    })
 }
 
 fn spawn_broker(config: &Path, name: &str, log: &Path) -> Process {

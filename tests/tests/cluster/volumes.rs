@@ -1,23 +1,13 @@
 //! Volumes that are lost, and volumes that come back older than they were.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use taffrail_tests::cluster::{BROKERS, Cluster};
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster},
+    folder,
+};
 
 use crate::{SOME, TOPIC, loaded};
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("it can be made");
-    for entry in fs::read_dir(from).expect("it is readable") {
-        let entry = entry.expect("it is readable");
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(&from, &to).expect("it can be copied");
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_whose_volume_was_wiped_is_filled_again_under_a_new_number() {
@@ -49,7 +39,7 @@ async fn bring_back(name: &str, starts: usize) {
     let leader = cluster.metadata().leader(TOPIC, 0).await;
     let copied = cluster.aside("copy");
     cluster.kill(leader);
-    copy(&cluster.volume(leader), &copied);
+    folder::copy(&cluster.volume(leader), &copied);
     for _ in 0..starts {
         cluster.restart(leader);
         cluster.until_online(leader).await;

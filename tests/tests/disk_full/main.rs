@@ -102,6 +102,24 @@ async fn a_follower_with_a_full_disk_holds_nobody_up_and_is_in_sync_again_once_t
     load.stop_and_check(&mut cluster).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a mount namespace for a small disk: cargo xtask ci"]
+async fn a_broker_starts_on_a_full_disk_also_where_a_former_release_kept_no_roster() {
+    let mut cluster = Cluster::start("start-full").await;
+    let spec = ["partitions: 1", "replicas: 3", "minInSync: 2"];
+    cluster.create("events", &spec);
+    cluster.metadata().until_in_sync("events", BROKERS).await;
+    assert!(cluster.stop(0).success());
+    fs::remove_file(cluster.volume(0).join("roster")).expect("there is one");
+
+    cluster.restart_on_a_full_disk(0, DISK_MEBIBYTES);
+    cluster.until_online(0).await;
+    let roster = fs::read_to_string(cluster.volume(0).join("roster"));
+    let roster = roster.expect("it has one again");
+    assert!(roster.contains(" events"), "{roster}");
+    assert!(cluster.said(0).contains("the disk is full"), "it had room");
+}
+
 /// A new topic of one partition that this broker does not lead.
 async fn led_by_another(cluster: &Cluster, broker: usize) -> &'static str {
     for topic in ["one", "two", "three"] {

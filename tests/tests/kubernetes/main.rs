@@ -10,6 +10,7 @@ mod events;
 mod operator;
 mod owned;
 mod pod_template;
+mod replicated;
 mod rights;
 mod rules;
 mod scale;

@@ -1,12 +1,12 @@
 //! Files that are not as they were left.
 
-use std::{fs, io::Write as _, path::Path, process::Stdio};
+use std::{fs, io::Write as _, process::Stdio};
 
 use taffrail_tests::{
     consumed,
     dev::Dev,
     manifest,
-    partitions::{self, files, folders},
+    partitions::{self, files, flip_a_bit, folders},
 };
 
 /// Keyed lines, so that every partition gets some.
@@ -24,12 +24,6 @@ fn produce_numbers(dev: &Dev, topic: &str, count: usize) {
     }
     drop(input);
     assert!(child.wait().expect("it ends").success());
-}
-
-fn flip_a_bit(file: &Path, position: usize) {
-    let mut bytes = fs::read(file).expect("the segment is readable");
-    bytes[position] ^= 0b0001_0000;
-    fs::write(file, bytes).expect("the segment can be written");
 }
 
 #[test]
@@ -112,4 +106,56 @@ fn a_torn_tail_is_cut_and_told() {
     dev.restart();
     assert_eq!(consumed::consume(&dev, "events").len(), before);
     assert!(dev.said().contains("torn"), "{}", dev.said());
+}
+
+#[test]
+fn what_is_damaged_and_has_no_other_copy_is_given_up_when_a_person_says_so() {
+    let mut dev = Dev::start("log-repair");
+    dev.apply(&manifest::topic("events", &["partitions: 2"]));
+    produce_numbers(&dev, "events", 20_000);
+    let before = [0, 1].map(|p| consumed::consume_partition(&dev, "events", p));
+    let volume = dev.data_dir().join("broker-0");
+    let repair = |dev: &Dev, args: &[&str]| {
+        let volume = volume.to_string_lossy();
+        let all = [&["log", "repair"], args, &[&*volume]].concat();
+        dev.taffrail(&all)
+    };
+    let refused = repair(&dev, &["--cut"]).expect_failure();
+    assert!(refused.contains("DATA_IN_USE"), "{refused}");
+    dev.kill();
+    let nothing = repair(&dev, &["--cut"]).expect_success();
+    assert!(nothing.contains("no partition needs repair"), "{nothing}");
+    let folder = &folders(dev.data_dir(), 1)[0];
+    flip_a_bit(&files(folder, "log")[0], 300_000);
+
+    let shown = repair(&dev, &[]);
+    assert_eq!(shown.code, Some(7), "{shown:?}");
+    assert!(shown.stderr.contains("1 of 2 partitions"), "{shown:?}");
+    let again = repair(&dev, &[]);
+    assert_eq!(shown.stdout, again.stdout, "nothing was changed");
+    let cut = repair(&dev, &["--cut"]).expect_success();
+    assert!(cut.starts_with(&shown.stdout), "{cut}");
+    let first_lost: usize = between(&cut, "offsets lost: ", " to ");
+    let last_lost: usize = between(&cut, &format!("{first_lost} to "), ";");
+    assert_eq!(last_lost + 1, before[1].len(), "{cut}");
+
+    dev.restart();
+    let states = partitions::after_start(&dev, "events");
+    assert!(states.iter().all(|p| p.state == "ONLINE"), "{states:?}");
+    assert_eq!(consumed::consume_partition(&dev, "events", 0), before[0]);
+    let kept = consumed::consume_partition(&dev, "events", 1);
+    assert!(first_lost > 0 && kept == before[1][..first_lost], "{cut}");
+    let place = volume.join("quarantine");
+    let told = &partitions::of(&dev, "events")[1].message;
+    assert!(told.contains(&*place.to_string_lossy()), "{told}");
+    produce_numbers(&dev, "events", 100);
+}
+
+/// The number between two texts.
+#[track_caller]
+fn between(text: &str, before: &str, after: &str) -> usize {
+    let rest = text.split_once(before).map(|(_, rest)| rest);
+    let number = rest.and_then(|rest| rest.split_once(after));
+    let number = number.and_then(|(number, _)| number.parse().ok());
+    number.unwrap_or_else(|| panic!("no number between {before:?} and {after:?} in {text}"))
 }

@@ -1,11 +1,15 @@
-use taffrail_core::replica::{FetchOutcome, LogTail};
+use taffrail_core::{
+    BrokerNumber,
+    replica::{FetchOutcome, LogTail},
+};
 
 mod sequences;
 
 use super::*;
 use crate::{
+    cluster::known::Run,
     metrics::Metrics,
-    partition::fixture::{ME, OTHER, Replica1, code, led},
+    partition::fixture::{ME, OTHER, RUN, Replica1, code, led},
 };
 
 #[test]
@@ -85,13 +89,43 @@ fn too_few_in_sync_refuses_before_and_leaves_open_after_the_write() {
     replica.now_ms += 60_000;
     replica.step(OwnedLog::tick);
     assert_eq!(code(&mut written), Some(ErrorCode::TimedOut));
-    assert_eq!(replica.asks.take().requests.len(), 1, "asks for a shrink");
+    assert!(replica.asks.take().requests.is_empty(), "both are needed");
     let mut refused = replica.queue(1, Acks::All);
     let mut leader = replica.queue(1, Acks::Leader);
     replica.write_and_sync();
     assert_eq!(code(&mut refused), Some(ErrorCode::NotEnoughReplicas));
     assert_eq!(code(&mut leader), None);
     assert_eq!(replica.log.partition.progress.log_end(), Offset(2));
+    replica.other_has(1, 2).expect("follows");
+    assert_eq!(replica.log.partition.progress.high_watermark(), Offset(2));
+    let mut taken = replica.queue(1, Acks::All);
+    replica.write_and_sync();
+    replica.other_has(1, 3).expect("follows");
+    assert_eq!(code(&mut taken), None);
+}
+
+#[test]
+fn a_member_that_the_controller_lost_is_not_waited_for() {
+    let mut replica = Replica1::new(Durability::PageCache);
+    replica.assign(&[ME, OTHER], ME, 1);
+    replica.other_has(1, 0).expect("follows");
+    let mut written = replica.queue(1, Acks::All);
+    replica.write_and_sync();
+    let hears = |is_heard| Run {
+        broker: OTHER,
+        incarnation: RUN,
+        is_heard,
+    };
+    replica.step(|log, owner| log.registered(&hears(false), owner));
+    assert_eq!(code(&mut written), Some(ErrorCode::TimedOut));
+    let mut refused = replica.queue(1, Acks::All);
+    replica.write_and_sync();
+    assert_eq!(code(&mut refused), Some(ErrorCode::NotEnoughReplicas));
+    replica.step(|log, owner| log.registered(&hears(true), owner));
+    let mut taken = replica.queue(1, Acks::All);
+    replica.write_and_sync();
+    replica.other_has(1, 2).expect("follows");
+    assert_eq!(code(&mut taken), None);
 }
 
 #[test]
@@ -132,7 +166,7 @@ fn who_wants_no_answer_holds_room_until_the_disk_has_it() {
 #[test]
 fn a_leader_that_is_offline_has_nobody_removed() {
     let mut replica = Replica1::new(Durability::PageCache);
-    replica.assign(&[ME, OTHER], ME, 1);
+    replica.assign(&[ME, OTHER, BrokerNumber(3)], ME, 1);
     let mut waiting = replica.queue(1, Acks::All);
     replica.write_and_sync();
     replica.log.partition.fail(Fault {

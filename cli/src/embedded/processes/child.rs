@@ -40,6 +40,9 @@ impl Launch {
         option("--controller", common.controller.to_string().into());
         option("--log-level", common.log.level.clone().into());
         option("--log-format", common.log.format_name().into());
+        if let Some(file) = common.broker_config {
+            option("--config", file.into());
+        }
         Ok(Self {
             name: name.to_owned(),
             log: common.data_dir.join(format!("{name}.log")),

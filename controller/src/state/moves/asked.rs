@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
 
-use super::begin;
+use super::{TooEarly, begin, begun};
 use crate::{
     placement::{Row, balance, off},
     request::{MoveError, MoveRequest, PlannedMove},
@@ -35,10 +35,21 @@ pub(crate) fn ask(
         MoveRequest::Balance => balanced(&draft.cluster, live),
         MoveRequest::Cancel { topics } => taken_back(&draft.cluster, topics)?,
     };
+    let too_early = targets.iter().find(|(partition, target)| {
+        let begun = begun(&draft.cluster, live, *partition, target);
+        matches!(begun, Some(Err(TooEarly)))
+    });
+    if let Some((partition, _)) = too_early {
+        let topic = draft.cluster.topic(partition.topic);
+        return Err(MoveError::TooEarly {
+            topic: topic.map_or_else(String::new, |topic| topic.name.clone()),
+            partition: partition.partition.0,
+        });
+    }
     let mut moves = Vec::new();
     for (partition, target) in targets {
         let planned = planned(&draft.cluster, live, partition, &target);
-        if begin(draft, partition, &target) {
+        if begin(draft, live, partition, &target) {
             moves.extend(planned);
         }
     }

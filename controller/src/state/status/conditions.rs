@@ -65,10 +65,12 @@ impl<'a> Standing<'a> {
         self.brokers.extend(replicas.clone());
         let is_gone = |number| self.live.liveness(number) == Liveness::Offline;
         self.is_replica_missing |= replicas.clone().any(is_gone);
-        self.is_out_of_sync |= status.isr.len() < status.replicas.len();
+        let followers = status.followers.iter().filter(|f| f.in_sync).count();
+        let in_sync = followers + usize::from(status.leader.is_some());
+        self.is_out_of_sync |= in_sync < status.replicas.len();
         let settled = status.replicas.len() - status.adding.len();
         let min_in_sync = settled.min(topic.config.min_in_sync as usize);
-        self.under_min_in_sync |= status.isr.len() < min_in_sync;
+        self.under_min_in_sync |= in_sync < min_in_sync;
     }
 
     pub(super) fn conditions(&self, topic: &Topic) -> Vec<Condition> {

@@ -1,5 +1,7 @@
 //! One partition: who has it, and if it is not served, why and what to do.
 
+use std::mem;
+
 use taffrail_api::v1;
 use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
 
@@ -7,6 +9,7 @@ use crate::state::{
     cluster::{Broker, Cluster, Topic},
     live::{Live, Liveness},
     moves,
+    update::is_gone,
 };
 
 /// Why a partition is, or is not, served.
@@ -54,7 +57,9 @@ pub(super) fn partition_status(
         status.partition_epoch = record.partition_epoch.0;
         status.replicas = record.replicas.iter().map(|b| b.0).collect();
         status.isr = record.isr.iter().map(|b| b.0).collect();
-        (state, status.message) = picture.served(topic, id, record);
+        let report = record.leader.and_then(|leader| live.report(leader, id));
+        status.followers = picture.followers(record, report);
+        (state, status.message) = picture.served(topic, id, record, &status.followers);
         let holder = record.leader.or(record.isr.first().copied());
         let report = holder.and_then(|holder| live.report(holder, id));
         if let Some(report) = report {
@@ -64,11 +69,16 @@ pub(super) fn partition_status(
             status.bytes = report.bytes;
             status.oldest_append_time_ms = report.oldest_append_time_ms;
         }
-        status.followers = followers(record, report);
         status.adding = record.adding.iter().map(|b| b.0).collect();
         status.removing = record.removing.iter().map(|b| b.0).collect();
         if status.message.is_empty() {
-            moves::waits_for(topic, record).clone_into(&mut status.message);
+            moves::waits_for(live, topic, record).clone_into(&mut status.message);
+        }
+        if matches!(state, PartitionState::Online) {
+            let said = picture.logs(id, record).into_iter();
+            let all = [mem::take(&mut status.message)].into_iter().chain(said);
+            let all: Vec<_> = all.filter(|message| !message.is_empty()).collect();
+            status.message = all.join("; ");
         }
     } else if index < topic.placed {
         state = PartitionState::Unknown;
@@ -80,29 +90,6 @@ pub(super) fn partition_status(
     (state, status)
 }
 
-fn followers(
-    record: &Assignment,
-    leaders: Option<&v1::PartitionReport>,
-) -> Vec<v1::FollowerStatus> {
-    let followers = record
-        .replicas
-        .iter()
-        .filter(|r| record.leader != Some(**r));
-    let status = followers.map(|follower| {
-        let reports = leaders.iter().flat_map(|report| &report.followers);
-        let report = reports
-            .into_iter()
-            .find(|report| report.broker == follower.0);
-        v1::FollowerStatus {
-            broker: follower.0,
-            in_sync: record.isr.contains(follower),
-            durable_end_offset: report.and_then(|report| report.durable_end_offset),
-            lag_ms: report.map_or(0, |report| report.lag_ms),
-        }
-    });
-    status.collect()
-}
-
 #[derive(Clone, Copy)]
 struct Picture<'a> {
     cluster: &'a Cluster,
@@ -110,12 +97,36 @@ struct Picture<'a> {
 }
 
 impl Picture<'_> {
+    /// How far they are, by what their leader reports. A member that is late or lost does not count as in sync, also where the set cannot spare it.
+    fn followers(
+        self,
+        record: &Assignment,
+        leaders: Option<&v1::PartitionReport>,
+    ) -> Vec<v1::FollowerStatus> {
+        let replicas = record.replicas.iter();
+        let followers = replicas.filter(|r| record.leader != Some(**r));
+        let status = followers.map(|follower| {
+            let mut reports = leaders.iter().flat_map(|report| &report.followers);
+            let report = reports.find(|report| report.broker == follower.0);
+            let keeps_up =
+                !report.is_some_and(|report| report.late) && !is_gone(self.live, *follower);
+            v1::FollowerStatus {
+                broker: follower.0,
+                in_sync: record.isr.contains(follower) && keeps_up,
+                durable_end_offset: report.and_then(|report| report.durable_end_offset),
+                lag_ms: report.map_or(0, |report| report.lag_ms),
+            }
+        });
+        status.collect()
+    }
+
     /// Is the partition served, and if not, why and what to do.
     fn served(
         self,
         topic: &Topic,
         id: TopicPartition,
         record: &Assignment,
+        followers: &[v1::FollowerStatus],
     ) -> (PartitionState, String) {
         let Some(leader) = record.leader else {
             return self.vacant(topic, id, record);
@@ -136,7 +147,7 @@ impl Picture<'_> {
             let message = format!("broker {name} does not lead it yet");
             return (PartitionState::Starting, message);
         }
-        (PartitionState::Online, in_sync(topic, record))
+        (PartitionState::Online, in_sync(topic, record, followers))
     }
 
     fn leader_offline(
@@ -148,23 +159,53 @@ impl Picture<'_> {
         let name = self.name(leader);
         let broker = self.cluster.brokers.get(&leader);
         let bare = broker.map_or("", |broker| &broker.value.name);
-        let what = match (record.replicas.len(), record.isr.len()) {
-            (1, _) => "has the only copy",
-            (_, 1) => "is the last in-sync replica",
-            _ => {
-                "led it, and the other in-sync replicas restarted since: one of them may lack records"
-            }
-        };
+        let (what, start) = self.why_missed(record, leader);
         let heir = broker.and_then(|broker| self.successor(&broker.value));
         let message = match heir {
             Some(heir) => format!(
                 "broker {name} {what}, and {bare} came back with another volume as broker {heir}; bring back its former volume"
             ),
             None => {
-                format!("broker {name} is offline and {what}; start it again with its volume")
+                format!("broker {name} is offline and {what}; {start}")
             }
         };
         (PartitionState::Offline, message + accept(topic, record))
+    }
+
+    /// What a leader that is offline is to its partition, and what to do about it.
+    fn why_missed(self, record: &Assignment, leader: BrokerNumber) -> (String, &'static str) {
+        let others = record.isr.iter().filter(|member| **member != leader);
+        let away = others.filter(|member| !self.live.is_online(**member));
+        let away: Vec<_> = away.map(|member| self.name(*member)).collect();
+        let what = match (record.replicas.len(), record.isr.len()) {
+            (1, _) => "has the only copy",
+            (_, 1) => "is the last in-sync replica",
+            _ if away.is_empty() => {
+                "led it, and the other in-sync replicas restarted since: one of them may lack records"
+            }
+            _ => {
+                let what = format!(
+                    "led it, and in-sync replica {} is away too",
+                    away.join(", ")
+                );
+                return (what, "start them again with their volumes");
+            }
+        };
+        (what.to_owned(), "start it again with its volume")
+    }
+
+    /// Replicas whose logs cannot be used, or could not.
+    fn logs(self, id: TopicPartition, record: &Assignment) -> Vec<String> {
+        let logs = record.replicas.iter().filter_map(|replica| {
+            let report = self.live.report(*replica, id)?;
+            let name = self.name(*replica);
+            if report.fault() != v1::PartitionFault::None {
+                return Some(format!("broker {name}: {}", report.fault_message));
+            }
+            let kept = &report.quarantine;
+            (!kept.is_empty()).then(|| format!("broker {name} {kept}"))
+        });
+        logs.collect()
     }
 
     /// Why no member of the in-sync set can be used, if all are there and none can.
@@ -255,8 +296,9 @@ fn accept(topic: &Topic, record: &Assignment) -> &'static str {
 }
 
 /// How many replicas are in sync, if not all are, and what that means.
-fn in_sync(topic: &Topic, record: &Assignment) -> String {
-    let (isr, replicas) = (record.isr.len(), record.replicas.len());
+fn in_sync(topic: &Topic, record: &Assignment, followers: &[v1::FollowerStatus]) -> String {
+    let isr = 1 + followers.iter().filter(|f| f.in_sync).count();
+    let replicas = record.replicas.len();
     let needed = record.min_in_sync(topic.config.min_in_sync as usize);
     if isr < needed {
         return format!(

@@ -1,9 +1,12 @@
 //! Partitions with three replicas: one scenario after another, step by step.
 
 mod failover;
+mod restored;
+mod shrinking;
 mod volumes;
 
-use taffrail_core::{Adoption, Assignment, TopicPartition, TopicSpec};
+use taffrail_api::v1::ShrinkReason;
+use taffrail_core::{Adoption, Assignment, BrokerNumber, TopicPartition, TopicSpec};
 
 use super::{
     spec,
@@ -41,13 +44,15 @@ fn roles(world: &World, partition: TopicPartition) -> (usize, usize, usize) {
     (leader, (leader + 1) % BROKERS, (leader + 2) % BROKERS)
 }
 
-/// Everybody but the leader leaves the in-sync set: they are down.
+/// Everybody but the leader leaves the in-sync set: one is down, the other lost data and is down too.
 fn alone(world: &mut World, partition: TopicPartition) -> (usize, usize, usize) {
     let (leader, second, third) = roles(world, partition);
-    for gone in [second, third] {
-        world.stop_broker(gone);
-        world.go_on();
-    }
+    world.stop_broker(second);
+    world.go_on();
+    world.ask_to_shrink(leader, partition, third, ShrinkReason::LostData);
+    world.go_on();
+    world.stop_broker(third);
+    world.go_on();
     let number = world.number(leader);
     assert_eq!(record(world, partition).isr, [number]);
     (leader, second, third)

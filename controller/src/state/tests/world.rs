@@ -3,6 +3,7 @@
 mod broker;
 mod history;
 mod replication;
+mod restore;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -72,6 +73,7 @@ impl World {
             number: None,
             stamp: v1::ControllerStamp::default(),
             stored: BTreeMap::new(),
+            gone: BTreeMap::new(),
             logs: BTreeMap::new(),
             name: format!("main-{b}"),
             faults: BTreeSet::new(),
@@ -508,9 +510,6 @@ impl World {
             assert_eq!(topic.placed, topic.config.partitions, "{}", topic.name);
             for partition in topic.placed_partitions() {
                 let assignment = cluster.assignment(topic, partition).expect("placed");
-                if self.waits_for_a_human(partition, assignment) {
-                    continue;
-                }
                 let leader = assignment.leader.expect("led");
                 let mut brokers = self.brokers.iter();
                 let broker = brokers.find(|b| b.number == Some(leader.0));

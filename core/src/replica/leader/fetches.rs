@@ -60,11 +60,18 @@ impl Leader {
         }
     }
 
-    /// Has the controller a session with this follower's broker? It takes nobody into the in-sync set that it cannot hear.
-    pub fn is_heard(&mut self, broker: BrokerNumber, is_heard: bool) {
+    /// Is this follower's broker there, for all that the controller knows? It takes nobody into the in-sync set that is lost, and a member
+    /// that is lost does not keep up.
+    pub fn is_heard(
+        &mut self,
+        broker: BrokerNumber,
+        is_heard: bool,
+        effects: &mut Vec<LeaderEffect>,
+    ) {
         let mut followers = self.followers.iter_mut();
         if let Some(follower) = followers.find(|f| f.broker == broker) {
             follower.is_heard = is_heard;
+            self.advance(effects);
         }
     }
 
@@ -102,6 +109,7 @@ impl Leader {
             follower.incarnation = Some(request.incarnation);
         }
         let has_all = follower.report(request.durable_end, self.log.end, now_ms);
+        follower.is_late = follower.lag_ms(now_ms) > self.rules.lag_ms_max;
         let has_lost = !has_all || follower.durable_end() < self.log.high_watermark;
         follower.has_lost |= has_lost && follower.in_sync;
     }

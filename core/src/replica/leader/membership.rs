@@ -18,7 +18,7 @@ pub(super) struct Pending {
 }
 
 impl Leader {
-    /// A newer map of this epoch: the answer to whatever was asked for.
+    /// A map of this epoch. If it is newer, it is the answer to whatever was asked for.
     pub(in crate::replica) fn assigned(
         &mut self,
         me: BrokerNumber,
@@ -27,9 +27,11 @@ impl Leader {
         effects: &mut Vec<LeaderEffect>,
     ) {
         debug_assert_eq!(assignment.leader_epoch, self.leader_epoch);
-        debug_assert!(assignment.partition_epoch > self.partition_epoch);
-        self.partition_epoch = assignment.partition_epoch;
-        self.pending = None;
+        debug_assert!(assignment.partition_epoch >= self.partition_epoch);
+        if assignment.partition_epoch > self.partition_epoch {
+            self.partition_epoch = assignment.partition_epoch;
+            self.pending = None;
+        }
         self.take_replicas(me, assignment, now_ms);
         self.advance(effects);
         for index in 0..self.followers.len() {
@@ -38,9 +40,13 @@ impl Leader {
         self.ask_for_change(now_ms, effects);
     }
 
-    /// Time passed: asks for the removal of whoever lags, and asks again what was not answered. To be called every few hundred
-    /// milliseconds with a clock that does not jump back.
+    /// Time passed: sees who is late, asks for the removal of whoever lags, and asks again what was not answered. To be called every few
+    /// hundred milliseconds with a clock that does not jump back.
     pub fn tick(&mut self, now_ms: u64, effects: &mut Vec<LeaderEffect>) {
+        for follower in &mut self.followers {
+            follower.is_late = follower.lag_ms(now_ms) > self.rules.lag_ms_max;
+        }
+        self.advance(effects);
         self.ask_for_change(now_ms, effects);
         let retry_ms = self.rules.retry_ms;
         let Some(pending) = &mut self.pending else {
@@ -142,17 +148,12 @@ impl Leader {
 
     fn next_change(&self, now_ms: u64) -> Option<IsrChange> {
         let floor = self.caught_up_floor();
-        let mut lagging = None;
         let mut caught_up = None;
         for follower in &self.followers {
             let broker = follower.broker;
             if follower.has_lost {
                 let reason = ShrinkReason::LostData;
                 return Some(IsrChange::Shrink { broker, reason });
-            }
-            if follower.in_sync && follower.lag_ms(now_ms) > self.rules.lag_ms_max {
-                let reason = ShrinkReason::Lagging;
-                lagging = Some(IsrChange::Shrink { broker, reason });
             }
             let may_join = follower.may_join && follower.is_heard;
             let joins = !follower.in_sync && may_join && follower.has_reported(floor);
@@ -163,6 +164,26 @@ impl Leader {
                 });
             }
         }
+        let lagging = self.next_to_leave(now_ms).map(|broker| {
+            let reason = ShrinkReason::Lagging;
+            IsrChange::Shrink { broker, reason }
+        });
         lagging.or(caught_up)
+    }
+
+    /// The member that lags most, if it may leave: the set does not shrink below `minInSync` (KIP-966), or whoever is left could not show alone, after
+    /// a restart, that it has what was acknowledged. Nothing would be acknowledged without those that leave anyway.
+    fn next_to_leave(&self, now_ms: u64) -> Option<BrokerNumber> {
+        let members = self.followers.iter().filter(|f| f.in_sync);
+        // Without this replica itself, which is a member as well.
+        if members.clone().count() < self.rules.min_in_sync {
+            return None;
+        }
+        let lagging = members.filter(|f| f.lag_ms(now_ms) > self.rules.lag_ms_max);
+        let last = lagging.max_by_key(|f| {
+            let missing = self.log.end.0.saturating_sub(f.durable_end().0);
+            (!f.is_heard, f.lag_ms(now_ms), missing)
+        });
+        last.map(|f| f.broker)
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Progress {
     pub(super) may_join: bool,
     /// By the controller, which adds nobody to the in-sync set that it cannot hear.
     pub(super) is_heard: bool,
+    /// When it last reported or time passed, it was behind for longer than is allowed.
+    pub(super) is_late: bool,
     /// The run of it that counts.
     pub(super) incarnation: Option<Incarnation>,
     /// The run that the controller spoke of last.
@@ -51,6 +53,7 @@ impl Progress {
             in_sync: false,
             may_join: true,
             is_heard: true,
+            is_late: false,
             incarnation: None,
             registered: None,
             generation_max: 0,
@@ -64,6 +67,11 @@ impl Progress {
                 mark_ms: now_ms,
             }),
         }
+    }
+
+    /// Will it have in a moment what is appended now, for all that is known?
+    pub(super) fn keeps_up(&self) -> bool {
+        self.is_heard && !self.is_late
     }
 
     /// What counts for the high watermark.

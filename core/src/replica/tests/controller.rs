@@ -76,6 +76,7 @@ impl World {
             min_in_sync: MIN_IN_SYNC,
             except,
             loss_accepted: false,
+            is_raised: true,
         };
         let Ok(elected) = election.decide_broken(self.broken) else {
             return Ok(());
@@ -118,7 +119,8 @@ impl World {
     pub(super) fn change(&mut self, request: &IsrRequest) -> Result<(), Violated> {
         let broker = request.change.broker();
         let run = self.runs[broker.0 as usize];
-        let Ok(next) = request.apply_broken(&self.stored, Some(run), self.broken) else {
+        let next = request.apply_broken(&self.stored, Some(run), MIN_IN_SYNC, self.broken);
+        let Ok(next) = next else {
             return Ok(());
         };
         let joined = next.isr.len() > self.stored.isr.len();

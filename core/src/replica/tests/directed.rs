@@ -14,10 +14,12 @@ use crate::replica::{
 type History = fn(&mut World) -> Result<(), Violated>;
 
 /// The rule that is broken, and the history that shows it.
-const DIRECTED: [(Mutant, History); 9] = [
+const DIRECTED: [(Mutant, History); 11] = [
     (Mutant::NoEpochCheck, fetch_of_a_former_epoch),
     (Mutant::NoDivergenceCheck, tail_of_a_deposed_leader),
+    (Mutant::ExpansionNotCounted, newcomer_that_is_a_member),
     (Mutant::ExpansionCountedForMin, newcomer_to_a_short_isr),
+    (Mutant::HighWatermarkBelowMin, newcomer_to_a_short_isr),
     (Mutant::CaughtUpByHighWatermark, newcomer_without_the_past),
     (Mutant::IncarnationNotCompared, newcomer_that_was_set_back),
     (Mutant::OldSyncCounted, sync_across_a_truncation),
@@ -65,12 +67,30 @@ fn tail_of_a_deposed_leader(world: &mut World) -> Result<(), Violated> {
     Ok(())
 }
 
-/// 0 is alone in sync; 2 has caught up, and the map does not say so yet.
+/// 2 has caught up and is a member again, of which 0 has not heard yet; 1 has what 0 writes meanwhile, and 2 has not.
+fn newcomer_that_is_a_member(world: &mut World) -> Result<(), Violated> {
+    world.round(1)?;
+    world.drop_last_laggard(0)?;
+    world.catch_up(2)?;
+    world.decide_changes()?;
+    world.produce(0)?;
+    world.sync(0)?;
+    world.catch_up(1)?;
+    world.elect_if_member(2)
+}
+
+/// 0 is alone in sync, for an older volume came back; 2 has caught up, and the map does not say so yet.
 fn newcomer_to_a_short_isr(world: &mut World) -> Result<(), Violated> {
+    world.snapshot(1);
     world.produce(0)?;
     world.sync(0)?;
     world.drop_last_laggard(0)?;
-    world.drop_last_laggard(0)?;
+    world.start_again(1)?;
+    world.start_again(1)?;
+    world.restore(1);
+    world.start_again(1)?;
+    assert_eq!(world.stored.isr.len(), 1);
+    world.hear_map(&[0])?;
     world.catch_up(2)?;
     world.check()
 }
@@ -185,6 +205,13 @@ impl World {
     fn requests(&self) -> Vec<Message> {
         let is_request = |message: &&Message| matches!(message, Message::Ask(_));
         self.net.iter().filter(is_request).cloned().collect()
+    }
+
+    /// A new process on the volume that is there.
+    fn start_again(&mut self, at: usize) -> Result<(), Violated> {
+        self.crash(at, 0);
+        self.restart(at)?;
+        self.register(at)
     }
 
     /// The controller gets the requests for changes that are under way; nothing else arrives.

@@ -1,5 +1,6 @@
 //! The election rules of architecture.md's section 4, one by one.
 
+mod certainty;
 mod loss;
 
 use crate::{
@@ -67,6 +68,7 @@ fn election<'a>(stored: &'a Assignment, reports: &'a [Report<'a>]) -> Election<'
         min_in_sync: 2,
         except: None,
         loss_accepted: false,
+        is_raised: true,
     }
 }
 

@@ -113,7 +113,8 @@ impl System {
     ) -> Option<()> {
         let basis = self.basis_of_election(state, controller)?;
         let dropped = basis.leader.filter(|_| drop_old);
-        if drop_old && !dropped.is_some_and(|old| basis.isr.contains(old)) {
+        let drops = dropped.is_some_and(|old| basis.isr.contains(old)) && self.can_spare(&basis);
+        if drop_old && !drops {
             return None;
         }
         self.elect(state, controller, basis, winner, dropped);

@@ -2,12 +2,12 @@
 
 use crate::{
     mutant::Mutant,
-    state::{Assignment, Broker, IsrChange, IsrRequest, Members, Number, State},
+    state::{Assignment, Broker, IsrChange, IsrRequest, MIN_IN_SYNC, Members, Number, State},
     system::System,
 };
 
 impl System {
-    /// The changes that this leader may ask for: any member out, whoever caught up in, a restarted member confirmed once it caught up.
+    /// The changes that this leader may ask for: any member out that the ISR can spare, or that has less than what is committed; whoever caught up in; a restarted member confirmed once it caught up.
     pub(crate) fn wanted_isr_changes(
         &self,
         leader: &Broker,
@@ -22,8 +22,15 @@ impl System {
                 || self.breaks(Mutant::ConfirmedAtFirstReport)
                     && leader.reports[member.index()].is_some());
         let changes = !self.config.only_confirmations;
+        let spares = self.can_spare(map);
+        let has_lost = leader.reports[member.index()]
+            .is_some_and(|report| report.durable_end < leader.volume.high_watermark);
         let wanted = [
-            (is_in && changes, IsrChange::Remove),
+            (is_in && changes && spares, IsrChange::Remove),
+            (
+                is_in && changes && !spares && has_lost,
+                IsrChange::RemoveLost,
+            ),
             (!is_in && caught_up && changes, IsrChange::Add),
             (is_in && confirms, IsrChange::Confirm),
         ];
@@ -75,7 +82,10 @@ impl System {
                 IsrChange::Add => {
                     is_same_life && !map.isr.contains(member) && map.replicas.contains(member)
                 }
-                IsrChange::Remove => map.isr.contains(member) && map.leader != Some(member),
+                IsrChange::Remove => {
+                    map.isr.contains(member) && map.leader != Some(member) && self.can_spare(map)
+                }
+                IsrChange::RemoveLost => map.isr.contains(member) && map.leader != Some(member),
                 IsrChange::Confirm => is_same_life && map.is_unconfirmed(member),
             }
     }
@@ -94,7 +104,9 @@ impl System {
         let mut map = state.controllers[index].map;
         match request.change {
             IsrChange::Add => map.isr = map.isr.with(request.member),
-            IsrChange::Remove => map.isr = map.isr.without(request.member),
+            IsrChange::Remove | IsrChange::RemoveLost => {
+                map.isr = map.isr.without(request.member);
+            }
             IsrChange::Confirm => {}
         }
         map.unconfirmed[request.member.index()] = 0;
@@ -138,6 +150,11 @@ impl System {
         }
         self.write(state, index, map);
         Some(())
+    }
+
+    /// Whoever is only late or away leaves an ISR with more members than minInSync.
+    pub(crate) fn can_spare(&self, map: &Assignment) -> bool {
+        map.isr.len() > MIN_IN_SYNC || self.breaks(Mutant::ShrunkBelowMinInSync)
     }
 
     fn has_caught_up(&self, leader: &Broker, member: Number) -> bool {

@@ -75,7 +75,7 @@ impl System {
             Some((IsrChange::Add, newcomer)) if !self.breaks(Mutant::ExpandAfterPersisted) => {
                 counting.for_high_watermark = isr.with(newcomer);
             }
-            Some((IsrChange::Remove, former)) => {
+            Some((IsrChange::Remove | IsrChange::RemoveLost, former)) => {
                 counting.for_min_in_sync = isr.without(former);
                 if self.breaks(Mutant::ShrinkBeforePersisted) {
                     counting.for_high_watermark = isr.without(former);

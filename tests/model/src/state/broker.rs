@@ -69,6 +69,8 @@ pub(crate) struct Report {
 pub(crate) enum IsrChange {
     Add,
     Remove,
+    /// One that has less than what is committed.
+    RemoveLost,
     /// A restarted member has caught up again.
     Confirm,
 }

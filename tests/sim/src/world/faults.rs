@@ -9,7 +9,7 @@ mod traps;
 use std::collections::BTreeSet;
 
 use taffrail_controller::{Snapshot, sim::StoredPartition};
-use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
+use taffrail_core::BrokerNumber;
 
 use super::{BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, SECOND, Step, World};
 
@@ -121,7 +121,6 @@ impl World {
                 })
         });
         let active = self.stored.values().filter(|s| s.is_active);
-        let active = active.filter(|s| !self.waits_for_a_person(s.partition, &s.assignment));
         are_there
             && active.map(|s| &s.assignment).all(|a| {
                 a.leader.is_some()
@@ -131,20 +130,6 @@ impl World {
                     && a.adding.is_empty()
                     && a.replicas.iter().all(|r| self.is_node_of(*r))
             })
-    }
-
-    /// Nobody leads: the in-sync set is below `minInSync`, and a replica outside of it has more, or can never be asked again because its volume was
-    /// lost; that may have been acknowledged for all that anybody knows. That is as it has to be (docs/MODEL.md); `uncleanElection: Allow` is how a person decides it.
-    fn waits_for_a_person(&self, partition: TopicPartition, a: &Assignment) -> bool {
-        let tail = |number: BrokerNumber| {
-            let node = self.numbers.get(&number).map(|node| &self.brokers[*node]);
-            let replica = node.and_then(|node| node.process.as_ref()?.seen.get(&partition));
-            replica.map(|r| (r.last_epoch, r.log_end))
-        };
-        let members = a.isr.iter().filter_map(|member| tail(*member)).max();
-        let is_short = a.leader.is_none() && a.isr.len() < MIN_IN_SYNC;
-        let all = a.replicas.iter().filter_map(|replica| tail(*replica)).max();
-        is_short && (all > members || !a.replicas.iter().all(|r| self.is_node_of(*r)))
     }
 
     fn is_node_of(&self, number: BrokerNumber) -> bool {
@@ -176,12 +161,15 @@ impl World {
     }
 
     /// May this broker's process end? Not while the in-sync set has a member whose volume is gone for good: who restarts is electable only if every
-    /// other member can be asked, and that one never comes back.
+    /// other member can be asked, and that one never comes back. Nor while a lost volume left it smaller than `minInSync`: then no other replica may
+    /// have more.
     fn may_restart(&self, broker: usize) -> bool {
-        let has_gone =
-            |s: &StoredPartition| s.assignment.isr.iter().any(|m| !self.is_node_of_volume(*m));
+        let is_hurt = |s: &StoredPartition| {
+            let isr = &s.assignment.isr;
+            isr.len() < MIN_IN_SYNC || isr.iter().any(|m| !self.is_node_of_volume(*m))
+        };
         self.faults.damaged.is_none_or(|damaged| damaged == broker)
-            || !self.stored.values().any(has_gone)
+            || !self.stored.values().any(is_hurt)
     }
 
     /// Is the volume of this number still there?

@@ -86,6 +86,34 @@ fn the_picture_says_what_is_missing_and_who_may_be_stopped() {
 }
 
 #[test]
+fn the_picture_counts_members_that_keep_up_and_says_who_is_needed() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    for (late, message) in [
+        (&[second][..], "2 of 3 replicas in sync"),
+        (&[second, third], "1 of 3 replicas in sync, 2 needed"),
+        (&[], ""),
+    ] {
+        world.report_late(leader, late);
+        let status = world.view().partitions[NAME][0].clone();
+        assert!(status.message.starts_with(message), "{}", status.message);
+        assert_eq!(status.message.is_empty(), late.is_empty());
+        assert_eq!(status.isr.len(), 3, "they are members");
+        let in_sync = status.followers.iter().filter(|f| f.in_sync).count();
+        assert_eq!(in_sync, 2 - late.len());
+    }
+    for gone in [second, third, leader] {
+        world.stop_broker(gone);
+        world.go_on();
+    }
+    world.wait(4_000);
+    let message = world.view().partitions[NAME][0].message.clone();
+    let other = format!("replica {}", world.number(third));
+    assert!(message.contains(&other), "{message}");
+    assert!(message.contains("start them again"), "{message}");
+}
+
+#[test]
 fn a_lost_follower_leaves_the_isr_at_once_and_joins_only_when_it_is_there() {
     let (mut world, partition) = running();
     let (leader, second, _) = roles(&world, partition);
@@ -133,6 +161,28 @@ fn a_leader_whose_log_failed_is_replaced_and_leaves_the_isr() {
     assert_ne!(after.leader, Some(world.number(leader)));
     assert_eq!(after.isr.len(), 2);
     assert!(!after.isr.contains(&world.number(leader)));
+}
+
+#[test]
+fn a_member_that_cannot_use_its_log_leaves_at_once_and_the_leader_stays_in_a_new_epoch() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let before = record(&world, partition);
+    world.fail_log(second, partition);
+    world.go_on();
+    let after = record(&world, partition);
+    assert_eq!(after.leader, before.leader);
+    // What the leader knows of the log that failed it does not take for what the next one has.
+    assert_eq!(after.leader_epoch, LeaderEpoch(before.leader_epoch.0 + 1));
+    assert!(!after.isr.contains(&world.number(second)) && after.isr.len() == 2);
+    world.settle();
+    assert_eq!(record(&world, partition), after, "once");
+    // The last one has to do with what there is.
+    world.fail_log(third, partition);
+    world.fail_log(leader, partition);
+    world.settle();
+    let isr = record(&world, partition).isr;
+    assert_eq!(isr.len(), 1, "{isr:?}");
 }
 
 #[test]
@@ -191,6 +241,9 @@ fn out_of_sync_replicas_lead_only_where_the_topic_allows_it_and_after_the_settle
         let after = record(&world, partition);
         assert_eq!(after.leader == Some(world.number(second)), is_led);
         assert_eq!(world.reached.contains("MayLack"), is_led);
+        let losses = world.view().losses;
+        let told = losses.iter().map(|loss| (&*loss.topic, loss.partition));
+        assert_eq!(told.collect::<Vec<_>>(), [(NAME, 0)][..usize::from(is_led)]);
     }
 }
 

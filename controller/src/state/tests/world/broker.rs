@@ -27,6 +27,8 @@ pub(in crate::state::tests) struct Broker {
     pub(super) number: Option<u32>,
     pub(super) stamp: v1::ControllerStamp,
     pub(super) stored: BTreeMap<TopicPartition, Assignment>,
+    /// The newest assignments that it saw of what it deleted.
+    pub(super) gone: BTreeMap<TopicPartition, Assignment>,
     /// Everything in them is durable.
     pub(super) logs: BTreeMap<TopicPartition, Vec<Record>>,
     /// What this run knows as a leader.
@@ -65,6 +67,17 @@ impl Broker {
                 fault: self.fault(*partition),
                 ..v1::StoredPartition::default()
             });
+        let gone = self
+            .gone
+            .iter()
+            .map(|(partition, assignment)| v1::StoredPartition {
+                topic_id: stored::topic_id(partition.topic),
+                partition: partition.partition.0,
+                assignment: Some(assignment.into()),
+                last_epoch: -1,
+                deleted: true,
+                ..v1::StoredPartition::default()
+            });
         v1::Register {
             cluster_id: self.cluster_id.clone(),
             broker_uuid: self.uuid.to_vec().into(),
@@ -73,7 +86,7 @@ impl Broker {
             client_endpoint: Some(v1::Endpoint::default()),
             versions: Some(v1::VersionRange { min: 1, max: 1 }),
             highest_stamp: Some(self.stamp),
-            stored: stored.collect(),
+            stored: stored.chain(gone).collect(),
             broker_number: self.number,
             ..v1::Register::default()
         }
@@ -92,6 +105,15 @@ impl Broker {
         for record in &update.partitions {
             let (partition, assignment) = read(record);
             let mine = assignment.replicas.iter().any(|r| Some(r.0) == self.number);
+            let gone = self.gone.get(&partition).map(Assignment::version);
+            if gone.is_some_and(|gone| gone > assignment.version()) {
+                continue;
+            }
+            if mine {
+                self.gone.remove(&partition);
+            } else if let Some(gone) = self.gone.get_mut(&partition) {
+                gone.clone_from(&assignment);
+            }
             let known = self.stored.get(&partition).map(Assignment::version);
             if mine {
                 self.served.insert(partition);
@@ -109,7 +131,7 @@ impl Broker {
                 convert::topic_partition(&order.topic_id, order.partition).expect("valid");
             let known = self.stored.get(&partition);
             if known.is_some_and(|known| known.partition_epoch.0 <= order.partition_epoch) {
-                self.stored.remove(&partition);
+                self.gone.extend(self.stored.remove_entry(&partition));
                 let log = self.logs.remove(&partition).unwrap_or_default();
                 lost.push((partition, log.len()));
                 self.leading.remove(&partition);

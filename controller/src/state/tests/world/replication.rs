@@ -8,7 +8,7 @@ use taffrail_core::{Assignment, BrokerNumber, Incarnation, LeaderEpoch, Offset, 
 
 use super::{BROKERS, Broker, World};
 use crate::{
-    state::{Event, stored},
+    state::{Event, SessionId, stored},
     view::View,
 };
 
@@ -78,6 +78,7 @@ impl World {
         let wanted: Vec<_> = follower
             .stored
             .iter()
+            .filter(|(p, _)| !follower.faults.contains(p))
             .map(|(p, a)| (*p, a.leader_epoch))
             .collect();
         let others = (0..BROKERS).filter(|other| *other != index);
@@ -228,11 +229,52 @@ impl World {
         let broker = &self.brokers[leader];
         let (controller, session) = broker.session.expect("open");
         let request = request(partition, &broker.stored[&partition], Change::Expand(run));
+        self.request_change(controller, session, request);
+    }
+
+    /// The leader asks for the removal of `member`.
+    pub(in crate::state::tests) fn ask_to_shrink(
+        &mut self,
+        leader: usize,
+        partition: TopicPartition,
+        member: usize,
+        reason: v1::ShrinkReason,
+    ) {
+        let gone = v1::IsrLeaver {
+            broker: self.number(member).0,
+            reason: reason.into(),
+        };
+        let broker = &self.brokers[leader];
+        let (controller, session) = broker.session.expect("open");
+        let request = request(partition, &broker.stored[&partition], Change::Shrink(gone));
+        self.request_change(controller, session, request);
+    }
+
+    fn request_change(&mut self, controller: usize, session: SessionId, change: v1::IsrRequest) {
         let message = v1::IsrRequests {
-            requests: vec![request],
+            requests: vec![change],
             confirmations: Vec::new(),
         };
         self.event(controller, Event::IsrRequests(session, message));
+    }
+
+    /// The leader reports that these do not keep up.
+    pub(in crate::state::tests) fn report_late(&mut self, leader: usize, late: &[usize]) {
+        let reports: Vec<_> = late
+            .iter()
+            .map(|follower| v1::FollowerReport {
+                broker: self.number(*follower).0,
+                late: true,
+                ..v1::FollowerReport::default()
+            })
+            .collect();
+        let broker = &self.brokers[leader];
+        let (controller, session) = broker.session.expect("open");
+        let mut heartbeat = broker.heartbeat();
+        for report in &mut heartbeat.partitions {
+            report.followers.clone_from(&reports);
+        }
+        self.event(controller, Event::Heartbeat(session, Box::new(heartbeat)));
     }
 
     /// The broker is about to stop, and says so.
@@ -265,6 +307,7 @@ impl World {
         broker.cluster_id.clear();
         broker.candidates.clear();
         broker.stored.clear();
+        broker.gone.clear();
         broker.logs.clear();
         broker.served.clear();
         broker.stamp = v1::ControllerStamp::default();
@@ -329,26 +372,11 @@ impl World {
         }
     }
 
-    /// Nobody leads: the in-sync set is below minInSync, and a replica that left it has a record more, which may be acknowledged for all that
-    /// anybody knows.
-    pub(super) fn waits_for_a_human(&self, partition: TopicPartition, record: &Assignment) -> bool {
-        let tail = |number: &BrokerNumber| {
-            let mut brokers = self.brokers.iter();
-            let broker = brokers.find(|b| b.number == Some(number.0));
-            let log = broker.map_or(&[][..], |broker| broker.log(partition));
-            (log.last().map(|last| last.epoch), log.len())
-        };
-        let [last] = &record.isr[..] else {
-            return false;
-        };
-        record.leader.is_none() && record.replicas.iter().any(|other| tail(other) > tail(last))
-    }
-
     /// Every partition is led by its preferred replica.
     pub(in crate::state::tests) fn assert_preferred(&self) {
         let cluster = self.cluster().expect("there is a root");
         for (topic, partition, record) in cluster.assignments() {
-            if topic.is_active() && !self.waits_for_a_human(partition, record) {
+            if topic.is_active() {
                 let preferred = record.replicas.first().copied();
                 assert_eq!(record.leader, preferred, "{partition}");
             }
@@ -359,7 +387,7 @@ impl World {
     pub(in crate::state::tests) fn assert_moved(&self) {
         let cluster = self.cluster().expect("there is a root");
         for (topic, partition, record) in cluster.assignments() {
-            if !topic.is_active() || self.waits_for_a_human(partition, record) {
+            if !topic.is_active() {
                 continue;
             }
             assert!(!record.is_moving(), "{partition}: {record:?}");

@@ -35,18 +35,101 @@ fn a_pending_shrink_holds_the_high_watermark_back_and_no_longer_counts_for_min_i
     );
     test.assigned(&[1, 2], 2, 101);
     assert_eq!(test.committed(), 9);
-    test.stored(12);
-    test.tick(300);
+    let anew = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(2, 3, 8)
+    };
+    assert_eq!(test.fetch(&anew), Ok(FetchOutcome::Matches));
     assert!(test.effects.contains(&LeaderEffect::TooFewInSync));
-    assert_eq!(test.asked(), [shrink(2, ShrinkReason::Lagging)]);
+    assert_eq!(test.asked(), [shrink(2, ShrinkReason::LostData)]);
     let refused = test.leader.check_append(Acks::All);
     assert_eq!(
         refused,
         Err(ErrorCode::NotEnoughReplicas),
         "2 is about to leave"
     );
-    test.has(2, 12);
+    test.stored(12);
+    let anew = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(2, 3, 12)
+    };
+    assert_eq!(test.fetch(&anew), Ok(FetchOutcome::Matches));
     assert_eq!(test.committed(), 9, "and what it has now may not be enough");
+}
+
+#[test]
+fn the_in_sync_set_does_not_shrink_below_min_in_sync_and_records_are_refused_while_a_member_is_late()
+ {
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    test.stored(9);
+    test.tick(100);
+    assert_eq!(test.leader.check_append(Acks::All), Ok(()));
+    test.tick(101);
+    assert!(test.effects.contains(&LeaderEffect::TooFewInSync));
+    assert_eq!(test.asked(), [], "2 stays");
+    let refused = test.leader.check_append(Acks::All);
+    assert_eq!(refused, Err(ErrorCode::NotEnoughReplicas));
+    assert_eq!(test.leader.in_sync_count(), 1);
+    assert_eq!(test.committed(), 5, "nothing is committed without it");
+    test.has(2, 9);
+    assert_eq!(test.committed(), 9);
+    assert_eq!(test.leader.check_append(Acks::All), Ok(()));
+    assert_eq!(test.asked(), []);
+}
+
+#[test]
+fn of_members_that_are_late_those_that_lag_most_leave_down_to_min_in_sync() {
+    let late = shrink(2, ShrinkReason::Lagging);
+    let mut test = Test::new(&[1, 2, 3]);
+    test.stored(9);
+    test.has(2, 5);
+    test.has(3, 8);
+    test.tick(101);
+    assert_eq!(test.asked(), [late], "3 has more");
+    test.assigned(&[1, 3], 2, 101);
+    test.tick(1_000);
+    assert_eq!(test.asked(), [], "two are left");
+    let mut test = Test::new(&[1, 2, 3]);
+    test.leader
+        .is_heard(BrokerNumber(2), false, &mut test.effects);
+    test.tick(101);
+    assert_eq!(test.asked(), [late], "the controller misses it too");
+}
+
+#[test]
+fn a_member_that_the_controller_lost_does_not_keep_up_until_it_is_heard_again() {
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    let of_2 = |test: &mut Test, is_heard| {
+        let (two, effects) = (BrokerNumber(2), &mut test.effects);
+        test.leader.is_heard(two, is_heard, effects);
+    };
+    of_2(&mut test, false);
+    assert!(test.effects.contains(&LeaderEffect::TooFewInSync));
+    let refused = test.leader.check_append(Acks::All);
+    assert_eq!(refused, Err(ErrorCode::NotEnoughReplicas));
+    assert_eq!(test.leader.check_append(Acks::Leader), Ok(()));
+    assert_eq!(test.asked(), [], "it stays");
+    of_2(&mut test, true);
+    assert_eq!(test.leader.check_append(Acks::All), Ok(()));
+}
+
+#[test]
+fn a_lower_min_in_sync_lets_those_go_that_are_late_and_a_higher_one_forces_nothing() {
+    let rules = |min_in_sync| LeaderRules {
+        min_in_sync,
+        ..RULES
+    };
+    let mut test = Test::new(&[1, 2]);
+    test.has(2, 5);
+    test.stored(9);
+    test.leader.configure(rules(3), &mut test.effects);
+    test.tick(101);
+    assert_eq!(test.asked(), []);
+    test.leader.configure(rules(1), &mut test.effects);
+    test.tick(102);
+    assert_eq!(test.asked(), [shrink(2, ShrinkReason::Lagging)]);
 }
 
 #[test]
@@ -61,6 +144,12 @@ fn acks_none_and_leader_do_not_need_in_sync_replicas() {
 #[test]
 fn one_change_is_in_flight_and_is_sent_again_until_a_higher_partition_epoch_answers() {
     let mut test = Test::new(&[1, 2, 3]);
+    let min_in_sync = 1;
+    let rules = LeaderRules {
+        min_in_sync,
+        ..RULES
+    };
+    test.leader.configure(rules, &mut test.effects);
     test.stored(9);
     test.tick(101);
     let first = shrink(3, ShrinkReason::Lagging);
@@ -190,6 +279,35 @@ fn a_member_is_confirmed_again_as_long_as_the_map_awaits_it() {
 }
 
 #[test]
+fn an_assignment_of_the_same_version_leaves_members_out_and_awaits_others_and_answers_nothing() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.has(2, 5);
+    test.stored(9);
+    test.has(2, 9);
+    test.tick(101);
+    assert_eq!(test.asked(), [shrink(3, ShrinkReason::Lagging)]);
+    let marked = Assignment {
+        unconfirmed: vec![(BrokerNumber(2), run(1))],
+        ..assignment(&[1, 2], 1)
+    };
+    test.leader
+        .assigned(BrokerNumber(1), &marked, 101, &mut test.effects);
+    let confirm = LeaderEffect::Confirm {
+        broker: BrokerNumber(2),
+        incarnation: run(1),
+    };
+    assert!(test.effects.contains(&confirm));
+    assert_eq!(test.committed(), 9, "3 is not in sync");
+    test.effects.clear();
+    test.tick(151);
+    assert_eq!(
+        test.asked(),
+        [shrink(3, ShrinkReason::Lagging)],
+        "what it asked for may still be made"
+    );
+}
+
+#[test]
 fn a_run_that_has_not_registered_yet_does_not_join() {
     let mut test = Test::new(&[1, 2]);
     test.leader.registered(BrokerNumber(3), run(1));
@@ -250,11 +368,12 @@ fn steady_appends_and_fetches_allocate_nothing() {
 #[test]
 fn nobody_joins_whom_the_controller_cannot_hear() {
     let mut test = Test::new(&[1, 2]);
-    test.leader.is_heard(BrokerNumber(3), false);
+    let three = BrokerNumber(3);
+    test.leader.is_heard(three, false, &mut test.effects);
     test.has(2, 5);
     test.has(3, 5);
     assert_eq!(test.asked(), []);
-    test.leader.is_heard(BrokerNumber(3), true);
+    test.leader.is_heard(three, true, &mut test.effects);
     test.tick(1);
     assert_eq!(test.asked(), [expand(3)]);
 }

@@ -1,7 +1,5 @@
 //! The store that conflicts, is away, or is as it was before.
 
-use taffrail_controller::{Snapshot, sim::partitions};
-
 use crate::world::{MS, SECOND, World};
 
 /// Backups that are kept.
@@ -44,23 +42,11 @@ impl World {
         true
     }
 
-    /// Is everybody in sync still who was so in the backup? See `docs/SIMULATION.md`, what is known to fail.
-    fn has_all_of(&self, backup: &Snapshot) -> bool {
-        let Ok(partitions) = partitions(backup.clone()) else {
-            return false;
-        };
-        partitions.iter().all(|then| {
-            let now = self.stored.get(&then.partition);
-            let isr = now.map(|now| &now.assignment.isr);
-            isr.is_some_and(|isr| then.assignment.isr.iter().all(|m| isr.contains(m)))
-        })
-    }
-
     pub(super) fn restore_backup(&mut self) -> bool {
         let since_us = self.clients.topics.changed_us.max(self.faults.damaged_us);
         let backups = &self.faults.backups;
         let fit: Vec<_> = (0..backups.len())
-            .filter(|b| backups[*b].0 > since_us && self.has_all_of(&backups[*b].1))
+            .filter(|b| backups[*b].0 > since_us)
             .collect();
         let may_restore = self.faults.damaged.is_none()
             && self.faults.restored < RESTORES_MAX

@@ -1,0 +1,36 @@
+//! Replicas that their brokers cannot use leave the in-sync sets at once: nobody waits for them with an acknowledgement, and they are rebuilt.
+//!
+//! The leader stays, in a new epoch. What it knows of its followers is of its epoch: so what the replica once had counts no more, and a replica that begins
+//! anew, with nothing, is not taken for the one that had it.
+
+use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
+
+use super::{cluster::Cluster, draft::Draft, live::Live};
+use crate::writes::WriteReason;
+
+/// Takes members that report a fault out of the in-sync sets wherever somebody leads, who has everything.
+pub(crate) fn retire(draft: &mut Draft, live: &Live) {
+    let is_faulty = |member: BrokerNumber, id: TopicPartition| {
+        let report = live.report(member, id);
+        report.is_some_and(|report| report.fault().to_core().is_some())
+    };
+    let has_others = |cluster: &Cluster, id: TopicPartition, record: &Assignment| {
+        let leader = record.leader.filter(|leader| live.is_there(*leader));
+        let known = leader.and_then(|leader| cluster.brokers.get(&leader));
+        known.is_some_and(|known| known.value.incarnation == record.leader_incarnation)
+            && !leader.is_some_and(|leader| is_faulty(leader, id))
+    };
+    let held = draft.cluster.assignments().filter(|(topic, id, record)| {
+        topic.is_active()
+            && record.isr.iter().any(|member| is_faulty(*member, *id))
+            && has_others(&draft.cluster, *id, record)
+    });
+    let held: Vec<_> = held.map(|(_, partition, _)| partition).collect();
+    for partition in held {
+        if let Some(record) = draft.assignment(partition, WriteReason::Isr) {
+            record.isr.retain(|member| !is_faulty(*member, partition));
+            record.leader_epoch.0 += 1;
+            record.partition_epoch.0 += 1;
+        }
+    }
+}

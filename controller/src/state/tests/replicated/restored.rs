@@ -1,0 +1,205 @@
+//! The store goes back in time. What was acknowledged since is not lost, whoever comes first.
+
+use taffrail_api::v1::ShrinkReason;
+use taffrail_core::{Adoption, LeaderEpoch};
+
+use super::*;
+use crate::{
+    request::{MoveRequest, Request},
+    store::Snapshot,
+};
+
+/// Only `first`, which does not know of `newer`, is there for a long time, and restarts. Then come the two who know.
+fn the_unaware_comes_first(
+    world: &mut World,
+    partition: TopicPartition,
+    first: usize,
+    newer: &Assignment,
+) {
+    for _ in 0..3 {
+        world.start_broker(first, 0);
+        world.come(&[first]);
+        let old = record(world, partition);
+        assert!(old.awaits(world.number(first)).is_some(), "it is marked");
+        assert!(old.version() < newer.version(), "{old:?} hides {newer:?}");
+    }
+    let second = (first + 1) % BROKERS;
+    world.start_broker(second, 0);
+    world.come(&[first, second]);
+    assert!(world.reached.contains("InDoubt"));
+    let doubted = record(world, partition);
+    assert!(doubted.version() < newer.version());
+    let third = (first + 2) % BROKERS;
+    world.start_broker(third, 0);
+    world.come(&[0, 1, 2]);
+    assert!(world.reached.contains("Repaired"));
+    let repaired = record(world, partition);
+    assert_eq!(repaired.isr, newer.isr);
+    assert!(repaired.leader_epoch > newer.leader_epoch);
+    assert!(repaired.partition_epoch > newer.partition_epoch);
+    (0..BROKERS).for_each(|broker| world.produce(broker));
+    world.settle();
+    world.calm_down();
+    assert_eq!(record(world, partition).isr.len(), BROKERS);
+    world.assert_preferred();
+}
+
+#[test]
+fn a_store_from_before_a_shrink_hides_nothing_while_the_newer_members_are_down() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let backup = world.backup();
+    world.stop_broker(third);
+    world.go_on();
+    world.produce(leader);
+    world.settle();
+    let newer = record(&world, partition);
+    assert_eq!(newer.isr.len(), 2);
+    world.stop_broker(leader);
+    world.stop_broker(second);
+    world.restore_store(backup);
+    the_unaware_comes_first(&mut world, partition, third, &newer);
+}
+
+#[test]
+fn a_store_from_before_an_election_hides_nothing_while_the_newer_members_are_down() {
+    let (mut world, partition) = running();
+    let (leader, ..) = roles(&world, partition);
+    let backup = world.backup();
+    world.stop_broker(leader);
+    world.go_on();
+    let (next, ..) = roles(&world, partition);
+    assert_ne!(next, leader);
+    world.produce(next);
+    world.settle();
+    let newer = record(&world, partition);
+    for broker in (0..BROKERS).filter(|broker| *broker != leader) {
+        world.stop_broker(broker);
+    }
+    world.restore_store(backup);
+    the_unaware_comes_first(&mut world, partition, leader, &newer);
+}
+
+#[test]
+fn a_store_from_before_a_move_hides_nothing_while_the_newer_replica_is_down() {
+    let (mut world, partition) = running_with(spec(1, 1, Adoption::Never));
+    let (old, new, _) = roles(&world, partition);
+    world.produce(old);
+    let backup = world.backup();
+    let what = MoveRequest::To {
+        topic: NAME.to_owned(),
+        partition: Some(0),
+        brokers: vec![world.number(new)],
+    };
+    let dry_run = false;
+    world.request(0, Request::Move { what, dry_run });
+    world.settle();
+    world.produce(new);
+    let newer = record(&world, partition);
+    assert_eq!(newer.replicas, [world.number(new)]);
+    assert!(!world.has(old, partition), "it deleted what moved");
+    for broker in 0..BROKERS {
+        world.stop_broker(broker);
+    }
+    world.restore_store(backup);
+    world.start_broker(old, 0);
+    world.come(&[old]);
+    assert!(world.reached.contains("InDoubt"));
+    assert!(record(&world, partition).version() < newer.version());
+    assert!(!world.has(old, partition));
+    world.start_broker(new, 0);
+    world.come(&[old, new]);
+    let repaired = record(&world, partition);
+    assert_eq!(repaired.replicas, newer.replicas);
+    assert_eq!(repaired.leader, Some(world.number(new)));
+    assert!(repaired.version() > newer.version());
+    assert_eq!(world.end(new, partition), 2);
+}
+
+/// A running cluster, and its store from before the third member left the in-sync set. Only the leader heard of that, and a record is acknowledged
+/// since.
+fn with_a_shrink_that_only_the_leader_knows() -> (World, TopicPartition, Snapshot) {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let old = record(&world, partition);
+    let backup = world.backup();
+    world.disconnect(second);
+    world.disconnect(third);
+    world.ask_to_shrink(leader, partition, third, ShrinkReason::Lagging);
+    world.go_on();
+    assert_eq!(record(&world, partition).isr.len(), 2);
+    world.produce(leader);
+    world.replicate(second, 1);
+    assert!(world.reached.contains("acknowledged"));
+    assert_eq!(world.known(second, partition).version(), old.version());
+    (world, partition, backup)
+}
+
+#[test]
+fn while_the_leader_of_an_old_record_is_away_nobody_leads_who_has_less_than_another_member() {
+    let (mut world, partition, backup) = with_a_shrink_that_only_the_leader_knows();
+    let (leader, second, third) = roles(&world, partition);
+    world.stop_broker(leader);
+    world.restore_store(backup);
+    let old = record(&world, partition);
+    world.come(&[second]);
+    world.disconnect(second);
+    world.come(&[third]);
+    assert_eq!(record(&world, partition).version(), old.version());
+    world.come(&[second, third]);
+    let number = world.number(second);
+    assert_eq!(record(&world, partition).leader, Some(number));
+    world.start_broker(leader, 0);
+    world.settle();
+    assert_eq!(record(&world, partition).isr.len(), BROKERS);
+}
+
+#[test]
+fn a_doubt_ends_also_when_the_last_to_come_knows_nothing_newer() {
+    let (mut world, partition, backup) = with_a_shrink_that_only_the_leader_knows();
+    let (leader, second, third) = roles(&world, partition);
+    let newer = record(&world, partition);
+    world.restore_store(backup);
+    world.come(&[leader, third]);
+    assert!(world.reached.contains("InDoubt"));
+    let doubted = record(&world, partition);
+    assert!(doubted.version() < newer.version());
+    world.come(&[leader, second, third]);
+    let repaired = record(&world, partition);
+    assert!(repaired.leader_epoch > newer.leader_epoch);
+    assert_eq!(repaired.isr, newer.isr);
+    world.settle();
+    assert_eq!(record(&world, partition).isr.len(), BROKERS);
+}
+
+#[test]
+fn epochs_leap_over_those_that_only_a_broker_knows_that_is_away() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let backup = world.backup();
+    // Only the new leader hears of its election, and nothing is acknowledged by it.
+    world.disconnect(leader);
+    world.disconnect(third);
+    for _ in 0..5 {
+        world.wait(1_000);
+        world.go_on();
+    }
+    let unheard = record(&world, partition);
+    assert_eq!(unheard.leader, Some(world.number(second)));
+    world.produce(second);
+    world.stop_broker(second);
+    world.restore_store(backup);
+    world.come(&[leader, third]);
+    let leapt = record(&world, partition);
+    assert_eq!(leapt.leader, Some(world.number(leader)), "as before");
+    assert_eq!(leapt.isr.len(), 2, "who is away has left the in-sync set");
+    assert!(leapt.leader_epoch > LeaderEpoch(unheard.leader_epoch.0 + 1));
+    world.produce(leader);
+    world.replicate(third, 1);
+    assert!(world.reached.contains("acknowledged"));
+    world.start_broker(second, 0);
+    world.settle();
+    world.calm_down();
+    let after = record(&world, partition);
+    assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
+}

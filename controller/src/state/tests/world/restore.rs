@@ -1,0 +1,50 @@
+//! The store goes back in time.
+
+use taffrail_core::{Assignment, TopicPartition};
+
+use super::{CONTROLLERS, World};
+use crate::store::Snapshot;
+
+impl World {
+    /// The store as it is.
+    pub(in crate::state::tests) fn backup(&self) -> Snapshot {
+        self.store.snapshot()
+    }
+
+    /// The store is as it was, and the controllers start anew.
+    pub(in crate::state::tests) fn restore_store(&mut self, backup: Snapshot) {
+        self.store.restore(backup);
+        for controller in 0..CONTROLLERS {
+            self.crash(controller);
+        }
+        self.settle_one(0);
+        self.reached.clear();
+    }
+
+    /// These brokers, and nobody else, are there until everybody who was not heard is given up. A controller that hears of a later term takes office
+    /// again, and is dialled again.
+    pub(in crate::state::tests) fn come(&mut self, brokers: &[usize]) {
+        for _ in 0..3 {
+            for broker in brokers {
+                if self.brokers[*broker].session.is_none() {
+                    self.dial(*broker, 0);
+                    self.settle_one(0);
+                }
+            }
+            self.go_on();
+        }
+        for _ in 0..5 {
+            self.wait(1_000);
+            self.go_on();
+        }
+    }
+
+    /// What the volume knows of the partition.
+    pub(in crate::state::tests) fn known(
+        &self,
+        broker: usize,
+        partition: TopicPartition,
+    ) -> Assignment {
+        self.brokers[broker].stored[&partition].clone()
+    }
+}
