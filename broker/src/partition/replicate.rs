@@ -334,7 +334,7 @@ impl OwnedLog {
         };
         let followers = leader.followers(0);
         followers
-            .filter_map(|(broker, end, _)| Some((broker, end?)))
+            .filter_map(|follower| Some((follower.broker, follower.durable_end?)))
             .collect()
     }
 
