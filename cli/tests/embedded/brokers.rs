@@ -113,8 +113,10 @@ fn brokers_take_settings_from_a_file() {
     let file = plain.file("broker.toml", "rack = \"cellar\"\n");
     for count in ["1", "2"] {
         let dev = Dev::start(&["--brokers", count, "--broker-config", &file]);
-        let brokers = brokers(&dev);
-        assert_eq!(brokers.len().to_string(), count);
+        let brokers = until("every broker", || {
+            let brokers = brokers(&dev);
+            (brokers.len().to_string() == count).then_some(brokers)
+        });
         for broker in brokers {
             assert_eq!(broker["rack"], "cellar", "{broker}");
         }

@@ -19,6 +19,9 @@ impl Machine {
         if let Some(fenced) = self.live.register(number, id, self.now_ms) {
             self.fence(fenced, admitted.incarnation);
         }
+        if let Some(broker) = self.live.brokers.get_mut(&number) {
+            broker.is_older_volume = admitted.is_older_volume;
+        }
         self.note(Note::Registered {
             broker: number,
             name,

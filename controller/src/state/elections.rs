@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use taffrail_core::{
     Assignment, BrokerNumber, TopicPartition, UncleanElection,
-    replica::{Elected, Election, MayLack},
+    replica::{Elected, Election, MayLack, Standing},
 };
 
 use super::{
@@ -50,7 +50,11 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
         topic.is_active() && (is_lost(&draft.cluster, record) || has_fault(live, *id, record))
     });
     let wanting: Vec<_> = wanting
-        .map(|(topic, partition, record)| (Arc::clone(topic), partition, record.clone()))
+        .map(|(topic, partition, record)| {
+            let mut record = record.clone();
+            leave_what_it_led(live, partition, &mut record);
+            (Arc::clone(topic), partition, record)
+        })
         .collect();
     let mut losses = Losses::new();
     for (topic, partition, record) in wanting {
@@ -75,6 +79,30 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
         }
     }
     losses
+}
+
+/// A leader that came back without all that it had leaves the in-sync set when somebody takes over, or nobody leads any more: its registration
+/// could not say so if too little was known then.
+fn leave_what_it_led(live: &Live, partition: TopicPartition, record: &mut Assignment) {
+    let Some(leader) = record.leader else { return };
+    let Some(broker) = live.brokers.get(&leader) else {
+        return;
+    };
+    let stored = broker.stored.get(&partition);
+    let standing = stored.map_or(Standing::Whole, |stored| stored.standing);
+    let is_over = broker.incarnation != record.leader_incarnation;
+    if !is_over || (standing == Standing::Whole && !broker.is_older_volume) {
+        return;
+    }
+    if record.isr != [leader] {
+        record.isr.retain(|member| *member != leader);
+    } else if broker.is_older_volume {
+        // What it led last is what it is waited for with.
+        record.unconfirmed.retain(|(of, _)| *of != leader);
+        record.unconfirmed.push((leader, record.leader_incarnation));
+    } else {
+        record.is_unclean |= standing == Standing::MayLack;
+    }
 }
 
 /// Takes brokers that are lost out of the in-sync sets: nobody waits for them with an acknowledgement. They join again once they have caught

@@ -59,6 +59,8 @@ pub(crate) struct LiveBroker {
     pub(crate) disk_full: bool,
     /// It is about to stop, and wins no election.
     pub(crate) is_stopping: bool,
+    /// A later run of it had registered before: an old copy of its volume came back.
+    pub(crate) is_older_volume: bool,
     /// Brokers that it cannot hear, and how: `None` if a connection was refused, else for how long.
     doubts: BTreeMap<BrokerNumber, Option<u64>>,
     /// Since the session began.
@@ -121,6 +123,7 @@ impl Live {
             disk_free_bytes: 0,
             disk_full: false,
             is_stopping: false,
+            is_older_volume: false,
             doubts: BTreeMap::new(),
             reports: HashMap::new(),
             stored: stored.collect(),

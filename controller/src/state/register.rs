@@ -201,7 +201,12 @@ fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: 
             write(draft, partition, election.vacated());
         } else if next != record {
             let version = election.next_change().filter(|_| is_sure);
-            let marked = mark(&record, next.clone(), version);
+            let mut marked = mark(&record, next.clone(), version);
+            if led {
+                // It cannot leave the set that it leads, and nobody may take over yet: `elections::hold` goes on when somebody may.
+                marked.isr.clone_from(&record.isr);
+                marked.is_unclean = record.is_unclean;
+            }
             write(draft, partition, Some(marked));
         }
     }

@@ -178,6 +178,34 @@ fn who_may_lack_what_the_page_cache_had_leaves_the_isr_and_the_last_one_waits_fo
 }
 
 #[test]
+fn a_leader_that_may_lack_records_leaves_the_isr_once_a_new_controller_knows_enough() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    for broker in 0..BROKERS {
+        world.stops_uncleanly(broker, broker == leader);
+        world.stop_broker(broker);
+    }
+    world.crash(0);
+    world.go_on();
+    let before = record(&world, partition);
+    world.start_broker(leader, 0);
+    world.go_on();
+    let marked = record(&world, partition);
+    assert_eq!((&marked.isr, marked.leader), (&before.isr, before.leader));
+    assert_eq!(marked.version(), before.version());
+    assert!(marked.awaits(world.number(leader)).is_some());
+    world.start_broker(second, 0);
+    world.start_broker(third, 0);
+    world.go_on();
+    let after = record(&world, partition);
+    let number = world.number(leader);
+    assert!(after.leader.is_some_and(|now| now != number), "{after:?}");
+    assert!(!after.isr.contains(&number), "{after:?}");
+    world.settle();
+    assert_eq!(record(&world, partition).isr.len(), 3);
+}
+
+#[test]
 fn a_topic_that_a_former_controller_listed_is_placed_once_every_broker_has_spoken() {
     let mut world = World::new();
     world.recover();
