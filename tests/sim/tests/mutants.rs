@@ -10,7 +10,7 @@ use taffrail_sim::{
 
 #[test]
 fn a_broken_rule_is_noticed_by_the_seed_that_the_document_names() {
-    let text = fs::read_to_string(document()).unwrap();
+    let text = fs::read_to_string(document()).expect("the document is there");
     let seeds = seeds(&text);
     assert!(!seeds.is_empty(), "the table is gone");
     let is_missed = |(mutant, seed): &(_, _)| {

@@ -75,8 +75,8 @@ impl World {
             return;
         };
         let newcomer = now.isr.iter().find(|member| !before.isr.contains(member));
-        let leaver = before.isr.iter().find(|member| !now.isr.contains(member));
-        let (newcomer, leaver) = (newcomer.copied().and_then(node), leaver.copied());
+        let gone = before.isr.iter().find(|member| !now.isr.contains(member));
+        let (newcomer, gone) = (newcomer.copied().and_then(node), gone.copied());
         let is_same = before.leader == now.leader;
         if let Some(newcomer) = newcomer.filter(|_| is_same)
             && self.springs(Trap::Grew)
@@ -87,7 +87,7 @@ impl World {
                 self.cut_for(BROKERS + controller, leader, until);
             }
             self.cut_for(leader, newcomer, until);
-        } else if leaver.is_some_and(|_| is_same)
+        } else if gone.is_some_and(|_| is_same)
             && self.may_restart(leader)
             && self.springs(Trap::Shrank)
         {
