@@ -88,7 +88,7 @@ impl Events {
     }
 }
 
-/// How things begin is no news, unless they cannot; whatever turned later is.
+/// How things begin is no news, unless they cannot, or are what is waited for already; whatever turned later is.
 fn turned<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition> {
     let is_news = |condition: &&Condition| {
         let reason = condition.reason.as_str();
@@ -98,13 +98,17 @@ fn turned<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition
         {
             return false;
         }
-        match conditions::find(before, &condition.type_) {
+        let type_ = condition.type_.as_str();
+        // Also where it was so before anybody looked: whoever waits for it hears of it.
+        let is_awaited = condition.status == "True" && matches!(type_, "Available" | "Ready");
+        match conditions::find(before, type_) {
             Some(old) if old.status == "Unknown" && condition.status == "True" => {
-                matches!(condition.type_.as_str(), "Accepted" | "Ready")
+                is_awaited || type_ == "Accepted"
             }
             Some(old) => (&old.status, &old.reason) != (&condition.status, &condition.reason),
             None => {
-                condition.type_ == "Accepted"
+                is_awaited
+                    || type_ == "Accepted"
                     || matches!(reason, "InvalidSpec" | "ControllerUnavailable")
             }
         }
@@ -130,6 +134,14 @@ mod tests {
         assert!(turned(&[], &creating).is_empty());
         assert_eq!(turned(&creating, &ready).len(), 1);
         assert!(turned(&ready, &ready).is_empty());
+    }
+
+    #[test]
+    fn what_is_available_and_ready_before_anybody_looked_is_news() {
+        for type_ in ["Available", "Ready"] {
+            let ready = condition(Finding::yes(type_, "AllBrokersOnline", ""));
+            assert_eq!(turned(&[], &ready).len(), 1, "{type_}");
+        }
     }
 
     #[test]
