@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// What the first run of this broker causes when it has caught up.
+fn confirm(broker: u32) -> LeaderEffect {
+    LeaderEffect::Confirm {
+        broker: BrokerNumber(broker),
+        incarnation: run(1),
+    }
+}
+
 #[test]
 fn a_pending_expansion_holds_the_high_watermark_back() {
     let mut test = Test::new(&[1, 2]);
@@ -268,14 +276,10 @@ fn a_member_is_confirmed_again_as_long_as_the_map_awaits_it() {
     };
     test.leader
         .assigned(BrokerNumber(1), &awaiting, 0, &mut test.effects);
-    let confirm = LeaderEffect::Confirm {
-        broker: BrokerNumber(2),
-        incarnation: run(1),
-    };
-    assert!(test.effects.contains(&confirm));
+    assert!(test.effects.contains(&confirm(2)));
     test.effects.clear();
     test.assigned(&[1, 2], 3, 0);
-    assert!(!test.effects.contains(&confirm));
+    assert!(!test.effects.contains(&confirm(2)));
 }
 
 #[test]
@@ -292,11 +296,7 @@ fn an_assignment_of_the_same_version_leaves_members_out_and_awaits_others_and_an
     };
     test.leader
         .assigned(BrokerNumber(1), &marked, 101, &mut test.effects);
-    let confirm = LeaderEffect::Confirm {
-        broker: BrokerNumber(2),
-        incarnation: run(1),
-    };
-    assert!(test.effects.contains(&confirm));
+    assert!(test.effects.contains(&confirm(2)));
     assert_eq!(test.committed(), 9, "3 is not in sync");
     test.effects.clear();
     test.tick(151);
