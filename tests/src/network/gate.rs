@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -19,6 +20,7 @@ use tokio::{
 use super::Cuts;
 
 const CHUNK_BYTES: usize = 64 << 10;
+const READINGS: usize = 20;
 
 pub(super) struct Gate {
     listener: TcpListener,
@@ -47,10 +49,15 @@ impl Gate {
             tokio::select! {
                 accepted = self.listener.accept() => {
                     let Ok((outside, peer)) = accepted else { continue };
-                    let known = pids.lock().expect("nobody panicked with it").clone();
-                    // Nobody's: the process has ended meanwhile.
-                    let Some(from) = owner(peer, &known) else { continue };
-                    connections.spawn(carry(outside, from, self.inside, self.index, cuts.clone()));
+                    let ends = [peer, self.address()];
+                    let (pids, cuts) = (Arc::clone(&pids), cuts.clone());
+                    let (inside, to) = (self.inside, self.index);
+                    connections.spawn(async move {
+                        // Nobody's: the process has ended meanwhile.
+                        if let Some(from) = owner(ends, &pids).await {
+                            carry(outside, from, inside, to, cuts).await;
+                        }
+                    });
                 }
                 Some(_) = connections.join_next() => {}
             }
@@ -97,9 +104,24 @@ async fn pump(
     }
 }
 
-/// The index of the process that holds the socket with this address.
-fn owner(address: SocketAddr, pids: &[u32]) -> Option<usize> {
-    let socket = format!("socket:[{}]", inode(address)?);
+/// The index of the process that holds the socket with these two ends, its own first.
+///
+/// The kernel's table is not read at one instant: a socket can be missing from one reading while others come and go.
+async fn owner(ends: [SocketAddr; 2], pids: &Mutex<Vec<u32>>) -> Option<usize> {
+    let mut readings = tokio::time::interval(Duration::from_millis(10));
+    for _ in 0..READINGS {
+        readings.tick().await;
+        let known = pids.lock().expect("nobody panicked with it").clone();
+        let holder = inode(ends).and_then(|inode| holder(&inode, &known));
+        if holder.is_some() {
+            return holder;
+        }
+    }
+    None
+}
+
+fn holder(inode: &str, pids: &[u32]) -> Option<usize> {
+    let socket = format!("socket:[{inode}]");
     pids.iter().position(|pid| {
         let open = fs::read_dir(format!("/proc/{pid}/fd"))
             .into_iter()
@@ -110,28 +132,30 @@ fn owner(address: SocketAddr, pids: &[u32]) -> Option<usize> {
     })
 }
 
-/// The kernel's number of the socket with this local address.
-fn inode(address: SocketAddr) -> Option<String> {
-    let SocketAddr::V4(address) = address else {
-        return None;
-    };
-    let local = format!(
-        "{:08X}:{:04X}",
-        u32::from_le_bytes(address.ip().octets()),
-        address.port()
-    );
+/// The kernel's number of the socket with these two ends.
+///
+/// Both count: several sockets share a local address when they are connected to different ones.
+fn inode(ends: [SocketAddr; 2]) -> Option<String> {
+    let [local, remote] = [in_table(ends[0])?, in_table(ends[1])?];
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     let line = table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .find(|fields| fields.get(1) == Some(&local.as_str()))?;
+        .find(|fields| fields.get(1..3) == Some(&[local.as_str(), remote.as_str()]))?;
     Some((*line.get(9)?).to_owned())
+}
+
+/// An address the way the kernel's table has it.
+fn in_table(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else {
+        return None;
+    };
+    let ip = u32::from_le_bytes(address.ip().octets());
+    Some(format!("{ip:08X}:{:04X}", address.port()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;
