@@ -65,7 +65,8 @@ class Kafka:
                 "controller.listener.names": "CONTROLLER", "inter.broker.listener.name": "PLAINTEXT", "log.dirs": f"{self.dir}/data{i}",
                 "offsets.topic.replication.factor": self.replicas, "transaction.state.log.replication.factor": self.replicas,
                 "transaction.state.log.min.isr": max(1, self.replicas - 1), "min.insync.replicas": max(1, self.replicas - 1),
-                "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "false", **config,
+                "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "false",
+                "log.segment.delete.delay.ms": 1000, **config,
             }
             with open(self.config(i), "w") as f:
                 f.writelines(f"{k}={v}\n" for k, v in settings.items())
@@ -96,6 +97,9 @@ class Kafka:
         name = f"t{self.topics}"
         sh([*TOOL, "E2E", "topic", self.boot, name, str(partitions), str(self.replicas)])
         return name
+
+    def delete(self, topic):
+        sh([*TOOL, "E2E", "delete", self.boot, topic])
 
     def produce(self, topic, records, size, partitions=1):
         settle()

@@ -1,4 +1,5 @@
 """What every measurement shares: processes, CPU and memory from /proc, waiting for quiet, medians and ratios."""
+import atexit
 import os
 import signal
 import statistics
@@ -19,6 +20,15 @@ def pairs(n, ours, theirs):
         a.append(ours())
         b.append(theirs())
     return a, b
+
+
+def once(peer, work, *args, **spec):
+    """One run on a topic of its own, which is gone afterwards: what runs leave behind would fill the disk."""
+    topic = peer.topic(**spec)
+    try:
+        return getattr(peer, work)(topic, *args)
+    finally:
+        peer.delete(topic)
 
 
 def column(rows, key):
@@ -103,8 +113,11 @@ def sh(cmd, **kw):
 
 
 def spawn(cmd, log, **kw):
+    """A process that does not outlive this one, whatever becomes of it."""
     with open(log, "ab") as f:
-        return subprocess.Popen(cmd, stdout=f, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **kw)
+        process = subprocess.Popen(cmd, stdout=f, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **kw)
+    atexit.register(process.terminate)
+    return process
 
 
 def stop(process, sig=signal.SIGTERM):

@@ -6,34 +6,47 @@ import threading
 import time
 
 from kafka_peer import Kafka
-from measure import MILLION, Sample, column, cpu_s, memory_mb, pairs, settle, wait_for
+from measure import MILLION, Sample, column, cpu_s, memory_mb, once, pairs, settle, wait_for
 from taffrail_peer import Taffrail
 
-ALONE = ("replicated", "failover", "many", "catchup")
+ALONE = ("replicated", "replicated_latency", "replicated_fsync", "failover", "many", "catchup")
 TRIALS = 20
 
 
 class Replication:
-    def replicated(self):
-        """Three brokers, three replicas, two of them in sync at least, on both sides."""
+    def three(self, ours, theirs, **config):
+        """Three brokers of each side, those of Kafka warmed up."""
         self.close()
-        t, k = Taffrail(self.work, 19840, brokers=3), Kafka(self.work, 19392, nodes=3)
+        t, k = Taffrail(self.work, ours, brokers=3), Kafka(self.work, theirs, nodes=3, **config)
         self.table.add("3 brokers: start of a new cluster", "s", [t.start()], [k.start()], 1, False)
         for _ in range(3):
-            k.produce(k.topic(), MILLION, 1000)
-        a, b = pairs(self.n, lambda: t.produce(t.topic(), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
+            once(k, "produce", MILLION, 1000)
+        return t, k
+
+    def replicated(self):
+        """Three brokers, three replicas, two of them in sync at least, on both sides."""
+        t, k = self.three(19840, 19392)
+        a, b = pairs(self.n, lambda: once(t, "produce", MILLION, 1000), lambda: once(k, "produce", MILLION, 1000))
         self.table.add("3 replicas: produce 1 KB, background fsync", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 4, True)
         self.table.add("3 replicas: produce 1 KB: CPU of all brokers", "s/GB", column(a, "cpu_gb"), column(b, "cpu_gb"), 0.25, False)
-        a, b = pairs(self.n, lambda: t.produce(t.topic(durability="Fsync"), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
+        a, b = pairs(self.n, lambda: once(t, "produce", MILLION, 1000, durability="Fsync"), lambda: once(k, "produce", MILLION, 1000))
         self.table.add("3 replicas: produce 1 KB with fsync, Kafka without", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 3, True)
-        a, b = pairs(self.n, lambda: t.latency(t.topic(durability="Fsync"), 1000, 20000), lambda: k.latency(k.topic(), 1000, 20000))
+        self.table.add("3 replicas: peak RssAnon + RssShmem of all brokers", "MB", [Sample.PEAKS[tuple(t.pids)]], [Sample.PEAKS[tuple(k.pids)]], 0.1, False)
+        end(t, k)
+
+    def replicated_latency(self):
+        t, k = self.three(19840, 19392)
+        a, b = pairs(self.n, lambda: once(t, "latency", 1000, 20000, durability="Fsync"), lambda: once(k, "latency", 1000, 20000))
         for figure, key in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999")):
             wanted = 0.3 if key == "p99" else 1
             self.table.add(f"3 replicas: end to end 1,000/s with fsync, Kafka without: {figure}", "ms", column(a, key), column(b, key), wanted, False)
-        self.table.add("3 replicas: peak RssAnon + RssShmem of all brokers", "MB", [Sample.PEAKS[tuple(t.pids)]], [Sample.PEAKS[tuple(k.pids)]], 0.1, False)
-        for peer in (t, k):
-            peer.stop()
-            shutil.rmtree(peer.dir, ignore_errors=True)
+        end(t, k)
+
+    def replicated_fsync(self):
+        t, k = self.three(19840, 19592, **{"log.flush.interval.messages": 1})
+        a, b = pairs(self.n, lambda: once(t, "produce", MILLION, 1000, durability="Fsync"), lambda: once(k, "produce", MILLION, 1000))
+        self.table.add("3 replicas: produce 1 KB, fsync before acknowledging", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 3, True)
+        end(t, k)
 
     def failover(self):
         """1,000 records a second into one partition while the broker that leads it ends: longest time between two acknowledgements."""
@@ -110,11 +123,11 @@ class Replication:
             t.produce(name, 3 * MILLION, 1000)
             settle()
             t.apply(name, replicas=2, durability="Fsync")
-            latency = t.latency(t.topic(durability="Fsync"), 1000, 15000)
+            latency = once(t, "latency", 1000, 15000, durability="Fsync")
             t.delete(name)
             return latency
 
-        a, b = pairs(self.n, beside, lambda: t.latency(t.topic(durability="Fsync"), 1000, 15000))
+        a, b = pairs(self.n, beside, lambda: once(t, "latency", 1000, 15000, durability="Fsync"))
         self.table.add("producers' p99 beside a catch-up with the default limit, against without (both Taffrail)", "ms", column(a, "p99"), column(b, "p99"), 2, False)
         end(t)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Taffrail and Apache Kafka on the same work, in turn (A B A B ...), and prints the ratios with their spread.
 
-  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated failover many catchup (default: all)
+  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated replicated_latency replicated_fsync failover many catchup (default: all)
 
 Needs java 17 or newer with javac, mvn, a Rust toolchain, and disk: all suites in one call keep about 120 GB, one suite at most 35; sends traffic to 127.0.0.1 only. One run says little on a shared
 machine: compare the ratios, which are taken pair by pair, and look at their spread. MB = 10^6 bytes of payload; broker CPU is user + system of
@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 import kafka_peer
 import taffrail_peer
 from kafka_peer import Kafka
-from measure import MILLION, Sample, Table, column, memory_mb, pairs, settle
+from measure import MILLION, Sample, Table, column, memory_mb, once, pairs, settle
 from replication import ALONE, Replication
 from taffrail_peer import Taffrail
 
@@ -41,24 +41,24 @@ class Suites(Replication):
 
     def produce(self):
         t, k = self.taffrail, self.kafka
-        a, b = pairs(self.n, lambda: t.produce(t.topic(), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
+        a, b = pairs(self.n, lambda: once(t, "produce", MILLION, 1000), lambda: once(k, "produce", MILLION, 1000))
         self.table.add("produce 1 KB, background fsync", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 3, True)
         self.table.add("produce 1 KB, background fsync: broker CPU", "s/GB", column(a, "cpu_gb"), column(b, "cpu_gb"), 0.33, False)
-        a, b = pairs(self.n, lambda: t.produce(t.topic(durability="Fsync"), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
+        a, b = pairs(self.n, lambda: once(t, "produce", MILLION, 1000, durability="Fsync"), lambda: once(k, "produce", MILLION, 1000))
         self.table.add("produce 1 KB with fsync, Kafka without", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 1.5, True)
 
     def fsync(self):
         t, k = self.taffrail, Kafka(WORK, 19192, **{"log.flush.interval.messages": 1})
         k.start()
-        k.produce(k.topic(), MILLION, 1000)
-        a, b = pairs(self.n, lambda: t.produce(t.topic(durability="Fsync"), MILLION, 1000), lambda: k.produce(k.topic(), MILLION, 1000))
+        once(k, "produce", MILLION, 1000)
+        a, b = pairs(self.n, lambda: once(t, "produce", MILLION, 1000, durability="Fsync"), lambda: once(k, "produce", MILLION, 1000))
         k.stop()
         shutil.rmtree(k.dir, ignore_errors=True)
         self.table.add("produce 1 KB, fsync before acknowledging", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 3, True)
 
     def small(self):
         t, k = self.taffrail, self.kafka
-        a, b = pairs(self.n, lambda: t.produce(t.topic(), 5 * MILLION, 100), lambda: k.produce(k.topic(), 5 * MILLION, 100))
+        a, b = pairs(self.n, lambda: once(t, "produce", 5 * MILLION, 100), lambda: once(k, "produce", 5 * MILLION, 100))
         self.table.add("produce 100 B, background fsync", "records/s", column(a, "records_s"), column(b, "records_s"), 3, True)
 
     def consume(self):
@@ -74,18 +74,18 @@ class Suites(Replication):
     def latency(self):
         t, k = self.taffrail, self.kafka
         raw = [raw_fdatasync_ms() for _ in range(self.n)]
-        a, b = pairs(self.n, lambda: t.latency(t.topic(durability="Fsync"), 1000, 20000), lambda: k.latency(k.topic(), 1000, 20000))
+        a, b = pairs(self.n, lambda: once(t, "latency", 1000, 20000, durability="Fsync"), lambda: once(k, "latency", 1000, 20000))
         self.table.add("end to end 1,000/s with fsync, Kafka without: p50", "ms", column(a, "p50"), column(b, "p50"), 1.5, False)
         self.table.add("the same: p99", "ms", column(a, "p99"), column(b, "p99"), 0.3, False)
         self.table.add("the same: p99.9", "ms", column(a, "p999"), column(b, "p999"), 0.3, False)
         self.table.note("raw fdatasync after a 4 KiB append: p99.9", "ms", [r["p999"] for r in raw], "ours at most 1.5x")
-        one = [t.latency(t.topic(), 0, 10000) for _ in range(self.n)]
+        one = [once(t, "latency", 0, 10000) for _ in range(self.n)]
         self.table.note("one at a time, background fsync: p50", "ms", column(one, "p50"), "<= 0.125")
 
     def partitions(self):
         t = self.taffrail
         many = t.topic(1000)
-        a, b = pairs(self.n, lambda: t.produce(many, MILLION, 1000), lambda: t.produce(t.topic(), MILLION, 1000))
+        a, b = pairs(self.n, lambda: t.produce(many, MILLION, 1000), lambda: once(t, "produce", MILLION, 1000))
         self.table.add("1,000 partitions against one (both Taffrail)", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 0.8, True)
 
     def retained(self):
@@ -93,7 +93,7 @@ class Suites(Replication):
         old = t.topic()
         for _ in range(5):
             t.produce(old, MILLION, 1000)
-        a, b = pairs(self.n, lambda: t.produce(old, MILLION, 1000), lambda: t.produce(t.topic(), MILLION, 1000))
+        a, b = pairs(self.n, lambda: t.produce(old, MILLION, 1000), lambda: once(t, "produce", MILLION, 1000))
         self.table.add("into 5 GB retained against an empty log (both Taffrail)", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 0.97, True)
 
     def cold(self):
@@ -107,11 +107,11 @@ class Suites(Replication):
             reader = subprocess.Popen([taffrail_peer.BINARY, "bench", "consume", old, "--records", str(5 * MILLION), "--size", "1000", "--json"],
                                       env=t.env, stdout=subprocess.DEVNULL)
             try:
-                return t.latency(t.topic(durability="Fsync"), 1000, 10000)
+                return once(t, "latency", 1000, 10000, durability="Fsync")
             finally:
                 reader.wait()
 
-        a, b = pairs(self.n, beside, lambda: t.latency(t.topic(durability="Fsync"), 1000, 10000))
+        a, b = pairs(self.n, beside, lambda: once(t, "latency", 1000, 10000, durability="Fsync"))
         self.table.add("producers' p99 beside a reader of cold data (both Taffrail)", "ms", column(a, "p99"), column(b, "p99"), 1.5, False)
 
     def restart(self):

@@ -23,7 +23,7 @@ pub(crate) mod waiters;
 mod waiting;
 
 use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError, RwLock,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -157,15 +157,14 @@ impl Partition {
         self.may_lack.store(may_lack, Ordering::Release);
     }
 
-    pub(crate) fn followers(&self) -> Vec<FollowerLag> {
-        self.lock_followers().clone()
+    pub(crate) fn set_followers(&self, lags: impl Iterator<Item = FollowerLag>) {
+        let mut followers = self.followers();
+        followers.clear();
+        followers.extend(lags);
     }
 
-    pub(crate) fn set_followers(&self, followers: Vec<FollowerLag>) {
-        *self.lock_followers() = followers;
-    }
-
-    fn lock_followers(&self) -> std::sync::MutexGuard<'_, Vec<FollowerLag>> {
+    /// Locked for as long as somebody looks.
+    pub(crate) fn followers(&self) -> MutexGuard<'_, Vec<FollowerLag>> {
         self.followers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -7,6 +7,7 @@ mod std_disk;
 use std::{
     fmt,
     io::{self, IoSlice},
+    ops::Range,
     path::Path,
     sync::Arc,
 };
@@ -150,12 +151,13 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
         Ok(self.len()? == 0)
     }
 
-    /// From `from` on, lets the system's cache go of what is not waiting to be written, so that reads see the medium. After a failed sync the
-    /// cache has bytes that count as written and are not (Linux): whoever looks at a file after a crash must not believe them.
+    /// Lets the system's cache go of these bytes (`u64::MAX`: to the end), but for those that wait to be written, so that reads see the medium.
+    /// After a failed sync the cache has bytes that count as written and are not (Linux): whoever looks at a file after a crash must not
+    /// believe them.
     ///
     /// # Errors
     /// The system's.
-    fn forget_cached(&self, from: u64) -> io::Result<()>;
+    fn forget_cached(&self, bytes: Range<u64>) -> io::Result<()>;
 
     /// Maps the first `bytes` bytes for reading, which may be more than the file has yet. `None`: this disk has no mappings, use
     /// [`Self::read_at`].

@@ -65,6 +65,16 @@ impl SyncToken {
         Ok(())
     }
 
+    /// Lets the system's cache go of what this token made durable, but for the last bytes of the segment that is written to: for a log that nobody reads.
+    /// What cannot be dropped stays.
+    pub fn forget_cached(&self, kept_bytes: u64) {
+        for job in &self.jobs {
+            job.forget_cached();
+        }
+        let behind = 0..self.point.position.saturating_sub(kept_bytes);
+        let _ = self.file.handle().forget_cached(behind);
+    }
+
     pub(crate) fn is_covered_by(&self, through: SyncedThrough) -> bool {
         let is_durable = |job: &Arc<SealJob>| job.is_over() || job.is_durable();
         match through.generation.cmp(&self.generation) {

@@ -16,27 +16,41 @@ use crate::partition::{Partition, standing::Role};
 
 /// What was reported in this session.
 #[derive(Debug, Default)]
-pub(crate) struct Reported(HashMap<TopicPartition, v1::PartitionReport>);
+pub(crate) struct Reported {
+    /// Without the partition's id.
+    reports: HashMap<TopicPartition, v1::PartitionReport>,
+    /// What one partition would report now. Nothing is allocated for one that has nothing new.
+    now: v1::PartitionReport,
+}
 
 impl Reported {
     /// Those that changed since the last call.
     pub(crate) fn changes(&mut self, partitions: &[Arc<Partition>]) -> Vec<v1::PartitionReport> {
-        let changed: Vec<_> = partitions
-            .iter()
-            .map(|p| (p.id, report(p)))
-            .filter(|(id, report)| self.0.get(id) != Some(report))
-            .collect();
-        self.0.extend(changed.iter().cloned());
-        changed.into_iter().map(|(_, report)| report).collect()
+        let mut changed = Vec::new();
+        for partition in partitions {
+            let id = partition.id;
+            describe(partition, &mut self.now);
+            if self.reports.get(&id) != Some(&self.now) {
+                self.reports.insert(id, self.now.clone());
+                changed.push(v1::PartitionReport {
+                    topic_id: topic_id_bytes(id.topic),
+                    partition: id.partition.0,
+                    ..self.now.clone()
+                });
+            }
+        }
+        changed
     }
 }
 
-fn report(partition: &Partition) -> v1::PartitionReport {
+/// Everything of the report but the partition's id.
+fn describe(partition: &Partition, report: &mut v1::PartitionReport) {
     let (fault, standing) = (partition.fault(), partition.standing());
     let progress = &partition.progress;
-    v1::PartitionReport {
-        topic_id: topic_id_bytes(partition.id.topic),
-        partition: partition.id.partition.0,
+    let mut followers = std::mem::take(&mut report.followers);
+    followers.clear();
+    followers.extend(partition.followers().iter().map(follower));
+    *report = v1::PartitionReport {
         leader_epoch: convert::epoch_to_wire(standing.leader_epoch),
         log_start_offset: convert::offset_to_wire(progress.log_start()),
         high_watermark: convert::offset_to_wire(progress.high_watermark()),
@@ -48,11 +62,12 @@ fn report(partition: &Partition) -> v1::PartitionReport {
         fault_message: fault.map_or_else(String::new, |f| f.message),
         durable_end_offset: convert::offset_to_wire(progress.durable_end()),
         last_epoch: progress.last_epoch().map_or(-1, convert::epoch_to_wire),
-        followers: partition.followers().iter().map(follower).collect(),
+        followers,
         quarantine: partition
             .quarantine()
             .map_or_else(String::new, ToString::to_string),
-    }
+        ..v1::PartitionReport::default()
+    };
 }
 
 fn follower(lag: &FollowerLag) -> v1::FollowerReport {

@@ -124,7 +124,7 @@ fn follower_lags(partitions: &[Arc<Partition>]) -> BTreeMap<&str, u64> {
     let mut lags = BTreeMap::new();
     for partition in partitions {
         let end = partition.progress.log_end();
-        for follower in partition.followers() {
+        for follower in partition.followers().iter() {
             let has = follower.durable_end.unwrap_or_default();
             let lag: &mut u64 = lags.entry(&*partition.topic_name).or_default();
             *lag = (*lag).max(end.0.saturating_sub(has.0));

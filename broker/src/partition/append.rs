@@ -38,6 +38,8 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 const BACKGROUND_SYNC_BYTES: u64 = 32 << 20;
 /// What was written within the last one or two of these is taken to be in the page cache.
 const WARM_BYTES: u64 = 32 << 20;
+/// What a follower writes before it lets the page cache go of what is older, and what it keeps there: whoever it leads one day reads near the end.
+pub(super) const CACHED_BY_FOLLOWER_BYTES: u64 = 16 << 20;
 
 /// A log, what this broker is to its partition, and who waits for it.
 ///
@@ -58,6 +60,8 @@ pub(crate) struct OwnedLog {
     incoming: Vec<Append>,
     pub(super) syncing: bool,
     pub(super) unsynced_bytes: u64,
+    /// Written since a sync let the page cache go of what was before.
+    pub(super) cached_bytes: u64,
     warm_mark: (Offset, u64),
 }
 
@@ -100,6 +104,7 @@ impl OwnedLog {
             incoming: Vec::new(),
             syncing: false,
             unsynced_bytes: 0,
+            cached_bytes: 0,
             warm_mark: (end, 0),
         };
         owned.publish();
@@ -264,6 +269,7 @@ impl OwnedLog {
     pub(super) fn wrote(&mut self, bytes: u64, written: &mut Written) {
         written.bytes += bytes;
         self.unsynced_bytes += bytes;
+        self.cached_bytes += bytes;
         self.keep_warm_mark(bytes);
     }
 

@@ -9,7 +9,11 @@ use taffrail_core::{
 };
 use taffrail_log::{LogError, SyncToken};
 
-use super::{Fault, Partition, append::OwnedLog, replicate::Owner};
+use super::{
+    Fault, Partition,
+    append::{CACHED_BY_FOLLOWER_BYTES, OwnedLog},
+    replicate::Owner,
+};
 use crate::metrics::Metrics;
 
 /// What one sync makes durable.
@@ -19,6 +23,8 @@ pub(crate) struct SyncJob {
     token: SyncToken,
     point: SyncPoint,
     pub(crate) bytes: u64,
+    /// Nobody reads what a follower stores: it only takes room in the page cache from what is read.
+    pub(super) forgets_cached: bool,
 }
 
 /// What the log's owner has to know of a finished sync.
@@ -38,6 +44,8 @@ impl SyncJob {
         metrics.synced(started.elapsed(), self.bytes);
         if let Err(error) = &result {
             self.partition.fail(Fault::poisoned(error));
+        } else if self.forgets_cached {
+            self.token.forget_cached(CACHED_BY_FOLLOWER_BYTES);
         }
         SyncDone {
             partition: self.partition,
@@ -75,6 +83,7 @@ impl OwnedLog {
             return None;
         }
         self.syncing = true;
+        let forgets_cached = self.forgets_cached();
         let point = match &self.replica {
             Some(replica) => replica.log().sync_point(),
             None => self.log.state().sync_point(),
@@ -84,7 +93,19 @@ impl OwnedLog {
             token: self.log.sync_token(),
             point,
             bytes: std::mem::take(&mut self.unsynced_bytes),
+            forgets_cached,
         })
+    }
+
+    /// Is it a follower's log that has filled the page cache?
+    fn forgets_cached(&mut self) -> bool {
+        let role = self.replica.as_ref().map(Replica::role);
+        let forgets = matches!(role, Some(Role::Follower(_)))
+            && self.cached_bytes >= CACHED_BY_FOLLOWER_BYTES;
+        if forgets {
+            self.cached_bytes = 0;
+        }
+        forgets
     }
 
     /// A sync came back: true if there are segments to be sealed.

@@ -134,7 +134,7 @@ impl OwnedLog {
             },
         };
         if role != standing::Role::Leader {
-            self.partition.set_followers(Vec::new());
+            self.partition.set_followers(std::iter::empty());
         }
         let standing = Standing { role, ..*by_map };
         if *self.partition.standing() != standing {
@@ -318,8 +318,7 @@ impl OwnedLog {
         }
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
             leader.tick(owner.now_ms, &mut self.effects);
-            let lags = leader.followers(owner.now_ms).collect();
-            self.partition.set_followers(lags);
+            self.partition.set_followers(leader.followers(owner.now_ms));
             self.carry_out(owner);
         } else if std::mem::take(&mut self.is_stalled) {
             self.tell_position(owner);

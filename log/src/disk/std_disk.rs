@@ -3,6 +3,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, IoSliceMut},
+    num::NonZeroU64,
+    ops::Range,
     os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
@@ -143,9 +145,13 @@ impl DiskFile for StdFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn forget_cached(&self, from: u64) -> io::Result<()> {
+    fn forget_cached(&self, bytes: Range<u64>) -> io::Result<()> {
+        let Some(count) = NonZeroU64::new(bytes.end.saturating_sub(bytes.start)) else {
+            return Ok(());
+        };
         // No length: to the end.
-        Ok(fadvise(&self.file, from, None, Advice::DontNeed)?)
+        let count = Some(count).filter(|_| bytes.end < u64::MAX);
+        Ok(fadvise(&self.file, bytes.start, count, Advice::DontNeed)?)
     }
 
     fn map(&self, bytes: usize) -> io::Result<Option<Arc<MappedFile>>> {

@@ -145,6 +145,11 @@ impl SealJob {
         Ok(())
     }
 
+    /// Lets the system's cache go of the segment's bytes. What cannot be dropped stays.
+    pub(crate) fn forget_cached(&self) {
+        let _ = self.file.handle().forget_cached(0..u64::MAX);
+    }
+
     /// Makes the indexes and the snapshot of the producers durable and then writes the seal, once the bytes are durable. If that fails (no room, say), nothing is lost: run it again, or
     /// recovery does it.
     pub(crate) fn seal(&self) -> Result<(), LogError> {

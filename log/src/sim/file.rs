@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    ops::Range,
     path::PathBuf,
     sync::{Arc, MutexGuard},
     thread,
@@ -117,8 +118,8 @@ impl DiskFile for SimFile {
         Ok(state.inode(self.id).data.len() as u64)
     }
 
-    fn forget_cached(&self, from: u64) -> io::Result<()> {
-        self.state()?.inode(self.id).forget_cached(from as usize);
+    fn forget_cached(&self, bytes: Range<u64>) -> io::Result<()> {
+        self.state()?.inode(self.id).forget_cached(bytes);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     thread::ThreadId,
 };
@@ -85,14 +86,16 @@ impl Inode {
     }
 
     /// What is neither on the medium nor waiting to be written is seen as it is there: lost. The length is kept elsewhere.
-    pub(super) fn forget_cached(&mut self, from: usize) {
+    pub(super) fn forget_cached(&mut self, bytes: Range<u64>) {
         let mut medium = self.durable.clone();
         for change in &self.changes {
             change.apply(&mut medium);
         }
         medium.resize(self.data.len(), 0);
-        let from = from.min(medium.len());
-        self.data[from..].copy_from_slice(&medium[from..]);
+        let [from, to] = [bytes.start, bytes.end].map(|at| medium.len().min(at as usize));
+        if from < to {
+            self.data[from..to].copy_from_slice(&medium[from..to]);
+        }
     }
 
     fn crash(&mut self, loss: Loss, rng: &mut Rng) {

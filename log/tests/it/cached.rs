@@ -39,13 +39,49 @@ fn pages_that_left_the_cache_are_read_by_those_who_may_wait_only() {
 
     let file = dir.join("00000000000000000000.log");
     let file = disk.open(&file, OpenMode::Read).expect("open");
-    file.forget_cached(0).expect("forgotten");
+    file.forget_cached(0..u64::MAX).expect("forgotten");
     let next = warm.expect("read").next_offset;
     assert_eq!(reader.read_cached(next, 500_000, ALL).expect("read"), None);
     let waited = reader.read(next, 500_000, ALL).expect("read");
     assert!(!waited.chunks.is_empty());
     let again = reader.read_cached(next, 500_000, ALL).expect("read");
     assert_eq!(again, Some(waited), "it is in the cache now");
+}
+
+#[test]
+fn what_nobody_reads_leaves_the_cache_once_it_is_durable_but_for_its_end() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("directory");
+    let dir = dir.path().join("p");
+    let disk = Arc::new(StdDisk::default());
+    let config = LogConfig {
+        segment_bytes: 4 << 20,
+        ..small()
+    };
+    let mut log = PartitionLog::create(disk.clone(), &dir, &identity(), config).expect("create");
+    while log.reader().segments().len() < 2 {
+        append(&mut log, batch(10, 50_000), 0);
+    }
+    for _ in 0..4 {
+        append(&mut log, batch(10, 50_000), 0);
+    }
+    let segments = log.reader().segments();
+    let is_cached = |segment: usize, position| {
+        let name = format!("{:020}.log", segments[segment].base_offset.0);
+        let file = disk.open(&dir.join(name), OpenMode::Read).expect("open");
+        let read = file.read_cached_at(&mut [0; 100], position).expect("read");
+        read.is_some()
+    };
+    let token = log.sync_token();
+    token.forget_cached(0);
+    assert!(is_cached(0, 0) && is_cached(1, 0), "not written yet");
+    token.sync().expect("synced");
+    token.forget_cached(600_000);
+    assert!(!is_cached(0, 0), "a whole segment");
+    assert!(!is_cached(1, 0), "the start of the active one");
+    assert!(is_cached(1, 1_900_000), "its end");
+    log.synced(&token).expect("synced");
+    let read = log.reader().read(Offset::ZERO, 1_000_000, ALL);
+    assert!(!read.expect("read").chunks.is_empty(), "from the disk");
 }
 
 #[test]

@@ -45,6 +45,29 @@ fn with_page_cache_what_a_follower_wrote_counts() {
 }
 
 #[test]
+fn a_follower_lets_the_page_cache_go_of_what_nobody_reads_and_a_leader_does_not() {
+    for durability in [Durability::Fsync, Durability::PageCache] {
+        let mut replica = follower(durability);
+        let mut forgets = |leader, epoch| {
+            replica.assign(&[ME, OTHER], leader, epoch);
+            (0..40)
+                .map(|_| {
+                    replica.step(|log, owner| {
+                        log.wrote(1 << 20, &mut <_>::default());
+                        let job = log.sync().expect("to be synced");
+                        let (forgets, done) = (job.forgets_cached, job.run(&Metrics::default()));
+                        log.synced(&done, owner);
+                        u32::from(forgets)
+                    })
+                })
+                .sum::<u32>()
+        };
+        assert_eq!(forgets(OTHER, 3), 2, "at 16 and 32 MiB of 40");
+        assert_eq!(forgets(ME, 4), 0, "consumers read near the end");
+    }
+}
+
+#[test]
 fn a_follower_cuts_what_parted_and_a_sync_from_before_counts_for_nothing() {
     let mut replica = follower(Durability::Fsync);
     replica.leader_answers(FetchOutcome::Matches, &[led(0, 1), led(2, 2)], 0);

@@ -167,7 +167,7 @@ impl Scanned {
             crc32fast::Hasher::new_with_initial_len(self.point.crc32, self.point.position);
         let file = self.file.clone();
         // If that fails the scan sees the cache, as after any crash without a failed sync.
-        let _ = file.handle().forget_cached(self.point.position);
+        let _ = file.handle().forget_cached(self.point.position..u64::MAX);
         let mut scanner = Scanner::new(&file)?;
         loop {
             let point = &mut self.point;
