@@ -21,6 +21,7 @@ use crate::{
     engines::Engines,
     error::OperatorError,
     events::Events,
+    losses,
     metrics::Metrics,
     sweep,
     topic::{self, Owners, Topics},
@@ -91,6 +92,7 @@ pub(crate) async fn run(
     context
         .tasks
         .spawn(sweep::run(cluster_stores, context.clone()));
+    context.tasks.spawn(losses::run(context.clone()));
     context
         .tasks
         .spawn(unreadable::run::<BrokerCluster>(context.clone()));
