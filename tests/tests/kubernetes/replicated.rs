@@ -3,6 +3,7 @@
 
 mod api_server;
 mod deleted;
+mod in_sync;
 mod losses;
 mod operators;
 mod restored;
