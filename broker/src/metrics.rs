@@ -9,7 +9,7 @@
 //! taffrail_broker_replication_sessions{side}            open sessions, this broker being the leader or the follower
 //! taffrail_broker_follower_lag_records{topic}           what the slowest follower of a partition led here does not have durably
 //! taffrail_broker_requests_total{call}                  requests, by call
-//! taffrail_broker_errors_total{call,code}               requests answered with an error
+//! taffrail_broker_errors_total{call,code}               requests answered with an error, and sessions with leaders that ended with garbage
 //! taffrail_broker_produce_seconds                       from the request's arrival to its answer
 //! taffrail_broker_fetch_seconds                         the same, the long poll included
 //! taffrail_broker_sync_seconds                          one fdatasync

@@ -333,6 +333,7 @@ impl Driver {
                 self.outboxes.close(session);
                 Event::SessionClosed(session)
             }
+            Command::StoreChanged => Event::StoreChanged,
             Command::Stop => return,
         };
         self.handle(event);

@@ -72,6 +72,7 @@ pub(crate) enum Command {
     SessionClosed {
         session: u64,
     },
+    StoreChanged,
     Stop,
 }
 
@@ -214,6 +215,12 @@ impl ControllerHandle {
             // An error means that the controller stopped: the next one is told at its start.
             let _ = is_done.await;
         }
+    }
+
+    /// Tells that somebody else took something out of the store: what is missing is written anew. Only whoever has seen it has to tell.
+    pub async fn store_changed(&self) {
+        // An error means that the controller stopped: the next one reads everything.
+        let _ = self.commands.send(Command::StoreChanged).await;
     }
 
     /// The cluster as it is now.

@@ -72,6 +72,8 @@ pub(crate) enum Event {
     WriteFailed(WriteFailure),
     Request(RequestId, Request),
     DefaultsChanged(TopicDefaults),
+    /// Somebody else took something out of the store: it has to be read again.
+    StoreChanged,
     SessionOpened(SessionId, Box<v1::Register>),
     Heartbeat(SessionId, Box<v1::Heartbeat>),
     DeleteDone(SessionId, v1::DeleteDone),
@@ -172,6 +174,8 @@ pub(crate) struct Machine {
     sequence: u64,
     /// Failed tries since something last succeeded.
     attempts: u32,
+    /// The store is to be read before anything else is decided.
+    wants_read: bool,
     /// As persisted, as far as we know. `None` until it was first read.
     cluster: Option<Cluster>,
     live: Live,
@@ -206,6 +210,7 @@ impl Machine {
             epoch_floor: 0,
             sequence: 0,
             attempts: 0,
+            wants_read: false,
             cluster: None,
             live: Live::default(),
             queue: VecDeque::new(),
@@ -238,6 +243,7 @@ impl Machine {
             Event::Written(versions) => self.written(versions),
             Event::WriteFailed(failure) => self.write_failed(failure),
             Event::Request(id, request) => self.queue.push_back(Work::Request(id, request)),
+            Event::StoreChanged => self.wants_read = true,
             Event::DefaultsChanged(defaults) => {
                 self.settings.defaults = defaults;
                 self.queue.push_back(Work::FollowDefaults);
@@ -305,6 +311,7 @@ impl Machine {
     }
 
     fn read(&mut self) {
+        self.wants_read = false;
         self.io = Io::Loading;
         let attempts = self.attempts;
         self.effect(Effect::Load { attempts });

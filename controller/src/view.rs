@@ -37,10 +37,9 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// For people.
+    /// Which partition of the topic and which offsets, for people.
     pub fn message(&self) -> String {
         let Self {
-            topic,
             partition,
             from,
             known_to,
@@ -49,10 +48,8 @@ impl Loss {
         let known = if known_to > from {
             format!("offsets {from} to {} were there", known_to - 1)
         } else {
-            format!("nobody is known to have had offset {from} or a later one")
+            "nobody is known to have had that offset or a later one".to_owned()
         };
-        format!(
-            "partition {topic}/{partition} has a leader whose log ends at offset {from}, and no replica was left that surely had everything: {known}"
-        )
+        format!("partition {partition} has a leader whose log ends at offset {from}, and {known}")
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     engines::Engines,
     error::OperatorError,
     events::Events,
+    losses, maps,
     metrics::Metrics,
     sweep,
     topic::{self, Owners, Topics},
@@ -91,6 +92,10 @@ pub(crate) async fn run(
     context
         .tasks
         .spawn(sweep::run(cluster_stores, context.clone()));
+    for scope in scopes {
+        context.tasks.spawn(maps::run(scope, context.clone()));
+    }
+    context.tasks.spawn(losses::run(context.clone()));
     context
         .tasks
         .spawn(unreadable::run::<BrokerCluster>(context.clone()));

@@ -1,8 +1,11 @@
 //! Events: what `kubectl describe` shows below a resource when a condition turned.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{
+    api::events::v1::Event as EventObject, apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
-    Client, Resource,
+    Api, Client, Resource,
+    api::PostParams,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use taffrail_crds::conditions;
@@ -16,6 +19,7 @@ use crate::{
 /// Says what happened to resources.
 #[derive(Clone)]
 pub(crate) struct Events {
+    client: Client,
     recorder: Recorder,
     metrics: Metrics,
 }
@@ -27,7 +31,8 @@ impl Events {
             instance: Some(identity.to_owned()),
         };
         Self {
-            recorder: Recorder::new(client, reporter),
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
             metrics,
         }
     }
@@ -70,15 +75,33 @@ impl Events {
         self.publish(object, &event, "deletion").await;
     }
 
-    async fn publish<K>(&self, object: &K, event: &Event, reason: &'static str)
-    where
-        K: Resource<DynamicType = ()>,
-    {
+    /// Says something that no status says. False if it could not be written.
+    pub(crate) async fn create(&self, event: &EventObject) -> bool {
+        self.count("loss");
+        let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
+        let events = Api::<EventObject>::namespaced(self.client.clone(), namespace);
+        let parameters = PostParams::default();
+        match timeout(API_TIMEOUT, events.create(&parameters, event)).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => tracing::warn!(%error, "cannot write an event; trying again"),
+            Err(_) => tracing::warn!("cannot write an event in time; trying again"),
+        }
+        false
+    }
+
+    fn count(&self, reason: &'static str) {
         let kind = "Event";
         self.metrics
             .writes
             .get_or_create(&WriteLabels { kind, reason })
             .inc();
+    }
+
+    async fn publish<K>(&self, object: &K, event: &Event, reason: &'static str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        self.count(reason);
         let reference = object.object_ref(&());
         match timeout(API_TIMEOUT, self.recorder.publish(event, &reference)).await {
             Ok(Ok(())) => {}

@@ -78,8 +78,20 @@ struct MetadataLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClusterLabels {
+    cluster: String,
+}
+
 impl Collector for EngineCounters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.encode_writes(&mut encoder)?;
+        self.encode_losses(&mut encoder)
+    }
+}
+
+impl EngineCounters {
+    fn encode_writes(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut family = encoder.encode_descriptor(
             "metadata_writes",
             "Writes of a cluster's metadata to the API server by kind and reason, since its controller started",
@@ -95,6 +107,24 @@ impl Collector for EngineCounters {
                 };
                 ConstCounter::new(write.count).encode(family.encode_family(&labels)?)?;
             }
+        }
+        Ok(())
+    }
+
+    fn encode_losses(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut family = encoder.encode_descriptor(
+            "lossy_elections",
+            "Elections of a cluster that may have lost records, since its controller started",
+            None,
+            prometheus_client::metrics::MetricType::Counter,
+        )?;
+        for (key, handle) in self.0.handles() {
+            let view = handle.view();
+            let found = view.losses.last().map_or(0, |loss| loss.number.1);
+            let labels = ClusterLabels {
+                cluster: key.to_string(),
+            };
+            ConstCounter::new(found).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::{
     context::Context,
     engines::ClusterKey,
     topic::{claimed_names, delete},
+    watch,
 };
 
 /// How often is looked.
@@ -24,7 +25,7 @@ const TOPIC_GRACE: Duration = Duration::from_secs(4);
 pub(crate) async fn run(clusters: Vec<reflector::Store<BrokerCluster>>, context: Arc<Context>) {
     let work = async {
         for store in &clusters {
-            if store.wait_until_ready().await.is_err() {
+            if !watch::is_filled(store).await {
                 return;
             }
         }

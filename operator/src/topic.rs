@@ -20,13 +20,13 @@ use taffrail_core::{
 };
 use taffrail_crds::{Topic, conditions};
 
-use crate::{context::Context, error::OperatorError, paused::is_paused};
+use crate::{context::Context, error::OperatorError, paused::is_paused, watch};
 pub(crate) use controller::delete;
 use deletion::Ending;
 pub(crate) use owners::Owners;
 use owners::Whose;
 use resolve::{Resolved, Unresolved, resolve};
-pub(crate) use resolve::{claimants, claimed_names};
+pub(crate) use resolve::{claimants, claimed_names, owner_of};
 pub(crate) use status::refused_status;
 use status::{Sight, Verdict};
 
@@ -49,7 +49,7 @@ impl Topics {
     /// Waits until every store was filled once. False if the operator is being stopped.
     pub(crate) async fn ready(&self) -> bool {
         for store in &self.stores {
-            if store.wait_until_ready().await.is_err() {
+            if !watch::is_filled(store).await {
                 return false;
             }
         }

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::{Stream, StreamExt as _};
@@ -19,9 +20,12 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use taffrail_crds::{BrokerCluster, Topic};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 pub(crate) use guarded::{Guarded, Invalid};
+
+/// How often it is asked whether a store is filled.
+const FILLED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A resource that the operator watches.
 pub(crate) trait Watched:
@@ -49,6 +53,20 @@ fn from_json<K: Watched>(metadata: &ObjectMeta, spec: &serde_json::Value) -> Opt
         "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": metadata, "spec": spec,
     });
     serde_json::from_value(value).ok()
+}
+
+/// Waits until a store was filled once. False if whoever fills it is gone.
+///
+/// Of several that wait for one store kube wakes only the one that asked last, its own controller included: so this asks again.
+pub(crate) async fn is_filled<K>(store: &reflector::Store<K>) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    loop {
+        if let Ok(filled) = timeout(FILLED_INTERVAL, store.wait_until_ready()).await {
+            return filled.is_ok();
+        }
+    }
 }
 
 /// The resources that are there but cannot be read, by kind and name. While there are any, no topic is taken for vanished.
@@ -171,6 +189,21 @@ mod tests {
             "spec": spec,
         });
         serde_json::from_value(value).expect("the metadata can be read")
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_a_store_hears_that_it_is_filled() {
+        let (store, mut writer) = reflector::store::<Topic>();
+        let waiting = [store.clone(), store.clone(), store];
+        let waiting = waiting.map(|store| tokio::spawn(async move { is_filled(&store).await }));
+        // All of them wait by now: this test has one thread.
+        tokio::task::yield_now().await;
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        for waits in waiting {
+            let filled = timeout(Duration::from_secs(10), waits).await;
+            assert!(filled.expect("it is told").expect("it does not panic"));
+        }
     }
 
     #[test]

@@ -284,6 +284,14 @@ impl Cluster {
         self.tell_network();
     }
 
+    /// Starts another process as this broker, at other addresses, on a volume that was put into this folder under the broker's name. Gives its index.
+    pub fn start_double(&mut self, index: usize, folder: PathBuf) -> usize {
+        let double = self.brokers[index].start_double(folder);
+        self.brokers.push(double);
+        self.tell_network();
+        self.brokers.len() - 1
+    }
+
     /// It stands still, connections and all.
     pub fn stand_still(&self, index: usize) {
         self.brokers[index].process.stand_still();

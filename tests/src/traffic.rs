@@ -10,7 +10,7 @@ use std::{
 };
 
 use taffrail_client::{
-    Client, ClientConfig, Delivery, Producer, ProducerConfig, Record, RecordMetadata,
+    Acks, Client, ClientConfig, Delivery, Producer, ProducerConfig, Record, RecordMetadata,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -47,7 +47,13 @@ pub struct Traffic {
 impl Traffic {
     /// Starts to send.
     pub fn start(client: &Client, topic: &'static str) -> Self {
+        Self::start_with(client, topic, Acks::All)
+    }
+
+    /// The same, where so many replicas are waited for.
+    pub fn start_with(client: &Client, topic: &'static str, acks: Acks) -> Self {
         let producer = client.producer(ProducerConfig {
+            acks,
             delivery_timeout: Duration::from_mins(1),
             ..ProducerConfig::default()
         });

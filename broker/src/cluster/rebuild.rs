@@ -26,6 +26,8 @@ use crate::{
 const NO_ROOM: &str =
     "; there is no room to rebuild it beside that log: make room, or move the log away";
 
+const NOT_MEASURED: &str = "; its files cannot be read, so it is not known whether there is room to rebuild it: look at the disk, or move the log away";
+
 /// What begins anew, and what is kept of it.
 #[derive(Debug, Default)]
 pub(crate) struct Rebuilds {
@@ -59,20 +61,30 @@ impl Rebuilds {
         me: BrokerNumber,
         known: &Known,
     ) -> Vec<(Arc<Partition>, Fault)> {
-        if !self.is_told {
-            return Vec::new();
-        }
         let partitions = broker.partitions.all().into_iter();
         let unusable = partitions.filter_map(|partition| {
             let fault = partition.fault().filter(is_of_the_log)?;
             let assignment = known.view.partitions.get(&partition.id)?;
-            let is_due = replaceable_in(assignment, me)
-                .is_some_and(|epoch| partition.is_unheard_in(epoch))
-                && !self.begun.contains(&partition.id)
-                && known.view.topics.contains_key(&partition.id.topic);
-            is_due.then_some((partition, fault))
+            let is_due = self.may_begin(partition.id, me, assignment, |epoch| {
+                partition.is_unheard_in(epoch)
+            });
+            let is_known = known.view.topics.contains_key(&partition.id.topic);
+            (is_due && is_known).then_some((partition, fault))
         });
         unusable.collect()
+    }
+
+    /// May the replica that `me` has begin anew? `is_unheard`: could no leader of this epoch know anything of its log?
+    fn may_begin(
+        &self,
+        id: TopicPartition,
+        me: BrokerNumber,
+        assignment: &Assignment,
+        is_unheard: impl FnOnce(LeaderEpoch) -> bool,
+    ) -> bool {
+        self.is_told
+            && !self.begun.contains(&id)
+            && replaceable_in(assignment, me).is_some_and(is_unheard)
     }
 
     /// It does now.
@@ -118,13 +130,23 @@ impl Conductor {
         moved
     }
 
-    /// False: there is no room for another log beside it.
+    /// False: there is no room for another log beside it, or nobody knows how much it takes.
     async fn set_aside(&mut self, partition: &Partition, fault: &Fault) -> Result<bool, LogError> {
         let id = partition.id;
         let (dir, all) = (self.dir.partition(id), self.dir.quarantine());
         let measured = blocking(move || (quarantine::size(&dir), quarantine::place(&all, id)));
-        let Ok((bytes, place)) = measured.await else {
+        let Ok((measured, place)) = measured.await else {
             return Ok(false);
+        };
+        let bytes = match measured {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if partition.add_to_fault(NOT_MEASURED) {
+                    tracing::error!(partition = %partition.label(), %error, "cannot measure a log that should be rebuilt");
+                    self.broker.report_now.notify_one();
+                }
+                return Ok(false);
+            }
         };
         let needed = bytes.saturating_add(self.broker.config.disk.free_bytes_min);
         if bytes > 0 && needed > self.broker.space.free_bytes() {
@@ -168,5 +190,75 @@ impl Conductor {
             Ok(place.exists())
         });
         moved.await.unwrap_or(Ok(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_core::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    const ID: TopicPartition = TopicPartition {
+        topic: TopicId::from_bytes([1; 16]),
+        partition: PartitionIndex(0),
+    };
+    const ME: BrokerNumber = BrokerNumber(2);
+
+    /// Led by broker 1, with a replica here that nobody counts on.
+    fn assignment() -> Assignment {
+        Assignment {
+            replicas: vec![BrokerNumber(1), ME, BrokerNumber(3)],
+            isr: vec![BrokerNumber(1), BrokerNumber(3)],
+            leader: Some(BrokerNumber(1)),
+            leader_epoch: LeaderEpoch(5),
+            ..Assignment::default()
+        }
+    }
+
+    fn told() -> Rebuilds {
+        let mut rebuilds = Rebuilds::default();
+        rebuilds.told();
+        rebuilds
+    }
+
+    fn may_begin(rebuilds: &Rebuilds, assignment: &Assignment) -> bool {
+        rebuilds.may_begin(ID, ME, assignment, |epoch| epoch == LeaderEpoch(5))
+    }
+
+    #[test]
+    fn a_replica_that_nobody_counts_on_begins_anew_once_in_a_run() {
+        let mut rebuilds = told();
+        assert!(may_begin(&rebuilds, &assignment()));
+        rebuilds.begins(ID);
+        assert!(!may_begin(&rebuilds, &assignment()));
+    }
+
+    #[test]
+    fn nothing_begins_anew_on_what_is_known_from_before_this_run() {
+        assert!(!may_begin(&Rebuilds::default(), &assignment()));
+    }
+
+    #[test]
+    fn a_log_of_which_the_leader_may_have_heard_is_kept() {
+        let is_unheard = |_| false;
+        assert!(!told().may_begin(ID, ME, &assignment(), is_unheard));
+    }
+
+    #[test]
+    fn no_member_no_leader_and_nobody_who_leaves_begins_anew() {
+        type Change = fn(&mut Assignment);
+        let kept: [Change; 5] = [
+            |a| a.isr.push(ME),
+            |a| a.leader = None,
+            |a| a.leader = Some(ME),
+            |a| a.removing = vec![ME],
+            |a| a.replicas.retain(|replica| *replica != ME),
+        ];
+        for (n, change) in kept.into_iter().enumerate() {
+            let mut changed = assignment();
+            change(&mut changed);
+            assert!(!may_begin(&told(), &changed), "change {n}");
+        }
     }
 }

@@ -111,6 +111,13 @@ impl Session {
                         backoff = BACKOFF_MIN;
                     }
                 }
+                // For a person: another process has a copy of this volume.
+                Err(NoSession::Retry(error)) if error.code == ErrorCode::BrokerFenced => {
+                    let now_ms = self.broker.uptime_ms();
+                    if let Some(more) = self.ends.happened(now_ms, &error.to_string()) {
+                        tracing::error!(%error, more, "the controller refuses this process");
+                    }
+                }
                 Err(NoSession::Retry(error)) => tracing::debug!(%error, "no controller yet"),
                 Err(NoSession::Fatal(error)) => return Err(error),
             }

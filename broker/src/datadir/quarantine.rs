@@ -54,10 +54,19 @@ pub(crate) fn note(place: &Path, reason: &str) -> String {
 }
 
 /// How many bytes the files of a directory have; 0 if there is none. Blocking.
-pub(crate) fn size(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let files = entries.filter_map(|entry| entry.metadata().ok());
-    files.map(|metadata| metadata.len()).sum()
+///
+/// # Errors
+/// It cannot be read, or the size of a file cannot: how many bytes there are is not known.
+pub(crate) fn size(dir: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -70,6 +79,17 @@ mod tests {
         topic: TopicId::from_bytes([7; 16]),
         partition: PartitionIndex(3),
     };
+
+    #[test]
+    fn what_cannot_be_measured_is_an_error_and_not_nothing() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let missing = size(&dir.path().join("missing"));
+        assert_eq!(missing.expect("there is nothing"), 0);
+        let file = dir.path().join("file");
+        fs::write(&file, "some").expect("written");
+        assert_eq!(size(dir.path()).expect("readable"), 4);
+        size(&file).expect_err("it is no directory");
+    }
 
     #[test]
     fn every_log_gets_a_place_of_its_own_and_the_newest_is_told() {

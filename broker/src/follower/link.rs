@@ -88,8 +88,12 @@ impl Link {
         sessions.inc();
         let ended = self.keep(open).await;
         sessions.dec();
-        if ended.code == ErrorCode::CorruptBatch {
-            tracing::error!(leader = %self.leader, error = %ended, "a leader sent what cannot be; nothing of it was written");
+        if matches!(
+            ended.code,
+            ErrorCode::CorruptBatch | ErrorCode::InvalidRequest
+        ) {
+            self.broker.metrics.error("follow", ended.code);
+            tracing::error!(leader = %self.leader, error = %ended, "what was said in a session with a leader cannot be; nothing of it was written");
         } else {
             tracing::info!(leader = %self.leader, reason = %ended, "a session with a leader ended");
         }

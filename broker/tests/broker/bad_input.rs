@@ -10,7 +10,7 @@ use taffrail_api::{
 };
 use taffrail_core::ErrorCode;
 use taffrail_record::{BatchError, verify};
-use tonic::{Status, body::Body};
+use tonic::{Status, body::Body, transport::Channel};
 use tower::{Service as _, ServiceExt as _};
 
 use crate::{
@@ -251,7 +251,7 @@ async fn an_offset_query_without_a_position_is_refused_alone() {
 }
 
 /// Sends raw bytes on a call and returns how it ended.
-async fn raw(fixture: &Fixture, path: &'static str, body: &'static [u8]) -> Status {
+pub(crate) async fn raw(mut channel: Channel, path: &'static str, body: &'static [u8]) -> Status {
     let frames = futures::stream::iter([Ok::<_, Status>(http_body::Frame::data(
         Bytes::from_static(body),
     ))]);
@@ -261,7 +261,6 @@ async fn raw(fixture: &Fixture, path: &'static str, body: &'static [u8]) -> Stat
     request
         .headers_mut()
         .insert("content-type", "application/grpc".parse().expect("value"));
-    let mut channel = fixture.channel();
     let response = within("a response", async {
         channel
             .ready()
@@ -297,7 +296,7 @@ async fn malformed_protobuf_ends_every_call_with_a_code() {
         "/taffrail.v1.Gateway/Subscribe",
         "/taffrail.v1.Admin/ApplyTopic",
     ] {
-        let status = raw(&fixture, path, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff]).await;
+        let status = raw(fixture.channel(), path, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff]).await;
         let error = from_status(&status);
         assert_eq!(error.code, ErrorCode::InvalidRequest, "{path}");
         assert!(error.message.contains("malformed"), "{error}");
@@ -308,7 +307,7 @@ async fn malformed_protobuf_ends_every_call_with_a_code() {
 async fn a_message_above_every_limit_is_refused_before_it_is_read() {
     let fixture = Fixture::start(1).await;
     let status = raw(
-        &fixture,
+        fixture.channel(),
         "/taffrail.v1.Broker/Produce",
         &[0, 0x7f, 0xff, 0xff, 0xff],
     )
@@ -319,7 +318,12 @@ async fn a_message_above_every_limit_is_refused_before_it_is_read() {
 #[tokio::test]
 async fn a_call_that_does_not_exist_is_an_unsupported_version() {
     let fixture = Fixture::start(1).await;
-    let status = raw(&fixture, "/taffrail.v1.Broker/Teleport", &[0, 0, 0, 0, 0]).await;
+    let status = raw(
+        fixture.channel(),
+        "/taffrail.v1.Broker/Teleport",
+        &[0, 0, 0, 0, 0],
+    )
+    .await;
     assert_eq!(from_status(&status).code, ErrorCode::UnsupportedVersion);
 }
 

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod bad_peers;
+mod clocks;
 mod cluster;
 mod controller;
 mod disk;

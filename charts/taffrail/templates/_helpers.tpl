@@ -53,6 +53,10 @@ capabilities:
 - apiGroups: [taffrail.dev]
   resources: [clustermetadata, partitionmaps, brokers]
   verbs: [get, list, create, update]
+# To notice one that somebody deleted.
+- apiGroups: [taffrail.dev]
+  resources: [partitionmaps]
+  verbs: [watch]
 # What a BrokerCluster consists of.
 - apiGroups: [apps]
   resources: [statefulsets]

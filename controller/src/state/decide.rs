@@ -32,6 +32,9 @@ const LOOK_INTERVAL_MS: u64 = 2_000;
 impl Machine {
     /// If the store is idle and anything waits, decides all of it.
     pub(super) fn decide(&mut self) {
+        if self.wants_read && self.step == Step::Active && matches!(self.io, Io::Idle) {
+            return self.read();
+        }
         while self.step == Step::Active
             && matches!(self.io, Io::Idle)
             && (self.has_chores || !self.queue.is_empty())

@@ -1,10 +1,11 @@
 //! Controllers that stop, crash between writes, or find less than they wrote.
 
 use std::time::Duration;
+
 use taffrail_controller::{
     ControllerError, Environment, FileStore, MemoryStore, start, store::Fault,
 };
-
+use taffrail_core::TopicDefaults;
 use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 
@@ -166,6 +167,37 @@ async fn maps_deleted_by_hand_come_back_from_the_broker() {
     );
     until(&handle, "ready", |view| is_true(view, "flights", "Ready")).await;
     assert!(handle.partitions(&[])[0].leader_epoch > epoch);
+}
+
+#[tokio::test]
+async fn maps_deleted_under_a_controller_come_back_once_it_is_told() {
+    let store = MemoryStore::default();
+    let handle = controller(store.clone(), 1).await;
+    let address = serve(&handle).await;
+    let mut broker = FakeBroker::start(&address, Volume::new(1));
+    handle
+        .apply_topic("flights", spec(3), false)
+        .await
+        .expect("valid");
+    until(&handle, "ready", |view| is_true(view, "flights", "Ready")).await;
+    let epoch = handle.partitions(&[])[0].leader_epoch;
+    // Nothing is missing: nothing is written.
+    let puts = store.puts();
+    handle.store_changed().await;
+    handle.set_defaults(TopicDefaults::default()).await;
+    assert_eq!(store.puts(), puts);
+
+    let mut snapshot = store.snapshot();
+    snapshot.maps.clear();
+    store.restore(snapshot);
+    handle.store_changed().await;
+    broker.ended().await;
+    let _broker = FakeBroker::resume(&address, broker.stop().await);
+    until(&handle, "ready again", |view| {
+        is_true(view, "flights", "Ready") && view.partitions["flights"][0].leader_epoch > epoch
+    })
+    .await;
+    assert_eq!(store.snapshot().maps.len(), 1);
 }
 
 #[tokio::test]

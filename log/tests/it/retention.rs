@@ -50,6 +50,21 @@ fn old_segments_go_by_append_time_whatever_the_record_time() {
 }
 
 #[test]
+fn a_clock_that_goes_back_ages_no_record() {
+    let place = OnDisk::std();
+    let mut log = place.create(an_hour());
+    append(&mut log, batch_at(5, 1, 300), 2 * HOUR_MS);
+    for _ in 0..30 {
+        append(&mut log, batch_at(5, 1, 300), 0);
+    }
+    sync(&mut log);
+    for now_ms in [0, 2 * HOUR_MS + 1_000] {
+        let kept = log.expire(now_ms, Offset(31)).expect("expire");
+        assert_eq!(kept.segments, 0, "nothing is an hour old");
+    }
+}
+
+#[test]
 fn the_active_segment_expires_too_and_offsets_go_on() {
     let place = OnDisk::std();
     let mut log = place.create(an_hour());

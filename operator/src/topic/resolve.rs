@@ -165,9 +165,9 @@ pub(crate) fn claimants<'a>(
     })
 }
 
-/// A resource that was accepted under a name keeps it. Otherwise the first one created owns it; of two in the same second the first by namespace
+/// Whose a name is. A resource that was accepted under a name keeps it. Otherwise the first one created owns it; of two in the same second the first by namespace
 /// and name.
-fn owner_of<'a>(
+pub(crate) fn owner_of<'a>(
     name: &str,
     key: &ClusterKey,
     cluster: &BrokerCluster,

@@ -89,7 +89,12 @@ pub(super) fn next(topic: &Topic, sight: &Sight, now: Timestamp) -> TopicStatus 
         });
     let mut findings = vec![
         accepted(&sight.verdict, &before.conditions),
-        ready(&sight.verdict, partitions.as_ref(), &before.conditions),
+        ready(
+            &sight.verdict,
+            partitions.as_ref(),
+            seen,
+            &before.conditions,
+        ),
     ];
     findings.extend(CONTROLLERS.map(|type_| controllers_word(type_, &sight.verdict, seen)));
     let topic_id = match &sight.verdict {
@@ -173,7 +178,23 @@ fn controllers_word(
     }
 }
 
-fn ready(verdict: &Verdict, partitions: Option<&Partitions>, before: &[Condition]) -> Finding {
+/// The controller's word on producing, if it is refused though every partition serves.
+fn under_min_in_sync(seen: Option<&v1::TopicStatus>) -> Option<Finding> {
+    let mut said = seen?.conditions.iter();
+    let said = said.find(|c| c.r#type == "Ready" && c.reason == "UnderMinInSync")?;
+    Some(Finding::no(
+        "Ready",
+        said.reason.clone(),
+        said.message.clone(),
+    ))
+}
+
+fn ready(
+    verdict: &Verdict,
+    partitions: Option<&Partitions>,
+    seen: Option<&v1::TopicStatus>,
+    before: &[Condition],
+) -> Finding {
     match (verdict, partitions) {
         (Verdict::Paused, _) => Finding::unknown(
             "Ready",
@@ -192,11 +213,13 @@ fn ready(verdict: &Verdict, partitions: Option<&Partitions>, before: &[Condition
             Finding::unknown("Ready", "ClusterUnavailable", why.clone())
         }
         (Verdict::Accepted { .. }, Some(p)) if p.online >= p.wanted && p.wanted > 0 => {
-            Finding::yes(
-                "Ready",
-                "AllPartitionsOnline",
-                "every partition has a leader that serves it",
-            )
+            under_min_in_sync(seen).unwrap_or_else(|| {
+                Finding::yes(
+                    "Ready",
+                    "AllPartitionsOnline",
+                    "every partition has a leader that serves it",
+                )
+            })
         }
         (Verdict::Accepted { .. }, _) => {
             let was_ready = conditions::find(before, "Ready")

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::Command};
 
-use crate::{process::Process, programs, small_disk};
+use crate::{ports, process::Process, programs, small_disk};
 
 /// A broker that may be dead.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(super) struct Broker {
 }
 
 /// What stays the same from run to run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) name: String,
     /// Of its volume and of its log.
@@ -74,6 +74,21 @@ impl Broker {
         self.settings.disk_copied = Some(self.volume());
         self.settings.disk_mebibytes = Some(mebibytes);
         self.restart();
+    }
+
+    /// Another process of the same name, at other addresses, with its volume in this folder.
+    pub(super) fn start_double(&self, folder: PathBuf) -> Self {
+        let replication = ports::free();
+        Self::start(Settings {
+            folder,
+            client: ports::free(),
+            http: ports::free(),
+            replication,
+            advertised: replication,
+            disk_mebibytes: None,
+            disk_copied: None,
+            ..self.settings.clone()
+        })
     }
 
     pub(super) fn restart(&mut self) {

@@ -103,6 +103,17 @@ impl Metadata {
         .await;
     }
 
+    /// Waits until nobody serves any partition of the topic.
+    ///
+    /// # Panics
+    /// If somebody goes on.
+    pub async fn until_offline(self, topic: &str) {
+        self.until(topic, "the end of serving", |_, partition| {
+            partition.state == "OFFLINE"
+        })
+        .await;
+    }
+
     /// Waits until every partition of the topic has a leader and `replicas` replicas, all of them in sync.
     ///
     /// # Panics

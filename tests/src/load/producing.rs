@@ -15,7 +15,6 @@ use tokio::{
 };
 
 use super::Ledger;
-use crate::traffic::offset_of;
 
 /// Enough for every partition of a test.
 const KEYS: u64 = 30;
@@ -27,12 +26,13 @@ const PERIOD: Duration = Duration::from_millis(2);
 /// Sends until told to stop, and waits for what is under way.
 pub(super) async fn send(
     client: Client,
+    acks: Acks,
     topic: String,
     ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
 ) {
     let producer = client.producer(ProducerConfig {
-        acks: Acks::All,
+        acks,
         delivery_timeout: Duration::from_mins(1),
         ..ProducerConfig::default()
     });
@@ -69,7 +69,7 @@ async fn note(mut answers: mpsc::Receiver<(String, Delivery)>, ledger: Arc<Mutex
         match delivery.await {
             Ok(metadata) => {
                 let partition = metadata.partition.0;
-                let offset = offset_of(metadata);
+                let offset = metadata.offset.map(|offset| offset.0);
                 let mut ledger = ledger.lock().expect("nobody panicked with it");
                 ledger.acknowledged(partition, offset, value);
             }

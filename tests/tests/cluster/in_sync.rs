@@ -9,7 +9,7 @@ use taffrail_tests::{
     wait,
 };
 
-use crate::{SOME, TOPIC, loaded};
+use crate::{SOME, TOPIC, loaded, started};
 
 async fn produce(client: &Client) -> Result<u64, String> {
     let producer = client.producer(ProducerConfig {
@@ -53,5 +53,38 @@ async fn with_too_few_in_sync_records_are_refused_with_what_is_wrong_and_taken_w
     })
     .await;
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    load.stop_and_check(&mut cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_left_with_one_late_member_loses_nothing_when_both_are_killed() {
+    let mut cluster = Cluster::start("late-member").await;
+    cluster.create(TOPIC, &["partitions: 1", "replicas: 3", "minInSync: 2"]);
+    let load = started(&cluster).await;
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    let followers = cluster.metadata().followers(TOPIC, 0).await;
+    let [gone, late] = followers[..] else {
+        panic!("{followers:?}");
+    };
+    cluster.kill(gone);
+    cluster.metadata().until_out_of_sync(TOPIC, gone).await;
+    load.more(SOME).await;
+    cluster.stand_still(late);
+    wait::until_async("a word of it", wait::PATIENCE, || async {
+        let partitions = cluster.metadata().partitions(TOPIC).await?;
+        let is_refused = partitions[0].message.contains("acks=all is refused");
+        is_refused.then_some(())
+    })
+    .await;
+    cluster.kill(leader);
+    cluster.kill(late);
+    // It lacks what was acknowledged since.
+    cluster.restart(gone);
+    cluster.until_online(gone).await;
+    cluster.metadata().until_offline(TOPIC).await;
+    cluster.restart(late);
+    cluster.until_online(late).await;
+    cluster.restart(leader);
+    load.more(SOME).await;
     load.stop_and_check(&mut cluster).await;
 }

@@ -7,6 +7,7 @@ mod in_sync;
 mod moves;
 mod network;
 mod pause;
+mod promises;
 mod rebuild;
 mod restart;
 mod volumes;

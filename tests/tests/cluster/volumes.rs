@@ -4,7 +4,7 @@ use std::fs;
 
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
-    folder,
+    folder, wait,
 };
 
 use crate::{SOME, TOPIC, loaded};
@@ -64,4 +64,29 @@ async fn a_volume_that_comes_back_as_it_was_one_start_before_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_comes_back_much_older_than_it_was_loses_nothing() {
     bring_back("older-by-three", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_on_copies_of_one_volume_the_second_is_refused_and_says_why() {
+    let mut cluster = Cluster::start("double").await;
+    let load = loaded(&cluster).await;
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    let aside = cluster.aside("double");
+    cluster.kill(leader);
+    let volume = cluster.volume(leader);
+    let name = volume.file_name().expect("its broker's name");
+    folder::copy(&volume, &aside.join(name));
+    cluster.restart(leader);
+    cluster.until_online(leader).await;
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    let double = cluster.start_double(leader, aside);
+    wait::until("a refusal with its reason", wait::PATIENCE, || {
+        let said = cluster.said(double);
+        let is_told = said.contains("BROKER_FENCED") && said.contains("copies of one volume");
+        is_told.then_some(())
+    });
+    load.more(SOME).await;
+    cluster.until_online(leader).await;
+    cluster.kill(double);
+    load.stop_and_check(&mut cluster).await;
 }

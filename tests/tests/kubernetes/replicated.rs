@@ -3,6 +3,8 @@
 
 mod api_server;
 mod deleted;
+mod in_sync;
+mod losses;
 mod operators;
 mod restored;
 

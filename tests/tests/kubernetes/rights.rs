@@ -6,7 +6,7 @@ use taffrail_tests::kube_api::{KubeApi, chart};
 const OPERATOR: &str = "system:serviceaccount:taffrail-system:taffrail-operator";
 
 /// In every namespace that it looks after. StatefulSets are deleted, and their pods left, to be made again with larger volumes.
-const MUST: [&str; 38] = [
+const MUST: [&str; 39] = [
     "list brokerclusters.taffrail.dev",
     "watch brokerclusters.taffrail.dev",
     "list topics.taffrail.dev",
@@ -19,6 +19,7 @@ const MUST: [&str; 38] = [
     "create clustermetadata.taffrail.dev",
     "update clustermetadata.taffrail.dev",
     "list partitionmaps.taffrail.dev",
+    "watch partitionmaps.taffrail.dev",
     "create partitionmaps.taffrail.dev",
     "update partitionmaps.taffrail.dev",
     "list brokers.taffrail.dev",

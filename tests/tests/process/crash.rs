@@ -1,5 +1,6 @@
 //! What was acknowledged is there after the restart, at its offset, and offsets have no gaps.
 
+use taffrail_client::Acks;
 use taffrail_tests::{
     consumed,
     dev::Dev,
@@ -75,4 +76,23 @@ async fn a_topic_with_durability_page_cache_survives_kill_9() {
     traffic.more(1_000).await;
     let acknowledged = traffic.stop().await;
     acknowledged.check(&consumed::as_read(&consumed::consume(&dev, "events")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_the_only_replica_keeps_what_acks_leader_promised() {
+    for durability in ["Fsync", "PageCache"] {
+        let mut dev = Dev::start(&format!("kill-9-leader-{}", durability.to_lowercase()));
+        let durability = format!("durability: {durability}");
+        dev.apply(&manifest::topic("events", &["partitions: 1", &durability]));
+        let client = traffic::connect(dev.address()).await;
+        let traffic = Traffic::start_with(&client, "events", Acks::Leader);
+        for _ in 0..2 {
+            traffic.more(1_000).await;
+            dev.kill();
+            dev.restart();
+        }
+        traffic.more(500).await;
+        let acknowledged = traffic.stop().await;
+        acknowledged.check(&consumed::as_read(&consumed::consume(&dev, "events")));
+    }
 }

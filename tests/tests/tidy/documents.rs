@@ -1,5 +1,7 @@
 //! Documents are short and true: what can be checked of the second.
 
+use std::collections::BTreeSet;
+
 use taffrail_xtask::workspace_root;
 
 use crate::tree::{Text, assert_none, texts_ending};
@@ -74,6 +76,34 @@ fn every_link_between_documents_leads_somewhere() {
                 let is_external = link.contains("://") || file.is_empty();
                 if !is_external && !folder.join(file).exists() {
                     findings.push(text.at(index, &format!("{link} leads nowhere")));
+                }
+            }
+        }
+    }
+    assert_none(&findings);
+}
+
+/// The name of a test, as documents give it: a sentence without blanks.
+fn as_test(span: &str) -> Option<&str> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let is_sentence = span.chars().all(plain) && span.matches('_').count() > 3;
+    (is_sentence && !span.starts_with("taffrail_")).then_some(span)
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let mut functions = BTreeSet::new();
+    for text in texts_ending(".rs") {
+        let named = text.content.split("fn ").skip(1);
+        let named = named.filter_map(|rest| rest.split(['(', '<']).next());
+        functions.extend(named.map(str::to_owned));
+    }
+    let mut findings = Vec::new();
+    for text in texts_ending(".md") {
+        for (index, line) in prose(&text) {
+            for test in code_spans(line).filter_map(as_test) {
+                if !functions.contains(test) {
+                    findings.push(text.at(index, &format!("there is no test {test}")));
                 }
             }
         }

@@ -63,6 +63,27 @@ fn a_topic_is_ready_when_all_its_partitions_are_online() {
 }
 
 #[test]
+fn a_topic_whose_partitions_serve_below_min_in_sync_is_not_ready_and_says_why() {
+    let mut sight = seen(3, 0);
+    let controllers = v1::Condition {
+        r#type: "Ready".to_owned(),
+        status: "False".to_owned(),
+        reason: "UnderMinInSync".to_owned(),
+        message: "produce with acks=all is refused".to_owned(),
+    };
+    sight.seen.as_mut().expect("set above").conditions = vec![controllers.clone()];
+    let status = next(&topic(None), &sight, at(1));
+    let ready = conditions::find(&status.conditions, "Ready").expect("is there");
+    assert_eq!(
+        (&*ready.status, &*ready.reason),
+        ("False", "UnderMinInSync")
+    );
+    assert_eq!(ready.message, controllers.message);
+    let back = next(&topic(Some(status)), &seen(3, 0), at(2));
+    assert_eq!(reason(&back, "Ready"), "AllPartitionsOnline");
+}
+
+#[test]
 fn what_is_in_force_is_shown() {
     let status = next(&topic(None), &seen(3, 0), at(1));
     let effective = status.effective.expect("known");
