@@ -111,6 +111,11 @@ impl PartitionLog {
         self.durable.offset
     }
 
+    /// Has something failed after which it is not known what the disk holds?
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.check_not_poisoned().is_err()
+    }
+
     /// As last given to [`Self::checkpoint`], [`Self::expire`] or found on opening.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark

@@ -7,7 +7,10 @@ use taffrail_api::{
     convert::{Answered, position},
     v1::{self, follower_message},
 };
-use taffrail_core::{TopicPartition, replica::FetchRequest};
+use taffrail_core::{
+    TopicPartition,
+    replica::{FetchRequest, Mutant, is_broken},
+};
 
 use super::{
     check::{Checked, check},
@@ -135,9 +138,10 @@ impl FollowerSession {
     fn take(&mut self, answered: Answered, now_ms: u64) -> Result<Option<Checked>, WireError> {
         let id = answered.partition;
         let followed = self.followed.get_mut(&id).filter(|f| {
-            f.ask == Ask::Asked
+            let is_now = f.ask == Ask::Asked
                 && f.stands.leader_epoch == answered.leader_epoch
-                && f.stands.tail == answered.tail
+                && f.stands.tail == answered.tail;
+            is_now || is_broken(Mutant::StaleAnswerObeyed)
         });
         let Some(followed) = followed else {
             // Overtaken: it stands somewhere else by now, or is not followed any more.

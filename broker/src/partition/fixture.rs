@@ -8,7 +8,7 @@ use taffrail_core::{
     PartitionEpoch, PartitionIndex, TopicConfig, TopicDefaults, TopicId, TopicPartition, TopicSpec,
     replica::{Acks, FetchAnswer, FetchOutcome, FetchRequest, LeaderRules, LogTail},
 };
-use taffrail_log::{LogConfig, PartitionIdentity, PartitionLog, StdDisk};
+use taffrail_log::{Disk, LogConfig, PartitionIdentity, PartitionLog, StdDisk};
 use taffrail_record::{BatchBuilder, BatchHeader, Compression, NewRecord, ProducerStamp, stamp};
 use tokio::sync::oneshot;
 
@@ -49,6 +49,10 @@ pub(super) fn config() -> TopicConfig {
 
 impl Replica1 {
     pub(super) fn new(durability: Durability) -> Self {
+        Self::on(Arc::new(StdDisk::default()), durability)
+    }
+
+    pub(super) fn on(disk: Arc<dyn Disk>, durability: Durability) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let id = TopicPartition {
             topic: TopicId::from_bytes([1; 16]),
@@ -61,13 +65,8 @@ impl Replica1 {
             topic_name: "flights".to_owned(),
         };
         let path = dir.path().join("flights-0");
-        let log = PartitionLog::create(
-            Arc::new(StdDisk::default()),
-            &path,
-            &identity,
-            LogConfig::default(),
-        )
-        .expect("created");
+        let log = PartitionLog::create(disk, &path, &identity, LogConfig::default());
+        let log = log.expect("created");
         let metrics = Metrics::default().topic("flights");
         let partition = Partition::new(id, "flights".into(), log.reader(), metrics);
         Self {

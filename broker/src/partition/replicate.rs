@@ -243,9 +243,8 @@ impl OwnedLog {
                 self.hear_high_watermark();
                 self.tell_position(owner);
             }
-            Err(error)
-                if error.fault().is_none() && !matches!(error, LogError::Poisoned { .. }) =>
-            {
+            // A disk that fills up in the middle of a cut leaves less than this replica says that it has.
+            Err(error) if error.fault().is_none() && !self.log.is_poisoned() => {
                 if let Some(more) = owner.stalls.happened(owner.now_ms, error.code().name()) {
                     tracing::warn!(partition = %self.partition.label(), %error, more,
                         "cannot follow just now; tried again every moment, as others may be");
@@ -335,6 +334,12 @@ impl OwnedLog {
         followers
             .filter_map(|follower| Some((follower.broker, follower.durable_end?)))
             .collect()
+    }
+
+    /// Below it everything was synced, whatever the replica makes of that.
+    #[cfg(feature = "sim")]
+    pub(crate) fn synced_end(&self) -> Offset {
+        self.log.durable_end()
     }
 
     /// The controller registered a run of a broker, or began or ceased to hear it.

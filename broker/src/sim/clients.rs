@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    BrokerNumber, ErrorCode, Incarnation, LeaderEpoch, Offset, TopicPartition, replica::Acks,
+    BrokerNumber, ErrorCode, Incarnation, LeaderEpoch, Offset, PartitionEpoch, TopicPartition,
+    replica::Acks,
 };
 
 use super::{Output, SimBroker};
@@ -52,12 +53,16 @@ pub struct ReplicaView {
     pub is_leading: bool,
     /// The epoch that it is in.
     pub leader_epoch: LeaderEpoch,
+    /// Which of the assignments of that epoch it goes by.
+    pub partition_epoch: PartitionEpoch,
     /// The first offset there is.
     pub log_start: Offset,
     /// Below it consumers see records.
     pub high_watermark: Offset,
     /// Below it everything is on disk.
     pub durable_end: Offset,
+    /// The same, as the log itself has it.
+    pub synced_end: Option<Offset>,
     /// The offset of the next record.
     pub log_end: Offset,
     /// Leader epoch of the last batch.
@@ -190,9 +195,11 @@ impl SimBroker {
                 partition: partition.id,
                 is_leading: standing.role == Role::Leader,
                 leader_epoch: standing.leader_epoch,
+                partition_epoch: standing.partition_epoch,
                 log_start: progress.log_start(),
                 high_watermark: progress.high_watermark(),
                 durable_end: progress.durable_end(),
+                synced_end: log.map(OwnedLog::synced_end),
                 log_end: progress.log_end(),
                 last_epoch: progress.last_epoch(),
                 counted: log.map(OwnedLog::counted).unwrap_or_default(),

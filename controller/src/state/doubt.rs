@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use taffrail_core::{
     Assignment, BrokerNumber, Incarnation, TopicPartition,
-    replica::{Report, Wait},
+    replica::{Elected, Election, Report, Wait},
 };
 
 use super::{
@@ -108,14 +108,28 @@ fn resolve(
 ) -> Option<Assignment> {
     let reports = heard.reports(&draft.cluster, partition, record);
     let election = heard.election(topic, partition, record, &reports);
-    let mut repaired = match election.decide() {
-        Ok(elected) => elected.assignment,
+    match elect(&election) {
+        Ok(elected) => Some(elected.assignment),
         // Everybody has reported, and nobody can be used.
-        Err(Wait::Candidate) => election.vacated()?,
-        Err(Wait::Doubt | Wait::Reports { .. }) => return None,
-    };
-    renew_marks(&mut repaired, &reports);
-    Some(repaired)
+        Err(Wait::Candidate) => {
+            let mut vacated = election.vacated()?;
+            renew_marks(&mut vacated, &reports);
+            Some(vacated)
+        }
+        Err(Wait::Doubt | Wait::Reports { .. }) => None,
+    }
+}
+
+/// Elects a leader. A record that a broker knew and the store did not is without the runs that registered since.
+///
+/// # Errors
+/// As [`Election::decide`].
+pub(crate) fn elect(election: &Election<'_>) -> Result<Elected, Wait> {
+    let mut elected = election.decide()?;
+    if election.is_doubted() {
+        renew_marks(&mut elected.assignment, election.reports);
+    }
+    Ok(elected)
 }
 
 /// Runs that registered while the record was unknown are not in it.

@@ -12,6 +12,7 @@ use taffrail_core::{
 
 use super::{
     cluster::{Cluster, Topic},
+    doubt,
     draft::Draft,
     heard::Heard,
     live::{Live, Liveness},
@@ -61,13 +62,13 @@ pub(crate) fn hold(draft: &mut Draft, live: &Live, calm: Calm) -> Losses {
         let reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
         let clean = Heard::of(live).election(&topic, partition, Some(&record), &reports);
         let may_lose = topic.spec.unclean_election == UncleanElection::Allow && calm.is_settled;
-        let elected = clean.decide().or_else(|wait| {
+        let elected = doubt::elect(&clean).or_else(|wait| {
             let unclean = Election {
                 loss_accepted: true,
                 ..clean
             };
             if may_lose {
-                unclean.decide()
+                doubt::elect(&unclean)
             } else {
                 Err(wait)
             }
@@ -203,7 +204,7 @@ pub(crate) fn hand_over(draft: &mut Draft, live: &Live, broker: BrokerNumber) ->
             except: Some(broker),
             ..Heard::of(live).election(&topic, partition, Some(&record), &reports)
         };
-        match election.decide() {
+        match doubt::elect(&election) {
             Ok(elected) => {
                 if let Some(record) = draft.assignment(partition, WriteReason::HandOver) {
                     *record = elected.assignment;
@@ -257,7 +258,7 @@ pub(crate) fn return_to_preferred(draft: &mut Draft, live: &Live, calm: Calm) {
             report.is_alive &= Some(report.broker) == preferred;
         }
         let election = Heard::of(live).election(&topic, partition, Some(&record), &reports);
-        let elected = election.decide();
+        let elected = doubt::elect(&election);
         if let Ok(elected) = elected.map(|e| e.assignment)
             && let Some(record) = draft.assignment(partition, WriteReason::PreferredLeader)
         {

@@ -192,7 +192,7 @@ fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: 
         }
         let reports = heard.reports(&draft.cluster, partition, Some(&next));
         let election = heard.election(&topic, partition, Some(&next), &reports);
-        if led && let Ok(elected) = election.decide() {
+        if led && let Ok(elected) = doubt::elect(&election) {
             elections::enact(draft, partition, elected, &mut losses);
             continue;
         }

@@ -7,6 +7,7 @@ use taffrail_core::{Assignment, BrokerNumber};
 
 use super::{
     cluster::Cluster,
+    doubt,
     draft::Draft,
     heard::Heard,
     live::{Live, Liveness},
@@ -58,7 +59,7 @@ pub(crate) fn wiped(draft: &mut Draft, live: &Live) {
             let version = election
                 .next_change()
                 .filter(|_| raise::is_sure(live, &election));
-            match election.decide() {
+            match doubt::elect(&election) {
                 Ok(elected) if led => next = elected.assignment,
                 // Unconfirmed members would be compared with one fewer: the volume may come back after all.
                 _ if led || !has_others(&next, old) => continue,

@@ -25,6 +25,8 @@ pub struct Batch {
     pub operations_min: u64,
     /// The fewest faults of a run.
     pub faults_min: u64,
+    /// The most actions of a run.
+    pub actions_max: u64,
     /// Of all runs.
     pub events: u64,
     /// Records acknowledged with acks=all.
@@ -39,6 +41,7 @@ impl Batch {
                 let least = |old: u64, new: u64| if is_first { new } else { old.min(new) };
                 self.operations_min = least(self.operations_min, report.operations);
                 self.faults_min = least(self.faults_min, report.faults);
+                self.actions_max = self.actions_max.max(report.actions);
                 self.good += 1;
                 self.counters.add(&report.counters);
                 self.events += report.events;

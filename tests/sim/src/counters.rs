@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 /// Paths that every batch has to take.
-pub const RARE: [&str; 44] = [
+pub const RARE: [&str; 47] = [
     "acknowledged by all",
     "acknowledged by the leader",
     "alone with an older volume",
@@ -26,8 +26,10 @@ pub const RARE: [&str; 44] = [
     "in-sync set grew",
     "in-sync set shrank",
     "late message",
+    "leader alone while its disk hangs",
     "leader gone after a shrink",
     "leader gone after its election",
+    "leader left alone by a loss",
     "leader not heard by controllers",
     "leader not told of a newcomer",
     "leadership handed over",
@@ -46,6 +48,7 @@ pub const RARE: [&str; 44] = [
     "said by a former run",
     "store conflict",
     "store outcome unknown",
+    "told twice to cut",
     "unconfirmed member",
     "volume wiped",
 ];

@@ -101,13 +101,14 @@ fn many(args: &Args) -> ExitCode {
         println!("{failure}\n");
     }
     println!(
-        "{} good, {} failed, {} events, {} acknowledged, at least {} operations and {} faults each, in {} s",
+        "{} good, {} failed, {} events, {} acknowledged, at least {} operations and {} faults each, at most {} actions, in {} s",
         batch.good,
         batch.failures.len(),
         batch.events,
         batch.acknowledged,
         batch.operations_min,
         batch.faults_min,
+        batch.actions_max,
         started.elapsed().as_secs()
     );
     let missing = batch.counters.missing();

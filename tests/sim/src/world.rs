@@ -13,7 +13,7 @@ mod told;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -35,6 +35,9 @@ pub(crate) const CONTROLLERS: usize = 2;
 /// Where clients are in the network.
 const CLIENTS: usize = BROKERS + CONTROLLERS;
 pub(crate) const NODES: usize = CLIENTS + 1;
+
+/// A run comes to an end within so many actions: about ten times as many as the longest of some thousand had.
+const ACTIONS_MAX: u64 = 500_000;
 
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
@@ -76,6 +79,8 @@ pub(crate) struct World {
     now_us: u64,
     planned: BinaryHeap<Reverse<Planned>>,
     sequence: u64,
+    /// So far.
+    actions: u64,
     trace: Trace,
     counters: Counters,
     ledger: Ledger,
@@ -86,8 +91,8 @@ pub(crate) struct World {
     store: MemoryStore,
     /// What the store has, as of the last put.
     stored: BTreeMap<TopicPartition, StoredPartition>,
-    /// Every version of an assignment that it ever had.
-    persisted: BTreeSet<(TopicPartition, (LeaderEpoch, PartitionEpoch))>,
+    /// Every version of an assignment that it ever had, and how many members that had.
+    persisted: BTreeMap<(TopicPartition, (LeaderEpoch, PartitionEpoch)), usize>,
     network: Network,
     clients: Clients,
     faults: Faults,
@@ -102,6 +107,8 @@ pub struct Report {
     pub digest: u64,
     /// So many.
     pub events: u64,
+    /// Things that were planned and happened, whether anybody would note them or not.
+    pub actions: u64,
     /// Produce requests and fetches.
     pub operations: u64,
     /// Things that went wrong on purpose.
@@ -171,13 +178,14 @@ impl World {
                 .collect(),
             store: MemoryStore::default(),
             stored: BTreeMap::new(),
-            persisted: BTreeSet::new(),
+            persisted: BTreeMap::new(),
             network: Network::default(),
             clients: Clients::default(),
             faults: Faults::default(),
             now_us: 0,
             planned: BinaryHeap::new(),
             sequence: 0,
+            actions: 0,
             trace: Trace::new(options.shown),
             counters: Counters::default(),
             ledger: Ledger::default(),
@@ -208,6 +216,10 @@ impl World {
                 break;
             };
             self.now_us = next.at_us;
+            self.actions += 1;
+            if self.actions > ACTIONS_MAX {
+                return Err(format!("a run comes to an end: {ACTIONS_MAX} actions"));
+            }
             (next.action)(self)?;
         }
         self.now_us = end_us;
@@ -237,6 +249,7 @@ impl World {
             counters: self.counters.clone(),
             digest: self.trace.digest(),
             events: self.trace.events(),
+            actions: self.actions,
             operations: self.clients.operations,
             faults: self.faults.made,
             acknowledged: self.ledger.acknowledged(),

@@ -2,6 +2,7 @@ use taffrail_core::{
     Durability, LeaderEpoch,
     replica::{Acks, EpochEnd, FetchOutcome, LogTail},
 };
+use taffrail_log::sim::{self, Operation, SimDisk};
 
 use super::*;
 use crate::{
@@ -112,6 +113,29 @@ fn a_follower_that_was_left_behind_begins_anew() {
     replica.leader_answers(FetchOutcome::Matches, &[led(100, 2)], 200);
     replica.write_and_sync();
     assert_eq!(ends(&mut replica), (102, 102, 102));
+}
+
+#[test]
+fn a_replica_is_offline_if_its_log_is_half_gone_when_the_disk_is_full() {
+    let disk = SimDisk::new(1);
+    let mut replica = Replica1::on(Arc::new(disk.clone()), Durability::Fsync);
+    replica.assign(&[ME, OTHER], OTHER, 2);
+    replica.leader_answers(FetchOutcome::Matches, &[led(0, 2)], 2);
+    replica.write_and_sync();
+    let asked = replica.position().expect("follows");
+    let answer = FetchAnswer {
+        leader_epoch: asked.leader_epoch,
+        tail: asked.tail,
+        log_start: Offset(100),
+        high_watermark: Offset(200),
+        outcome: FetchOutcome::OutOfRange,
+    };
+    // Everything was removed by then.
+    disk.inject(sim::Fault::on(Operation::Write, "checkpoint").no_space());
+    replica.obey(answer, &[]);
+    assert!(replica.log.log.is_poisoned());
+    let fault = replica.log.partition.fault().expect("offline");
+    assert!(fault.message.contains("disk is full"), "{}", fault.message);
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(super) struct BrokerNode {
     pub(super) paused_until_us: u64,
     pub(super) wall_skew_ms: i64,
     pub(super) is_disk_slow: bool,
+    /// What blocks is not done before.
+    pub(super) disk_hangs_until_us: u64,
     /// What its volume has for certain.
     pub(super) kept: BTreeMap<TopicPartition, Kept>,
     /// What it had before, if a copy was made.
@@ -84,6 +86,7 @@ impl BrokerNode {
             paused_until_us: 0,
             wall_skew_ms: 0,
             is_disk_slow: false,
+            disk_hangs_until_us: 0,
             kept: BTreeMap::new(),
             older: None,
             volumes: 0,
@@ -241,15 +244,18 @@ impl World {
                 }
             }
             Output::ToFollower(connection, message) => {
-                self.count_answers(&message);
+                if self.count_answers(&message) {
+                    self.follower_is_told_to_cut(connection, &message);
+                }
                 self.send(connection, End::Listened, Wire::Leader(message));
             }
             Output::HangUpFollower(connection) => self.close(connection, End::Listened),
             Output::Produced(id, outcome) => return self.produced(broker, id, outcome),
             Output::Job(id) => {
-                let is_slow = self.brokers[broker].is_disk_slow;
-                let most = if is_slow { 400 * MS } else { 2 * MS };
-                let takes = self.chance.between(50, most);
+                let node = &self.brokers[broker];
+                let most = if node.is_disk_slow { 400 * MS } else { 2 * MS };
+                let hangs = node.disk_hangs_until_us.saturating_sub(self.now_us);
+                let takes = hangs + self.chance.between(50, most);
                 self.plan(takes, move |w| w.broker_input(broker, run, Input::Job(id)));
             }
             Output::HandedOver => {

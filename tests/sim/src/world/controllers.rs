@@ -379,8 +379,11 @@ impl World {
                 self.counters.count("unconfirmed member");
             }
         }
-        let versions = now.iter().map(|(id, s)| (*id, s.assignment.version()));
-        self.persisted.extend(versions);
+        for (id, stored) in &now {
+            let version = (*id, stored.assignment.version());
+            let members = self.persisted.entry(version).or_default();
+            *members = (*members).max(stored.assignment.isr.len());
+        }
         self.stored = now;
         for (before, after) in changed {
             self.assignment_changed(&before, &after);

@@ -138,11 +138,6 @@ impl World {
             ));
         }
         let newest = told.newest.get(&partition);
-        // See docs/SIMULATION.md, what is known to fail: the registration of a new run ends the doubt.
-        let is_anew = |node: &usize| self.started_since_restore(*node);
-        if told.heard.iter().any(is_anew) {
-            return Ok(());
-        }
         let Some(newest) = newest.filter(|newest| newest.version() > before.version()) else {
             return Ok(());
         };
@@ -170,7 +165,10 @@ impl World {
             let (Ok(partition), Some(Ok(assignment))) = (partition, assignment) else {
                 continue;
             };
-            if !self.persisted.contains(&(partition, assignment.version())) {
+            if !self
+                .persisted
+                .contains_key(&(partition, assignment.version()))
+            {
                 return Err(format!(
                     "{NOTHING_IS_SAID_BEFORE_IT_IS_PERSISTED}: {partition} {}",
                     super::told::assigned(&(&assignment).into())

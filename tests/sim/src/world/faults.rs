@@ -31,7 +31,6 @@ pub(super) struct Faults {
     gone: BTreeSet<BrokerNumber>,
     backups: Vec<(u64, Snapshot)>,
     restored: u32,
-    restored_us: u64,
     /// What waits for its moment.
     trap: Option<traps::Trap>,
 }
@@ -54,7 +53,7 @@ impl Faults {
 type Kind = fn(&mut World) -> bool;
 
 /// How often each is chosen.
-const KINDS: [(Kind, u32); 25] = [
+const KINDS: [(Kind, u32); 26] = [
     (World::crash_one, 10),
     (World::crash_all, 1),
     (World::pause_one, 5),
@@ -78,6 +77,7 @@ const KINDS: [(Kind, u32); 25] = [
     (World::jump_clock, 4),
     (World::set_trap, 16),
     (World::isolate_leader, 3),
+    (World::hang_leader, 3),
     (World::hear_one, 4),
     (World::outlive_run, 5),
 ];
@@ -143,17 +143,34 @@ impl World {
         self.faults.damaged.is_none() && !self.stored.is_empty() && self.is_whole()
     }
 
+    /// May the volume of a member go back while others are not in sync? Every partition has `minInSync` members that are there and confirmed: one of them
+    /// keeps what is committed, and the store tells who it is.
+    pub(super) fn may_damage_a_member(&self) -> bool {
+        let is_well = |number: &BrokerNumber| {
+            let node = self.numbers.get(number).map(|node| &self.brokers[*node]);
+            let process = node.and_then(|node| {
+                let process = node.process.as_ref();
+                process.filter(|_| node.paused_until_us <= self.now_us)
+            });
+            process.is_some_and(|p| {
+                let is_here = p.sim.number() == Some(*number) && p.sim.has_session();
+                is_here && !p.is_stopping && p.seen.values().all(|r| r.fault.is_none())
+            })
+        };
+        let mut active = self.stored.values().filter(|s| s.is_active);
+        self.faults.damaged.is_none()
+            && self.faults.restored == 0
+            && active.all(|s| {
+                let a = &s.assignment;
+                let is_settled = a.leader.is_some() && a.unconfirmed.is_empty();
+                is_settled && a.isr.len() >= MIN_IN_SYNC && a.isr.iter().all(is_well)
+            })
+    }
+
     fn damage(&mut self, broker: usize, until_us: u64) {
         self.faults.damaged = Some(broker);
         self.faults.damaged_us = self.now_us;
         self.faults.damaged_until_us = until_us;
-    }
-
-    /// Has the process there begun since the store went back?
-    pub(super) fn started_since_restore(&self, broker: usize) -> bool {
-        let restored_us = self.faults.restored_us;
-        let process = self.brokers[broker].process.as_ref();
-        restored_us > 0 && process.is_none_or(|process| process.started_us > restored_us)
     }
 
     pub(super) fn is_damaged_node(&self, broker: usize) -> bool {

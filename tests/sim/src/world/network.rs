@@ -177,7 +177,7 @@ impl World {
     }
 
     /// By whichever connection there is between the two by then.
-    fn arrive_late(&mut self, id: ConnectionId, from: End, wire: Wire) -> Step {
+    pub(super) fn arrive_late(&mut self, id: ConnectionId, from: End, wire: Wire) -> Step {
         let connections = &self.network.connections;
         let nodes = |c: &Connection| [c.peers[0].node, c.peers[1].node];
         let of = connections.get(&id).map(|c| (nodes(c), c.leader));

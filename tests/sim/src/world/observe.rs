@@ -31,6 +31,7 @@ impl World {
             }
             let named = |broken| format!("b{broker}: {broken}");
             in_order(&view).map_err(named)?;
+            promises::was_synced(&view).map_err(named)?;
             if let Some(before) = &before {
                 for what in moved(before, &view).map_err(named)? {
                     is_cut |= what == "log cut";
@@ -73,6 +74,16 @@ impl World {
             if view.is_leading && before.as_ref().is_none_or(is_higher) {
                 committed.push((view.partition, view.high_watermark));
             }
+            if view.is_leading && before.as_ref().is_some_and(is_higher) {
+                let members = |view: &ReplicaView| {
+                    let version = (view.leader_epoch, view.partition_epoch);
+                    self.persisted.get(&(view.partition, version)).copied()
+                };
+                // One step may bring an assignment and what it commits, or commit and bring one.
+                let went_by = before.iter().filter(|before| before.is_leading);
+                let most = went_by.chain([&view]).filter_map(members).max();
+                promises::enough_members(&view, most).map_err(named)?;
+            }
             process.seen.insert(view.partition, view);
         }
         let there: BTreeSet<_> = process.sim.replicas().iter().map(|v| v.partition).collect();
@@ -89,16 +100,22 @@ impl World {
             .try_for_each(|partition| self.check_counted(partition))
     }
 
-    pub(super) fn count_answers(&mut self, message: &v1::LeaderMessage) {
+    /// True: some log is to be cut.
+    pub(super) fn count_answers(&mut self, message: &v1::LeaderMessage) -> bool {
+        let mut is_to_cut = false;
         if let Some(leader_message::Message::Answers(answers)) = &message.message {
             for answer in &answers.answers {
                 match answer.outcome {
-                    Some(Outcome::Diverging(_)) => self.count("logs diverged"),
+                    Some(Outcome::Diverging(_)) => {
+                        is_to_cut = true;
+                        self.count("logs diverged");
+                    }
                     Some(Outcome::OutOfRange(_)) => self.count("follower out of range"),
                     _ => {}
                 }
             }
         }
+        is_to_cut
     }
 }
 

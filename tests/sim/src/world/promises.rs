@@ -25,6 +25,11 @@ const ONLY_THE_LAST_RUN_COUNTS: &str = "a leader counts only what the last run s
 /// What a broker called durable is there after its restart, or its log says that it is damaged.
 const DURABLE_SURVIVES: &str = "what is durable survives a restart";
 
+/// A replica calls durable what its log has synced.
+const DURABLE_IS_SYNCED: &str = "durable is what was synced";
+/// A leader commits what enough members have, by the assignment that it goes by.
+const ENOUGH_MEMBERS_COMMIT: &str = "nothing is committed by fewer than minInSync members";
+
 /// What a volume has of a partition.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kept {
@@ -50,6 +55,28 @@ pub(super) fn keeps(was: Option<&Kept>, now: &ReplicaView, is_new: bool) -> Step
             now.partition, was.durable_end, now.durable_end
         )),
         None => Ok(()),
+    }
+}
+
+/// What a replica calls durable, its log does as well.
+pub(super) fn was_synced(view: &ReplicaView) -> Step {
+    match view.synced_end.filter(|end| view.durable_end > *end) {
+        Some(end) if view.fault.is_none() => Err(format!(
+            "{DURABLE_IS_SYNCED}: {} to {}, and it says {}",
+            view.partition, end, view.durable_end
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A leader has moved its high watermark, by an assignment with so many members.
+pub(super) fn enough_members(leader: &ReplicaView, members: Option<usize>) -> Step {
+    match members {
+        Some(members) if members >= MIN_IN_SYNC => Ok(()),
+        _ => Err(format!(
+            "{ENOUGH_MEMBERS_COMMIT}: {} to {} by {members:?}, epoch {}.{}",
+            leader.partition, leader.high_watermark, leader.leader_epoch, leader.partition_epoch
+        )),
     }
 }
 
@@ -95,7 +122,7 @@ impl World {
         };
         let above = (partition, stored.version());
         let versions = self.persisted.range(above..);
-        let is_newest = versions.take_while(|(id, _)| *id == partition).count() <= 1;
+        let is_newest = versions.take_while(|((id, _), _)| *id == partition).count() <= 1;
         let lacks = |member: &&BrokerNumber| {
             let node = self.numbers.get(member);
             node.is_some_and(|n| !self.is_damaged_node(*n) && !self.has(*n, partition, end))

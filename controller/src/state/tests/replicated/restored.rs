@@ -203,3 +203,36 @@ fn epochs_leap_over_those_that_only_a_broker_knows_that_is_away() {
     let after = record(&world, partition);
     assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
 }
+
+#[test]
+fn a_run_that_registered_while_its_record_was_unknown_is_confirmed_after_all() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    world.stop_broker(third);
+    world.go_on();
+    let backup = world.backup();
+    world.stop_broker(leader);
+    world.stop_broker(second);
+    world.start_broker(second, 0);
+    world.come(&[second]);
+    let newer = record(&world, partition);
+    assert_eq!(newer.leader, Some(world.number(leader)));
+    let awaited = newer.awaits(world.number(second)).expect("marked");
+    assert_eq!(world.known(second, partition).version(), newer.version());
+    world.stop_broker(second);
+    world.restore_store(backup);
+    world.start_broker(second, 0);
+    world.come(&[second]);
+    assert!(record(&world, partition).version() < newer.version());
+    // Its leader, too, runs anew: the newer record is taken over in the election that its registration brings about.
+    world.start_broker(leader, 0);
+    world.come(&[leader, second]);
+    let elected = record(&world, partition);
+    assert!(elected.version() > newer.version());
+    assert_ne!(elected.awaits(world.number(second)), Some(awaited));
+    world.start_broker(third, 0);
+    world.settle();
+    world.calm_down();
+    let after = record(&world, partition);
+    assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
+}

@@ -87,6 +87,21 @@ impl World {
             return false;
         }
         let broker = self.chance.below(BROKERS);
+        if !self.bring_back(broker) {
+            return false;
+        }
+        if self.chance.happens(400) {
+            let down = self.chance.between(100 * MS, SECOND);
+            self.plan(down, move |w| w.start_broker(broker));
+            self.leave_alone(broker, down);
+        } else {
+            self.restart_later(broker);
+        }
+        true
+    }
+
+    /// The process ends, and its volume is an older copy of itself. False: there is none.
+    pub(super) fn bring_back(&mut self, broker: usize) -> bool {
         let Some((disk, files)) = self.brokers[broker].older.clone() else {
             return false;
         };
@@ -100,13 +115,6 @@ impl World {
         self.brokers[broker].kept.clear();
         self.note(format!("b{broker} gets an older copy of its volume"));
         self.count("older volume");
-        if self.chance.happens(400) {
-            let down = self.chance.between(100 * MS, SECOND);
-            self.plan(down, move |w| w.start_broker(broker));
-            self.leave_alone(broker, down);
-        } else {
-            self.restart_later(broker);
-        }
         true
     }
 

@@ -56,7 +56,6 @@ impl World {
         }
         let (at_us, snapshot) = self.faults.backups[self.chance.pick(&fit)].clone();
         self.faults.restored += 1;
-        self.faults.restored_us = self.now_us;
         self.count("store restored");
         self.note(format!("a backup of {} ms is restored", at_us / MS));
         self.plan(0, move |w| w.restore_store(snapshot));

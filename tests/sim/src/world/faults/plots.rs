@@ -29,6 +29,29 @@ impl World {
         true
     }
 
+    /// Nobody hears it any more, and its disk hangs: a sync of what it alone has ends when that was cut long since.
+    pub(super) fn hang_leader(&mut self) -> bool {
+        let leaders = self.stored.values().filter_map(|s| s.assignment.leader);
+        let nodes: Vec<_> = leaders
+            .filter_map(|l| self.numbers.get(&l).copied())
+            .collect();
+        if nodes.is_empty() {
+            return false;
+        }
+        let leader = self.chance.pick(&nodes);
+        let for_us = self.chance.between(4 * SECOND, 6 * SECOND);
+        let hangs = for_us + self.chance.between(SECOND, 4 * SECOND);
+        self.note(format!("b{leader} is alone, and its disk hangs"));
+        self.count("leader alone while its disk hangs");
+        self.cut_from_controllers(leader, for_us);
+        for other in (0..BROKERS).filter(|other| *other != leader) {
+            self.cut_for(leader, other, for_us);
+            self.cut_for(other, leader, for_us);
+        }
+        self.brokers[leader].disk_hangs_until_us = self.now_us + hangs;
+        true
+    }
+
     /// A controller takes office, and hears one broker only.
     pub(super) fn hear_one(&mut self) -> bool {
         if !self.crash_active_controller() {

@@ -1,9 +1,13 @@
 //! Faults that wait for a moment: what goes wrong right then is seldom met by chance.
 
+use taffrail_api::v1;
 use taffrail_core::{Assignment, BrokerNumber};
 use taffrail_log::sim::Loss;
 
-use crate::world::{BROKERS, CONTROLLERS, MS, SECOND, World};
+use crate::world::{
+    BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, SECOND, World,
+    network::{ConnectionId, End, Wire},
+};
 
 /// Suspected are those who were silent for 3 s.
 const UNSUSPECTED: u64 = 2_500 * MS;
@@ -21,14 +25,20 @@ pub(crate) enum Trap {
     Elected,
     /// A log was cut: then the power fails.
     Cut,
+    /// A follower is told to cut its log: it is told so again when it has obeyed and gone on.
+    ToldToCut,
+    /// The store has only `minInSync` members left: one of them comes back with an older volume, and its leader is alone.
+    Short,
 }
 
-const TRAPS: [Trap; 5] = [
+const TRAPS: [Trap; 7] = [
     Trap::Asked,
     Trap::Grew,
     Trap::Shrank,
     Trap::Elected,
     Trap::Cut,
+    Trap::ToldToCut,
+    Trap::Short,
 ];
 
 impl World {
@@ -97,6 +107,13 @@ impl World {
             }
             let goes = self.chance.between(5 * MS, 60 * MS);
             self.crash_in(goes, leader, Loss::Nothing);
+        } else if gone.is_some_and(|_| is_same)
+            && let Some(member) = self.other_of_two(leader, now)
+            && self.springs(Trap::Short)
+        {
+            self.count("leader left alone by a loss");
+            self.bring_back(member);
+            self.restart_in(member, 100 * MS, SECOND);
         } else if now.leader_epoch > before.leader_epoch
             && self.may_restart(leader)
             && self.springs(Trap::Elected)
@@ -105,6 +122,31 @@ impl World {
             let goes = self.chance.between(5 * MS, 500 * MS);
             self.crash_in(goes, leader, Loss::Everything);
         }
+    }
+
+    /// The only member beside the leader, if its volume may go back.
+    fn other_of_two(&self, leader: usize, now: &Assignment) -> Option<usize> {
+        let nodes = now.isr.iter().filter_map(|m| self.numbers.get(m));
+        let other = nodes.copied().find(|node| *node != leader);
+        let other = other.filter(|_| now.isr.len() == MIN_IN_SYNC)?;
+        (self.may_damage_a_member() && self.brokers[other].older.is_some()).then_some(other)
+    }
+
+    /// A leader tells a follower that its log parts from its own.
+    pub(in crate::world) fn follower_is_told_to_cut(
+        &mut self,
+        connection: ConnectionId,
+        message: &v1::LeaderMessage,
+    ) {
+        if !self.springs(Trap::ToldToCut) {
+            return;
+        }
+        self.count("told twice to cut");
+        let again = Wire::Leader(Box::new(message.clone()));
+        let late = self.chance.between(20 * MS, SECOND);
+        self.plan(late, move |w| {
+            w.arrive_late(connection, End::Listened, again)
+        });
     }
 
     /// A replica's log was cut.
@@ -141,7 +183,11 @@ impl World {
 
     fn restart_soon(&mut self, broker: usize, loss: Loss) {
         self.crash_broker(broker, loss);
-        let down = self.chance.between(10 * MS, 200 * MS);
+        self.restart_in(broker, 10 * MS, 200 * MS);
+    }
+
+    fn restart_in(&mut self, broker: usize, least: u64, most: u64) {
+        let down = self.chance.between(least, most);
         self.plan(down, move |w| w.start_broker(broker));
     }
 }
