@@ -126,7 +126,9 @@ fn what_is_damaged_and_has_no_other_copy_is_given_up_when_a_person_says_so() {
     let nothing = repair(&dev, &["--cut"]).expect_success();
     assert!(nothing.contains("no partition needs repair"), "{nothing}");
     let folder = &folders(dev.data_dir(), 1)[0];
-    flip_a_bit(&files(folder, "log")[0], 300_000);
+    let file = files(folder, "log").swap_remove(0);
+    flip_a_bit(&file, 300_000);
+    let damaged = fs::read(&file).expect("it is there");
 
     let shown = repair(&dev, &[]);
     assert_eq!(shown.code, Some(7), "{shown:?}");
@@ -148,6 +150,9 @@ fn what_is_damaged_and_has_no_other_copy_is_given_up_when_a_person_says_so() {
     let place = volume.join("quarantine");
     let told = &partitions::of(&dev, "events")[1].message;
     assert!(told.contains(&*place.to_string_lossy()), "{told}");
+    let name = format!("{}.1", folder.file_name().expect("named").to_string_lossy());
+    let set_aside = place.join(name).join(file.file_name().expect("named"));
+    assert!(fs::read(set_aside).expect("kept") == damaged);
     produce_numbers(&dev, "events", 100);
 }
 
