@@ -11,7 +11,7 @@ use taffrail_core::{
 
 use crate::{
     invariants,
-    request::Request,
+    request::{MoveRequest, Request},
     state::{
         Answer, Effect, Event, Machine, Settings, WriteFailure,
         draft::{Value, Write},
@@ -69,6 +69,13 @@ pub enum Input {
         name: String,
         /// What becomes of its data.
         policy: DeletionPolicy,
+    },
+    /// Somebody moves replicas.
+    Move {
+        /// Of the answer.
+        id: u64,
+        /// Which, and where to.
+        what: MoveRequest,
     },
     /// A broker says something; the first message opens the session.
     BrokerSays(u64, Box<v1::BrokerMessage>),
@@ -187,6 +194,10 @@ impl Controller {
             Input::Delete { id, name, policy } => {
                 let policy = Some(policy);
                 Event::Request(id, Request::Delete { name, policy })
+            }
+            Input::Move { id, what } => {
+                let dry_run = false;
+                Event::Request(id, Request::Move { what, dry_run })
             }
             Input::BrokerSays(session, message) => match event_of(session, *message) {
                 Some(event) => event,

@@ -90,6 +90,16 @@ pub enum MoveError {
         /// Its partition.
         partition: u32,
     },
+    /// The new volume of a broker has not taken over yet from the one that is gone: both would hold the partition.
+    #[error(
+        "{topic}/{partition} would be twice on one broker, whose volume was replaced and has not taken over from the former one yet; ask again in a moment, or name other brokers"
+    )]
+    NotReplaced {
+        /// The topic's name.
+        topic: String,
+        /// Its partition.
+        partition: u32,
+    },
     /// Every other broker that is there has a replica already.
     #[error(
         "no broker is left to take the replica of {topic}/{partition} from broker {broker}; add a broker, or lower replicas of the topic"
@@ -113,9 +123,10 @@ impl MoveError {
             Self::UnknownBroker(_) | Self::NamedTwice(_) | Self::OtherCount { .. } => {
                 ErrorCode::InvalidRequest
             }
-            Self::BrokerAway(_) | Self::NowhereToGo { .. } | Self::TooEarly { .. } => {
-                ErrorCode::NotEnoughBrokers
-            }
+            Self::BrokerAway(_)
+            | Self::NowhereToGo { .. }
+            | Self::TooEarly { .. }
+            | Self::NotReplaced { .. } => ErrorCode::NotEnoughBrokers,
         }
     }
 }

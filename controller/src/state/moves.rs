@@ -10,7 +10,7 @@
 
 mod asked;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use taffrail_core::{Assignment, BrokerNumber, Incarnation, TopicPartition, replica::MoveProgress};
 
@@ -45,9 +45,14 @@ pub(crate) fn begin(
     true
 }
 
-/// A broker may know a newer record than the store, and has not come yet.
+/// Why a move cannot begin yet.
 #[derive(Debug, Clone, Copy)]
-struct TooEarly;
+enum NotYet {
+    /// A broker may know a newer record than the store, and has not come yet.
+    TooEarly,
+    /// It would go to a broker's new number beside the one that is gone, whose place that is to take.
+    NotReplaced,
+}
 
 /// The record with which a move begins; `None`: nothing changes.
 fn begun(
@@ -55,13 +60,23 @@ fn begun(
     live: &Live,
     partition: TopicPartition,
     target: &[BrokerNumber],
-) -> Option<Result<Assignment, TooEarly>> {
+) -> Option<Result<Assignment, NotYet>> {
     let topic = cluster.topic(partition.topic)?;
     let record = cluster.assignment(topic, partition)?;
     let next = record.begin_move(target)?;
+    if is_twice_on_one(cluster, target) {
+        return Some(Err(NotYet::NotReplaced));
+    }
     let version = raise::version(cluster, Heard::of(live), topic, partition, record);
     let next = version.map(|version| raise::lift(next, record, version));
-    Some(next.ok_or(TooEarly))
+    Some(next.ok_or(NotYet::TooEarly))
+}
+
+/// Are two of these numbers volumes of one broker, by its name?
+fn is_twice_on_one(cluster: &Cluster, target: &[BrokerNumber]) -> bool {
+    let mut brokers = target.iter().filter_map(|b| cluster.brokers.get(b));
+    let mut names = BTreeSet::new();
+    brokers.any(|b| !names.insert(&b.value.name))
 }
 
 /// Takes moves further, and forgets what was confirmed.

@@ -116,9 +116,16 @@ impl EpochTable {
 
     /// Where this log, which ends at `log_end`, has to be cut when a leader answered `parted`. `None`: it has nothing in common with
     /// the leader's.
+    ///
+    /// Of epochs that were forgotten, because all of their records have expired, it is known where the last one ended: where the first
+    /// one that is left began (KIP-101).
     pub fn cut_for(&self, parted: EpochEnd, log_end: Offset) -> Option<Offset> {
-        let own = self.end_of(parted.epoch, log_end)?;
-        Some(own.end.min(parted.end))
+        if parted.end == Offset::ZERO {
+            return None;
+        }
+        let own = self.end_of(parted.epoch, log_end).map(|own| own.end);
+        let end = own.or_else(|| Some(self.starts.first()?.start))?;
+        Some(end.min(parted.end))
     }
 
     /// Forgets epochs that ended at or before `log_start`; the last one is kept. Says whether there were any.
@@ -187,6 +194,17 @@ mod tests {
         epochs.cut(Offset(20));
         assert_eq!(epochs, table(&[(4, 10)]));
         assert!(!epochs.forget_before(Offset(99)), "the last one is kept");
+    }
+
+    #[test]
+    fn of_epochs_that_were_forgotten_it_is_known_where_the_last_one_ended() {
+        let mut epochs = table(&[(1, 0), (2, 19)]);
+        epochs.forget_before(Offset(19));
+        let cut = |epoch, end| epochs.cut_for(parted(epoch, end), Offset(27));
+        assert_eq!(cut(1, 19), Some(Offset(19)));
+        assert_eq!(cut(1, 40), Some(Offset(19)));
+        assert_eq!(cut(1, 15), Some(Offset(15)));
+        assert_eq!(cut(0, 0), None, "nothing is in common");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 /// Paths that every batch has to take.
-pub const RARE: [&str; 47] = [
+pub const RARE: [&str; 51] = [
     "acknowledged by all",
     "acknowledged by the leader",
     "alone with an older volume",
@@ -39,12 +39,16 @@ pub const RARE: [&str; 47] = [
     "logs diverged",
     "message dropped",
     "message overtaken",
+    "move begun",
+    "move ended",
     "network cut",
     "not enough replicas",
     "older volume",
     "one broker heard only",
     "outcome unknown",
     "power failed after a cut",
+    "replica begins anew",
+    "replica deleted",
     "said by a former run",
     "store conflict",
     "store outcome unknown",

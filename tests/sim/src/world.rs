@@ -15,6 +15,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     fmt,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -28,7 +29,10 @@ use controllers::ControllerNode;
 use faults::Faults;
 use network::Network;
 
-pub(crate) const BROKERS: usize = 3;
+/// The most that a run has; without the last one nothing moves.
+pub(crate) const BROKERS: usize = 4;
+/// Of every partition.
+pub(crate) const REPLICAS: usize = 3;
 /// Of every topic.
 pub(crate) const MIN_IN_SYNC: usize = 2;
 pub(crate) const CONTROLLERS: usize = 2;
@@ -169,7 +173,12 @@ pub fn run(options: Options) -> Result<Report, Box<Failure>> {
 impl World {
     fn new(options: Options) -> Self {
         let mut chance = Chance::new(options.seed);
-        let brokers = (0..BROKERS).map(|b| BrokerNode::new(b, &mut chance));
+        let count = if chance.happens(500) {
+            BROKERS
+        } else {
+            REPLICAS
+        };
+        let brokers = (0..count).map(|b| BrokerNode::new(b, &mut chance));
         Self {
             brokers: brokers.collect(),
             numbers: BTreeMap::new(),
@@ -195,12 +204,15 @@ impl World {
     }
 
     fn run(&mut self) -> Step {
-        for broker in 0..BROKERS {
-            let delay = self.chance.between(0, 2 * SECOND);
+        for broker in self.all() {
+            // The last one comes when others hold everything.
+            let latest = if broker < REPLICAS { 2 } else { 20 };
+            let delay = self.chance.between(0, latest * SECOND);
             self.plan(delay, move |w| w.start_broker(broker));
         }
         self.plan(0, Self::look_at_lease);
         self.begin_clients();
+        self.begin_moves();
         self.begin_faults();
         let end = self.options.seconds * SECOND;
         self.run_until(end)?;
@@ -224,6 +236,11 @@ impl World {
         }
         self.now_us = end_us;
         Ok(())
+    }
+
+    /// Every broker of this run.
+    pub(crate) fn all(&self) -> Range<usize> {
+        0..self.brokers.len()
     }
 
     /// Lets something happen after `delay_us`.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
 
-use super::{TooEarly, begin, begun};
+use super::{NotYet, begin, begun};
 use crate::{
     placement::{Row, balance, off},
     request::{MoveError, MoveRequest, PlannedMove},
@@ -35,15 +35,17 @@ pub(crate) fn ask(
         MoveRequest::Balance => balanced(&draft.cluster, live),
         MoveRequest::Cancel { topics } => taken_back(&draft.cluster, topics)?,
     };
-    let too_early = targets.iter().find(|(partition, target)| {
-        let begun = begun(&draft.cluster, live, *partition, target);
-        matches!(begun, Some(Err(TooEarly)))
+    let not_yet = targets.iter().find_map(|(partition, target)| {
+        let begun = begun(&draft.cluster, live, *partition, target)?;
+        Some((partition, begun.err()?))
     });
-    if let Some((partition, _)) = too_early {
-        let topic = draft.cluster.topic(partition.topic);
-        return Err(MoveError::TooEarly {
-            topic: topic.map_or_else(String::new, |topic| topic.name.clone()),
-            partition: partition.partition.0,
+    if let Some((id, why)) = not_yet {
+        let topic = draft.cluster.topic(id.topic);
+        let topic = topic.map_or_else(String::new, |topic| topic.name.clone());
+        let partition = id.partition.0;
+        return Err(match why {
+            NotYet::TooEarly => MoveError::TooEarly { topic, partition },
+            NotYet::NotReplaced => MoveError::NotReplaced { topic, partition },
         });
     }
     let mut moves = Vec::new();

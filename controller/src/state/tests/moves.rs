@@ -219,6 +219,35 @@ fn a_volume_that_is_lost_on_the_way_is_replaced_and_the_move_goes_on() {
 }
 
 #[test]
+fn nothing_moves_to_a_new_volume_beside_the_lost_one_whose_place_it_takes() {
+    let mut world = running(2);
+    let (moved, record) = records(&world)[0].clone();
+    let (stays, lost) = (record.replicas[0], record.replicas[1]);
+    let index = world.broker_of(lost);
+    world.wipe(index);
+    world.start_broker(index, 0);
+    world.go_on();
+    let new = world.number(index);
+    assert_ne!(new, lost);
+    world.reached.clear();
+    let what = MoveRequest::To {
+        topic: NAME.to_owned(),
+        partition: Some(moved.partition.0),
+        brokers: vec![lost, new],
+    };
+    ask(&mut world, what);
+    world.go_on();
+    assert!(world.reached.contains("NotReplaced"), "{:?}", world.reached);
+    for _ in 0..5 {
+        world.wait(1_000);
+        world.go_on();
+    }
+    world.settle();
+    world.calm_down();
+    assert_eq!(records(&world)[0].1.replicas, [stays, new]);
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_a_dry_run_changes_nothing() {
     let mut world = running(2);
     let before = records(&world);

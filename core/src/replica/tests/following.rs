@@ -133,6 +133,23 @@ fn a_diverging_log_is_cut_to_the_lower_end_of_the_last_epoch_that_both_have() {
 }
 
 #[test]
+fn a_member_whose_older_epochs_have_expired_keeps_the_offset_at_which_they_ended() {
+    let mut test = follower();
+    let committed = FetchAnswer {
+        high_watermark: Offset(4),
+        ..answer(&test, FetchOutcome::Matches)
+    };
+    assert_eq!(test.answered(&committed, &[]), Ok(FollowerStep::Wait));
+    test.expired(Offset(4));
+    let ends_where_ours_began = answer(&test, diverging(1, 4));
+    let step = test.answered(&ends_where_ours_began, &[]);
+    assert_eq!(step, Ok(FollowerStep::Truncate(Offset(4))));
+    let ends_before = answer(&test, diverging(1, 3));
+    let step = test.answered(&ends_before, &[]);
+    assert_eq!(step, Ok(FollowerStep::Restart(Offset(0))));
+}
+
+#[test]
 fn an_order_to_cut_nothing_makes_no_sense() {
     let mut test = follower();
     let answer = answer(&test, diverging(2, 9));

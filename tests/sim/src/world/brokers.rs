@@ -53,6 +53,8 @@ pub(super) struct BrokerNode {
     pub(super) disk_hangs_until_us: u64,
     /// What its volume has for certain.
     pub(super) kept: BTreeMap<TopicPartition, Kept>,
+    /// Its volume is a copy from before.
+    pub(super) went_back: bool,
     /// What it had before, if a copy was made.
     pub(super) older: Option<(SimDisk, Durable)>,
     volumes: u64,
@@ -88,6 +90,7 @@ impl BrokerNode {
             is_disk_slow: false,
             disk_hangs_until_us: 0,
             kept: BTreeMap::new(),
+            went_back: false,
             older: None,
             volumes: 0,
         };
@@ -105,6 +108,7 @@ impl BrokerNode {
             disk: SimDisk::new(chance.bits()),
             files: Some(Durable::new(BrokerUuid::from_bytes(uuid))),
         };
+        self.went_back = false;
         self.older = None;
         self.kept.clear();
     }

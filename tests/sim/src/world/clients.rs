@@ -1,6 +1,7 @@
 //! Producers, consumers, and whoever makes topics.
 
 mod consume;
+mod moves;
 mod produce;
 mod topics;
 
@@ -9,7 +10,8 @@ use std::collections::BTreeMap;
 use taffrail_broker::sim::Placed;
 use taffrail_core::TopicPartition;
 
-use super::{BROKERS, World};
+use super::World;
+use moves::Moves;
 use produce::{Request, Sequence};
 pub(super) use topics::Topics;
 
@@ -29,6 +31,7 @@ pub(super) struct Clients {
     producer_ids: i64,
     positions: BTreeMap<(usize, TopicPartition), u64>,
     pub(super) topics: Topics,
+    pub(super) moves: Moves,
     /// Produce requests and fetches.
     pub(super) operations: u64,
     /// The end: nothing new is produced.
@@ -36,8 +39,10 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn topics_are_unanswered(&mut self) {
+    /// A controller is gone.
+    pub(super) fn are_unanswered(&mut self) {
         self.topics.unanswered();
+        self.moves.unanswered();
     }
 
     /// Where consumers are.
@@ -55,7 +60,7 @@ impl World {
 
     /// Asks any broker that is there who leads what. Nobody believes an epoch that is lower than one known.
     fn refresh(&mut self, client: usize) {
-        let there: Vec<_> = (0..BROKERS).filter(|b| self.is_reachable(*b)).collect();
+        let there: Vec<_> = self.all().filter(|b| self.is_reachable(*b)).collect();
         if there.is_empty() {
             return;
         }

@@ -10,7 +10,7 @@ use taffrail_controller::{
 use taffrail_core::{ClusterId, TopicDefaults};
 
 use super::{
-    BROKERS, CONTROLLERS, MS, SECOND, Step, World,
+    BROKERS, CONTROLLERS, MS, REPLICAS, SECOND, Step, World,
     decisions::Told,
     network::{End, Peer, Wire},
 };
@@ -101,7 +101,7 @@ impl World {
             holder: self.chance.bits(),
             new_cluster_id: ClusterId::from_bytes(id),
             defaults: TopicDefaults {
-                brokers_wanted: BROKERS as u32,
+                brokers_wanted: REPLICAS as u32,
                 ..TopicDefaults::default()
             },
             heartbeat_interval_ms: 1_000,
@@ -198,7 +198,10 @@ impl World {
                 self.send(session, End::Listened, Wire::Controller(message));
             }
             Output::Close(session) => self.close(session, End::Listened),
-            Output::Answered(id, outcome) => self.topic_answered(id, &outcome),
+            Output::Answered(id, outcome) => {
+                self.topic_answered(id, &outcome);
+                self.move_answered(id, &outcome);
+            }
             Output::InOffice(epoch) => {
                 self.note(format!("c{controller} is in office, epoch {epoch}"));
                 self.controllers[controller].in_office = true;
@@ -245,7 +248,7 @@ impl World {
         node.told = Told::default();
         node.run += 1;
         self.close_all(peer);
-        self.clients.topics_are_unanswered();
+        self.clients.are_unanswered();
     }
 
     pub(super) fn crash_controller(&mut self, controller: usize) {
@@ -355,6 +358,8 @@ impl World {
         let mut changed = Vec::new();
         for (id, after) in &now {
             let Some(before) = self.stored.get(id) else {
+                // A backup from before does not know it.
+                self.clients.topics.changed_us = self.now_us;
                 continue;
             };
             let (before, after) = (&before.assignment, &after.assignment);
@@ -369,6 +374,11 @@ impl World {
             }
             let lost = before.isr.iter().any(|m| !after.isr.contains(m));
             let won = after.isr.iter().any(|m| !before.isr.contains(m));
+            match (before.is_moving(), after.is_moving()) {
+                (false, true) => self.counters.count("move begun"),
+                (true, false) => self.counters.count("move ended"),
+                _ => {}
+            }
             if lost {
                 self.counters.count("in-sync set shrank");
             }
@@ -410,6 +420,7 @@ impl World {
     /// After this the store is as it was.
     pub(super) fn restore_store(&mut self, snapshot: Snapshot) -> Step {
         self.store.restore(snapshot);
+        self.clients.moves.are_forgotten();
         self.note("the store is restored to an older state".to_owned());
         let now = self.store.snapshot();
         self.stored_is(now)?;

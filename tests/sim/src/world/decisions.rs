@@ -128,8 +128,10 @@ impl World {
         after: &Assignment,
         told: &Told,
     ) -> Step {
+        let holders = self.holders(partition);
+        let heard = told.heard.iter().filter(|node| holders.contains(node));
         let (heard, needed) = (
-            told.heard.len(),
+            heard.count(),
             after.replicas.len() + 1 - MIN_IN_SYNC.min(after.replicas.len()),
         );
         if heard < needed {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use taffrail_controller::{Snapshot, sim::StoredPartition};
 use taffrail_core::BrokerNumber;
 
-use super::{BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, SECOND, Step, World};
+use super::{BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, REPLICAS, SECOND, Step, World};
 
 /// What is wrong just now.
 #[derive(Debug, Default)]
@@ -125,11 +125,17 @@ impl World {
             && active.map(|s| &s.assignment).all(|a| {
                 a.leader.is_some()
                     && a.isr.len() == a.replicas.len()
-                    && a.replicas.len() == BROKERS
+                    && a.replicas.len() == REPLICAS
+                    && a.removing.is_empty()
                     && a.unconfirmed.is_empty()
                     && a.adding.is_empty()
                     && a.replicas.iter().all(|r| self.is_node_of(*r))
             })
+    }
+
+    pub(super) fn any_broker(&mut self) -> usize {
+        let count = self.brokers.len();
+        self.chance.below(count)
     }
 
     fn is_node_of(&self, number: BrokerNumber) -> bool {
@@ -173,6 +179,10 @@ impl World {
         self.faults.damaged_until_us = until_us;
     }
 
+    pub(super) const fn was_restored(&self) -> bool {
+        self.faults.restored > 0
+    }
+
     pub(super) fn is_damaged_node(&self, broker: usize) -> bool {
         self.faults.damaged == Some(broker)
     }
@@ -197,7 +207,8 @@ impl World {
     fn cut_network(&mut self) -> bool {
         let from = self.chance.below(BROKERS + CONTROLLERS);
         let to = self.chance.below(BROKERS + CONTROLLERS);
-        if from == to || from >= BROKERS && to >= BROKERS {
+        let is_nobody = |node: usize| (self.brokers.len()..BROKERS).contains(&node);
+        if from == to || from >= BROKERS && to >= BROKERS || is_nobody(from) || is_nobody(to) {
             return false;
         }
         let both = self.chance.happens(400);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use taffrail_core::{BrokerNumber, TopicPartition};
 use taffrail_log::sim::Loss;
 
-use super::{BROKERS, SECOND, Step, World};
+use super::{SECOND, Step, World};
 
 /// All partitions have all replicas by then, or something is stuck.
 const REST_MAX: u64 = 90;
@@ -35,7 +35,7 @@ impl World {
 
     /// What a person or Kubernetes does with brokers that are down or have replicas that are offline.
     fn restart_broken(&mut self, second: u64) -> Step {
-        for broker in 0..BROKERS {
+        for broker in self.all() {
             let process = self.brokers[broker].process.as_ref();
             let is_broken = process.is_some_and(|p| p.seen.values().any(|r| r.fault.is_some()));
             if is_broken && second % 10 == 3 {
@@ -53,6 +53,9 @@ impl World {
         if !self.clients.topics.is_done() {
             return Err("topics are not made".to_owned());
         }
+        if !self.clients.moves.are_done() {
+            return Err("moves are not ordered".to_owned());
+        }
         if !self.is_whole() {
             let active = self.stored.values().filter(|s| s.is_active);
             let why: Vec<_> = active
@@ -66,9 +69,11 @@ impl World {
                 .collect();
             return Err(format!("not all replicas are in sync: {}", why.join("; ")));
         }
+        self.all_is_moved()?;
         for (partition, leader) in self.leaders() {
             let mut ends = BTreeSet::new();
-            for node in &self.brokers {
+            for node in self.holders(partition) {
+                let node = &self.brokers[node];
                 let replica = node.process.as_ref().and_then(|p| p.seen.get(&partition));
                 let replica = replica.ok_or_else(|| format!("{partition} is not everywhere"))?;
                 ends.insert((replica.log_end, replica.high_watermark));
@@ -104,13 +109,14 @@ impl World {
     fn compare(&mut self) -> Step {
         for (partition, leader) in self.leaders() {
             let (mut start, mut logs) = (taffrail_core::Offset(0), Vec::new());
-            for node in &self.brokers {
+            let holders = self.holders(partition);
+            for node in holders.iter().map(|holder| &self.brokers[*holder]) {
                 let replica = node.process.as_ref().and_then(|p| p.seen.get(&partition));
                 start = start.max(replica.map_or(start, |r| r.log_start));
             }
             let mut epoch = taffrail_core::LeaderEpoch(0);
-            for (broker, node) in self.brokers.iter().enumerate() {
-                let process = node.process.as_ref();
+            for broker in holders {
+                let process = self.brokers[broker].process.as_ref();
                 let (process, replica) = process
                     .and_then(|p| Some((p, p.seen.get(&partition)?)))
                     .ok_or_else(|| format!("b{broker} has no {partition}"))?;

@@ -6,14 +6,14 @@ use taffrail_log::{
     sim::{Fault, Loss, Operation, SimDisk, damage},
 };
 
-use crate::world::{BROKERS, MS, SECOND, Step, World, brokers::Volume};
+use crate::world::{MS, SECOND, Step, World, brokers::Volume};
 
 impl World {
     /// Now and then a copy of each volume is made, and a backup of the store.
     pub(super) fn keep_copies(&mut self) -> Step {
         let pause = self.chance.between(SECOND, 4 * SECOND);
         self.plan(pause, Self::keep_copies);
-        let broker = self.chance.below(BROKERS);
+        let broker = self.any_broker();
         let seed = self.chance.bits();
         let node = &mut self.brokers[broker];
         if let Some(process) = &node.process {
@@ -33,7 +33,7 @@ impl World {
         if !self.may_damage() {
             return false;
         }
-        let broker = self.chance.below(BROKERS);
+        let broker = self.any_broker();
         self.damage(broker, self.now_us);
         self.is_gone(broker);
         self.replace_volume(broker);
@@ -60,8 +60,11 @@ impl World {
         if !self.may_damage() {
             return false;
         }
-        let broker = self.chance.below(BROKERS);
+        let broker = self.any_broker();
         let logs: Vec<_> = self.brokers[broker].kept.keys().copied().collect();
+        if logs.is_empty() {
+            return false;
+        }
         let (log, drawn) = (self.chance.pick(&logs), self.chance.bits());
         let replaced = self.chance.between(3 * SECOND, 6 * SECOND);
         let (number_lost_us, dir) = (self.now_us + replaced, partition_dir(log));
@@ -86,7 +89,7 @@ impl World {
         if !self.may_damage() {
             return false;
         }
-        let broker = self.chance.below(BROKERS);
+        let broker = self.any_broker();
         if !self.bring_back(broker) {
             return false;
         }
@@ -113,6 +116,7 @@ impl World {
             files: Some(files),
         };
         self.brokers[broker].kept.clear();
+        self.brokers[broker].went_back = true;
         self.note(format!("b{broker} gets an older copy of its volume"));
         self.count("older volume");
         true
@@ -122,7 +126,7 @@ impl World {
         if !self.may_damage() {
             return false;
         }
-        let broker = self.chance.below(BROKERS);
+        let broker = self.any_broker();
         let restarts = self.chance.between(2 * SECOND, 8 * SECOND);
         self.damage(broker, self.now_us + restarts);
         let after = self.chance.below(20) as u32;
@@ -139,7 +143,7 @@ impl World {
     }
 
     pub(super) fn fill_disk(&mut self) -> bool {
-        let broker = self.chance.below(BROKERS);
+        let broker = self.any_broker();
         let room = self.chance.between(0, 48 << 10);
         let disk = &self.brokers[broker].volume.disk;
         disk.set_capacity(None);
@@ -160,7 +164,7 @@ impl World {
     }
 
     pub(super) fn slow_disk(&mut self) -> bool {
-        let broker = self.chance.below(BROKERS);
+        let broker = self.any_broker();
         self.brokers[broker].is_disk_slow = true;
         self.note(format!("the disk of b{broker} is slow"));
         self.count("disk slow");

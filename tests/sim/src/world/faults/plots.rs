@@ -44,7 +44,7 @@ impl World {
         self.note(format!("b{leader} is alone, and its disk hangs"));
         self.count("leader alone while its disk hangs");
         self.cut_from_controllers(leader, for_us);
-        for other in (0..BROKERS).filter(|other| *other != leader) {
+        for other in self.all().filter(|other| *other != leader) {
             self.cut_for(leader, other, for_us);
             self.cut_for(other, leader, for_us);
         }
@@ -57,11 +57,11 @@ impl World {
         if !self.crash_active_controller() {
             return false;
         }
-        let heard = self.chance.below(BROKERS);
+        let heard = self.any_broker();
         let for_us = self.chance.between(4 * SECOND, 9 * SECOND);
         self.note(format!("controllers hear b{heard} only"));
         self.count("one broker heard only");
-        for other in (0..BROKERS).filter(|other| *other != heard) {
+        for other in self.all().filter(|other| *other != heard) {
             self.cut_from_controllers(other, for_us);
         }
         true
@@ -72,7 +72,7 @@ impl World {
         let Some(broker) = self.running() else {
             return false;
         };
-        let others: Vec<_> = (0..BROKERS).filter(|other| *other != broker).collect();
+        let others: Vec<_> = self.all().filter(|other| *other != broker).collect();
         let other = self.chance.pick(&others);
         let for_us = self.chance.between(400 * MS, 2 * SECOND);
         self.note(format!(
@@ -98,7 +98,7 @@ impl World {
     /// All others go when this one comes back.
     pub(super) fn leave_alone(&mut self, broker: usize, after: u64) {
         self.count("alone with an older volume");
-        for other in (0..BROKERS).filter(|other| *other != broker) {
+        for other in self.all().filter(|other| *other != broker) {
             let goes = after + self.chance.between(0, 100 * MS);
             let run = self.brokers[other].run;
             self.plan(goes, move |w| {

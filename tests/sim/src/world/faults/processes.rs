@@ -3,11 +3,12 @@
 use taffrail_broker::sim::Input;
 use taffrail_log::sim::Loss;
 
-use crate::world::{BROKERS, CONTROLLERS, MS, SECOND, World};
+use crate::world::{CONTROLLERS, MS, SECOND, World};
 
 impl World {
     pub(super) fn running(&mut self) -> Option<usize> {
-        let running: Vec<_> = (0..BROKERS)
+        let running: Vec<_> = self
+            .all()
             .filter(|b| self.brokers[*b].process.is_some() && self.may_restart(*b))
             .collect();
         (!running.is_empty()).then(|| self.chance.pick(&running))
@@ -39,7 +40,7 @@ impl World {
 
     /// The power fails.
     pub(super) fn crash_all(&mut self) -> bool {
-        for broker in 0..BROKERS {
+        for broker in self.all() {
             if self.brokers[broker].process.is_some() && self.may_restart(broker) {
                 let loss = self.loss();
                 self.crash(broker, loss);
@@ -139,7 +140,7 @@ impl World {
             self.controllers[controller].skew_ms += self.chance.between(100, 10_000);
             return true;
         }
-        let broker = self.chance.below(BROKERS);
+        let broker = self.any_broker();
         let hour_ms = 3_600_000;
         self.brokers[broker].wall_skew_ms =
             self.chance.between(0, 2 * hour_ms) as i64 - hour_ms as i64;

@@ -61,7 +61,7 @@ impl World {
 
     /// The leader on `broker` asks for a newcomer.
     pub(in crate::world) fn newcomer_is_asked_for(&mut self, broker: usize, newcomer: usize) {
-        let others = (0..BROKERS).filter(|b| *b != broker && *b != newcomer);
+        let others = self.all().filter(|b| *b != broker && *b != newcomer);
         let Some(other) = others.into_iter().find(|b| self.may_restart(*b)) else {
             return;
         };
@@ -102,7 +102,7 @@ impl World {
             && self.springs(Trap::Shrank)
         {
             self.count("leader gone after a shrink");
-            for other in (0..BROKERS).filter(|other| *other != leader) {
+            for other in self.all().filter(|other| *other != leader) {
                 self.cut_for(leader, other, 3 * SECOND);
             }
             let goes = self.chance.between(5 * MS, 60 * MS);
