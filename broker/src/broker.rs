@@ -43,6 +43,10 @@ pub(crate) struct Broker {
     pub(crate) decompressions: Arc<Semaphore>,
     /// Something changed that the controller should hear of before the next heartbeat.
     pub(crate) report_now: Notify,
+    /// Somebody else should lead what this broker leads: it is about to stop.
+    pub(crate) stopping: CancellationToken,
+    /// The controller has made others the leaders, where it could.
+    pub(crate) handed_over: CancellationToken,
     /// No new requests; those under way are finished.
     pub(crate) draining: CancellationToken,
     /// Everything ends.

@@ -9,6 +9,9 @@ use tokio::{
 
 use crate::{broker::Broker, disk::handle::DiskThreads, error::BrokerError};
 
+/// For the controller to find other leaders and to store them.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A broker that serves. Dropping it cuts everything off; [`Self::stop`] stops it cleanly.
 #[derive(Debug)]
 pub struct RunningBroker {
@@ -75,10 +78,29 @@ impl RunningBroker {
         }
     }
 
-    /// Stops accepting, finishes what is under way within the deadline, writes and syncs what is queued, leaves clean-stop marks.
+    /// Lets the controller make others the leaders while this broker still serves. Without a controller, or one that answers, it stops nevertheless.
+    async fn hand_over(&self, deadline: Duration) {
+        if self.broker.controller().is_err() {
+            return;
+        }
+        self.broker.stopping.cancel();
+        let handed_over = self.broker.handed_over.cancelled();
+        if timeout(deadline.min(HAND_OVER_TIMEOUT), handed_over)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "the controller did not say that others lead now; stopping nevertheless"
+            );
+        }
+    }
+
+    /// Gives leadership away, stops accepting, finishes what is under way within the deadline, writes and syncs what is queued, leaves clean-stop
+    /// marks.
     pub async fn stop(mut self) {
         let deadline = Duration::from_millis(self.broker.config.shutdown_timeout_ms);
         tracing::info!("stopping");
+        self.hand_over(deadline).await;
         self.broker.draining.cancel();
         self.broker.streams.close();
         let drained = async {

@@ -253,6 +253,8 @@ async fn assemble(
         queue,
         decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),
         report_now: Notify::new(),
+        stopping: CancellationToken::new(),
+        handed_over: CancellationToken::new(),
         draining: CancellationToken::new(),
         stopped: CancellationToken::new(),
         streams: TaskTracker::new(),
@@ -280,6 +282,7 @@ async fn assemble(
         told: Told::default(),
         rebuilds,
         disobeyed: Repeats::default(),
+        undeleted: Vec::new(),
         uncreated: Repeats::default(),
     };
     let session = Session {

@@ -56,6 +56,8 @@ pub(crate) struct Conductor {
     pub(crate) told: Told,
     pub(crate) rebuilds: Rebuilds,
     pub(crate) disobeyed: Repeats,
+    /// Replicas that could not be deleted, and who waits to hear of them.
+    pub(crate) undeleted: Vec<(v1::DeleteOrder, mpsc::Sender<v1::BrokerMessage>)>,
     pub(crate) uncreated: Repeats,
 }
 
@@ -90,6 +92,7 @@ impl Conductor {
                     // Before the first update nothing is known, and nothing is missing.
                     if let Ok(cluster) = known.cluster() {
                         self.serve(&known, cluster).await;
+                        self.delete_again(&known).await;
                     }
                 }
             }
@@ -111,7 +114,13 @@ impl Conductor {
         self.save(&next).await?;
         self.rebuilds.told();
         self.serve(&next, cluster).await;
-        self.delete(update, &mut next, instruction).await?;
+        if update.full {
+            // With every order there is.
+            self.undeleted.clear();
+        }
+        let orders = update.deletes.iter().cloned();
+        let orders = orders.map(|order| (order, instruction.outbox.clone()));
+        self.delete(orders.collect(), &mut next).await?;
         self.known.send_replace(Arc::new(next));
         self.broker.membership.set_applied(stamp);
         self.broker.membership.set_registered();
@@ -155,41 +164,59 @@ impl Conductor {
         }
     }
 
-    /// Deletes what is ordered, notes it durably, and confirms.
+    async fn delete_again(&mut self, known: &Known) {
+        let orders = std::mem::take(&mut self.undeleted);
+        if orders.is_empty() {
+            return;
+        }
+        let mut next = known.clone();
+        match self.delete(orders, &mut next).await {
+            Ok(()) => drop(self.known.send_replace(Arc::new(next))),
+            // Those that are gone are ordered again with the next session.
+            Err(error) => tracing::warn!(%error, "cannot note what was deleted"),
+        }
+    }
+
+    /// Deletes what is ordered, notes it durably, and confirms. What cannot be deleted is tried again in a while: nothing else waits for it.
+    ///
+    /// # Errors
+    /// It could not be noted, or an order says nothing.
     async fn delete(
         &mut self,
-        update: &v1::MetadataUpdate,
+        orders: Vec<(v1::DeleteOrder, mpsc::Sender<v1::BrokerMessage>)>,
         known: &mut Known,
-        instruction: &Instruction,
     ) -> Result<(), WireError> {
         let mut done = Vec::new();
-        for order in &update.deletes {
+        for (order, outbox) in orders {
             let id = convert::topic_partition(&order.topic_id, order.partition)?;
             if !known.allows_delete(id, PartitionEpoch(order.partition_epoch)) {
                 tracing::warn!(%id, ordered = order.partition_epoch, "refused to delete a partition whose assignment is newer than the order");
                 continue;
             }
-            self.delete_replica(id).await?;
+            if let Err(error) = self.delete_replica(id).await {
+                let now_ms = self.broker.uptime_ms();
+                if let Some(more) = self.disobeyed.happened(now_ms, &error.to_string()) {
+                    tracing::warn!(%id, %error, more, "cannot delete a replica; it is tried again in a moment");
+                }
+                self.undeleted.push((order, outbox));
+                continue;
+            }
             known.deleted(id);
-            done.push(v1::DeleteDone {
+            let delete_done = v1::DeleteDone {
                 topic_id: topic_id_bytes(id.topic),
                 partition: id.partition.0,
                 partition_epoch: order.partition_epoch,
-            });
+            };
+            done.push((delete_done, outbox));
         }
         if done.is_empty() {
             return Ok(());
         }
         self.save(known).await?;
-        for delete_done in done {
-            let message = v1::broker_message::Message::DeleteDone(delete_done);
+        for (delete_done, outbox) in done {
+            let message = Some(v1::broker_message::Message::DeleteDone(delete_done));
             // The session may be over: the order comes again.
-            let _ = instruction
-                .outbox
-                .send(v1::BrokerMessage {
-                    message: Some(message),
-                })
-                .await;
+            let _ = outbox.send(v1::BrokerMessage { message }).await;
         }
         Ok(())
     }

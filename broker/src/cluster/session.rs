@@ -296,8 +296,16 @@ impl Session {
         let failed = CancellationToken::new();
         let mut reported = Reported::default();
         self.broker.disk.confirm_again();
+        let mut said_stopping = false;
         loop {
             tokio::select! {
+                () = self.broker.stopping.cancelled(), if !said_stopping => {
+                    said_stopping = true;
+                    let stopping = broker_message::Message::Stopping(v1::Stopping {});
+                    if let Err(error) = send(&open.outbox, stopping) {
+                        return error;
+                    }
+                }
                 _ = ticks.tick() => {
                     if let Err(error) = self.heartbeat(&open.outbox, &mut reported) {
                         return error;
@@ -372,11 +380,17 @@ impl Session {
                 Some(controller_message::Message::NotActive(_)) => {
                     unavailable("the controller is no longer active")
                 }
-                Some(
-                    controller_message::Message::Registered(_)
-                    | controller_message::Message::HandedOver(_),
-                )
-                | None => ControlFlow::Continue(()),
+                Some(controller_message::Message::HandedOver(done)) => {
+                    tracing::info!(
+                        kept = done.kept,
+                        "others lead what this broker led, but for what they cannot"
+                    );
+                    self.broker.handed_over.cancel();
+                    ControlFlow::Continue(())
+                }
+                Some(controller_message::Message::Registered(_)) | None => {
+                    ControlFlow::Continue(())
+                }
             },
         }
     }

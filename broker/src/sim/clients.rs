@@ -168,7 +168,8 @@ impl SimBroker {
 
     /// Is there a session with a controller that took it in?
     pub fn has_session(&self) -> bool {
-        self.session.is_some()
+        let session = self.session.as_ref();
+        session.is_some_and(|session| session.registered.is_some())
     }
 
     /// Every partition that this broker has heard of.

@@ -29,11 +29,11 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Session {
     /// Once it was answered.
-    registered: Option<Registered>,
+    pub(super) registered: Option<Registered>,
 }
 
 #[derive(Debug, Default)]
-struct Registered {
+pub(super) struct Registered {
     reported: Reported,
     heartbeat_interval_ms: u64,
     beats_at_ms: u64,

@@ -122,6 +122,8 @@ impl SimBroker {
             queue: Arc::new(Semaphore::new(config.limits.queue_bytes_max)),
             decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),
             report_now: Notify::new(),
+            stopping: CancellationToken::new(),
+            handed_over: CancellationToken::new(),
             draining: CancellationToken::new(),
             stopped: CancellationToken::new(),
             streams: TaskTracker::new(),

@@ -195,14 +195,17 @@ async fn a_follower_of_a_lower_epoch_is_told_so_and_counts_for_nothing() {
     let fixture = leader().await;
     let mut both_in_sync = topic(REAL);
     both_in_sync.isr = vec![REAL, FAKE];
+    // In an epoch of its own: that it is obeyed can be seen.
+    let now = EPOCH + 1;
+    both_in_sync.leader_epoch = now;
     both_in_sync.partition_epoch += 1;
     fixture.put(both_in_sync).await;
     let mut client = fixture.client().await;
     client.send(request(0, batch(&["waits for both"])));
     let mut session = Session::open(&fixture).await;
     for (epoch, expected) in [
-        (EPOCH - 1, ErrorCode::StaleLeaderEpoch),
-        (EPOCH + 1, ErrorCode::NotYetKnown),
+        (now - 1, ErrorCode::StaleLeaderEpoch),
+        (now + 1, ErrorCode::NotYetKnown),
     ] {
         session.more(positions(position(epoch, 1)));
         let told = loop {
@@ -221,7 +224,7 @@ async fn a_follower_of_a_lower_epoch_is_told_so_and_counts_for_nothing() {
     }
     let report = fixture.controller.report_of(REAL, TOPIC, 0);
     assert_eq!(report.expect("it reports").high_watermark, 0);
-    session.more(positions(position(EPOCH, 1)));
+    session.more(positions(position(now, 1)));
     client.answer().await.1.expect("both have it");
 }
 

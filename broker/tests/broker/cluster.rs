@@ -5,7 +5,7 @@ use taffrail_api::v1::{
     offset_query::Position,
 };
 use taffrail_broker::{DiskSettings, Environment, start_with};
-use taffrail_core::{Durability, ErrorCode};
+use taffrail_core::{Durability, ErrorCode, TopicId};
 
 use crate::{
     controller::Topic,
@@ -17,6 +17,40 @@ fn partition_dir(fixture: &Fixture, partition: u32) -> std::path::PathBuf {
         .dir
         .path()
         .join(format!("partitions/{TOPIC}-{partition}"))
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_be_deleted_holds_nothing_up_and_is_deleted_once_it_can_be() {
+    let fixture = Fixture::start(1).await;
+    let partitions = fixture.dir.path().join("partitions");
+    let replica = std::fs::read_dir(partitions).expect("there");
+    let replica = replica.map(|entry| entry.expect("readable").path()).next();
+    let in_the_way = replica.expect("one").join("no-file-of-ours");
+    std::fs::create_dir_all(in_the_way.join("x")).expect("made");
+    fixture.controller.forget(TOPIC);
+    fixture.controller.order_delete(TOPIC, 0, 2);
+    let other = TopicId::from_bytes([7; 16]);
+    fixture.controller.put(other, Topic::new("other", &[1]));
+    until("the next topic is served", async || {
+        let report = fixture.controller.report(other, 0);
+        report.is_some_and(|report| report.leading)
+    })
+    .await;
+    assert!(fixture.controller.deletes_done().is_empty());
+    assert_eq!(fixture.controller.registrations().len(), 1, "one session");
+    fixture.controller.order_delete(TOPIC, 0, 2);
+    let heard = fixture.controller.heartbeats();
+    until("some heartbeats, after it has tried", async || {
+        fixture.controller.heartbeats() > heard + 4
+    })
+    .await;
+    assert!(fixture.controller.deletes_done().is_empty());
+    // Nobody tells it any more.
+    std::fs::remove_dir_all(in_the_way).expect("removed");
+    until("the confirmation", async || {
+        fixture.controller.deletes_done().len() == 1
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -42,6 +42,10 @@ struct State {
     heartbeats: u64,
     doubts: HashMap<u32, Vec<v1::PeerDoubt>>,
     deletes_done: Vec<v1::DeleteDone>,
+    /// Brokers that said that they are about to stop.
+    stopping: Vec<u32>,
+    /// They hear nothing of it before somebody says so.
+    is_slow_to_hand_over: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -187,6 +191,21 @@ impl FakeController {
         self.state().deletes_done.clone()
     }
 
+    /// Brokers that said that they are about to stop.
+    pub(crate) fn stopping(&self) -> Vec<u32> {
+        self.state().stopping.clone()
+    }
+
+    /// From now on it finds no other leaders by itself.
+    pub(crate) fn be_slow_to_hand_over(&self) {
+        self.state().is_slow_to_hand_over = true;
+    }
+
+    /// Tells every broker that others lead what it led.
+    pub(crate) fn hand_over(&self) {
+        self.state().hand_over();
+    }
+
     fn tell(&self, deletes: Vec<v1::DeleteOrder>) {
         let mut state = self.state();
         let update = MetadataUpdate {
@@ -263,6 +282,15 @@ impl State {
             .retain(|s| s.try_send(Ok(message.clone())).is_ok());
     }
 
+    fn hand_over(&self) {
+        for session in &self.sessions {
+            let done = v1::HandedOver { kept: 0 };
+            let message = Some(controller_message::Message::HandedOver(done));
+            // One that is over has nobody to hear it.
+            let _ = session.try_send(Ok(ControllerMessage { message }));
+        }
+    }
+
     fn register(&mut self, register: &v1::Register) -> (u32, v1::Registered) {
         let known = self
             .brokers
@@ -306,6 +334,12 @@ impl State {
                 }
             }
             Some(broker_message::Message::DeleteDone(done)) => self.deletes_done.push(done),
+            Some(broker_message::Message::Stopping(_)) => {
+                self.stopping.push(from);
+                if !self.is_slow_to_hand_over {
+                    self.hand_over();
+                }
+            }
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use taffrail_core::ErrorCode;
 
 use crate::{
     controller::FakeController,
-    fixture::{Fixture, batch, config, request, within},
+    fixture::{Fixture, batch, config, request, until, within},
 };
 
 #[tokio::test]
@@ -41,6 +41,32 @@ async fn a_refusal_for_good_ends_the_broker() {
         .expect("starts");
     let error = within("the refusal", broker.failed()).await;
     assert_eq!(error.code(), ErrorCode::UnsupportedVersion);
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_serves_until_others_lead() {
+    let fixture = Fixture::start(1).await;
+    let mut client = fixture.client().await;
+    fixture.controller.be_slow_to_hand_over();
+    let controller = fixture.controller;
+    let stop = tokio::spawn(fixture.broker.stop());
+    until("it says that it stops", async || {
+        controller.stopping() == [1]
+    })
+    .await;
+    let stored = client.produce(request(0, batch(&["a"]))).await;
+    assert_eq!(stored.expect("still served").base_offset, 0);
+    controller.hand_over();
+    within("the stop", stop).await.expect("stopped");
+    assert_eq!(controller.stopping(), [1], "said once");
+}
+
+#[tokio::test]
+async fn a_controller_that_does_not_answer_keeps_no_broker_from_stopping() {
+    let fixture = Fixture::start(1).await;
+    fixture.controller.be_slow_to_hand_over();
+    within("the stop", fixture.broker.stop()).await;
+    assert_eq!(fixture.controller.stopping(), [1]);
 }
 
 #[tokio::test]

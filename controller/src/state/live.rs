@@ -286,11 +286,12 @@ impl Live {
         })
     }
 
-    /// Is the running process of `number` gone? It is offline; or its session is closed or silent, and another broker cannot hear it either: a
+    /// Is the running process of `number` gone? It is offline, or said that it would stop and closed its session; or its session is closed or silent, and another broker cannot hear it either: a
     /// connection was refused, or it was silent for as long. A hint that moves leadership, never what keeps data safe.
     pub(crate) fn is_lost(&self, number: BrokerNumber) -> bool {
         let is_away = match self.brokers.get(&number) {
             Some(broker) if broker.liveness == Liveness::Offline => return true,
+            Some(broker) if broker.session.is_none() && broker.is_stopping => return true,
             Some(broker) => broker.session.is_none() || broker.liveness != Liveness::Online,
             // It may be on its way to a controller that just took office.
             None => self.hears_until_ms.is_none(),

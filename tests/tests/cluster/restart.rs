@@ -10,7 +10,9 @@ async fn a_rolling_restart_costs_clients_no_error() {
     let load = loaded(&cluster).await;
     for index in 0..BROKERS {
         let status = cluster.stop(index);
-        assert!(status.success(), "{status}: {}", cluster.said(index));
+        let said = cluster.said(index);
+        assert!(status.success(), "{status}: {said}");
+        assert!(said.contains("others lead what this broker led"), "{said}");
         load.more(SOME).await;
         cluster.restart(index);
         cluster.until_online(index).await;

@@ -67,7 +67,8 @@ pub(super) fn check(
         .ok_or_else(|| WireError::invalid("incarnation is missing"))?
         .into();
     let registered: Incarnation = known.incarnation.unwrap_or_default().into();
-    if incarnation.generation < registered.generation {
+    let is_double = incarnation.generation == registered.generation && incarnation != registered;
+    if incarnation.generation < registered.generation || is_double {
         return Err(fenced(broker, incarnation, registered));
     }
     Ok(Follower {
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn others_are_refused_with_the_reason() {
         type Change = fn(&mut v1::FollowerHello);
-        let refused: [(Change, ErrorCode); 7] = [
+        let refused: [(Change, ErrorCode); 8] = [
             (|h| h.cluster_id = "other".into(), ErrorCode::ForeignCluster),
             (|h| h.cluster_id.clear(), ErrorCode::ForeignCluster),
             (
@@ -163,6 +164,16 @@ mod tests {
             (|h| h.leader = 3, ErrorCode::NotYetKnown),
             (|h| h.broker = 1, ErrorCode::NotYetKnown),
             (|h| h.incarnation = Some(run(4)), ErrorCode::BrokerFenced),
+            // Another process on a copy of the volume.
+            (
+                |h| {
+                    h.incarnation = Some(v1::Incarnation {
+                        random: 99,
+                        ..run(5)
+                    });
+                },
+                ErrorCode::BrokerFenced,
+            ),
         ];
         for (change, code) in refused {
             let mut bad = hello();

@@ -85,8 +85,10 @@ impl Sessions {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.sessions.gauge.dec();
+        let mut open = self.sessions.lock();
+        // Under the lock: whoever takes the seat says so there.
         if !self.ended.is_cancelled() {
-            self.sessions.lock().remove(&self.broker);
+            open.remove(&self.broker);
         }
     }
 }

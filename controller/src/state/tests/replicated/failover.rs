@@ -219,6 +219,22 @@ fn a_broker_that_stops_hands_over_and_wins_no_election_meanwhile() {
 }
 
 #[test]
+fn whoever_said_that_it_stops_leaves_the_in_sync_sets_as_soon_as_it_is_gone() {
+    let (mut world, partition) = running();
+    let (_, second, _) = roles(&world, partition);
+    let number = world.number(second);
+    world.announce_stop(second);
+    world.go_on();
+    assert!(
+        record(&world, partition).isr.contains(&number),
+        "still there"
+    );
+    world.stop_broker(second);
+    world.go_on();
+    assert!(!record(&world, partition).isr.contains(&number));
+}
+
+#[test]
 fn out_of_sync_replicas_lead_only_where_the_topic_allows_it_and_after_the_settle_time() {
     for (unclean_election, is_led) in [
         (UncleanElection::Never, false),
