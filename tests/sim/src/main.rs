@@ -15,7 +15,7 @@ use taffrail_sim::{
 /// Each rule has to be seen broken by one of so many.
 const SEEDS_OF_CI: u64 = 300;
 /// Among so many runs each rare path is met.
-const RARE_PATHS_RUNS_MIN: usize = 300;
+const RARE_PATHS_RUNS_MIN: u64 = 300;
 
 /// Simulates clusters with faults. The same seed is the same run.
 #[derive(Parser)]
