@@ -216,11 +216,17 @@ impl Cluster {
             .expect_success();
     }
 
-    /// The command line tool, told where the first broker is.
+    /// The command line tool, told where the first broker is that can answer.
+    ///
+    /// # Panics
+    /// If none can.
     pub fn taffrail(&self, args: &[&str]) -> Answer {
+        let mut brokers = self.brokers.iter();
+        let asked = brokers.find(|broker| !broker.is_ended && !broker.is_still);
+        let asked = asked.expect("a broker runs").client();
         programs::answer(
             Command::new(programs::path("taffrail"))
-                .env("TAFFRAIL_SERVER", self.brokers[0].client().to_string())
+                .env("TAFFRAIL_SERVER", asked.to_string())
                 .args(args),
         )
     }
@@ -293,13 +299,15 @@ impl Cluster {
     }
 
     /// It stands still, connections and all.
-    pub fn stand_still(&self, index: usize) {
+    pub fn stand_still(&mut self, index: usize) {
+        self.brokers[index].is_still = true;
         self.brokers[index].process.stand_still();
     }
 
     /// It goes on as if nothing had been.
-    pub fn go_on(&self, index: usize) {
+    pub fn go_on(&mut self, index: usize) {
         self.brokers[index].process.go_on();
+        self.brokers[index].is_still = false;
     }
 
     /// kill -9 of the controller, or of the operator that it is in.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use taffrail_client::Acks;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
     cluster::{BROKERS, Cluster},
@@ -108,7 +108,9 @@ impl Load {
     pub async fn stop_and_check(self, cluster: &mut Cluster) {
         cluster.check_alive();
         self.stop.store(true, Ordering::Relaxed);
-        self.producing.await.expect("sending does not panic");
+        let sent = timeout(wait::PATIENCE, self.producing).await;
+        let sent = sent.expect("what was sent is answered in time");
+        sent.expect("sending does not panic");
         cluster.metadata().until_in_sync(&self.topic, BROKERS).await;
         let client = cluster.client().await;
         let ends = consuming::ends(&client, &self.topic, self.consuming.partitions()).await;

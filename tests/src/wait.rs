@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Long enough for a busy machine of two cores; nothing waits that long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Asks until there is an answer.

@@ -255,9 +255,11 @@ async fn a_batch_refused_for_good_fails_and_the_others_go_on() {
 async fn a_silent_broker_costs_the_delivery_timeout_and_says_that_it_may_be_stored() {
     let cluster = Cluster::start(1, 1).await;
     let producer = cluster.client().await.producer(ProducerConfig {
-        delivery_timeout: Duration::from_millis(300),
+        delivery_timeout: Duration::from_secs(3),
         ..ProducerConfig::default()
     });
+    // It has its id and its connection.
+    send(&producer, "first").await.await.expect("stored");
     cluster.next_meets([Fault::Silence; 10]);
     let delivery = send(&producer, "lost").await;
     let error = timeout(DEADLINE, delivery).await.expect("in time");

@@ -182,17 +182,6 @@ impl Leader {
         Ok(self.log.high_watermark)
     }
 
-    /// Is there something to read for a consumer at `offset`? Otherwise it waits.
-    ///
-    /// # Errors
-    /// [`ErrorCode::OffsetOutOfRange`] below the log start and beyond the log end; never between high watermark and log end.
-    pub fn has_committed_at(&self, offset: Offset) -> Result<bool, ErrorCode> {
-        if offset < self.log.start || offset > self.log.end {
-            return Err(ErrorCode::OffsetOutOfRange);
-        }
-        Ok(offset < self.log.high_watermark)
-    }
-
     /// Limits it goes by.
     pub const fn rules(&self) -> LeaderRules {
         self.rules

@@ -10,6 +10,8 @@ pub(super) struct Broker {
     pub(super) process: Process,
     /// The test ended it.
     pub(super) is_ended: bool,
+    /// The test has stopped it, and it has not gone on.
+    pub(super) is_still: bool,
     settings: Settings,
 }
 
@@ -38,6 +40,7 @@ impl Broker {
         Self {
             process: settings.start(),
             is_ended: false,
+            is_still: false,
             settings,
         }
     }
@@ -95,6 +98,7 @@ impl Broker {
         assert!(self.process.has_ended(), "{} runs", self.settings.name);
         self.process = self.settings.start();
         self.is_ended = false;
+        self.is_still = false;
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::wait;
 
-/// A controller that does not answer within this is not the one to ask.
+/// A controller that does not answer within this is not the one to ask now.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Asks each time.
@@ -50,6 +50,26 @@ impl Metadata {
         Some(partitions)
     }
 
+    /// As [`Self::brokers`], once the controller answers.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn known_brokers(self) -> Vec<BrokerStatus> {
+        wait::until_async("word of brokers", wait::PATIENCE, || self.brokers()).await
+    }
+
+    /// As [`Self::partitions`], once the controller answers and the topic has some.
+    ///
+    /// # Panics
+    /// If that does not come.
+    pub async fn known_partitions(self, topic: &str) -> Vec<PartitionStatus> {
+        wait::until_async("word of partitions", wait::PATIENCE, || async {
+            let partitions = self.partitions(topic).await?;
+            (!partitions.is_empty()).then_some(partitions)
+        })
+        .await
+    }
+
     /// The index of the broker that leads a partition, once one does.
     ///
     /// # Panics
@@ -57,7 +77,7 @@ impl Metadata {
     pub async fn leader(self, topic: &str, partition: usize) -> usize {
         wait::until_async("a leader", wait::PATIENCE, || async {
             let number = self.partitions(topic).await?.get(partition)?.leader?;
-            self.index_of(number).await
+            self.index_if_told(number).await
         })
         .await
     }
@@ -72,7 +92,7 @@ impl Metadata {
             let status = partitions.get(partition)?;
             let mut found = Vec::new();
             for number in status.isr.iter().filter(|n| Some(**n) != status.leader) {
-                found.push(self.index_of(*number).await?);
+                found.push(self.index_if_told(*number).await?);
             }
             Some(found)
         })
@@ -160,7 +180,15 @@ impl Metadata {
     }
 
     /// The index of the broker with this number.
-    pub async fn index_of(self, number: u32) -> Option<usize> {
+    ///
+    /// # Panics
+    /// If the controller does not come to know it.
+    pub async fn index_of(self, number: u32) -> usize {
+        let what = format!("word of broker {number}");
+        wait::until_async(&what, wait::PATIENCE, || self.index_if_told(number)).await
+    }
+
+    async fn index_if_told(self, number: u32) -> Option<usize> {
         let numbers = by_number(&self.brokers().await?);
         *numbers.get(number as usize)?
     }

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::Ledger;
+use crate::wait;
 
 /// Enough for every partition of a test.
 const KEYS: u64 = 30;
@@ -22,6 +23,8 @@ const KEYS: u64 = 30;
 const IN_FLIGHT_MAX: usize = 2_000;
 /// A constant load that leaves most of a small machine to the cluster.
 const PERIOD: Duration = Duration::from_millis(2);
+/// Tests wait several times while nothing can be delivered, each time for as long as it takes; what does not come after all is found there.
+const DELIVERY_TIMEOUT: Duration = wait::PATIENCE.saturating_mul(5);
 
 /// Sends until told to stop, and waits for what is under way.
 pub(super) async fn send(
@@ -33,7 +36,7 @@ pub(super) async fn send(
 ) {
     let producer = client.producer(ProducerConfig {
         acks,
-        delivery_timeout: Duration::from_mins(1),
+        delivery_timeout: DELIVERY_TIMEOUT,
         ..ProducerConfig::default()
     });
     let (sent, answers) = mpsc::channel(IN_FLIGHT_MAX);

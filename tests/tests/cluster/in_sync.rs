@@ -11,9 +11,12 @@ use taffrail_tests::{
 
 use crate::{SOME, TOPIC, loaded, started};
 
-async fn produce(client: &Client) -> Result<u64, String> {
+/// For a record that is to be refused.
+const SOON: Duration = Duration::from_secs(2);
+
+async fn produce(client: &Client, delivery_timeout: Duration) -> Result<u64, String> {
     let producer = client.producer(ProducerConfig {
-        delivery_timeout: Duration::from_secs(2),
+        delivery_timeout,
         ..ProducerConfig::default()
     });
     let record = Record::new("beside the load").key("key-0");
@@ -30,13 +33,13 @@ async fn with_too_few_in_sync_records_are_refused_with_what_is_wrong_and_taken_w
     let load = loaded(&cluster).await;
     cluster.create("other", &["partitions: 1", "replicas: 3", "minInSync: 2"]);
     let client = cluster.client().await;
-    assert_eq!(produce(&client).await, Ok(0));
+    assert_eq!(produce(&client, wait::PATIENCE).await, Ok(0));
     let followers = cluster.metadata().followers("other", 0).await;
     for follower in &followers {
         cluster.kill(*follower);
     }
     let refusal = wait::until_async("a refusal with its reason", wait::PATIENCE, || async {
-        let refusal = produce(&client).await.err();
+        let refusal = produce(&client, SOON).await.err();
         refusal.filter(|said| said.contains("in sync") || said.contains("NOT_ENOUGH_REPLICAS"))
     })
     .await;
@@ -49,7 +52,7 @@ async fn with_too_few_in_sync_records_are_refused_with_what_is_wrong_and_taken_w
     }
     load.more(SOME).await;
     wait::until_async("a record that is taken", wait::PATIENCE, || async {
-        produce(&client).await.ok()
+        produce(&client, SOON).await.ok()
     })
     .await;
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;

@@ -9,10 +9,7 @@ use taffrail_tests::{
 use crate::{SOME, TOPIC, loaded, started};
 
 async fn partition(metadata: Metadata, partition: usize) -> PartitionStatus {
-    let partitions = metadata.partitions(TOPIC).await;
-    partitions
-        .expect("the controller answers")
-        .remove(partition)
+    metadata.known_partitions(TOPIC).await.remove(partition)
 }
 
 fn numbers(brokers: &[u32]) -> String {
@@ -27,11 +24,9 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     let before = partition(cluster.metadata(), 0).await.replicas;
     let spare = (0..=BROKERS as u32).find(|number| !before.contains(number));
     let spare = spare.expect("one of four has no replica");
-    let (index, left) = (
-        cluster.metadata().index_of(spare).await.expect("a broker"),
-        before[BROKERS - 1],
-    );
-    let leaver = cluster.metadata().index_of(left).await.expect("a broker");
+    let index = cluster.metadata().index_of(spare).await;
+    let left = before[BROKERS - 1];
+    let leaver = cluster.metadata().index_of(left).await;
     let target = [before[0], before[1], spare];
     let to = numbers(&target);
     let line = ["move", TOPIC, "--partition", "0", "--to", &to];
@@ -78,7 +73,7 @@ async fn a_broker_is_emptied_under_load_and_stops_without_being_missed() {
     let mut cluster = Cluster::start_with_a_spare("move-off").await;
     let load = loaded(&cluster).await;
     let left = partition(cluster.metadata(), 0).await.replicas[0];
-    let leaver = cluster.metadata().index_of(left).await.expect("a broker");
+    let leaver = cluster.metadata().index_of(left).await;
     let off = cluster.taffrail(&["move", "--off", &left.to_string(), "--wait"]);
     assert!(off.expect_success().contains("done"));
     for index in 0..3 {

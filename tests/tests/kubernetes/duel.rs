@@ -1,7 +1,5 @@
 //! Two operators that both believe to be the active one: the store decides.
 
-use std::time::Duration;
-
 use taffrail_tests::{consumed, flights, manifest, operated::Operated, wait};
 
 const CLUSTER: &str = "apiVersion: taffrail.dev/v1alpha1
@@ -11,9 +9,6 @@ spec:
   brokers: 1
   storage: {size: 1Gi}
 ";
-
-/// A Lease has to end, an operator to take over, and all of that on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 fn read(operated: &Operated, object: &str, path: &str) -> String {
     let path = format!("jsonpath={{{path}}}");
@@ -44,7 +39,7 @@ fn an_operator_that_slept_through_its_lease_is_refused_by_the_store_and_steps_do
 
     operated.stop_operator();
     let mut second = operated.start_second_operator();
-    wait::until("the second takes office", PATIENCE, || {
+    wait::until("the second takes office", wait::PATIENCE, || {
         (epoch(&operated) > before).then_some(())
     });
     let taken = epoch(&operated);
@@ -55,7 +50,7 @@ fn an_operator_that_slept_through_its_lease_is_refused_by_the_store_and_steps_do
     operated.api().apply(&later, &[]).expect_success();
     operated.continue_operator();
 
-    wait::until("the first steps down by itself", PATIENCE, || {
+    wait::until("the first steps down by itself", wait::PATIENCE, || {
         let metrics = operated.metrics();
         metrics.contains("taffrail_operator_active 0").then_some(())
     });
@@ -70,7 +65,7 @@ fn an_operator_that_slept_through_its_lease_is_refused_by_the_store_and_steps_do
         "jsonpath={.items[*].spec.controllerEpoch}",
     ]);
     assert_eq!(claimed.stdout, taken.to_string());
-    wait::until("the second's topic", PATIENCE, || {
+    wait::until("the second's topic", wait::PATIENCE, || {
         let accepted = r#".status.conditions[?(@.type=="Accepted")].status"#;
         (read(&operated, "topic/later", accepted) == "True").then_some(())
     });
@@ -80,7 +75,7 @@ fn an_operator_that_slept_through_its_lease_is_refused_by_the_store_and_steps_do
     assert!(second.terminate(wait::PATIENCE).success());
     operated.wait_until_ready("topic/flights");
     operated.wait_until_ready("topic/later");
-    wait::until("the fourth partition", PATIENCE, || {
+    wait::until("the fourth partition", wait::PATIENCE, || {
         let online = read(&operated, "topic/flights", ".status.partitions.online");
         (online == "4").then_some(())
     });

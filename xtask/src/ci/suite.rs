@@ -20,7 +20,7 @@ use super::{
 use crate::workspace_root;
 
 /// Nothing here takes a quarter of it; a hang must not take CI's whole time.
-const DEADLINE: Duration = Duration::from_mins(15);
+const DEADLINE: Duration = Duration::from_mins(30);
 
 /// Where random tests begin. CI tries the same histories every time, so that a red run is of the change it runs for; `cargo test` tries others.
 const HISTORIES: &str = "PROPTEST_RNG_SEED";

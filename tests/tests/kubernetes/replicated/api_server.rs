@@ -9,8 +9,8 @@ use taffrail_tests::{cluster::BROKERS, traffic::offset_of, wait};
 
 use super::{SOME, TOPIC, loaded};
 
-/// Longer than an operator stays in office without its API server, and than its Lease lasts.
-const AWAY: Duration = Duration::from_secs(30);
+/// Many times as long as an operator stays in office without its API server, and as its Lease lasts.
+const AWAY: Duration = Duration::from_mins(2);
 /// A topic for clients that come and go.
 const OTHER: &str = "other";
 

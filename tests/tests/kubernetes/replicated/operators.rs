@@ -1,16 +1,11 @@
 //! Operators that stand still or die in the middle of an election.
 
-use std::time::Duration;
-
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
     wait,
 };
 
 use super::{SOME, TOPIC, loaded};
-
-/// A Lease has to end, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 fn holder(cluster: &mut Cluster) -> String {
     let path = "jsonpath={.spec.holderIdentity}";
@@ -39,7 +34,7 @@ async fn an_operator_that_stands_still_when_a_leader_dies_is_replaced_and_does_n
     // It believes to be in office still, with a broker before it that it has to deal with.
     cluster.restart(leader);
     cluster.operated().continue_operator();
-    wait::until("the first steps down", PATIENCE, || {
+    wait::until("the first steps down", wait::PATIENCE, || {
         let metrics = cluster.operated().metrics();
         metrics.contains("taffrail_operator_active 0").then_some(())
     });
@@ -70,7 +65,7 @@ async fn an_election_whose_operator_dies_in_the_middle_is_held_by_the_next_one()
     let leader = cluster.metadata().leader(TOPIC, 0).await;
     let before = maps(&mut cluster);
     cluster.kill(leader);
-    wait::until("the election", PATIENCE, || {
+    wait::until("the election", wait::PATIENCE, || {
         (maps(&mut cluster) != before).then_some(())
     });
     cluster.kill_controller();

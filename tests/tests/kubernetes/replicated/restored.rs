@@ -46,12 +46,11 @@ async fn a_store_from_before_an_in_sync_set_shrank_loses_nothing_though_who_left
 async fn a_store_from_before_a_move_loses_nothing_though_the_broker_that_was_left_is_there_first() {
     let (mut cluster, load) = loaded("restored-move", BROKERS + 1).await;
     let backup = cluster.operated().api().back_up();
-    let partitions = cluster.metadata().partitions(TOPIC).await;
-    let from = &partitions.expect("the controller answers")[0].replicas;
+    let partitions = cluster.metadata().known_partitions(TOPIC).await;
+    let from = &partitions[0].replicas;
     let spare = (0..=BROKERS as u32).find(|number| !from.contains(number));
     let target = [from[0], from[1], spare.expect("one of four has no replica")];
     let leaver = cluster.metadata().index_of(from[2]).await;
-    let leaver = leaver.expect("a broker");
     let to = target.map(|number| number.to_string()).join(",");
     cluster
         .taffrail(&["move", TOPIC, "--partition", "0", "--to", &to])
