@@ -81,7 +81,9 @@ impl World {
             };
             let stored = self.stored.get(&partition).filter(|s| s.is_active);
             let is_last = stored.is_some_and(|s| {
-                u32::try_from(asked.leader_epoch) == Ok(s.assignment.leader_epoch.0)
+                // One that was moved away meanwhile is refused.
+                let is_replica = s.assignment.replicas.contains(&BrokerNumber(run.broker));
+                is_replica && u32::try_from(asked.leader_epoch) == Ok(s.assignment.leader_epoch.0)
             });
             let end = self.ledger.committed_end(partition);
             if is_last && !self.is_damaged_node(node) && !self.has(node, partition, end) {
@@ -128,8 +130,11 @@ impl World {
         after: &Assignment,
         told: &Told,
     ) -> Step {
-        let holders = self.holders(partition);
-        let heard = told.heard.iter().filter(|node| holders.contains(node));
+        // A volume that was heard and then lost was heard nevertheless.
+        let replicas = before.replicas.iter().chain(&after.replicas);
+        let nodes = replicas.filter_map(|number| self.numbers.get(number));
+        let nodes: BTreeSet<_> = nodes.collect();
+        let heard = told.heard.iter().filter(|node| nodes.contains(node));
         let (heard, needed) = (
             heard.count(),
             after.replicas.len() + 1 - MIN_IN_SYNC.min(after.replicas.len()),
