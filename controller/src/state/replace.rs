@@ -16,7 +16,7 @@ use super::{
 use crate::writes::WriteReason;
 
 /// Numbers that are gone, and who came in their place.
-fn successors(cluster: &Cluster, live: &Live) -> BTreeMap<BrokerNumber, BrokerNumber> {
+pub(crate) fn successors(cluster: &Cluster, live: &Live) -> BTreeMap<BrokerNumber, BrokerNumber> {
     let brokers = || cluster.brokers.values().map(|broker| &broker.value);
     let gone = brokers().filter(|broker| live.liveness(broker.number) == Liveness::Offline);
     let pairs = gone.filter_map(|gone| {

@@ -11,6 +11,7 @@ use super::{
     cluster::{Cluster, PendingDelete, Topic, TopicState},
     draft::Draft,
     live::Live,
+    replace,
 };
 use crate::{
     request::{Applied, ApplyError, ApplyOutcome, Deleted},
@@ -212,7 +213,7 @@ pub(crate) fn closed(cluster: &Cluster, live: &Live, id: TopicId) -> Deleted {
     };
     match topic.state {
         TopicState::Deleting => Deleted::Deleting {
-            pending: unconfirmed(live, topic).count(),
+            pending: awaited(cluster, live, topic),
         },
         TopicState::Retained { .. } | TopicState::Active | TopicState::Closing => Deleted::NotEmpty,
     }
@@ -227,8 +228,16 @@ fn progress(cluster: &Cluster, live: &Live, name: &str) -> Deleted {
     if deleting.peek().is_none() {
         return Deleted::Gone;
     }
-    let pending = deleting.map(|topic| unconfirmed(live, topic).count()).sum();
+    let pending = deleting.map(|topic| awaited(cluster, live, topic)).sum();
     Deleted::Deleting { pending }
+}
+
+/// Replicas whose deletion is waited for. Not on a volume that is gone and whose broker has another one: it may never come back, and gets its order
+/// if it does.
+fn awaited(cluster: &Cluster, live: &Live, topic: &Topic) -> usize {
+    let gone = replace::successors(cluster, live);
+    let awaited = unconfirmed(live, topic).filter(|pending| !gone.contains_key(&pending.broker));
+    awaited.count()
 }
 
 fn unconfirmed<'a>(

@@ -86,7 +86,8 @@ async fn delete_data(topic: &Topic, resolved: &Resolved, context: &Context) -> b
         Whose::Anothers => return true,
     };
     match controller::delete(handle, name, policy).await {
-        Ok(Deleted::Gone | Deleted::Retained) => {
+        // Without any: what is left is on volumes that are gone.
+        Ok(Deleted::Gone | Deleted::Retained | Deleted::Deleting { pending: 0 }) => {
             context.owners.forget(cluster, name);
             true
         }

@@ -13,7 +13,7 @@ use taffrail_core::{ClusterId, Incarnation, TopicDefaults, TopicId, TopicSpec};
 
 use crate::{
     invariants::{self, BROKER_NUMBERS_ARE_NEVER_REUSED, PLACEMENT_IS_EVEN},
-    request::{ApplyError, Request},
+    request::{ApplyError, Deleted, Request},
     state::{
         Answer, Effect, Event, Machine, SessionId, Settings, WriteFailure,
         cluster::{Cluster, PendingDelete, Topic},
@@ -204,6 +204,9 @@ impl World {
     fn note(&mut self, effect: &Effect) {
         let debug = match effect {
             Effect::Answer(_, Answer::Apply(Ok(applied))) => format!("{:?}", applied.outcome),
+            Effect::Answer(_, Answer::Delete(Ok(Deleted::Deleting { pending: 0 }))) => {
+                "nothing is waited for".to_owned()
+            }
             Effect::Answer(_, Answer::Delete(Ok(deleted))) => format!("{deleted:?}"),
             Effect::Answer(_, Answer::Move(Ok(moves))) if moves.is_empty() => return,
             Effect::Answer(_, Answer::Move(Ok(_))) => "moves".to_owned(),

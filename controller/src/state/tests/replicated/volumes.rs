@@ -1,8 +1,9 @@
 //! Brokers that come back: with what they had, with less, or with nothing.
 
-use taffrail_core::Adoption;
+use taffrail_core::{Adoption, DeletionPolicy};
 
 use super::*;
+use crate::request::Request;
 
 #[test]
 fn a_run_is_unconfirmed_from_its_registration_until_the_leader_confirms_it() {
@@ -146,6 +147,31 @@ fn the_last_member_is_never_replaced_when_its_volume_is_wiped() {
     world.settle();
     assert_eq!(record(&world, partition).isr, before.isr);
     assert_eq!(record(&world, partition).replicas, before.replicas);
+}
+
+#[test]
+fn a_topic_is_deleted_though_a_volume_that_had_a_replica_is_gone() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = alone(&mut world, partition);
+    world.wipe(leader);
+    world.wait(4_000);
+    for broker in [leader, second, third] {
+        world.start_broker(broker, 0);
+    }
+    world.settle();
+    let delete = |world: &mut World| {
+        let (name, policy) = (NAME.to_owned(), Some(DeletionPolicy::Delete));
+        world.request(0, Request::Delete { name, policy });
+        world.settle();
+    };
+    delete(&mut world);
+    world.reached.clear();
+    delete(&mut world);
+    assert!(
+        world.reached.contains("nothing is waited for"),
+        "{:?}",
+        world.reached
+    );
 }
 
 #[test]
