@@ -1,13 +1,14 @@
 //! kill -9.
 
-use taffrail_tests::cluster::{BROKERS, Cluster};
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster},
+    load::Load,
+};
 
 use crate::{SOME, TOPIC, loaded};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kill_9_of_leaders_loses_nothing_acknowledged() {
-    let mut cluster = Cluster::start("kill-leader").await;
-    let load = loaded(&cluster).await;
+/// One after the other, and looks at what became of the load.
+pub(crate) async fn kill_two_leaders(mut cluster: Cluster, load: Load) {
     for _ in 0..2 {
         let leader = cluster.metadata().leader(TOPIC, 0).await;
         cluster.kill(leader);
@@ -18,6 +19,13 @@ async fn kill_9_of_leaders_loses_nothing_acknowledged() {
     }
     load.more(SOME).await;
     load.stop_and_check(&mut cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_leaders_loses_nothing_acknowledged() {
+    let cluster = Cluster::start("kill-leader").await;
+    let load = loaded(&cluster).await;
+    kill_two_leaders(cluster, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use taffrail_tests::{
     load::Load,
 };
 
-use crate::{SOME, TOPIC};
+use crate::{SOME, TOPIC, crash};
 
 /// A topic of three replicas under a load that waits for so many of them.
 async fn loaded(cluster: &Cluster, acks: Acks, spec: &[&str]) -> Load {
@@ -18,18 +18,9 @@ async fn loaded(cluster: &Cluster, acks: Acks, spec: &[&str]) -> Load {
 }
 
 async fn kill_leaders(name: &str, acks: Acks, spec: &[&str]) {
-    let mut cluster = Cluster::start(name).await;
+    let cluster = Cluster::start(name).await;
     let load = loaded(&cluster, acks, spec).await;
-    for _ in 0..2 {
-        let leader = cluster.metadata().leader(TOPIC, 0).await;
-        cluster.kill(leader);
-        load.more(SOME).await;
-        assert_ne!(cluster.metadata().leader(TOPIC, 0).await, leader);
-        cluster.restart(leader);
-        cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
-    }
-    load.more(SOME).await;
-    load.stop_and_check(&mut cluster).await;
+    crash::kill_two_leaders(cluster, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

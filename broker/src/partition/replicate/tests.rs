@@ -23,6 +23,18 @@ fn ends(replica: &mut Replica1) -> (u64, u64, u64) {
     (position.tail.end.0, position.durable_end.0, visible.0)
 }
 
+/// The leader's log begins at 100 by now.
+fn out_of_range(replica: &mut Replica1) -> FetchAnswer {
+    let asked = replica.position().expect("follows");
+    FetchAnswer {
+        leader_epoch: asked.leader_epoch,
+        tail: asked.tail,
+        log_start: Offset(100),
+        high_watermark: Offset(200),
+        outcome: FetchOutcome::OutOfRange,
+    }
+}
+
 #[test]
 fn a_follower_tells_what_it_wrote_and_then_that_it_is_durable() {
     let mut replica = follower(Durability::Fsync);
@@ -99,14 +111,7 @@ fn a_follower_that_was_left_behind_begins_anew() {
     let mut replica = follower(Durability::Fsync);
     replica.leader_answers(FetchOutcome::Matches, &[led(0, 2)], 2);
     replica.write_and_sync();
-    let asked = replica.position().expect("follows");
-    let answer = FetchAnswer {
-        leader_epoch: asked.leader_epoch,
-        tail: asked.tail,
-        log_start: Offset(100),
-        high_watermark: Offset(200),
-        outcome: FetchOutcome::OutOfRange,
-    };
+    let answer = out_of_range(&mut replica);
     replica.obey(answer, &[]);
     assert_eq!(ends(&mut replica), (100, 100, 100));
     assert_eq!(replica.log.partition.progress.log_start(), Offset(100));
@@ -122,14 +127,7 @@ fn a_replica_is_offline_if_its_log_is_half_gone_when_the_disk_is_full() {
     replica.assign(&[ME, OTHER], OTHER, 2);
     replica.leader_answers(FetchOutcome::Matches, &[led(0, 2)], 2);
     replica.write_and_sync();
-    let asked = replica.position().expect("follows");
-    let answer = FetchAnswer {
-        leader_epoch: asked.leader_epoch,
-        tail: asked.tail,
-        log_start: Offset(100),
-        high_watermark: Offset(200),
-        outcome: FetchOutcome::OutOfRange,
-    };
+    let answer = out_of_range(&mut replica);
     // Everything was removed by then.
     disk.inject(sim::Fault::on(Operation::Write, "checkpoint").no_space());
     replica.obey(answer, &[]);

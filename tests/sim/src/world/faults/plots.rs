@@ -12,16 +12,19 @@ impl World {
         }
     }
 
-    /// Its followers hear it, and no controller does: another one is elected beside it.
-    pub(super) fn isolate_leader(&mut self) -> bool {
+    fn pick_leader(&mut self) -> Option<usize> {
         let leaders = self.stored.values().filter_map(|s| s.assignment.leader);
         let nodes: Vec<_> = leaders
             .filter_map(|l| self.numbers.get(&l).copied())
             .collect();
-        if nodes.is_empty() {
+        (!nodes.is_empty()).then(|| self.chance.pick(&nodes))
+    }
+
+    /// Its followers hear it, and no controller does: another one is elected beside it.
+    pub(super) fn isolate_leader(&mut self) -> bool {
+        let Some(leader) = self.pick_leader() else {
             return false;
-        }
-        let leader = self.chance.pick(&nodes);
+        };
         let for_us = self.chance.between(3 * SECOND, 9 * SECOND);
         self.note(format!("b{leader} leads, and no controller hears it"));
         self.count("leader not heard by controllers");
@@ -31,14 +34,9 @@ impl World {
 
     /// Nobody hears it any more, and its disk hangs: a sync of what it alone has ends when that was cut long since.
     pub(super) fn hang_leader(&mut self) -> bool {
-        let leaders = self.stored.values().filter_map(|s| s.assignment.leader);
-        let nodes: Vec<_> = leaders
-            .filter_map(|l| self.numbers.get(&l).copied())
-            .collect();
-        if nodes.is_empty() {
+        let Some(leader) = self.pick_leader() else {
             return false;
-        }
-        let leader = self.chance.pick(&nodes);
+        };
         let for_us = self.chance.between(4 * SECOND, 6 * SECOND);
         let hangs = for_us + self.chance.between(SECOND, 4 * SECOND);
         self.note(format!("b{leader} is alone, and its disk hangs"));
