@@ -1,7 +1,7 @@
 //! What a partition knows of its idempotent producers (KIP-98): so that a batch that is sent again is stored once, and none overtakes another.
 //!
-//! Derived from the batches of the log and from nothing else: every replica has the same table, and a fail-over keeps it. What was cut off the log is
-//! taken out by deriving the table again (`log/src/producers.rs`), never by guess.
+//! Derived from the batches of the log, expired ones too, and from nothing else: every replica has the same table, and a fail-over keeps it. What was
+//! cut off the log is taken out by deriving the table again (`log/src/producers.rs`), never by guess.
 //!
 //! ```text
 //! sequence   numbers of records, which go round
@@ -231,6 +231,28 @@ impl ProducerTable {
         self.producers.retain(|_, producer| {
             now_ms.saturating_sub(producer.last().append_time_ms) <= idle_ms_max
         });
+    }
+
+    /// What it knows from batches before `start` alone, where a batch begins: what a log that begins there has to know.
+    ///
+    /// Of a producer that has appended much since, or has a higher epoch since, nothing is left to know: the batches from `start` on say it.
+    #[must_use]
+    pub fn before(&self, start: Offset) -> Self {
+        let of = |producer: &Producer| {
+            let mut batches = producer.batches.clone();
+            batches.retain(|noted| noted.base_offset < start);
+            Producer {
+                epoch: producer.epoch,
+                batches,
+            }
+        };
+        let mut producers: BTreeMap<_, _> =
+            self.producers.iter().map(|(id, p)| (*id, of(p))).collect();
+        producers.retain(|_, producer| !producer.batches.is_empty());
+        Self {
+            producers,
+            limits: self.limits,
+        }
     }
 
     /// How many producers are known.

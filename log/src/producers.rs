@@ -1,7 +1,8 @@
 //! Snapshots of the producer table, and the table as it was at an offset: the newest snapshot at or below it, and the batches after that.
 //!
 //! A segment's snapshot is of its base (written when the segment before is sealed), or of a later offset in it (a checkpoint, a clean stop, the end
-//! of a recovery). It goes with its segment. Missing or damaged ones cost time only.
+//! of a recovery). It goes with its segment. Missing or damaged ones cost time only, but for that of the oldest segment: what it has of batches that
+//! expired is nowhere else.
 
 use std::sync::Arc;
 
@@ -91,20 +92,26 @@ pub(crate) struct Derived {
     pub(crate) batches_read: u64,
     /// Segments whose snapshot is of an offset beyond `end`.
     pub(crate) beyond: Vec<Offset>,
+    /// What is known of batches that expired, if that of the oldest segment is one of them.
+    oldest: Option<Snapshot>,
 }
 
-/// The table of everything before `end`, which is a batch's start or the log end. `segments` are all there are, oldest first.
+/// The table of everything before `end`, which is a batch's start or the log end. `segments` are all there are, oldest first. Of batches that expired
+/// the oldest snapshot knows, or `known`.
 ///
 /// Append times are not in batches: those of sealed segments count as of the segment's last, so that nobody is forgotten early.
 pub(crate) fn derive(
     home: &Home,
     segments: &[Arc<Segment>],
     end: Offset,
+    known: &ProducerTable,
 ) -> Result<Derived, LogError> {
+    let start = segments.first().map_or(end, |oldest| oldest.base());
     let mut derived = Derived {
-        table: ProducerTable::default(),
+        table: known.before(start),
         batches_read: 0,
         beyond: Vec::new(),
+        oldest: None,
     };
     let newest_ms = segments.last().map_or(0, |s| s.last_append_time_ms());
     let idle_since_ms = newest_ms.saturating_sub(ProducerLimits::default().idle_ms_max);
@@ -117,7 +124,14 @@ pub(crate) fn derive(
                 first -= usize::from(at < segment.next_offset());
                 break;
             }
-            Ok(Some((at, _))) if at > end => derived.beyond.push(segment.base()),
+            Ok(Some((at, table))) if at > end => {
+                derived.beyond.push(segment.base());
+                if segment.base() == start {
+                    derived.table = table.before(start);
+                    let knows_any = !derived.table.is_empty();
+                    derived.oldest = knows_any.then(|| Snapshot::of(&derived.table, start));
+                }
+            }
             Ok(_) | Err(LogError::Unreadable { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -133,6 +147,23 @@ pub(crate) fn derive(
 }
 
 impl Derived {
+    /// Leaves of the oldest segment's snapshot what is true wherever the log ends: nothing else may know it.
+    pub(crate) fn keep_oldest(&mut self, home: &Home) -> Result<(), LogError> {
+        if let Some(oldest) = self.oldest.take() {
+            oldest.write_later(home, oldest.at)?;
+            self.beyond.retain(|base| *base != oldest.at);
+        }
+        Ok(())
+    }
+
+    /// Removes the snapshots that have more than the log. Gone after the directory's next sync.
+    pub(crate) fn remove_beyond(&self, home: &Home) -> Result<(), LogError> {
+        for base in &self.beyond {
+            home.remove(&home.path(*base, Part::Producers))?;
+        }
+        Ok(())
+    }
+
     fn read_on(&mut self, segment: &Segment, from: Offset, end: Offset) -> Result<(), LogError> {
         if from >= end.min(segment.next_offset()) {
             return Ok(());

@@ -60,6 +60,8 @@ pub struct Answered {
     pub batches: Bytes,
     /// Of the first of them.
     pub append_time_ms: i64,
+    /// Of whom the leader knows what the follower will never have: with [`FetchOutcome::OutOfRange`].
+    pub producers: Bytes,
 }
 
 impl TryFrom<v1::Answer> for Answered {
@@ -74,6 +76,7 @@ impl TryFrom<v1::Answer> for Answered {
             answer: Err(WireError::invalid("an answer says nothing")),
             batches: Bytes::new(),
             append_time_ms: 0,
+            producers: Bytes::new(),
         };
         let outcome = match answer.outcome {
             Some(Outcome::Batches(found)) => {
@@ -85,7 +88,10 @@ impl TryFrom<v1::Answer> for Answered {
                 epoch: epoch(parted.epoch)?,
                 end: offset_from_wire(parted.end_offset)?,
             }),
-            Some(Outcome::OutOfRange(_)) => FetchOutcome::OutOfRange,
+            Some(Outcome::OutOfRange(begins)) => {
+                answered.producers = begins.producers;
+                FetchOutcome::OutOfRange
+            }
             Some(Outcome::Error(error)) => {
                 answered.answer = Err(error.into());
                 return Ok(answered);
@@ -103,7 +109,7 @@ impl TryFrom<v1::Answer> for Answered {
     }
 }
 
-/// A leader's answer to `request`; batches are added by whoever sends it.
+/// A leader's answer to `request`; batches, or producers, are added by whoever sends it.
 pub fn fetch_answer(
     id: TopicPartition,
     request: &FetchRequest,
@@ -127,7 +133,7 @@ pub fn fetch_answer(
                     epoch: epoch_to_wire(parted.epoch),
                     end_offset: offset_to_wire(parted.end),
                 }),
-                FetchOutcome::OutOfRange => Outcome::OutOfRange(v1::OutOfRange {}),
+                FetchOutcome::OutOfRange => Outcome::OutOfRange(v1::OutOfRange::default()),
             }),
             ..head
         },

@@ -52,6 +52,15 @@ impl AnswerChunks {
         self.chunks.iter().map(Bytes::len).sum()
     }
 
+    /// Bytes of whatever may be large.
+    pub fn bytes(&self) -> usize {
+        let producers = match &self.head.outcome {
+            Some(v1::answer::Outcome::OutOfRange(begins)) => begins.producers.len(),
+            _ => 0,
+        };
+        self.batch_bytes() + producers
+    }
+
     /// The outcome but for the batches.
     fn rest(&self) -> v1::ReplicatedBatches {
         v1::ReplicatedBatches {

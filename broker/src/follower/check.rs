@@ -4,6 +4,7 @@ use bytes::Bytes;
 use taffrail_api::WireError;
 use taffrail_core::{
     ErrorCode, LeaderEpoch, TopicPartition,
+    producers::{ProducerLimits, ProducerTable},
     replica::{FetchAnswer, FetchOutcome},
 };
 use taffrail_record::{BatchHeader, split, verify};
@@ -16,6 +17,8 @@ pub(crate) struct Checked {
     pub(crate) batches: Vec<Bytes>,
     pub(crate) headers: Vec<BatchHeader>,
     pub(crate) append_time_ms: i64,
+    /// With [`FetchOutcome::OutOfRange`].
+    pub(crate) producers: ProducerTable,
     /// Of all batches.
     pub(crate) bytes: usize,
 }
@@ -45,6 +48,7 @@ pub(crate) fn check(
         batches: Vec::new(),
         headers: Vec::new(),
         append_time_ms,
+        producers: ProducerTable::default(),
         bytes: bytes.len(),
     };
     if !bytes.is_empty() && answer.outcome != FetchOutcome::Matches {
@@ -73,6 +77,30 @@ pub(crate) fn check(
 }
 
 impl Checked {
+    /// Takes the producers that an answer came with.
+    ///
+    /// # Errors
+    /// They are no table, are of records that the leader's log has, or come with an answer that keeps the log. No leader sends this: end the session.
+    pub(super) fn with_producers(mut self, encoded: &[u8]) -> Result<Self, WireError> {
+        if encoded.is_empty() {
+            return Ok(self);
+        }
+        let table = ProducerTable::decode(encoded, ProducerLimits::default());
+        let start = self.answer.log_start;
+        let is_due = self.answer.outcome == FetchOutcome::OutOfRange;
+        let Some(table) = table.filter(|table| is_due && table.before(start) == *table) else {
+            return Err(WireError::new(
+                ErrorCode::CorruptBatch,
+                format!(
+                    "the leader's answer for {}: producers that cannot be of the batches before {start}",
+                    self.id
+                ),
+            ));
+        };
+        self.producers = table;
+        Ok(self)
+    }
+
     /// Does the follower's log end somewhere else, once this is obeyed?
     pub(super) fn moves_the_log(&self) -> bool {
         !self.batches.is_empty() || self.answer.outcome != FetchOutcome::Matches
@@ -81,7 +109,9 @@ impl Checked {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use taffrail_core::{Offset, PartitionIndex, TopicId, replica::LogTail};
+    use taffrail_core::{
+        Offset, PartitionIndex, TopicId, producers::SequencedBatch, replica::LogTail,
+    };
     use taffrail_record::{BatchBuilder, Compression, NewRecord, stamp};
 
     use super::*;
@@ -162,5 +192,49 @@ pub(super) mod tests {
         }
         let diverging = check(ID, answer(FetchOutcome::OutOfRange), &Bytes::from(good), 0);
         assert!(diverging.is_err(), "batches beside an order to begin anew");
+    }
+
+    #[test]
+    fn producers_are_those_of_what_the_leader_has_no_more_or_refused() {
+        let mut table = ProducerTable::default();
+        let batch = SequencedBatch {
+            producer_id: 5,
+            epoch: 0,
+            base_sequence: 0,
+            records: 3,
+        };
+        table.note(&batch, Offset(4), 1_000);
+        let mut encoded = Vec::new();
+        table.encode(&mut encoded);
+        let taken = |outcome, log_start, encoded: &[u8]| {
+            let answer = FetchAnswer {
+                log_start: Offset(log_start),
+                ..answer(outcome)
+            };
+            let checked = check(ID, answer, &Bytes::new(), 0).expect("sound");
+            checked.with_producers(encoded).map(|c| c.producers)
+        };
+        let good = taken(FetchOutcome::OutOfRange, 20, &encoded).expect("sound");
+        assert_eq!(good, table);
+        let none = taken(FetchOutcome::OutOfRange, 20, &[]).expect("nobody");
+        assert_eq!(none, ProducerTable::default());
+        let bad = [
+            (
+                "with a log that goes on",
+                taken(FetchOutcome::Matches, 20, &encoded),
+            ),
+            (
+                "of what comes later",
+                taken(FetchOutcome::OutOfRange, 4, &encoded),
+            ),
+            (
+                "cut short",
+                taken(FetchOutcome::OutOfRange, 20, &encoded[1..]),
+            ),
+        ];
+        for (what, taken) in bad {
+            let error = taken.expect_err(what);
+            assert_eq!(error.code, ErrorCode::CorruptBatch, "{what}");
+        }
     }
 }

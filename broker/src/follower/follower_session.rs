@@ -158,7 +158,13 @@ impl FollowerSession {
             }
         };
         followed.retry_ms = RETRY_MS_MIN;
-        let checked = check(id, answer, &answered.batches, answered.append_time_ms)?;
+        let Answered {
+            batches,
+            append_time_ms,
+            producers,
+            ..
+        } = answered;
+        let checked = check(id, answer, &batches, append_time_ms)?.with_producers(&producers)?;
         if checked.moves_the_log() {
             followed.ask = Ask::Handed;
         } else {

@@ -166,6 +166,7 @@ impl Link {
                 batches: checked.batches,
                 headers: checked.headers,
                 append_time_ms: checked.append_time_ms,
+                producers: checked.producers,
             })
         });
         let replicated: Vec<_> = replicated.collect();

@@ -120,5 +120,6 @@ fn replicated(broker: &Broker, checked: Checked) -> Option<Replicated> {
         batches: checked.batches,
         headers: checked.headers,
         append_time_ms: checked.append_time_ms,
+        producers: checked.producers,
     })
 }

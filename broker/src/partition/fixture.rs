@@ -6,6 +6,7 @@ use bytes::Bytes;
 use taffrail_core::{
     Assignment, BrokerNumber, ClusterId, Durability, ErrorCode, Incarnation, LeaderEpoch, Offset,
     PartitionEpoch, PartitionIndex, TopicConfig, TopicDefaults, TopicId, TopicPartition, TopicSpec,
+    producers::ProducerTable,
     replica::{Acks, FetchAnswer, FetchOutcome, FetchRequest, LeaderRules, LogTail},
 };
 use taffrail_log::{Disk, LogConfig, PartitionIdentity, PartitionLog, StdDisk};
@@ -174,6 +175,15 @@ impl Replica1 {
     }
 
     pub(super) fn obey(&mut self, answer: FetchAnswer, batches: &[Bytes]) {
+        self.obey_all(answer, batches, ProducerTable::default());
+    }
+
+    /// Begins anew where the leader's log begins.
+    pub(super) fn obey_with(&mut self, answer: FetchAnswer, producers: ProducerTable) {
+        self.obey_all(answer, &[], producers);
+    }
+
+    fn obey_all(&mut self, answer: FetchAnswer, batches: &[Bytes], producers: ProducerTable) {
         let headers = batches
             .iter()
             .map(|b| BatchHeader::parse(b).expect("a batch"));
@@ -183,6 +193,7 @@ impl Replica1 {
             batches: batches.to_vec(),
             headers: headers.collect(),
             append_time_ms: 5_000,
+            producers,
         };
         self.step(|log, owner| log.replicated(&replicated, owner, &mut <_>::default()));
     }
@@ -219,6 +230,12 @@ impl Replica1 {
         };
         self.step(|log, owner| log.fetched(&request, owner).map(drop))
     }
+}
+
+/// Where it was stored, as its producer was told.
+pub(super) fn offset(outcome: &mut oneshot::Receiver<Outcome>) -> i64 {
+    let outcome = outcome.try_recv().expect("answered");
+    outcome.expect("stored").base_offset
 }
 
 pub(super) fn code(outcome: &mut oneshot::Receiver<Outcome>) -> Option<ErrorCode> {

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use taffrail_api::WireError;
 use taffrail_core::{
     Assignment, BrokerNumber, ErrorCode, Incarnation, Offset,
+    producers::ProducerTable,
     replica::{
-        BatchSpan, FetchAnswer, FetchRequest, FollowerStep, LeaderRules, Replica, Role, Turn,
+        BatchSpan, FetchAnswer, FetchOutcome, FetchRequest, FollowerStep, LeaderRules, Replica,
+        Role, Turn,
     },
 };
 use taffrail_log::LogError;
@@ -44,9 +46,24 @@ pub(crate) struct ReplicaFetch {
     pub(crate) request: FetchRequest,
 }
 
-/// What a follower is answered. On [`taffrail_core::replica::FetchOutcome::Matches`] the session adds batches from the asked end on, now and later, for as
+/// What a follower is answered. On [`FetchOutcome::Matches`] the session adds batches from the asked end on, now and later, for as
 /// long as this broker leads the epoch: a leader's log only grows.
-pub(crate) type Fetched = Result<FetchAnswer, ErrorCode>;
+pub(crate) type Fetched = Result<Told, ErrorCode>;
+
+/// An answer before batches are added to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) answer: FetchAnswer,
+    /// On [`FetchOutcome::OutOfRange`]: the producers of batches that this log has no more, encoded.
+    pub(crate) producers: Bytes,
+}
+
+impl From<FetchAnswer> for Told {
+    fn from(answer: FetchAnswer) -> Self {
+        let producers = Bytes::new();
+        Self { answer, producers }
+    }
+}
 
 /// A leader answered this broker. Checked: the batches are whole, their checksums are right, the headers are theirs.
 #[derive(Debug)]
@@ -56,6 +73,8 @@ pub(crate) struct Replicated {
     pub(crate) batches: Vec<Bytes>,
     pub(crate) headers: Vec<BatchHeader>,
     pub(crate) append_time_ms: i64,
+    /// Of batches that this log will never have, if it is to begin anew.
+    pub(crate) producers: ProducerTable,
 }
 
 /// The times of this round, and where decisions go.
@@ -207,7 +226,20 @@ impl OwnedLog {
             Role::Follower(_) => Err(ErrorCode::NotLeader),
         };
         self.carry_out(owner);
-        answer
+        let told = Told::from(answer?);
+        Ok(match told.answer.outcome {
+            FetchOutcome::OutOfRange => Told {
+                producers: self.producers_before(told.answer.log_start),
+                ..told
+            },
+            FetchOutcome::Matches | FetchOutcome::Diverging(_) => told,
+        })
+    }
+
+    fn producers_before(&self, start: Offset) -> Bytes {
+        let mut encoded = Vec::new();
+        self.log.producers().before(start).encode(&mut encoded);
+        encoded.into()
     }
 
     /// The leader answered. True: it was written to.
@@ -229,7 +261,7 @@ impl OwnedLog {
             Ok(FollowerStep::Wait) => Ok(()),
             Ok(FollowerStep::Append) => self.append_replicated(replicated, &spans, written),
             Ok(FollowerStep::Truncate(to)) => self.cut(to),
-            Ok(FollowerStep::Restart(at)) => self.begin_anew(at),
+            Ok(FollowerStep::Restart(at)) => self.begin_anew(at, replicated.producers.clone()),
             Err(code) => {
                 tracing::error!(partition = %self.partition.label(), code = code.name(), answer = ?replicated.answer,
                     "the leader answered what cannot be; it is asked again in a moment");
@@ -288,10 +320,10 @@ impl OwnedLog {
         Ok(())
     }
 
-    fn begin_anew(&mut self, at: Offset) -> Result<(), LogError> {
+    fn begin_anew(&mut self, at: Offset, producers: ProducerTable) -> Result<(), LogError> {
         tracing::warn!(partition = %self.partition.label(), had_from = %self.log.log_start(), had_to = %self.log.log_end(),
             begins_at = %at, "the leader's log has nothing in common with this one: it begins anew");
-        self.log.restart(at)?;
+        self.log.restart(at, producers)?;
         if let Some(Role::Follower(follower)) = self.replica.as_mut().map(Replica::role_mut) {
             follower.restarted(at);
         }

@@ -176,6 +176,34 @@ proptest! {
     }
 
     #[test]
+    fn a_table_from_before_an_offset_and_the_batches_from_there_on_give_the_table(
+        steps in steps(),
+        at in 0..120_usize,
+    ) {
+        let mut model = Model::default();
+        for step in steps {
+            let next = match step {
+                Step::Wild(any) => any,
+                Step::Next { producer, records } => {
+                    let last = model.of(producer).last().map(|(last, _)| *last);
+                    let (epoch, next) = last.map_or((0, 0), |l| (l.epoch, l.next_sequence()));
+                    batch(producer, epoch, next, records)
+                }
+                _ => continue,
+            };
+            model.log.push((next, model.end()));
+        }
+        let whole = model.table(ProducerLimits::default());
+        let at = at.min(model.log.len());
+        let start = model.log.get(at).map_or(model.end(), |(_, offset)| *offset);
+        let mut table = whole.before(start);
+        for (batch, offset) in &model.log[at..] {
+            table.note(batch, *offset, NOW);
+        }
+        prop_assert_eq!(table, whole);
+    }
+
+    #[test]
     fn bytes_that_are_no_table_are_none(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         if let Some(table) = ProducerTable::decode(&bytes, ProducerLimits::default()) {
             prop_assert_eq!(encoded(&table), bytes);

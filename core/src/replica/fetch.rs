@@ -41,7 +41,7 @@ pub enum FetchOutcome {
     Matches,
     /// The logs part: cut, and ask again.
     Diverging(EpochEnd),
-    /// The leader's log begins after the follower's end: begin anew where the leader's begins.
+    /// The leader's log begins after the follower's end, or with a later epoch than any that the follower has: begin anew where it begins.
     OutOfRange,
 }
 

@@ -124,11 +124,14 @@ impl Follower {
                     FollowerStep::Append
                 })
             }
-            FetchOutcome::Diverging(parted) => self.cut(parted, answer.log_start),
-            FetchOutcome::OutOfRange if answer.log_start > self.log.end => {
-                Ok(FollowerStep::Restart(answer.log_start))
+            FetchOutcome::Diverging(parted) => self.cut(parted),
+            // A log without records that begins there already, or later, can be no other.
+            FetchOutcome::OutOfRange
+                if answer.log_start <= self.log.end && answer.tail.last_epoch.is_none() =>
+            {
+                Err(ErrorCode::InvalidRequest)
             }
-            FetchOutcome::OutOfRange => Err(ErrorCode::InvalidRequest),
+            FetchOutcome::OutOfRange => Ok(FollowerStep::Restart(answer.log_start)),
         }
     }
 
@@ -181,12 +184,13 @@ impl Follower {
         Ok(())
     }
 
-    fn cut(&self, parted: EpochEnd, leader_start: Offset) -> Result<FollowerStep, ErrorCode> {
+    fn cut(&self, parted: EpochEnd) -> Result<FollowerStep, ErrorCode> {
         match self.log.epochs.cut_for(parted, self.log.end) {
             // It asked with this end: a cut that cuts nothing would be asked for again.
             Some(cut) if cut >= self.log.end => Err(ErrorCode::InvalidRequest),
             Some(cut) if cut >= self.log.start => Ok(FollowerStep::Truncate(cut)),
-            _ => Ok(FollowerStep::Restart(leader_start)),
+            // If the leader's log begins later, it says so next, and what has to be known of the records before.
+            _ => Ok(FollowerStep::Restart(Offset::ZERO)),
         }
     }
 

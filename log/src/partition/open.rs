@@ -135,7 +135,7 @@ impl PartitionLog {
         };
         let mut log = Self::assemble(home, parts);
         log.epochs_changed = recovered.epochs_changed;
-        if derived.batches_read > 0 {
+        if derived.batches_read > 0 || !derived.beyond.is_empty() {
             log.producers_unsaved_bytes = NOTHING_SAVED;
             // So that the next opening need not read them again. If there is no room, it does.
             or_full(log.save_producers())?;
@@ -191,11 +191,13 @@ struct Parts {
 fn producers_of(home: &Home, recovered: &recover::Recovered) -> Result<Derived, LogError> {
     let mut segments = recovered.sealed.clone();
     segments.push(Arc::clone(recovered.active.segment()));
-    let derived = producers::derive(home, &segments, recovered.active.point().offset)?;
-    for base in &derived.beyond {
-        home.remove(&home.path(*base, Part::Producers))?;
-    }
-    if !derived.beyond.is_empty() {
+    let end = recovered.active.point().offset;
+    let mut derived = producers::derive(home, &segments, end, &ProducerTable::default())?;
+    // If there is no room, the table in memory still has it, and the next checkpoint saves that.
+    let has_beyond = !derived.beyond.is_empty();
+    or_full(derived.keep_oldest(home))?;
+    derived.remove_beyond(home)?;
+    if has_beyond {
         home.sync_dir()?;
     }
     Ok(derived)

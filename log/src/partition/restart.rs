@@ -9,27 +9,27 @@ use crate::{
     checkpoint::{Checkpoint, LogPoint},
     epochs,
     error::LogError,
-    producers::NOTHING_SAVED,
+    producers::{NOTHING_SAVED, Snapshot},
     segment::active::ActiveSegment,
     shared::SyncedThrough,
 };
 
 impl PartitionLog {
-    /// Removes everything; the log is empty afterwards, knows no epoch, and begins at `start`, which may be before or after what it had. Durable on
-    /// return. Sync tokens made before count for nothing after.
+    /// Removes everything; the log is empty afterwards, knows no epoch and no producer but `producers`, who wrote before `start`, and begins there,
+    /// which may be before or after what it had. Durable on return. Sync tokens made before count for nothing after.
     ///
     /// # Errors
     /// The disk's, which may poison the log. Opening then finds an empty log, at the old start or at the new one, or what was not yet removed.
-    pub fn restart(&mut self, start: Offset) -> Result<(), LogError> {
+    pub fn restart(&mut self, start: Offset, producers: ProducerTable) -> Result<(), LogError> {
         let generation = self.generation + 1;
         self.truncate(self.log_start())?;
         self.generation = generation;
-        self.begin_at(start)
+        self.begin_at(start, producers)
             .inspect_err(|error| self.shared.poison(&error.to_string()))
     }
 
     /// The log is empty. Between two steps there is no segment at all: then opening makes one where the checkpoint says that the log begins.
-    fn begin_at(&mut self, start: Offset) -> Result<(), LogError> {
+    fn begin_at(&mut self, start: Offset, producers: ProducerTable) -> Result<(), LogError> {
         let shared = Arc::clone(&self.shared);
         let mut upkeep = shared.upkeep();
         *upkeep = self.generation;
@@ -38,6 +38,10 @@ impl PartitionLog {
         epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
         self.epochs_changed = false;
         self.home.remove_segment(self.active.point().segment)?;
+        if !producers.is_empty() {
+            // Before the start moves, too: nothing else says it again.
+            Snapshot::of(&producers, start).write_later(&self.home, start)?;
+        }
         self.home.sync_dir()?;
         let last_append_time_ms = self.active.point().last_append_time_ms;
         let point = LogPoint::start_of(start, last_append_time_ms);
@@ -50,7 +54,7 @@ impl PartitionLog {
         };
         checkpoint.write(&*self.home.disk, &self.home.dir)?;
         self.written = Some(checkpoint);
-        self.producers = ProducerTable::default();
+        self.producers = producers;
         self.producers_unsaved_bytes = NOTHING_SAVED;
         self.active = ActiveSegment::create(&self.home, start, last_append_time_ms, &self.config)?;
         self.active.file().sync()?;

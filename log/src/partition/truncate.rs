@@ -15,7 +15,7 @@ use crate::{
     error::{AtPath, LogError},
     file::LogFile,
     names::{self, Part},
-    producers::{self, NOTHING_SAVED},
+    producers::{self, Derived, NOTHING_SAVED},
     segment::{EntryBuilder, Segment, active::ActiveSegment, entry::Entry},
     shared::SyncedThrough,
 };
@@ -52,8 +52,9 @@ impl PartitionLog {
         let keep = segments.partition_point(|s| s.base() <= to) - 1;
         let cut = self.copy_prefix(&segments[keep], to)?;
         let new_end = cut.point.offset;
-        let derived = producers::derive(&self.home, &segments, new_end)?;
-        if let Err(error) = self.cut_to(cut, &segments, keep, &derived.beyond) {
+        let mut derived = producers::derive(&self.home, &segments, new_end, &self.producers)?;
+        derived.keep_oldest(&self.home)?;
+        if let Err(error) = self.cut_to(cut, &segments, keep, &derived) {
             self.shared.poison(&error.to_string());
             return Err(error);
         }
@@ -106,7 +107,7 @@ impl PartitionLog {
         cut: Cut,
         segments: &[Arc<Segment>],
         keep: usize,
-        snapshots_beyond: &[Offset],
+        producers: &Derived,
     ) -> Result<(), LogError> {
         let Cut { point, entries } = cut;
         let shared = Arc::clone(&self.shared);
@@ -129,9 +130,7 @@ impl PartitionLog {
         for part in [Part::Seal, Part::TimeIndex, Part::Index] {
             self.home.remove(&self.home.path(point.segment, part))?;
         }
-        for base in snapshots_beyond {
-            self.home.remove(&self.home.path(*base, Part::Producers))?;
-        }
+        producers.remove_beyond(&self.home)?;
         let path = self.home.path(point.segment, Part::Log);
         let renamed = self.home.disk.rename(&names::temporary(&path), &path);
         renamed.at("replace", &path)?;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use taffrail_core::{
     Offset,
-    producers::{BATCHES_REMEMBERED, SequenceCheck, SequencedBatch},
+    producers::{BATCHES_REMEMBERED, ProducerTable, SequenceCheck, SequencedBatch},
 };
 use taffrail_log::{
     Disk, LogConfig, PartitionLog,
@@ -221,6 +221,76 @@ fn a_producer_is_known_after_its_batches_expired_and_snapshots_go_with_their_seg
     assert_next(&place.open(config).expect("open").log, 5);
 }
 
+/// Nobody else knows of these: the batches are nowhere any more.
+#[test]
+fn a_cut_forgets_no_producer_whose_batches_expired() {
+    let (disk, place) = sim();
+    let config = LogConfig {
+        retention_bytes: Some(0),
+        ..small()
+    };
+    let mut log = place.create(config.clone());
+    produce(&mut log, 0..5);
+    while log.reader().segments().len() == 1 {
+        append(&mut log, batch(1, 400), 1_000);
+    }
+    sync(&mut log);
+    let base = log.log_end();
+    log.expire(1_000, base).expect("expire");
+    let start = log.log_start();
+    assert!(start > Offset(4), "{start}");
+    produce(&mut log, 5..10);
+    sync(&mut log);
+    // Its snapshot has all ten, in place of the one that had five.
+    let end = log.log_end();
+    log.close(end).expect("close");
+    let mut log = place.open(config.clone()).expect("open").log;
+    assert_eq!(check(&log, 10), SequenceCheck::New);
+    log.truncate(Offset(base.0 + 2)).expect("cut");
+    assert_eq!(check(&log, 7), SequenceCheck::New);
+    assert!(matches!(check(&log, 5), SequenceCheck::Duplicate(_)));
+    log.truncate(start).expect("cut");
+    let knows_five = |log: &PartitionLog| {
+        assert_eq!(check(log, 5), SequenceCheck::New);
+        assert!(matches!(check(log, 4), SequenceCheck::Duplicate(_)));
+    };
+    knows_five(&log);
+    drop(log);
+    disk.crash(Loss::Everything);
+    knows_five(&place.open(config).expect("open").log);
+}
+
+#[test]
+fn a_log_that_begins_anew_knows_whom_it_is_told_of_even_if_it_crashes() {
+    let mut outcomes = [0, 0];
+    for fail_after in 0..48 {
+        for seed in 0..4 {
+            let disk = SimDisk::new(seed);
+            let place = OnDisk::on(Arc::new(disk.clone()));
+            let mut log = place.create(small());
+            produce(&mut log, 0..30);
+            sync(&mut log);
+            let table = log.producers().before(Offset(20));
+            for operation in [Operation::Remove, Operation::Rename, Operation::Sync] {
+                disk.inject(Fault::on(operation, "").after(fail_after));
+            }
+            let is_done = log.restart(Offset(90), table).is_ok();
+            drop(log);
+            disk.crash(Loss::Tails);
+            disk.heal();
+            let log = place.open(small()).expect("open").log;
+            if log.log_start() == Offset(90) {
+                assert_eq!(check(&log, 20), SequenceCheck::New);
+                assert!(matches!(check(&log, 19), SequenceCheck::Duplicate(_)));
+            } else {
+                assert_eq!(check(&log, log.log_end().0 as i32), SequenceCheck::New);
+            }
+            outcomes[usize::from(is_done)] += 1;
+        }
+    }
+    assert!(outcomes.iter().all(|times| *times > 0), "{outcomes:?}");
+}
+
 #[test]
 fn a_log_that_begins_anew_knows_nobody_and_a_followers_log_knows_whom_its_leader_does() {
     let (disk, place) = sim();
@@ -229,7 +299,8 @@ fn a_log_that_begins_anew_knows_nobody_and_a_followers_log_knows_whom_its_leader
     sync(&mut log);
     let leaders = log.reader().read(Offset(90), 1 << 20, Offset(100));
     let leaders = leaders.expect("read").chunks.concat();
-    log.restart(Offset(90)).expect("restart");
+    log.restart(Offset(90), ProducerTable::default())
+        .expect("restart");
     assert_eq!(check(&log, 90), SequenceCheck::Unknown);
     let (headers, batches): (Vec<_>, Vec<_>) = taffrail_record::split(&leaders.into())
         .map(|batch| batch.expect("whole"))

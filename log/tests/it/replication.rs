@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use taffrail_core::{
     LeaderEpoch, Offset,
+    producers::ProducerTable,
     replica::{EpochStart, SyncPoint},
 };
 use taffrail_log::{
@@ -81,7 +82,8 @@ fn a_log_begins_anew_anywhere_and_forgets_its_epochs() {
         replicate(&mut log, &[led(0, 9), led(2, 9), led(4, 9)], 0).expect("they follow");
         let before = log.sync_token();
         let generation = log.state().generation;
-        log.restart(Offset(begins_at)).expect("begins");
+        log.restart(Offset(begins_at), ProducerTable::default())
+            .expect("begins");
         assert_eq!(
             log.state().sync_point(),
             SyncPoint {
@@ -109,8 +111,10 @@ fn a_log_begins_anew_anywhere_and_forgets_its_epochs() {
 fn an_empty_log_begins_anew_too() {
     let place = OnDisk::std();
     let mut log = place.create(small());
-    log.restart(Offset::ZERO).expect("begins");
-    log.restart(Offset(7)).expect("begins");
+    log.restart(Offset::ZERO, ProducerTable::default())
+        .expect("begins");
+    log.restart(Offset(7), ProducerTable::default())
+        .expect("begins");
     assert_eq!(log.state().generation, 2);
     assert_eq!((log.log_start(), log.log_end()), (Offset(7), Offset(7)));
 }
@@ -133,7 +137,7 @@ fn a_crash_while_a_log_begins_anew_leaves_a_log_that_opens() {
             for operation in [Operation::Remove, Operation::Rename, Operation::Sync] {
                 disk.inject(Fault::on(operation, "").after(fail_after));
             }
-            let is_done = log.restart(Offset(100)).is_ok();
+            let is_done = log.restart(Offset(100), ProducerTable::default()).is_ok();
             drop(log);
             disk.crash(Loss::Tails);
             let log = place.open(small()).expect("opens").log;

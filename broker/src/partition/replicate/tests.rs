@@ -3,11 +3,12 @@ use taffrail_core::{
     replica::{Acks, EpochEnd, FetchOutcome, LogTail},
 };
 use taffrail_log::sim::{self, Operation, SimDisk};
+use taffrail_record::ProducerStamp;
 
 use super::*;
 use crate::{
     metrics::Metrics,
-    partition::fixture::{ME, OTHER, Replica1, led},
+    partition::fixture::{self, ME, OTHER, Replica1, led},
 };
 
 /// It follows the other broker in epoch 2, with nothing in its log.
@@ -118,6 +119,59 @@ fn a_follower_that_was_left_behind_begins_anew() {
     replica.leader_answers(FetchOutcome::Matches, &[led(100, 2)], 200);
     replica.write_and_sync();
     assert_eq!(ends(&mut replica), (102, 102, 102));
+}
+
+/// Its records expired with the leader's log; a copy of them may still come.
+#[test]
+fn a_replica_that_begins_anew_knows_the_producers_of_what_it_will_never_have() {
+    let of = |base_sequence| {
+        let stamp = ProducerStamp {
+            id: 7,
+            epoch: 0,
+            base_sequence,
+        };
+        fixture::batch(stamp, 2)
+    };
+    let mut leader = Replica1::new(Durability::Fsync);
+    leader.assign(&[ME, OTHER], ME, 2);
+    let _first = leader.queue_batches(2, Acks::Leader, &of(0));
+    let _second = leader.queue_batches(2, Acks::Leader, &of(2));
+    leader.write_and_sync();
+    let told = |leader: &Replica1, start| {
+        let encoded = leader.log.producers_before(Offset(start));
+        ProducerTable::decode(&encoded, <_>::default()).expect("a table")
+    };
+
+    let mut replica = follower(Durability::Fsync);
+    let answer = FetchAnswer {
+        log_start: Offset(2),
+        ..out_of_range(&mut replica)
+    };
+    replica.obey_with(answer, told(&leader, 2));
+    replica.assign(&[ME, OTHER], ME, 3);
+    let mut again = replica.queue_batches(3, Acks::Leader, &of(0));
+    let mut next = replica.queue_batches(3, Acks::Leader, &of(2));
+    replica.write_and_sync();
+    assert_eq!(fixture::offset(&mut again), 0, "as its original was");
+    assert_eq!(fixture::offset(&mut next), 2);
+    assert_eq!(told(&leader, 0), ProducerTable::default());
+}
+
+#[test]
+fn a_log_that_has_nothing_in_common_is_begun_from_nothing_before_it_asks_where() {
+    let mut replica = follower(Durability::Fsync);
+    replica.leader_answers(FetchOutcome::Matches, &[led(0, 1)], 0);
+    replica.write_and_sync();
+    let answer = out_of_range(&mut replica);
+    replica.obey(answer, &[]);
+    replica.leader_answers(FetchOutcome::Matches, &[led(100, 2)], 102);
+    let parted = EpochEnd {
+        epoch: LeaderEpoch(0),
+        end: Offset(0),
+    };
+    replica.leader_answers(FetchOutcome::Diverging(parted), &[], 102);
+    assert_eq!(ends(&mut replica).0, 0);
+    assert_eq!(replica.log.partition.progress.log_start(), Offset(0));
 }
 
 #[test]

@@ -22,11 +22,13 @@ use taffrail_api::{
 };
 use taffrail_core::{
     BrokerNumber, ErrorCode, Incarnation, TopicPartition,
-    replica::{FetchAnswer, FetchOutcome, FetchRequest},
+    replica::{FetchOutcome, FetchRequest},
 };
 
 use self::place::{Place, State, same_place};
 use super::logs::{Found, Logs, NotRead, Read};
+use crate::partition::replicate::Told;
+use bytes::Bytes;
 
 /// The follower hears something at least this often.
 const KEEPALIVE_MS: u64 = 500;
@@ -135,7 +137,7 @@ impl LeaderSession {
         &mut self,
         id: TopicPartition,
         request: &FetchRequest,
-        fetched: Result<FetchAnswer, WireError>,
+        fetched: Result<Told, WireError>,
     ) {
         let place = self.places.get_mut(&id);
         let waiting = place.filter(|p| p.state == State::Asked && same_place(&p.request, request));
@@ -143,14 +145,21 @@ impl LeaderSession {
             return;
         };
         match fetched {
-            Ok(answer) if answer.outcome == FetchOutcome::Matches => {
+            Ok(told) if told.answer.outcome == FetchOutcome::Matches => {
                 place.state = State::Matched;
                 self.news(id);
             }
             other => {
                 place.state = State::Answered;
-                place.told = other.as_ref().ok().map(|answer| answer.high_watermark);
-                let head = fetch_answer(id, request, other);
+                let (answer, producers) = match other {
+                    Ok(told) => (Ok(told.answer), told.producers),
+                    Err(error) => (Err(error), Bytes::new()),
+                };
+                place.told = answer.as_ref().ok().map(|answer| answer.high_watermark);
+                let mut head = fetch_answer(id, request, answer);
+                if let Some(v1::answer::Outcome::OutOfRange(begins)) = &mut head.outcome {
+                    begins.producers = producers;
+                }
                 self.answers.push_back(AnswerChunks::of(head));
             }
         }
@@ -286,7 +295,7 @@ impl LeaderSession {
             && let Some(answer) = self.answers.pop_front()
         {
             // An envelope is not free either.
-            bytes += answer.batch_bytes() + ENVELOPE_BYTES;
+            bytes += answer.bytes() + ENVELOPE_BYTES;
             message.push(answer);
         }
         message

@@ -97,6 +97,8 @@ impl Leader {
         let parted = self.log.epochs.divergence(request.tail, self.log.end);
         let looks = !self.broken.is(Mutant::NoDivergenceCheck) || request.tail.end > self.log.end;
         match parted.filter(|_| looks) {
+            // What both may have has expired here: nothing is left to compare, and to keep.
+            Some(parted) if parted.end < self.log.start => FetchOutcome::OutOfRange,
             Some(parted) => FetchOutcome::Diverging(parted),
             None => FetchOutcome::Matches,
         }
@@ -118,7 +120,8 @@ impl Leader {
     fn lacks_committed(&self, request: &FetchRequest, outcome: FetchOutcome) -> bool {
         let keeps = match outcome {
             FetchOutcome::Diverging(parted) => parted.end.min(request.tail.end),
-            FetchOutcome::Matches | FetchOutcome::OutOfRange => request.tail.end,
+            FetchOutcome::OutOfRange => self.log.start.min(request.tail.end),
+            FetchOutcome::Matches => request.tail.end,
         };
         keeps < self.log.high_watermark
     }

@@ -225,10 +225,19 @@ fn out_of_range_begins_a_log_anew_where_the_leaders_begins() {
     let request = test.request().expect("it has a leader");
     assert_eq!(request.tail.end, Offset(20));
     assert_eq!(request.tail.last_epoch, None);
+    for log_start in [10, 20] {
+        let nonsense = FetchAnswer {
+            log_start: Offset(log_start),
+            ..self::answer(&test, FetchOutcome::OutOfRange)
+        };
+        let refused = test.answered(&nonsense, &[]);
+        assert_eq!(refused, Err(ErrorCode::InvalidRequest));
+    }
+    // What it has may be of epochs that have expired at the leader.
     let mut within = follower();
-    let nonsense = self::answer(&within, FetchOutcome::OutOfRange);
-    let refused = within.answered(&nonsense, &[]);
-    assert_eq!(refused, Err(ErrorCode::InvalidRequest));
+    let answer = self::answer(&within, FetchOutcome::OutOfRange);
+    let step = within.answered(&answer, &[]);
+    assert_eq!(step, Ok(FollowerStep::Restart(answer.log_start)));
 }
 
 #[test]

@@ -23,7 +23,9 @@ pub(super) fn segments(home: &Home, log_start: Option<Offset>) -> Result<Vec<Off
         }
     }
     for (base, part) in listed.iter().filter_map(|name| names::parse_segment(name)) {
-        if !bases.contains(&base) {
+        // A log that began anew has its first producers before it has its first segment.
+        let is_awaited = part == Part::Producers && Some(base) == log_start;
+        if !bases.contains(&base) && !is_awaited {
             home.remove(&home.path(base, part))?;
         }
     }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::partition::{
     ack::Outcome,
-    fixture::{RUN, batch},
+    fixture::{RUN, batch, offset},
     replicate::Replicated,
 };
 
@@ -18,11 +18,6 @@ fn of(id: i64, epoch: i16, base_sequence: i32, records: usize) -> Bytes {
         base_sequence,
     };
     batch(producer, records)
-}
-
-fn offset(outcome: &mut oneshot::Receiver<Outcome>) -> i64 {
-    let outcome = outcome.try_recv().expect("answered");
-    outcome.expect("stored").base_offset
 }
 
 impl Replica1 {
@@ -159,6 +154,7 @@ fn a_follower_that_becomes_the_leader_knows_what_it_has() {
         headers: vec![BatchHeader::parse(&leaders).expect("sound")],
         batches: vec![leaders],
         append_time_ms: 5,
+        producers: Default::default(),
     };
     replica.step(|log, owner| log.replicated(&replicated, owner, &mut Written::default()));
     replica.write_and_sync();

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use taffrail_api::convert::{Answered, position};
 use taffrail_core::{
     LeaderEpoch, Offset, PartitionIndex, TopicId,
-    replica::{EpochEnd, LogTail},
+    producers::{ProducerTable, SequencedBatch},
+    replica::{EpochEnd, FetchAnswer, LogTail},
 };
 
 use super::{super::logs::Led, *};
@@ -94,7 +95,8 @@ impl Rig {
     fn check(&mut self) -> Vec<FetchRequest> {
         let asked = self.session.take_unchecked();
         for (id, request) in &asked {
-            self.session.checked(*id, request, Ok(matches(request)));
+            self.session
+                .checked(*id, request, Ok(matches(request).into()));
         }
         asked.into_iter().map(|(_, request)| request).collect()
     }
@@ -205,7 +207,7 @@ fn logs_that_part_and_errors_are_answered_as_the_owner_says() {
         outcome: parted,
         ..matches(&asked)
     };
-    rig.session.checked(id, &asked, Ok(answer));
+    rig.session.checked(id, &asked, Ok(answer.into()));
     assert_eq!(rig.answer().answer.expect("an answer").outcome, parted);
     rig.hear(0, &request(3, 3), true);
     let (id, asked) = rig.session.take_unchecked()[0];
@@ -213,6 +215,67 @@ fn logs_that_part_and_errors_are_answered_as_the_owner_says() {
     rig.session.checked(id, &asked, Err(error.clone()));
     assert_eq!(rig.answer().answer, Err(error));
     assert_eq!(rig.session.take_unchecked(), [], "answered");
+}
+
+#[test]
+fn whoever_begins_anew_is_told_the_producers_of_what_it_will_never_have() {
+    let mut rig = Rig::new(4);
+    rig.hear(0, &request(5, 5), true);
+    let (id, asked) = rig.session.take_unchecked()[0];
+    let told = Told {
+        answer: FetchAnswer {
+            outcome: FetchOutcome::OutOfRange,
+            ..matches(&asked)
+        },
+        producers: Bytes::from_static(b"a table"),
+    };
+    rig.session.checked(id, &asked, Ok(told));
+    let answered = rig.answer();
+    assert_eq!(answered.producers, b"a table".as_slice());
+    let outcome = answered.answer.expect("an answer").outcome;
+    assert_eq!(outcome, FetchOutcome::OutOfRange);
+}
+
+#[test]
+fn tables_of_producers_fill_a_message_as_batches_do() {
+    let mut rig = Rig::new(4);
+    let mut table = ProducerTable::default();
+    for producer_id in 0..4_000 {
+        for base_sequence in 0..16 {
+            let at = Offset(producer_id as u64 * 16 + base_sequence as u64);
+            let batch = SequencedBatch {
+                producer_id,
+                epoch: 0,
+                base_sequence,
+                records: 1,
+            };
+            table.note(&batch, at, 0);
+        }
+    }
+    let mut producers = Vec::new();
+    table.encode(&mut producers);
+    let producers = Bytes::from(producers);
+    for partition in 0..8 {
+        rig.hear(partition, &request(5, 5), true);
+    }
+    for (id, asked) in rig.session.take_unchecked() {
+        let told = Told {
+            answer: FetchAnswer {
+                outcome: FetchOutcome::OutOfRange,
+                ..matches(&asked)
+            },
+            producers: producers.clone(),
+        };
+        rig.session.checked(id, &asked, Ok(told));
+    }
+    let mut messages = 0;
+    while rig.session.has_answers(0) {
+        let message = rig.session.answers(0);
+        let bytes: usize = message.iter().map(AnswerChunks::bytes).sum();
+        assert!(bytes < ANSWERS_BYTES_MAX + producers.len(), "{bytes}");
+        messages += 1;
+    }
+    assert!(messages > 1);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::follower::{
     follower_session::{FollowerSession, InSync},
     throttle::Throttle,
 };
+use crate::partition::replicate::Told;
 
 const LEADER: BrokerNumber = BrokerNumber(1);
 const FOLLOWER: BrokerNumber = BrokerNumber(2);
@@ -246,7 +247,9 @@ impl Exchange {
                 panic!("it leads");
             };
             let fetched = leader.fetch(&request, 0, &mut Vec::new());
-            let fetched = fetched.map_err(|code| WireError::new(code, ""));
+            let fetched = fetched
+                .map(Told::from)
+                .map_err(|code| WireError::new(code, ""));
             self.leading.checked(id, &request, fetched);
         }
     }

@@ -345,6 +345,28 @@ fn a_follower_below_the_log_start_is_out_of_range() {
     assert_eq!(test.asked(), [], "3 is no member: nothing is lost");
 }
 
+/// It would hold nothing of what is committed for a moment, if it began from nothing.
+#[test]
+fn a_member_whose_epochs_have_expired_begins_anew_where_the_log_begins_and_stays() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.has(2, 5);
+    test.has(3, 5);
+    test.stored(9);
+    test.leader.expired(Offset(5));
+    for end in [5, 7] {
+        let outcome = test.fetch(&Test::request(3, 1, end));
+        assert_eq!(outcome, Ok(FetchOutcome::OutOfRange));
+        assert_eq!(test.asked(), [], "it will have what is committed");
+    }
+    let outcome = test.fetch(&Test::request(3, 1, 4));
+    assert_eq!(outcome, Ok(FetchOutcome::OutOfRange));
+    assert_eq!(
+        test.asked(),
+        [shrink(3, ShrinkReason::LostData)],
+        "it had less"
+    );
+}
+
 #[test]
 fn steady_appends_and_fetches_allocate_nothing() {
     let mut test = Test::new(&[1, 2, 3]);
