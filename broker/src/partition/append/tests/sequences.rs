@@ -1,6 +1,9 @@
 //! Requests of idempotent producers.
 
-use taffrail_core::replica::{FetchAnswer, FetchOutcome, FetchRequest};
+use taffrail_core::{
+    producers::ProducerTable,
+    replica::{FetchAnswer, FetchOutcome, FetchRequest},
+};
 use taffrail_record::{BatchHeader, ProducerStamp, stamp};
 use tokio::sync::oneshot;
 
@@ -154,7 +157,7 @@ fn a_follower_that_becomes_the_leader_knows_what_it_has() {
         headers: vec![BatchHeader::parse(&leaders).expect("sound")],
         batches: vec![leaders],
         append_time_ms: 5,
-        producers: Default::default(),
+        producers: ProducerTable::default(),
     };
     replica.step(|log, owner| log.replicated(&replicated, owner, &mut Written::default()));
     replica.write_and_sync();
