@@ -5,11 +5,14 @@
 //! convert     wire <-> core: everything is validated here, once
 //! status      ErrorCode <-> gRPC status, with the stable code in the trailer `taffrail-error-code`
 //! transport   HTTP/2 settings of clients and servers, and limits on messages
+//! listen      how servers accept connections (feature `listen`)
 //! stream      Produce and Fetch: the same wire format as any gRPC stream, but batches are handed through as `Bytes`
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod convert;
+#[cfg(feature = "listen")]
+pub mod listen;
 pub mod status;
 pub mod stream;
 pub mod transport;

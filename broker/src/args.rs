@@ -19,7 +19,7 @@ pub struct Args {
     /// What people call this broker, such as the pod's name
     #[arg(long, env = "TAFFRAIL_BROKER_NAME")]
     name: Option<String>,
-    /// Where it stands, for placement over racks
+    /// Where it stands, for placement over racks; empty: it is not known
     #[arg(long, env = "TAFFRAIL_BROKER_RACK")]
     rack: Option<String>,
     /// Where clients are served
@@ -68,7 +68,7 @@ impl Args {
         set(&mut config.data_dir, self.data_dir);
         set(&mut config.name, self.name);
         set(&mut config.client_listen, self.client_listen);
-        config.rack = self.rack.or(config.rack);
+        config.rack = self.rack.or(config.rack).filter(|rack| !rack.is_empty());
         config.client_advertised = self.client_advertised.or(config.client_advertised);
         set(&mut config.replication_listen, self.replication_listen);
         config.replication_advertised = self
@@ -92,6 +92,16 @@ fn set<T>(field: &mut T, value: Option<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_rack_is_none() {
+        let rack_of = |rack: &str| {
+            let args = Args::parse_from(["taffrail-broker", "--rack", rack]);
+            args.into_config().expect("valid").rack
+        };
+        assert_eq!(rack_of("zone-1").as_deref(), Some("zone-1"));
+        assert_eq!(rack_of(""), None);
+    }
 
     #[test]
     fn flags_win_over_the_file() {

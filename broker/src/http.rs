@@ -1,7 +1,5 @@
 //! The port of `/metrics`, `/livez`, `/readyz` and `PUT /log-level`.
 
-mod listener;
-
 use std::sync::Arc;
 
 use axum::{
@@ -12,9 +10,8 @@ use axum::{
     routing::{get, put},
 };
 use prometheus_client::registry::Registry;
+use taffrail_api::listen::{BriefListener, Peer};
 use tokio::net::TcpListener;
-
-use self::listener::{BriefListener, Peer};
 
 use crate::{broker::Broker, error::BrokerError, metrics};
 

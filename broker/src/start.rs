@@ -17,6 +17,7 @@ use crate::{
     cluster::{
         Membership,
         apply::{Conductor, Told, assign_of, log_config},
+        create::Uncreated,
         known::Known,
         rebuild::Rebuilds,
         session::Session,
@@ -283,7 +284,7 @@ async fn assemble(
         rebuilds,
         disobeyed: Repeats::default(),
         undeleted: Vec::new(),
-        uncreated: Repeats::default(),
+        uncreated: Uncreated::default(),
     };
     let session = Session {
         broker: Arc::clone(&broker),

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use taffrail_api::{WireError, v1::move_replicas_request::What};
+use taffrail_api::{
+    WireError,
+    v1::{self, move_replicas_request::What},
+};
 use taffrail_client::{
     ApplyOutcome, Client, ClientConfig, ClientError, FlushError, ProduceError, Start, Topic,
 };
@@ -116,6 +119,19 @@ impl Admin {
         let listed = self.0.list_partitions(topics).await;
         let listed = listed.map_err(|error| client_failure(&error))?;
         Ok(listed.into_iter().map(PartitionView::from).collect())
+    }
+
+    /// What a broker last heard of these topics, or of all, and of the brokers.
+    ///
+    /// # Errors
+    /// It has not heard of one of them.
+    pub(crate) async fn last_heard(&self, topics: &[String]) -> Outcome<v1::Metadata> {
+        let heard = self.0.last_heard(topics).await;
+        let heard = heard.map_err(|error| client_failure(&error))?;
+        match heard.unknown_topics.first() {
+            Some(name) => Err(unknown_topic(name)),
+            None => Ok(heard),
+        }
     }
 
     /// All brokers.

@@ -98,6 +98,11 @@ impl Failure {
         self.code
     }
 
+    /// What is wrong, without code and hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The exit code as `main` returns it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         if self.quiet {

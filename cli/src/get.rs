@@ -2,12 +2,14 @@
 
 use clap::{Args, ValueEnum};
 
+use taffrail_core::ErrorCode;
+
 use crate::{
     cli::ServerArgs,
-    connect::{self, topic_names},
-    failure::Outcome,
+    connect::{self, Admin, topic_names},
+    failure::{Failure, Outcome},
     time::now_ms,
-    view::{self, Brokers, Listing, Output, Partitions, Topics},
+    view::{self, Brokers, Listing, Output, Partitions, Topics, last_heard},
 };
 
 /// What can be listed.
@@ -40,14 +42,53 @@ pub(crate) struct GetArgs {
     server: ServerArgs,
 }
 
-/// Prints the list.
+/// Prints the list; while the controller is away, what a broker last heard.
 pub(crate) async fn run(args: GetArgs) -> Outcome {
     let admin = connect::admin(&args.server).await?;
+    match list(&admin, &args).await {
+        Err(failure) if is_without_controller(&failure) => {
+            list_last_heard(&admin, &args, &failure).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn list(admin: &Admin, args: &GetArgs) -> Outcome {
     let names = topic_names(&args.topics);
     match args.kind {
         Kind::Topics => show(&Topics(admin.topics(&names).await?), args.output),
         Kind::Partitions => show(&Partitions(admin.partitions(&names).await?), args.output),
         Kind::Brokers => show(&Brokers(admin.brokers().await?), args.output),
+    }
+}
+
+/// Is nobody there who knows how everything is now?
+fn is_without_controller(failure: &Failure) -> bool {
+    [
+        ErrorCode::ControllerUnavailable,
+        ErrorCode::NotActive,
+        ErrorCode::TimedOut,
+    ]
+    .iter()
+    .any(|code| failure.code() == code.name())
+}
+
+async fn list_last_heard(admin: &Admin, args: &GetArgs, why: &Failure) -> Outcome {
+    let names = match args.kind {
+        // What they hold is in all topics.
+        Kind::Brokers => Vec::new(),
+        Kind::Topics | Kind::Partitions => topic_names(&args.topics),
+    };
+    let heard = admin.last_heard(&names).await?;
+    eprintln!(
+        "warning[{}]: {}\n  below is what a broker last heard; how things are now is not known before a controller is back",
+        why.code(),
+        why.message()
+    );
+    match args.kind {
+        Kind::Topics => show(&last_heard::topics(heard), args.output),
+        Kind::Partitions => show(&last_heard::partitions(heard), args.output),
+        Kind::Brokers => show(&last_heard::brokers(heard), args.output),
     }
 }
 

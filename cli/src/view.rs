@@ -1,6 +1,7 @@
 //! Topics, partitions and brokers as people and scripts see them.
 
 mod brokers;
+pub(crate) mod last_heard;
 mod moves;
 mod partitions;
 mod topics;

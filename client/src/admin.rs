@@ -2,7 +2,7 @@
 
 use taffrail_api::{
     transport::CALL_MESSAGE_BYTES_MAX,
-    v1::{self, admin_client::AdminClient},
+    v1::{self, admin_client::AdminClient, broker_client::BrokerClient},
 };
 use taffrail_core::{TopicId, TopicSpec};
 use tonic::{Response, Status, transport::Channel};
@@ -143,22 +143,50 @@ impl Admin {
         Ok(answer.moves)
     }
 
+    /// What some broker last heard from the controller of these topics, or of all, and of all brokers. Brokers answer while no controller is active, too.
+    ///
+    /// # Errors
+    /// No broker answers.
+    pub async fn last_heard(&self, topics: &[String]) -> Result<v1::Metadata, ClientError> {
+        let request = v1::GetMetadataRequest {
+            topics: topics.to_vec(),
+        };
+        let what = "asking a broker what it last heard";
+        self.ask(what, async |channel| {
+            let mut broker =
+                BrokerClient::new(channel).max_decoding_message_size(CALL_MESSAGE_BYTES_MAX);
+            broker.get_metadata(request.clone()).await
+        })
+        .await
+    }
+
     async fn call<T>(
         &self,
         call: impl AsyncFn(AdminClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, ClientError> {
+        self.ask("an admin call", async |channel| {
+            let admin = AdminClient::new(channel);
+            call(admin.max_decoding_message_size(CALL_MESSAGE_BYTES_MAX)).await
+        })
+        .await
+    }
+
+    async fn ask<T>(
+        &self,
+        what: &'static str,
+        call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
     ) -> Result<T, ClientError> {
         let known = self.client.known();
         let others = known.brokers.values().map(|b| b.address.clone()).collect();
         let after = self.client.config().call_timeout;
         let any = self.client.connections().any_broker(others, |channel| {
-            let admin = AdminClient::new(channel).max_decoding_message_size(CALL_MESSAGE_BYTES_MAX);
-            let answer = call(admin);
+            let answer = call(channel);
             async { Ok(answer.await?.into_inner()) }
         });
         match tokio::time::timeout(after, any).await {
             Ok(result) => result,
             Err(_elapsed) => Err(ClientError::TimedOut {
-                what: "an admin call",
+                what,
                 after,
                 last: "no answer".to_owned(),
             }),

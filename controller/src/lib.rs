@@ -31,7 +31,7 @@ pub use handle::ControllerHandle;
 pub use request::{
     Applied, ApplyError, ApplyOutcome, Deleted, MoveError, MoveRequest, PlannedMove,
 };
-pub use rpc::{AdminService, SessionService, StandbyService, serve, standby};
+pub use rpc::{AdminService, CONNECTIONS, SessionService, StandbyService, serve, server, standby};
 pub use store::{FileStore, MemoryStore, Snapshot, Store, StoreError, Version, Versioned};
 pub use view::{Loss, View};
 pub use writes::{WriteCount, WriteReason};

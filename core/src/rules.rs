@@ -74,6 +74,9 @@ rules! {
     /// A volume stays where it was made.
     STORAGE_CLASS_IMMUTABLE = "spec.storage.storageClassName", "storage.storageClassName cannot change (volumes do not move); create a new BrokerCluster and copy",
         "has(self.storage.storageClassName) == has(oldSelf.storage.storageClassName) && (!has(self.storage.storageClassName) || self.storage.storageClassName == oldSelf.storage.storageClassName)";
+    /// What Kubernetes takes as the key of a label. The pods' template names it, and would be refused as a whole.
+    RACK_KEY_READABLE = "spec.rack.topologyKey", "rack.topologyKey is not a label's key; write one such as topology.kubernetes.io/zone",
+        "!has(self.rack) || (self.rack.topologyKey.split('/')[0].size() <= 253 && self.rack.topologyKey.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$'))";
     /// Between 1 and `PARTITIONS_MAX`.
     PARTITIONS_IN_RANGE = "spec.partitions", "partitions must be between 1 and 10000",
         "!has(self.partitions) || (self.partitions >= 1 && self.partitions <= 10000)";
@@ -196,6 +199,30 @@ pub fn check_brokers(before: Option<u32>, brokers: u32) -> Vec<Violation> {
     ])
 }
 
+/// The rule of the label by whose value a cluster's brokers are told apart, `[DNS name/]name`.
+pub fn check_rack_key(key: &str) -> Vec<Violation> {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    let dns_label = |label: &str| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        has_form(label, plain, |b| plain(b) || b == b'-')
+    };
+    let is_prefix = |prefix: &str| prefix.len() <= 253 && prefix.split('.').all(dns_label);
+    let plain = |b: u8| b.is_ascii_alphanumeric();
+    let is_name = has_form(name, plain, |b| plain(b) || matches!(b, b'-' | b'_' | b'.'));
+    let holds = is_name && name.len() <= 63 && prefix.is_none_or(is_prefix);
+    broken(&[(&RACK_KEY_READABLE, holds)])
+}
+
+/// Not empty, bytes of `end` at both ends and of `within` between them.
+fn has_form(text: &str, end: impl Fn(u8) -> bool, within: impl Fn(u8) -> bool) -> bool {
+    let bytes = text.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    ends.iter().all(|byte| byte.is_some_and(|byte| end(*byte))) && text.bytes().all(within)
+}
+
 fn broken(checks: &[(&'static Rule, bool)]) -> Vec<Violation> {
     checks
         .iter()
@@ -228,6 +255,30 @@ mod tests {
             check_topic_name("__offsets"),
             [Violation::of(&TOPIC_NAME_NOT_INTERNAL)]
         );
+    }
+
+    #[test]
+    fn a_rack_key_is_a_labels_key() {
+        let longest = format!("{}/{}", vec!["a".repeat(63); 3].join("."), "x".repeat(63));
+        for key in [
+            "topology.kubernetes.io/zone",
+            "rack",
+            "a.b-c/D_e.f",
+            &longest,
+        ] {
+            assert_eq!(check_rack_key(key), [], "{key}");
+        }
+        let long_name = "x".repeat(64);
+        let odd = [
+            "", "/", "a/", "/a", "a/b/c", "-a", "a-", "A.b/c", "a..b/c", "a b",
+        ];
+        for key in odd.into_iter().chain([&*long_name]) {
+            assert_eq!(
+                check_rack_key(key),
+                [Violation::of(&RACK_KEY_READABLE)],
+                "{key}"
+            );
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub use status::{BrokerClusterStatus, BrokerCounts};
     printcolumn = r##"{"name":"Brokers","type":"integer","jsonPath":".spec.brokers"}"##,
     printcolumn = r##"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"##,
     printcolumn = r##"{"name":"Version","type":"string","jsonPath":".status.version"}"##,
+    printcolumn = r##"{"name":"Safe-To-Stop","type":"string","jsonPath":".status.conditions[?(@.type==\"SafeToStop\")].status"}"##,
     printcolumn = r##"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"##
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -43,6 +44,9 @@ pub struct BrokerClusterSpec {
     pub image: Option<String>,
     /// The volume of each broker.
     pub storage: BrokerStorage,
+    /// How brokers that could fail together are told apart. Replicas of a partition go to different racks where they can. Default: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack: Option<Rack>,
     /// Where clients connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listeners: Option<Listeners>,
@@ -70,6 +74,16 @@ pub struct BrokerStorage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub storage_class_name: Option<String>,
+}
+
+/// How brokers that could fail together are told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rack {
+    /// The key of a label of nodes; brokers on nodes with the same value share a rack. A broker learns the value from its pod's label of the same key:
+    /// Kubernetes 1.35 and newer copies topology.kubernetes.io/zone and topology.kubernetes.io/region to pods. A change reaches a pod when it is next made.
+    #[schemars(length(max = 317))]
+    pub topology_key: String,
 }
 
 /// Where clients connect.

@@ -139,7 +139,7 @@ impl BrokerClusterSpec {
     /// What topics that do not say get in this cluster.
     ///
     /// # Errors
-    /// Every rule that the number of brokers or the defaults break.
+    /// Every rule that the number of brokers, the rack's key or the defaults break.
     pub fn topic_defaults(&self) -> Result<TopicDefaults, Vec<Violation>> {
         let given = self
             .defaults
@@ -147,6 +147,9 @@ impl BrokerClusterSpec {
             .and_then(|d| d.topic)
             .unwrap_or_default();
         let mut violations = rules::check_brokers(None, self.brokers);
+        if let Some(rack) = &self.rack {
+            violations.extend(rules::check_rack_key(&rack.topology_key));
+        }
         let checked = core::TopicSpec::try_from(&given.as_spec());
         let topic = checked.unwrap_or_else(|broken| {
             violations.extend(broken);

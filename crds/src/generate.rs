@@ -37,6 +37,7 @@ pub const CLUSTER_RULES: &[&Rule] = &[
     &rules::BROKERS_GROW_ONLY,
     &rules::STORAGE_GROWS_ONLY,
     &rules::STORAGE_CLASS_IMMUTABLE,
+    &rules::RACK_KEY_READABLE,
 ];
 
 /// The rules of a whole BrokerCluster.

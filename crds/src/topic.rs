@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{GoDuration, Size};
 
-pub use status::{EffectiveTopic, Partitions, Storage, TopicStatus};
+pub use status::{EffectiveTopic, Partitions, Placement, Storage, TopicStatus};
 
 /// An ordered, durable, replayable log of records, cut into partitions. An absent field means the cluster's default; status.effective shows
 /// what is in force.
@@ -28,6 +28,7 @@ pub use status::{EffectiveTopic, Partitions, Storage, TopicStatus};
     printcolumn = r##"{"name":"Partitions","type":"integer","jsonPath":".status.partitions.wanted"}"##,
     printcolumn = r##"{"name":"Replicas","type":"integer","jsonPath":".status.effective.replicas"}"##,
     printcolumn = r##"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"##,
+    printcolumn = r##"{"name":"In-Sync","type":"string","jsonPath":".status.conditions[?(@.type==\"FullyReplicated\")].status"}"##,
     printcolumn = r##"{"name":"Retention","type":"string","jsonPath":".status.effective.retention.time"}"##,
     printcolumn = r##"{"name":"Size","type":"string","jsonPath":".status.storage.bytes"}"##,
     printcolumn = r##"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"##,

@@ -3,11 +3,10 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{Router, body::Body, extract::Request, http::Uri, response::Response};
-use taffrail_api::{status::to_status, transport};
-use taffrail_controller::standby;
+use taffrail_api::{listen, status::to_status};
+use taffrail_controller::{CONNECTIONS, server, standby};
 use taffrail_core::ErrorCode;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::ServiceExt as _;
@@ -20,9 +19,10 @@ pub(crate) async fn serve(listener: TcpListener, engines: Arc<Engines>, stop: Ca
         let engines = engines.clone();
         async move { dispatch(&engines, request).await }
     });
-    let served = transport::server()
+    let connections = listen::sessions(listener, CONNECTIONS);
+    let served = server()
         .add_routes(Routes::from(app))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned());
+        .serve_with_incoming_shutdown(connections, stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!(%error, "the controller port ended");
     }
@@ -73,6 +73,10 @@ fn running_for(engines: &Engines, named: Option<ClusterKey>) -> Result<Option<Ru
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+
     use super::*;
 
     #[tokio::test]
@@ -84,6 +88,20 @@ mod tests {
             .expect("valid");
         let Ok(response) = dispatch(&engines, request).await;
         assert_eq!(response.headers()["taffrail-error-code"], "NOT_ACTIVE");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_who_says_nothing_is_sent_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, Arc::new(Engines::default()), stop.clone()));
+        let mut stranger = TcpStream::connect(address).await.expect("connects");
+        let (minute, mut said) = (Duration::from_mins(1), Vec::new());
+        let ended = timeout(minute, stranger.read_to_end(&mut said)).await;
+        assert!(ended.is_ok(), "it is closed");
+        stop.cancel();
+        serving.await.expect("ends");
     }
 
     #[test]

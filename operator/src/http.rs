@@ -1,6 +1,6 @@
 //! /metrics, /livez, /readyz and PUT /log-level.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -10,6 +10,7 @@ use axum::{
     routing::{get, put},
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
+use taffrail_api::listen::{BriefListener, Peer};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +27,9 @@ pub(crate) struct Http {
 
 /// Serves until `stop` is cancelled.
 pub(crate) async fn serve(listener: TcpListener, http: Http, stop: CancellationToken) {
-    let app = app(http).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
+    let app = app(http).into_make_service_with_connect_info::<Peer>();
+    let served = axum::serve(BriefListener::new(listener), app)
+        .with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!(%error, "the HTTP server ended");
     }
@@ -67,10 +69,10 @@ async fn readyz(State(http): State<Http>) -> impl IntoResponse {
 /// Only for who is in this pod: `kubectl port-forward` comes from there too.
 async fn log_level(
     State(http): State<Http>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     directive: String,
 ) -> impl IntoResponse {
-    if !peer.ip().to_canonical().is_loopback() {
+    if !peer.is_local() {
         let reason = "the log level changes only from the pod itself; use kubectl port-forward\n";
         return (StatusCode::FORBIDDEN, reason.to_owned());
     }
@@ -88,7 +90,10 @@ async fn log_level(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::{body::Body, extract::connect_info::MockConnectInfo, http::Request};
+    use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -105,7 +110,7 @@ mod tests {
         path: &str,
         body: &str,
     ) -> (StatusCode, String) {
-        let peer: SocketAddr = peer.parse().expect("an address");
+        let peer = Peer(peer.parse().expect("an address"));
         let (_ready, is_ready) = watch::channel(ready);
         let metrics = Metrics::default();
         metrics.reconciled("Topic", true);
@@ -161,6 +166,26 @@ mod tests {
         }
         let probe = answer_to("10.0.0.7:5", true, "GET", "/livez", "").await;
         assert_eq!(probe.0, StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_is_sent_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let (_ready, is_ready) = watch::channel(true);
+        let http = Http {
+            registry: Arc::new(Registry::default()),
+            logs: LogLevel::detached(),
+            ready: is_ready,
+        };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, http, stop.clone()));
+        let mut silent = TcpStream::connect(address).await.expect("connects");
+        let (minute, mut said) = (Duration::from_mins(1), Vec::new());
+        let ended = timeout(minute, silent.read_to_end(&mut said)).await;
+        assert!(ended.is_ok(), "it is closed");
+        stop.cancel();
+        serving.await.expect("ends");
     }
 
     #[tokio::test]

@@ -185,7 +185,7 @@ async fn tell(topic: &Topic, sight: &Sight, context: &Context) -> Result<Action,
     if status == before {
         return Ok(Action::requeue(again));
     }
-    let reason = if status::differs_in_storage_only(&before, &status) {
+    let reason = if status::differs_in_numbers_only(&before, &status) {
         if !status::storage_is_due(&before, now) || !context.writer.take_summary() {
             return Ok(Action::requeue(SUMMARY_LATER));
         }

@@ -234,6 +234,10 @@ fn news(before: Option<&Seen>, now: &Seen) -> News {
 fn differ_in_numbers_only(before: &v1::TopicStatus, now: &v1::TopicStatus) -> bool {
     let with_same_numbers = v1::TopicStatus {
         bytes: before.bytes,
+        partitions_under_replicated: before.partitions_under_replicated,
+        partitions_under_min_in_sync: before.partitions_under_min_in_sync,
+        partitions_moving: before.partitions_moving,
+        leaders: before.leaders.clone(),
         oldest_append_time_ms: before.oldest_append_time_ms,
         ..now.clone()
     };

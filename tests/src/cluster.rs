@@ -315,6 +315,11 @@ impl Cluster {
         self.control.kill();
     }
 
+    /// The controller stands still, connections and all.
+    pub fn controller_stands_still(&mut self) {
+        self.control.process().stand_still();
+    }
+
     /// Starts the controller again.
     pub fn restart_controller(&mut self) {
         self.control.restart();

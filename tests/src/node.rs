@@ -86,6 +86,11 @@ impl NodeCluster {
         started
     }
 
+    /// Did we start it, so that we know its node?
+    pub fn is_ours(&self) -> bool {
+        self.cluster.is_ours()
+    }
+
     /// Makes a namespace in which every pod must pass the restricted standard.
     ///
     /// # Panics

@@ -1,12 +1,11 @@
 //! Obeys the controller. An update is durable before anything of it is done.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, future::ready, sync::Arc};
 
-use futures::{StreamExt as _, stream};
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    Assignment, BrokerNumber, ClusterId, ControllerStamp, Durability, ErrorCode, PartitionEpoch,
-    TopicConfig, TopicPartition, replica::LeaderRules,
+    Assignment, BrokerNumber, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig,
+    TopicPartition, replica::LeaderRules,
 };
 use taffrail_log::{LogConfig, LogError, delete_dir};
 use tokio::{
@@ -16,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    create::Created,
+    create::Uncreated,
     known::Known,
     rebuild::Rebuilds,
     view::{Topic, topic_id_bytes},
@@ -28,8 +27,6 @@ use crate::{
     repeats::Repeats,
 };
 
-/// Logs that are created at a time.
-const CREATING_MAX: usize = 8;
 /// What a leader asked of the controller, and what was not answered, is asked again after this.
 const ASK_RETRY_MS: u64 = 1_000;
 /// Partitions that could not be created, for want of room, are tried again this often.
@@ -58,7 +55,7 @@ pub(crate) struct Conductor {
     pub(crate) disobeyed: Repeats,
     /// Replicas that could not be deleted, and who waits to hear of them.
     pub(crate) undeleted: Vec<(v1::DeleteOrder, mpsc::Sender<v1::BrokerMessage>)>,
-    pub(crate) uncreated: Repeats,
+    pub(crate) uncreated: Uncreated,
 }
 
 /// What logs and replicas were last told.
@@ -76,6 +73,7 @@ impl Conductor {
         let stopped = self.broker.stopped.clone();
         loop {
             tokio::select! {
+                biased;
                 () = stopped.cancelled() => return,
                 instruction = instructions.recv() => {
                     let Some(instruction) = instruction else { return };
@@ -86,15 +84,17 @@ impl Conductor {
                         }
                         instruction.failed.cancel();
                     }
+                    self.create_some().await;
                 }
                 _ = retry.tick() => {
                     let known = Arc::clone(&self.known.borrow());
                     // Before the first update nothing is known, and nothing is missing.
-                    if let Ok(cluster) = known.cluster() {
-                        self.serve(&known, cluster).await;
+                    if known.cluster().is_ok() {
+                        self.take_up(&known).await;
                         self.delete_again(&known).await;
                     }
                 }
+                () = ready(()), if self.uncreated.are_left() => self.create_some().await,
             }
         }
     }
@@ -110,10 +110,10 @@ impl Conductor {
             )
         })?;
         let mut next = known.after(update, me)?;
-        let cluster = next.cluster()?;
+        next.cluster()?;
         self.save(&next).await?;
         self.rebuilds.told();
-        self.serve(&next, cluster).await;
+        self.take_up(&next).await;
         if update.full {
             // With every order there is.
             self.undeleted.clear();
@@ -135,32 +135,26 @@ impl Conductor {
             .map_err(|e| WireError::new(e.code(), e.to_string()))
     }
 
-    /// Makes every partition what the view says: creates what is missing, configures the rest, serves nothing of strays.
-    async fn serve(&mut self, known: &Known, cluster: ClusterId) {
+    /// Makes every partition what the view says: serves nothing of strays, and notes what has to be created.
+    async fn take_up(&mut self, known: &Known) {
         let Some(me) = self.broker.membership.number() else {
             return;
         };
         let begin_anew = self.set_unusable_aside(me, known).await;
-        let missing = missing(&self.broker, me, known);
-        if !missing.is_empty() {
-            let created: Vec<Created> = stream::iter(missing)
-                .map(|(id, topic)| self.create(id, cluster, topic.name, topic.config))
-                .buffer_unordered(CREATING_MAX)
-                .filter_map(async |created| created)
-                .collect()
-                .await;
-            self.adopt(created).await;
-        }
-        let assigns = self.told.tell(&self.broker, me, known);
-        if !assigns.is_empty() {
-            // Nobody hears of new epochs before logs have stopped growing under the old ones: a report under an epoch says where the log ended when it
-            // began.
-            self.broker.disk.assign(assigns).await;
-        }
+        self.tell(me, known).await;
         self.broker.disk.registered(known.runs());
+        self.uncreated.look(missing(&self.broker, me, known).len());
         if begin_anew > 0 {
             // A member that reports a fault leaves the in-sync set: before it is one again, the controller has to hear that it has none.
             self.broker.report_now.notify_one();
+        }
+    }
+
+    /// Nobody hears of new epochs before logs have stopped growing under the old ones: a report under an epoch says where the log ended when it began.
+    pub(super) async fn tell(&mut self, me: BrokerNumber, known: &Known) {
+        let assigns = self.told.tell(&self.broker, me, known);
+        if !assigns.is_empty() {
+            self.broker.disk.assign(assigns).await;
         }
     }
 

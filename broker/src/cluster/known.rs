@@ -9,11 +9,15 @@ use taffrail_core::{
 
 use super::view::{self, ClusterView};
 
+/// Deleted replicas of topics that are not there any more that are remembered. Each is part of every registration, and of the file that each update writes.
+const GONE_MAX: usize = 4096;
+
 /// What the metadata file holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Known {
     pub(crate) view: ClusterView,
-    /// Every partition this broker ever held, also after its replica was deleted: the store may have gone back in time.
+    /// Every partition this broker ever held, also after its replica was deleted: the store may have gone back in time, and name this broker as the
+    /// one that has everything. Of topics that are not there only the newest.
     pub(crate) seen: BTreeMap<TopicPartition, Seen>,
 }
 
@@ -31,7 +35,8 @@ pub(crate) struct Run {
 pub(crate) struct Seen {
     pub(crate) topic_name: String,
     pub(crate) assignment: Assignment,
-    pub(crate) deleted: bool,
+    /// The how manyth that was deleted here, if it was.
+    pub(crate) deleted: Option<u64>,
 }
 
 impl Known {
@@ -60,7 +65,7 @@ impl Known {
                 // A deleted replica that is assigned anew begins again.
                 let is_anew =
                     |s: &Seen| s.assignment != *assignment && assignment.replicas.contains(&me);
-                let deleted = seen.is_some_and(|s| s.deleted && !is_anew(s));
+                let deleted = seen.filter(|s| !is_anew(s)).and_then(|s| s.deleted);
                 next.seen.insert(
                     *id,
                     Seen {
@@ -71,7 +76,25 @@ impl Known {
                 );
             }
         }
+        next.forget_gone();
         Ok(next)
+    }
+
+    /// A topic that is there keeps all: an old map that says that this broker leads what was moved elsewhere is only known to be old by who remembers the
+    /// move. One that is not there was deleted by order, everywhere, so that a store from before has it back, empty, with or without this memory. Or it is
+    /// retained: there a move would have to be followed by so many deletions, a store from before it, and its adoption, for its loss to matter.
+    fn forget_gone(&mut self) {
+        let topics = &self.view.topics;
+        let is_gone = |id: &TopicPartition| !topics.contains_key(&id.topic);
+        let gone = self.seen.iter().filter(|(id, _)| is_gone(id));
+        let mut deletions: Vec<_> = gone.filter_map(|(_, seen)| seen.deleted).collect();
+        let Some(at) = deletions.len().checked_sub(GONE_MAX).filter(|at| *at > 0) else {
+            return;
+        };
+        let (_, &mut oldest_kept, _) = deletions.select_nth_unstable(at);
+        self.seen.retain(|id, seen| {
+            !is_gone(id) || seen.deleted.is_none_or(|deletion| deletion >= oldest_kept)
+        });
     }
 
     /// The registered run of every broker.
@@ -107,8 +130,9 @@ impl Known {
 
     /// The replica's data is gone, by explicit order.
     pub(crate) fn deleted(&mut self, id: TopicPartition) {
+        let last = self.seen.values().filter_map(|seen| seen.deleted).max();
         if let Some(seen) = self.seen.get_mut(&id) {
-            seen.deleted = true;
+            seen.deleted = Some(last.map_or(0, |last| last + 1));
         }
     }
 
@@ -142,7 +166,7 @@ impl Known {
                 Seen {
                     topic_name: seen.topic_name,
                     assignment,
-                    deleted: seen.deleted,
+                    deleted: seen.deleted.then_some(seen.deletion),
                 },
             );
         }
@@ -157,14 +181,15 @@ impl Seen {
             partition: id.partition.0,
             topic_name: self.topic_name.clone(),
             assignment: Some((&self.assignment).into()),
-            deleted: self.deleted,
+            deleted: self.deleted.is_some(),
+            deletion: self.deleted.unwrap_or_default(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use taffrail_core::{LeaderEpoch, PartitionIndex, TopicId};
+    use taffrail_core::{LeaderEpoch, PartitionIndex, TopicDefaults, TopicId, TopicSpec};
 
     use super::*;
 
@@ -231,9 +256,66 @@ mod tests {
         known = known.after(&update(2, 6), ME).expect("valid");
         known.deleted(ID);
         known = known.after(&update(2, 7), ME).expect("valid");
-        assert!(known.seen[&ID].deleted, "others go on without it");
+        assert!(known.seen[&ID].deleted.is_some(), "others go on without it");
         known = known.after(&update(1, 8), ME).expect("valid");
-        assert!(!known.seen[&ID].deleted);
+        assert_eq!(known.seen[&ID].deleted, None);
+    }
+
+    fn at(topic: u16, partition: u32) -> TopicPartition {
+        let mut id = [7; 16];
+        id[..2].copy_from_slice(&topic.to_be_bytes());
+        TopicPartition {
+            topic: TopicId::from_bytes(id),
+            partition: PartitionIndex(partition),
+        }
+    }
+
+    fn deleted(known: &mut Known, id: TopicPartition) {
+        let seen = Seen {
+            topic_name: "gone".into(),
+            assignment: Assignment::default(),
+            deleted: None,
+        };
+        known.seen.insert(id, seen);
+        known.deleted(id);
+    }
+
+    #[test]
+    fn of_topics_that_are_gone_only_the_newest_deletions_are_remembered() {
+        let mut known = Known::default().after(&update(1, 5), ME).expect("valid");
+        known = known.after(&update(2, 6), ME).expect("valid");
+        known.deleted(ID);
+        // Not in the order of their ids.
+        let all: Vec<_> = (0..2 * GONE_MAX as u32)
+            .map(|n| at((n % 7) as u16, n))
+            .collect();
+        for id in &all {
+            deleted(&mut known, *id);
+        }
+        let stray = at(9, 0);
+        let seen = Seen {
+            deleted: None,
+            ..known.seen[&ID].clone()
+        };
+        known.seen.insert(stray, seen);
+        let mut said = update(2, 7);
+        said.topics = vec![v1::TopicRecord {
+            topic_id: view::topic_id_bytes(ID.topic),
+            name: "moved".into(),
+            config: Some(
+                (&TopicSpec::default()
+                    .effective(&TopicDefaults::default())
+                    .expect("defaults"))
+                    .into(),
+            ),
+            generation: 1,
+        }];
+        let known = known.after(&said, ME).expect("valid");
+        let (forgotten, kept) = all.split_at(GONE_MAX);
+        assert!(kept.iter().all(|id| known.seen.contains_key(id)));
+        assert!(!forgotten.iter().any(|id| known.seen.contains_key(id)));
+        assert!(known.seen.contains_key(&ID), "its topic is there");
+        assert!(known.seen.contains_key(&stray), "its data is here");
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub(super) fn stored(known: &Known, partitions: &[Arc<Partition>]) -> Vec<v1::St
         topic_name: seen.topic_name.clone(),
         assignment: Some((&seen.assignment).into()),
         last_epoch: -1,
-        deleted: seen.deleted,
+        deleted: seen.deleted.is_some(),
         ..v1::StoredPartition::default()
     }));
     stored

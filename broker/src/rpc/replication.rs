@@ -1,7 +1,6 @@
 //! The replication port: brokers that follow this one.
 //!
 //! ```text
-//! listener         accept, limit
 //! hello            whom a session is with
 //! sessions         one for each follower
 //! session          the task of a session: owner of the logs, reads and network around the state machine
@@ -11,7 +10,6 @@
 
 mod hello;
 mod leader_session;
-mod listener;
 mod logs;
 mod session;
 mod sessions;
@@ -27,7 +25,11 @@ use std::{
 
 use futures::future::{Ready, ready};
 use http::{Request, Response};
-use taffrail_api::{status::to_status, transport};
+use taffrail_api::{
+    listen::{self, Limit},
+    status::to_status,
+    transport,
+};
 use taffrail_core::ErrorCode;
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::task::TaskTracker;
@@ -53,7 +55,11 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
         tasks: tasks.clone(),
         broker: Arc::clone(&broker),
     };
-    let connections = listener::accept(listener, broker.config.replication.connections_max);
+    let limit = Limit {
+        connections_max: broker.config.replication.connections_max,
+        what: "replication",
+    };
+    let connections = listen::sessions(listener, limit);
     let server = transport::server()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use taffrail_api::v1::PartitionFault;
 use taffrail_broker::{DiskSettings, Environment};
-use taffrail_core::ErrorCode;
+use taffrail_core::{ErrorCode, TopicId};
 use taffrail_log::{
     Disk as _,
     sim::{Fault, Operation, SimDisk},
@@ -379,4 +379,29 @@ fn flip_bit(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).expect("reads");
     bytes[at] ^= 1;
     std::fs::write(path, bytes).expect("writes");
+}
+
+#[tokio::test]
+async fn an_election_does_not_wait_until_all_partitions_are_created() {
+    let disk = SimDisk::new(1);
+    let fixture = on(&disk, 1, no_reserve()).await;
+    let other = TopicId::from_bytes([0x43; 16]);
+    let held = disk.hold(&format!("{other}-290"));
+    let many = Topic::new("many", &[1; 300]);
+    fixture.controller.put(other, many);
+    let elected = Topic {
+        leader_epoch: 2,
+        partition_epoch: 2,
+        ..Topic::new("flights", &[1])
+    };
+    fixture.put(elected).await;
+    assert_eq!(fixture.controller.report(other, 290), None);
+    drop(held);
+    until("the others", async || {
+        (0..300).all(|p| {
+            let report = fixture.controller.report(other, p);
+            report.is_some_and(|r| r.leading)
+        })
+    })
+    .await;
 }

@@ -106,6 +106,9 @@ impl TryFrom<v1::TopicStatus> for TopicView {
                     wanted: config.partitions,
                     online: status.partitions_online,
                     offline: status.partitions_offline,
+                    under_replicated: status.partitions_under_replicated,
+                    under_min_in_sync: status.partitions_under_min_in_sync,
+                    moving: status.partitions_moving,
                 },
                 effective: EffectiveTopic::from(&config),
                 storage: StorageView {
@@ -277,7 +280,7 @@ mod tests {
             bytes: 3 << 20,
             oldest_append_time_ms: Some(0),
             generation: 1,
-            partitions_offline: 0,
+            ..v1::TopicStatus::default()
         };
         Topics(vec![status.try_into().expect("valid")])
     }

@@ -8,6 +8,7 @@ use std::{
 
 use futures::{Stream, StreamExt as _};
 use taffrail_api::{
+    listen::Admission,
     status::to_status,
     v1::{
         BrokerMessage, ControllerMessage, Register, broker_message::Message,
@@ -65,12 +66,14 @@ impl Controller for SessionService {
         &self,
         request: Request<Streaming<BrokerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let admission = request.extensions().get::<Admission>().cloned();
         let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES_MAX);
         let (open, over) = oneshot::channel();
         // Its owner is the call: the task ends with the stream of either side, or with the controller.
         tokio::spawn(receive(
             self.handle.commands.clone(),
             request.into_inner(),
+            admission.unwrap_or_default(),
             outbox,
             over,
         ));
@@ -85,6 +88,7 @@ impl Controller for SessionService {
 async fn receive(
     commands: mpsc::Sender<Command>,
     mut incoming: Streaming<BrokerMessage>,
+    admission: Admission,
     outbox: mpsc::Sender<ControllerMessage>,
     mut over: oneshot::Receiver<()>,
 ) {
@@ -99,6 +103,8 @@ async fn receive(
             return;
         }
     };
+    // A registration is answered once maps are written, which may take longer than a stranger's connection lives.
+    admission.admit();
     let (session, number) = oneshot::channel();
     let opened = Command::SessionOpened {
         register: Box::new(register),

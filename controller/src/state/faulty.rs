@@ -5,7 +5,7 @@
 
 use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
 
-use super::{cluster::Cluster, draft::Draft, live::Live};
+use super::{cluster::Cluster, draft::Draft, heard::Heard, live::Live, raise};
 use crate::writes::WriteReason;
 
 /// Takes members that report a fault out of the in-sync sets wherever somebody leads, who has everything.
@@ -25,12 +25,18 @@ pub(crate) fn retire(draft: &mut Draft, live: &Live) {
             && record.isr.iter().any(|member| is_faulty(*member, *id))
             && has_others(&draft.cluster, *id, record)
     });
-    let held: Vec<_> = held.map(|(_, partition, _)| partition).collect();
-    for partition in held {
+    let retired = held.filter_map(|(topic, id, record)| {
+        let heard = Heard::of(live);
+        let version = raise::version(&draft.cluster, heard, topic, id, record)?;
+        let mut next = record.clone();
+        next.isr.retain(|member| !is_faulty(*member, id));
+        next.leader_epoch.0 += 1;
+        Some((id, raise::lift(next, record, version)))
+    });
+    let retired: Vec<_> = retired.collect();
+    for (partition, next) in retired {
         if let Some(record) = draft.assignment(partition, WriteReason::Isr) {
-            record.isr.retain(|member| !is_faulty(*member, partition));
-            record.leader_epoch.0 += 1;
-            record.partition_epoch.0 += 1;
+            *record = next;
         }
     }
 }

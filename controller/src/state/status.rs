@@ -15,7 +15,7 @@ use super::{
     stored,
 };
 use crate::view::View;
-use conditions::Standing;
+use conditions::{Standing, is_under_pressure};
 use partition::partition_status;
 
 /// The picture of this moment.
@@ -65,6 +65,10 @@ fn topic_status(
         bytes: partitions.iter().map(|p| p.bytes).sum(),
         oldest_append_time_ms: oldest.min(),
         generation: topic.generation,
+        partitions_under_replicated: standing.under_replicated,
+        partitions_under_min_in_sync: standing.under_min_in_sync,
+        partitions_moving: standing.moving,
+        leaders: standing.leaders(),
     };
     (status, partitions)
 }
@@ -108,5 +112,7 @@ fn broker_status(
         version: broker.software_version.clone(),
         safe_to_stop: stop_blocked_by.is_none(),
         stop_blocked_by: stop_blocked_by.unwrap_or_default(),
+        disk_full: now.is_some_and(|now| now.disk_full),
+        disk_pressure: now.is_some_and(is_under_pressure),
     }
 }

@@ -20,6 +20,8 @@ use crate::DEADLINE;
 pub(crate) struct Volume {
     pub(crate) uuid: [u8; 16],
     pub(crate) name: String,
+    /// Empty: none.
+    pub(crate) rack: String,
     pub(crate) cluster_id: String,
     pub(crate) generation: u64,
     pub(crate) number: Option<u32>,
@@ -32,6 +34,7 @@ impl Volume {
         Self {
             uuid: [id; 16],
             name: format!("main-{id}"),
+            rack: String::new(),
             cluster_id: String::new(),
             generation: 0,
             number: None,
@@ -47,6 +50,7 @@ impl Volume {
             broker_uuid: self.uuid.to_vec().into(),
             candidates: vec![self.incarnation()],
             name: self.name.clone(),
+            rack: self.rack.clone(),
             client_endpoint: Some(v1::Endpoint {
                 host: "127.0.0.1".to_owned(),
                 port: 9640,

@@ -3,6 +3,7 @@
 mod duel;
 mod fake_broker;
 mod handle;
+mod racks;
 mod restart;
 mod session;
 

@@ -27,7 +27,7 @@ pub struct PodTemplate {
     /// Near what, and far from what, brokers run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// How brokers are spread. Default: over nodes, as far as that goes.
+    /// How brokers are spread. Default: over racks, where the cluster has some, then over nodes, as far as that goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// The name of a PriorityClass.

@@ -23,7 +23,7 @@ pub struct BrokerClusterStatus {
     /// What the brokers run; several versions while they are being replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Ready, Available, Progressing.
+    /// Ready, Available, Progressing, SafeToStop, CapacityOK, RacksKnown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

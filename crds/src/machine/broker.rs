@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
     printcolumn = r##"{"name":"Leads","type":"integer","jsonPath":".status.leads"}"##,
     printcolumn = r##"{"name":"Follows","type":"integer","jsonPath":".status.follows"}"##,
     printcolumn = r##"{"name":"Safe-To-Stop","type":"boolean","jsonPath":".status.safeToStop"}"##,
-    printcolumn = r##"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"##
+    printcolumn = r##"{"name":"Blocked-By","type":"string","jsonPath":".status.stopBlockedBy"}"##,
+    printcolumn = r##"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"##,
+    printcolumn = r##"{"name":"Rack","type":"string","jsonPath":".spec.rack","priority":1}"##
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerSpec {

@@ -1,5 +1,7 @@
 //! What the operator says of a topic.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,10 +31,13 @@ pub struct TopicStatus {
     /// How many partitions are in which state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<Partitions>,
+    /// Who leads how many partitions. Written as often as storage is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     /// What the topic takes on disk. Written every 30 seconds at most, if it changed; of many busy topics, one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
-    /// Accepted, Ready.
+    /// Accepted, Ready, FullyReplicated, PlacementSatisfied, CapacityOK, Progressing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -59,7 +64,7 @@ pub struct EffectiveTopic {
 }
 
 /// How many partitions are in which state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Partitions {
     /// As many as there should be.
@@ -68,6 +73,25 @@ pub struct Partitions {
     pub online: u32,
     /// Not serving.
     pub offline: u32,
+    /// With fewer in-sync replicas than they have replicas, those that a move still copies aside. This and the following change no condition by themselves,
+    /// and are then written as often as storage is.
+    #[serde(default)]
+    pub under_replicated: u32,
+    /// With fewer in-sync replicas than minInSync: acks=all is refused there.
+    #[serde(default)]
+    pub under_min_in_sync: u32,
+    /// Whose replicas are being moved, added or taken away.
+    #[serde(default)]
+    pub moving: u32,
+}
+
+/// A summary; `taffrail get partitions` has it all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// Partitions led, by broker.
+    #[serde(default)]
+    pub leaders_by_broker: BTreeMap<String, u32>,
 }
 
 /// What the topic takes on disk.

@@ -1,5 +1,7 @@
 //! What a cluster's status says. Pure.
 
+mod conditions;
+
 use std::collections::BTreeSet;
 
 use k8s_openapi::{api::apps::v1::StatefulSet, jiff::Timestamp};
@@ -9,10 +11,19 @@ use taffrail_core::rules::Violation;
 use taffrail_crds::{
     BrokerCluster, BrokerClusterStatus,
     broker_cluster::BrokerCounts,
-    conditions::{self, Finding},
+    conditions::{Finding, find, next as next_conditions},
 };
 
 use super::volumes::Volumes;
+
+/// Conditions that stay as they are while the resource cannot be read.
+const BESIDE_READY: [&str; 5] = [
+    "Available",
+    "Progressing",
+    "SafeToStop",
+    "CapacityOK",
+    "RacksKnown",
+];
 
 /// What one look found.
 #[derive(Debug, Default)]
@@ -51,9 +62,12 @@ pub(super) fn next(cluster: &BrokerCluster, sight: &Sight, now: Timestamp) -> Br
     let before = cluster.status.clone().unwrap_or_default();
     let wanted = cluster.spec.brokers;
     let findings = [
-        ready(sight, wanted),
-        available(sight),
-        progressing(sight, wanted),
+        conditions::ready(sight, wanted),
+        conditions::available(sight),
+        conditions::progressing(sight, wanted),
+        conditions::safe_to_stop(sight),
+        conditions::capacity_ok(sight),
+        conditions::racks_known(sight, cluster.spec.rack.as_ref()),
     ];
     let observed_generation = cluster.metadata.generation;
     let bootstrap = format!(
@@ -75,7 +89,7 @@ pub(super) fn next(cluster: &BrokerCluster, sight: &Sight, now: Timestamp) -> Br
             online: sight.online(),
         }),
         version: sight.versions().or(before.version),
-        conditions: conditions::next(&before.conditions, &findings, observed_generation, now),
+        conditions: next_conditions(&before.conditions, &findings, observed_generation, now),
     }
 }
 
@@ -88,12 +102,12 @@ pub(crate) fn refused_status(
     let before = cluster.status.clone().unwrap_or_default();
     let ready = Finding::no("Ready", "InvalidSpec", message);
     let observed_generation = cluster.metadata.generation;
-    let mut conditions = conditions::next(&before.conditions, &[ready], observed_generation, now);
-    for type_ in ["Available", "Progressing"] {
+    let mut conditions = next_conditions(&before.conditions, &[ready], observed_generation, now);
+    for type_ in BESIDE_READY {
         let unknown = Finding::unknown(type_, "InvalidSpec", "see the condition Ready");
-        conditions.extend(match conditions::find(&before.conditions, type_) {
+        conditions.extend(match find(&before.conditions, type_) {
             Some(known) => vec![known.clone()],
-            None => conditions::next(&[], &[unknown], observed_generation, now),
+            None => next_conditions(&[], &[unknown], observed_generation, now),
         });
     }
     BrokerClusterStatus {
@@ -103,87 +117,10 @@ pub(crate) fn refused_status(
     }
 }
 
-fn ready(sight: &Sight, wanted: u32) -> Finding {
-    if sight.paused {
-        return Finding::unknown(
-            "Ready",
-            "Paused",
-            "the operator leaves this cluster alone; remove the annotation taffrail.dev/paused to go on",
-        );
-    }
-    if !sight.invalid.is_empty() {
-        let broken: Vec<_> = sight.invalid.iter().map(ToString::to_string).collect();
-        return Finding::no("Ready", "InvalidSpec", broken.join("; "));
-    }
-    if let Some(error) = &sight.controller_error {
-        return Finding::no("Ready", "ControllerUnavailable", error.clone());
-    }
-    if let Some(error) = &sight.apply_error {
-        return Finding::no("Ready", "ApplyFailed", error.clone());
-    }
-    if sight.online() >= wanted {
-        Finding::yes(
-            "Ready",
-            "AllBrokersOnline",
-            "every broker is in session with the controller",
-        )
-    } else {
-        Finding::no(
-            "Ready",
-            "BrokersOffline",
-            "some brokers are not in session with the controller",
-        )
-    }
-}
-
-fn available(sight: &Sight) -> Finding {
-    if sight.online() > 0 {
-        Finding::yes(
-            "Available",
-            "BrokersServing",
-            "at least one broker is in session with the controller",
-        )
-    } else {
-        Finding::no(
-            "Available",
-            "NoBrokerOnline",
-            "no broker is in session with the controller",
-        )
-    }
-}
-
-fn progressing(sight: &Sight, wanted: u32) -> Finding {
-    let status = sight
-        .stateful_set
-        .as_ref()
-        .and_then(|set| set.status.as_ref());
-    let pods = status.map_or(0, |s| u32::try_from(s.replicas).unwrap_or(0));
-    let current = status.map_or(0, |s| {
-        u32::try_from(s.updated_replicas.unwrap_or(0)).unwrap_or(0)
-    });
-    let volumes = match &sight.volumes {
-        Volumes::Fit => None,
-        Volumes::Expanding => Some("volumes are being enlarged to storage.size".to_owned()),
-        Volumes::Refused(why) => Some(why.clone()),
-    };
-    if let Some(message) = volumes {
-        Finding::yes("Progressing", "ExpandingVolumes", message)
-    } else if pods < wanted {
-        Finding::yes("Progressing", "Scaling", "pods are being made")
-    } else if current < wanted {
-        Finding::yes(
-            "Progressing",
-            "Rolling",
-            "some pods run an older template; delete them one at a time, each when the one before is Ready",
-        )
-    } else {
-        Finding::no("Progressing", "Idle", "")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use taffrail_crds::broker_cluster::Rack;
 
     use super::*;
 
@@ -206,7 +143,7 @@ mod tests {
 
     fn reason_of(sight: &Sight, type_: &str) -> (String, String) {
         let status = next(&cluster(), sight, Timestamp::UNIX_EPOCH);
-        let condition = conditions::find(&status.conditions, type_).expect("is there");
+        let condition = find(&status.conditions, type_).expect("is there");
         (condition.status.clone(), condition.reason.clone())
     }
 
@@ -254,13 +191,75 @@ mod tests {
     }
 
     #[test]
+    fn brokers_without_the_rack_that_was_asked_for_are_named() {
+        let mut sight = Sight::default();
+        assert_eq!(reason_of(&sight, "RacksKnown").1, "NotAsked");
+        let mut cluster = cluster();
+        let topology_key = "topology.kubernetes.io/zone".to_owned();
+        cluster.spec.rack = Some(Rack { topology_key });
+        let racks_known = |sight: &Sight| {
+            let status = next(&cluster, sight, Timestamp::UNIX_EPOCH);
+            let found = find(&status.conditions, "RacksKnown").cloned();
+            found.expect("is there")
+        };
+        assert_eq!(racks_known(&sight).status, "Unknown");
+        let in_rack = |name: &str, rack: &str| v1::BrokerStatus {
+            name: name.to_owned(),
+            rack: rack.to_owned(),
+            ..broker("ONLINE")
+        };
+        sight.brokers = vec![in_rack("main-0", "zone-1"), in_rack("main-1", "")];
+        let found = racks_known(&sight);
+        assert_eq!(
+            (&*found.status, &*found.reason),
+            ("False", "BrokersWithoutRack")
+        );
+        assert!(found.message.starts_with("main-1: "), "{}", found.message);
+        sight.brokers[1] = in_rack("main-1", "zone-2");
+        assert_eq!(racks_known(&sight).reason, "Known");
+    }
+
+    #[test]
+    fn brokers_that_are_needed_and_full_disks_are_named() {
+        let mut sight = Sight::default();
+        let of = |sight: &Sight, type_| {
+            let status = next(&cluster(), sight, Timestamp::UNIX_EPOCH);
+            let found = find(&status.conditions, type_).cloned();
+            let found = found.expect("is there");
+            (found.status, found.reason, found.message)
+        };
+        for type_ in ["SafeToStop", "CapacityOK"] {
+            assert_eq!(of(&sight, type_).0, "Unknown");
+        }
+        let named = |name: &str| v1::BrokerStatus {
+            name: name.to_owned(),
+            safe_to_stop: true,
+            ..broker("ONLINE")
+        };
+        sight.brokers = vec![named("main-0"), named("main-1")];
+        for type_ in ["SafeToStop", "CapacityOK"] {
+            assert_eq!(of(&sight, type_).0, "True");
+        }
+        sight.brokers[1].safe_to_stop = false;
+        sight.brokers[1].disk_pressure = true;
+        let (status, reason, message) = of(&sight, "SafeToStop");
+        assert_eq!((&*status, &*reason), ("False", "BrokersNeeded"));
+        assert!(message.starts_with("main-1: "), "{message}");
+        assert_eq!(of(&sight, "CapacityOK").1, "DiskPressure");
+        sight.brokers[0].disk_full = true;
+        let (status, reason, message) = of(&sight, "CapacityOK");
+        assert_eq!((&*status, &*reason), ("False", "WritesRefused"));
+        assert!(message.starts_with("main-0: "), "{message}");
+    }
+
+    #[test]
     fn an_object_that_cannot_be_applied_is_said() {
         let sight = Sight {
             apply_error: Some("cannot apply Service streams/main: forbidden".to_owned()),
             ..Sight::default()
         };
         let status = next(&cluster(), &sight, Timestamp::UNIX_EPOCH);
-        let ready = conditions::find(&status.conditions, "Ready").expect("is there");
+        let ready = find(&status.conditions, "Ready").expect("is there");
         assert_eq!((&*ready.status, &*ready.reason), ("False", "ApplyFailed"));
         assert!(ready.message.contains("forbidden"), "{}", ready.message);
     }
@@ -271,7 +270,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let fresh = refused_status(&cluster, "spec.brokers: wrong".to_owned(), now);
         let reason = |status: &BrokerClusterStatus, type_| {
-            let found = conditions::find(&status.conditions, type_).expect("is there");
+            let found = find(&status.conditions, type_).expect("is there");
             (found.status.clone(), found.reason.clone())
         };
         let invalid = |status: &str| (status.to_owned(), "InvalidSpec".to_owned());

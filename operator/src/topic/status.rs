@@ -11,7 +11,7 @@ use taffrail_core::{TopicConfig, TopicId};
 use taffrail_crds::{
     Size, Topic, TopicStatus,
     conditions::{self, Finding},
-    topic::{EffectiveTopic, Partitions, Storage},
+    topic::{EffectiveTopic, Partitions, Placement, Storage},
 };
 
 use super::resolve::Resolved;
@@ -86,9 +86,12 @@ pub(super) fn next(topic: &Topic, sight: &Sight, now: Timestamp) -> TopicStatus 
             wanted: config.partitions,
             online: seen.partitions_online,
             offline: config.partitions.saturating_sub(seen.partitions_online),
+            under_replicated: seen.partitions_under_replicated,
+            under_min_in_sync: seen.partitions_under_min_in_sync,
+            moving: seen.partitions_moving,
         });
     let mut findings = vec![
-        accepted(&sight.verdict, &before.conditions),
+        accepted(&sight.verdict, seen, &before.conditions),
         ready(
             &sight.verdict,
             partitions.as_ref(),
@@ -111,6 +114,7 @@ pub(super) fn next(topic: &Topic, sight: &Sight, now: Timestamp) -> TopicStatus 
             .map(EffectiveTopic::from)
             .or(before.effective),
         partitions: partitions.or(before.partitions),
+        placement: seen.map(placement).or(before.placement),
         storage: seen
             .map(|s| storage(s, before.storage.as_ref(), now))
             .or(before.storage),
@@ -127,8 +131,23 @@ pub(crate) fn refused_status(topic: &Topic, message: String, now: Timestamp) -> 
     next(topic, &sight, now)
 }
 
-fn accepted(verdict: &Verdict, before: &[Condition]) -> Finding {
+/// Brokers of one name are one pod: a volume that was lost, and the one after it.
+fn placement(seen: &v1::TopicStatus) -> Placement {
+    let mut placement = Placement::default();
+    for led in &seen.leaders {
+        let count = placement.leaders_by_broker.entry(led.name.clone());
+        *count.or_default() += led.partitions;
+    }
+    placement
+}
+
+fn accepted(verdict: &Verdict, seen: Option<&v1::TopicStatus>, before: &[Condition]) -> Finding {
+    let said = seen.and_then(|s| s.conditions.iter().find(|c| c.r#type == "Accepted"));
     match verdict {
+        // Its controller has it and waits for brokers.
+        Verdict::Accepted { .. } if said.is_some_and(|c| c.status == "False") => {
+            controllers_word("Accepted", verdict, seen)
+        }
         Verdict::Accepted { .. } => Finding::yes("Accepted", "Valid", "the topic is its cluster's"),
         Verdict::Refused(reason, message) => Finding::no("Accepted", *reason, message.clone()),
         Verdict::Unavailable(_) | Verdict::Deleting | Verdict::Paused => {
@@ -258,13 +277,20 @@ fn storage(seen: &v1::TopicStatus, before: Option<&Storage>, now: Timestamp) -> 
     }
 }
 
-/// Is there nothing to tell but new numbers?
-pub(super) fn differs_in_storage_only(before: &TopicStatus, after: &TopicStatus) -> bool {
-    let with_same_storage = TopicStatus {
+/// Is there nothing to tell but new numbers, which change no condition?
+pub(super) fn differs_in_numbers_only(before: &TopicStatus, after: &TopicStatus) -> bool {
+    let with_same_numbers = TopicStatus {
         storage: before.storage.clone(),
+        placement: before.placement.clone(),
+        partitions: after.partitions.clone().map(|after| Partitions {
+            wanted: after.wanted,
+            online: after.online,
+            offline: after.offline,
+            ..before.partitions.clone().unwrap_or_default()
+        }),
         ..after.clone()
     };
-    before.storage.is_some() && with_same_storage == *before
+    before.storage.is_some() && with_same_numbers == *before
 }
 
 /// Are the last numbers old enough to be replaced?

@@ -1,6 +1,10 @@
 //! The controller is away.
 
-use taffrail_tests::cluster::{BROKERS, Cluster};
+use serde_json::Value;
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster},
+    programs::Answer,
+};
 
 use crate::{SOME, TOPIC, loaded};
 
@@ -34,4 +38,60 @@ async fn a_leader_that_restarted_while_the_controller_was_away_leads_only_after_
     load.more(SOME).await;
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     load.stop_and_check(&mut cluster).await;
+}
+
+/// What `taffrail get ... -o json` lists, and why it is not what the controller says.
+fn heard(answer: &Answer, codes: &[&str]) -> Vec<Value> {
+    let is_said = |code: &&str| answer.stderr.starts_with(&format!("warning[{code}]: "));
+    assert!(codes.iter().any(is_said), "{answer:?}");
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let list: Value = serde_json::from_str(&answer.stdout).expect("JSON");
+    list["items"].as_array().expect("a list").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_controller_is_away_lists_say_what_brokers_last_heard() {
+    let mut cluster = Cluster::start("last-heard").await;
+    cluster.create(TOPIC, &["partitions: 2"]);
+    let leader = cluster.metadata().known_partitions(TOPIC).await[1].leader;
+    cluster.kill_controller();
+
+    let get = |what: &[&str]| {
+        let args = [&["get"], what, &["--output", "json"]].concat();
+        heard(&cluster.taffrail(&args), &["CONTROLLER_UNAVAILABLE"])
+    };
+    let topics = get(&["topics"]);
+    assert_eq!(topics.len(), 1, "{topics:?}");
+    assert_eq!(topics[0]["metadata"]["name"], TOPIC);
+    assert_eq!(topics[0]["status"]["partitions"]["wanted"], 2);
+    let partitions = get(&["partitions", TOPIC]);
+    assert_eq!(partitions.len(), 2, "{partitions:?}");
+    assert_eq!(partitions[1]["leader"], Value::from(leader));
+    assert_eq!(
+        partitions[1]["replicas"].as_array().map(Vec::len),
+        Some(BROKERS)
+    );
+    assert_eq!(partitions[1]["state"], "UNKNOWN");
+    assert_eq!(partitions[1].get("logEndOffset"), None, "nobody knows");
+    let brokers = get(&["brokers"]);
+    assert_eq!(brokers.len(), BROKERS, "{brokers:?}");
+    let leads = brokers
+        .iter()
+        .map(|b| b["leads"].as_u64().expect("a number"));
+    assert_eq!(leads.sum::<u64>(), 2, "{brokers:?}");
+
+    let said = cluster
+        .taffrail(&["get", "topics", "nowhere"])
+        .expect_failure();
+    assert!(said.contains("UNKNOWN_TOPIC"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_come_also_while_the_controller_stands_still() {
+    let mut cluster = Cluster::start("still-controller").await;
+    cluster.controller_stands_still();
+    let answer = cluster.taffrail(&["get", "brokers", "--output", "json"]);
+    // The broker that was asked and the command line give it up after the same time.
+    let codes = ["TIMED_OUT", "CONTROLLER_UNAVAILABLE"];
+    assert_eq!(heard(&answer, &codes).len(), BROKERS);
 }

@@ -43,7 +43,7 @@ async fn a_partition_moves_under_load_also_when_the_controller_dies_meanwhile() 
     let adding = format!("adding {spare}: ");
     assert!(listed.expect_success().contains(&adding));
     let described = cluster.taffrail(&["describe", TOPIC]).expect_success();
-    for said in ["ChangingReplicas", "2 of 3 partitions have their replicas"] {
+    for said in ["Moving", "2 of 3 partitions have their replicas"] {
         assert!(described.contains(said), "{described}");
     }
     let leads = cluster.metadata().leader(TOPIC, 0).await;

@@ -10,6 +10,7 @@ mod events;
 mod operator;
 mod owned;
 mod pod_template;
+mod racks;
 mod replicated;
 mod rights;
 mod rules;

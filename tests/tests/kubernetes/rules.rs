@@ -127,6 +127,10 @@ const CLUSTER_CASES: &[Case] = &[
         "{brokers: 1, storage: {size: 2Gi}}",
         "{brokers: 1, storage: {size: 2Gi, storageClassName: fast}}",
     ),
+    breaks(
+        &rules::RACK_KEY_READABLE,
+        "{brokers: 1, storage: {size: 1Gi}, rack: {topologyKey: /zone}}",
+    ),
 ];
 
 /// Rules over two versions that only the API server sees: elsewhere the name is the identity, and a cluster is a process.
@@ -160,7 +164,9 @@ fn said_in_rust(kind: &str, case: &Case) -> String {
         },
         Manifest::BrokerCluster(cluster) => {
             let before = case.before.map(|_| 3);
-            lines(rules::check_brokers(before, cluster.spec.brokers))
+            let mut broken = rules::check_brokers(before, cluster.spec.brokers);
+            broken.extend(cluster.spec.topic_defaults().err().unwrap_or_default());
+            lines(broken)
         }
     }
 }

@@ -4,6 +4,7 @@
 use taffrail_tests::{
     flights,
     node::{self, NodeCluster},
+    wait,
 };
 
 const OPERATOR: &str = "taffrail-system";
@@ -44,6 +45,47 @@ fn delete_the_broker_and_wait_for_the_next(cluster: &NodeCluster) {
     of_streams(&["delete", "pod", "main-0"]);
     of_streams(&["wait", "--for=create", "pod/main-0", WAIT]);
     cluster.wait_for(STREAMS, "Ready", "pod/main-0");
+}
+
+/// The pods that are made from now on are told the zone of their node.
+fn name_the_rack(cluster: &NodeCluster) {
+    let rack = r#"{"spec": {"rack": {"topologyKey": "topology.kubernetes.io/zone"}}}"#;
+    let patch = ["--type=merge", "--patch", rack];
+    let what = ["patch", "brokercluster", "main", "--namespace", STREAMS];
+    cluster
+        .kubectl(&[&what[..], &patch].concat())
+        .expect_success();
+    let template =
+        "--for=jsonpath={.spec.template.spec.containers[0].env[4].name}=TAFFRAIL_BROKER_RACK";
+    let set = [
+        "wait",
+        "--namespace",
+        STREAMS,
+        template,
+        "statefulset/main",
+        WAIT,
+    ];
+    cluster.kubectl(&set).expect_success();
+}
+
+/// Its pod's zone, which a foreign cluster's pods may not have.
+fn wait_for_the_rack(cluster: &NodeCluster) {
+    let read = |resource: &str, path: &str| {
+        let output = format!("jsonpath={{{path}}}");
+        let args = ["get", resource, "--namespace", STREAMS, "--output", &output];
+        cluster.kubectl(&args).expect_success()
+    };
+    let zone = read(
+        "pod/main-0",
+        r".metadata.labels.topology\.kubernetes\.io/zone",
+    );
+    wait::until("the broker's rack", wait::PATIENCE, || {
+        (read("brokers", ".items[0].spec.rack") == zone).then_some(())
+    });
+    if cluster.is_ours() {
+        assert_eq!(zone, "zone-1");
+        cluster.wait_for(STREAMS, "RacksKnown", "brokercluster/main");
+    }
 }
 
 /// In the foreground: nothing of the old cluster, not even a pod, is left to be taken for the new one.
@@ -91,7 +133,9 @@ fn flights_survive_a_deleted_pod_and_a_reinstallation() {
         cluster.wait_for(STREAMS, "Ready", "topic/flights");
         produce(cluster);
 
+        name_the_rack(cluster);
         delete_the_broker_and_wait_for_the_next(cluster);
+        wait_for_the_rack(cluster);
         consume(cluster);
 
         cluster

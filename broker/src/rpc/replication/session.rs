@@ -6,6 +6,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use http::{Request, Response};
 use taffrail_api::{
     WireError,
+    listen::Admission,
     status::from_status,
     stream::{FrameReader, LeaderFrame, respond},
     transport,
@@ -23,7 +24,6 @@ use tonic::{Status, body::Body};
 use super::{
     hello,
     leader_session::LeaderSession,
-    listener::Admission,
     logs::{self, Found, NotRead, Read},
     sessions::{Seat, Sessions},
 };

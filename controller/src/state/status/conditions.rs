@@ -1,8 +1,8 @@
 //! A topic's conditions. Types and reasons are API; messages say what to do and hold no times, and no counters but of partitions that move.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_api::v1::{Condition, PartitionStatus};
+use taffrail_api::v1::{Condition, LedPartitions, PartitionStatus};
 use taffrail_core::BrokerNumber;
 
 use super::partition::PartitionState;
@@ -20,11 +20,19 @@ pub(super) struct Standing<'a> {
     pub(super) offline: u32,
     creating: u32,
     starting: u32,
-    moving: u32,
-    under_min_in_sync: bool,
+    pub(super) moving: u32,
+    pub(super) under_replicated: u32,
+    pub(super) under_min_in_sync: u32,
+    /// Of those that move: with more or fewer replicas afterwards.
+    resized: u32,
     is_replica_missing: bool,
     is_out_of_sync: bool,
+    /// Replicas share a rack while another one has none of them.
+    is_skewed: bool,
+    leaders: BTreeMap<BrokerNumber, u32>,
     brokers: BTreeSet<BrokerNumber>,
+    /// Of the whole cluster.
+    racks: BTreeSet<&'a str>,
     /// In the whole cluster.
     brokers_online: usize,
 }
@@ -32,6 +40,8 @@ pub(super) struct Standing<'a> {
 impl<'a> Standing<'a> {
     pub(super) fn new(cluster: &'a Cluster, live: &'a Live) -> Self {
         let brokers = cluster.brokers.keys();
+        let known = cluster.brokers.values().map(|broker| &broker.value);
+        let racks = known.filter_map(|broker| broker.rack.as_deref());
         Self {
             cluster,
             live,
@@ -40,10 +50,15 @@ impl<'a> Standing<'a> {
             creating: 0,
             starting: 0,
             moving: 0,
-            under_min_in_sync: false,
+            under_replicated: 0,
+            under_min_in_sync: 0,
+            resized: 0,
             is_replica_missing: false,
             is_out_of_sync: false,
+            is_skewed: false,
+            leaders: BTreeMap::new(),
             brokers: BTreeSet::new(),
+            racks: racks.collect(),
             brokers_online: brokers.filter(|number| live.is_online(**number)).count(),
         }
     }
@@ -58,19 +73,56 @@ impl<'a> Standing<'a> {
         if status.replicas.is_empty() {
             return;
         }
+        if let Some(leader) = status.leader {
+            *self.leaders.entry(BrokerNumber(leader)).or_default() += 1;
+        }
         let is_moving = !status.adding.is_empty() || !status.removing.is_empty();
-        let has_other_count = status.replicas.len() != topic.config.replicas as usize;
+        let before = status.replicas.len() - status.adding.len();
+        let after = status.replicas.len() - status.removing.len();
+        let has_other_count = before != after || after != topic.config.replicas as usize;
         self.moving += u32::from(is_moving || has_other_count);
+        self.resized += u32::from(has_other_count);
         let replicas = status.replicas.iter().map(|&number| BrokerNumber(number));
         self.brokers.extend(replicas.clone());
         let is_gone = |number| self.live.liveness(number) == Liveness::Offline;
         self.is_replica_missing |= replicas.clone().any(is_gone);
-        let followers = status.followers.iter().filter(|f| f.in_sync).count();
-        let in_sync = followers + usize::from(status.leader.is_some());
+        self.is_skewed |= !is_moving && self.shares_racks(replicas);
+        self.count_in_sync(status, topic);
+    }
+
+    fn count_in_sync(&mut self, status: &PartitionStatus, topic: &Topic) {
+        let in_sync = status.followers.iter().filter(|f| f.in_sync);
+        let added = in_sync
+            .clone()
+            .filter(|f| status.adding.contains(&f.broker));
+        let added = added.count();
+        let in_sync = in_sync.count() + usize::from(status.leader.is_some());
         self.is_out_of_sync |= in_sync < status.replicas.len();
         let settled = status.replicas.len() - status.adding.len();
+        self.under_replicated += u32::from(in_sync - added < settled);
         let min_in_sync = settled.min(topic.config.min_in_sync as usize);
-        self.under_min_in_sync |= in_sync < min_in_sync;
+        self.under_min_in_sync += u32::from(in_sync < min_in_sync);
+    }
+
+    /// Could they stand in more racks? One that says of none shares it with nobody.
+    fn shares_racks(&self, replicas: impl Iterator<Item = BrokerNumber>) -> bool {
+        let brokers = replicas.filter_map(|number| self.cluster.brokers.get(&number));
+        let racks: Vec<_> = brokers.filter_map(|b| b.value.rack.as_deref()).collect();
+        let used: BTreeSet<_> = racks.iter().copied().collect();
+        used.len() < racks.len().min(self.racks.len())
+    }
+
+    /// Who leads how many.
+    pub(super) fn leaders(&self) -> Vec<LedPartitions> {
+        let led = self.leaders.iter().map(|(number, partitions)| {
+            let broker = self.cluster.brokers.get(number);
+            LedPartitions {
+                broker: number.0,
+                name: broker.map_or_else(String::new, |broker| broker.value.name.clone()),
+                partitions: *partitions,
+            }
+        });
+        led.collect()
     }
 
     pub(super) fn conditions(&self, topic: &Topic) -> Vec<Condition> {
@@ -108,7 +160,7 @@ impl<'a> Standing<'a> {
                 "Creating",
                 "partitions are being placed and opened by their brokers",
             )
-        } else if self.under_min_in_sync {
+        } else if self.under_min_in_sync > 0 {
             (
                 "False",
                 "UnderMinInSync",
@@ -140,12 +192,14 @@ impl<'a> Standing<'a> {
     }
 
     fn placement_satisfied(&self, topic: &Topic) -> Condition {
-        let brokers = self.cluster.brokers.values().map(|broker| &broker.value);
-        let racks: BTreeSet<_> = brokers.filter_map(|broker| broker.rack.as_ref()).collect();
-        if !racks.is_empty() && racks.len() < topic.config.replicas as usize {
+        if !self.racks.is_empty() && self.racks.len() < topic.config.replicas as usize {
             let message =
                 "there are fewer racks than replicas; add brokers in other racks or lower replicas";
             return condition("PlacementSatisfied", "False", "TooFewRacks", message);
+        }
+        if self.is_skewed {
+            let message = "partitions have several replicas in one rack and none in another; taffrail move TOPIC --partition P --to ... moves them";
+            return condition("PlacementSatisfied", "False", "RackSkew", message);
         }
         condition("PlacementSatisfied", "True", "Satisfied", "")
     }
@@ -202,13 +256,19 @@ impl<'a> Standing<'a> {
                 "{moved} of {} partitions have their replicas where they belong",
                 topic.placed
             );
-            return condition("Progressing", "True", "ChangingReplicas", message);
+            let reason = if self.resized > 0 {
+                "ChangingReplicas"
+            } else {
+                "Moving"
+            };
+            return condition("Progressing", "True", reason, message);
         }
         condition("Progressing", "False", "Idle", "")
     }
 }
 
-fn is_under_pressure(broker: &LiveBroker) -> bool {
+/// Has it less than a tenth of its disk left?
+pub(super) fn is_under_pressure(broker: &LiveBroker) -> bool {
     broker.disk_total_bytes > 0 && broker.disk_free_bytes < broker.disk_total_bytes / 10
 }
 

@@ -92,15 +92,44 @@ fn own_pod(cluster: &BrokerCluster, around: &Surroundings<'_>, config_map: &Conf
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": { "type": "RuntimeDefault" },
         },
-        "topologySpreadConstraints": [{
-            "maxSkew": 1,
-            "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": { "matchLabels": selector(cluster) },
-        }],
+        "topologySpreadConstraints": spread(cluster),
         "containers": [container(cluster, around)],
         "volumes": [{ "name": "config", "configMap": { "name": config_map.name_any() } }],
     })
+}
+
+/// Over racks, then over nodes, as far as that goes.
+fn spread(cluster: &BrokerCluster) -> Vec<Value> {
+    let over = |key: &str| {
+        json!({
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": { "matchLabels": selector(cluster) },
+        })
+    };
+    let racks = cluster.spec.rack.iter().map(|rack| &*rack.topology_key);
+    racks.chain(["kubernetes.io/hostname"]).map(over).collect()
+}
+
+/// What differs from pod to pod. The rack is the pod's label, which a pod gets from its node; without it the value is empty: no rack.
+fn environment(cluster: &BrokerCluster) -> Vec<Value> {
+    let domain = format!("{}.{}.svc", headless_name(cluster), namespace(cluster));
+    let advertised = |port: u16| format!("$(POD_NAME).{domain}:{port}");
+    let client = advertised(cluster.spec.client_port());
+    let replication = advertised(REPLICATION_PORT);
+    let field = |path: &str| json!({ "fieldRef": { "fieldPath": path } });
+    let mut environment = vec![
+        json!({ "name": "POD_NAME", "valueFrom": field("metadata.name") }),
+        json!({ "name": "TAFFRAIL_BROKER_NAME", "value": "$(POD_NAME)" }),
+        json!({ "name": "TAFFRAIL_BROKER_CLIENT_ADVERTISED", "value": client }),
+        json!({ "name": "TAFFRAIL_BROKER_REPLICATION_ADVERTISED", "value": replication }),
+    ];
+    if let Some(rack) = &cluster.spec.rack {
+        let label = field(&format!("metadata.labels['{}']", rack.topology_key));
+        environment.push(json!({ "name": "TAFFRAIL_BROKER_RACK", "valueFrom": label }));
+    }
+    environment
 }
 
 fn container(cluster: &BrokerCluster, around: &Surroundings<'_>) -> Value {
@@ -109,23 +138,12 @@ fn container(cluster: &BrokerCluster, around: &Surroundings<'_>) -> Value {
         .image
         .as_deref()
         .unwrap_or(around.default_image);
-    let domain = format!("{}.{}.svc", headless_name(cluster), namespace(cluster));
-    let advertised = |port: u16| format!("$(POD_NAME).{domain}:{port}");
-    let (client, replication) = (
-        advertised(cluster.spec.client_port()),
-        advertised(REPLICATION_PORT),
-    );
     let mut container = json!({
         "name": "broker",
         "image": image,
         "command": ["/usr/bin/taffrail-broker"],
         "args": ["--config", format!("{CONFIG_DIR}/{CONFIG_FILE}"), "--log-format", "json"],
-        "env": [
-            { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
-            { "name": "TAFFRAIL_BROKER_NAME", "value": "$(POD_NAME)" },
-            { "name": "TAFFRAIL_BROKER_CLIENT_ADVERTISED", "value": client },
-            { "name": "TAFFRAIL_BROKER_REPLICATION_ADVERTISED", "value": replication },
-        ],
+        "env": environment(cluster),
         "ports": [
             { "name": "client", "containerPort": cluster.spec.client_port(), "protocol": "TCP" },
             { "name": "replication", "containerPort": REPLICATION_PORT, "protocol": "TCP" },

@@ -86,6 +86,33 @@ fn a_broker_advertises_its_own_dns_name() {
 }
 
 #[test]
+fn a_rack_is_the_pods_label_and_pods_are_spread_over_racks_then_nodes() {
+    let racks = json!({ "rack": { "topologyKey": "topology.kubernetes.io/zone" } });
+    let rack_of = |pod: &Value| {
+        let env = pod["containers"][0]["env"].as_array().expect("a list");
+        let mut racks = env.iter().filter(|e| e["name"] == "TAFFRAIL_BROKER_RACK");
+        racks
+            .next()
+            .map(|e| e["valueFrom"]["fieldRef"]["fieldPath"].clone())
+    };
+    let spread_over = |pod: &Value| -> Vec<Value> {
+        let constraints = pod["topologySpreadConstraints"].as_array().expect("a list");
+        let keys = constraints.iter().map(|c| c["topologyKey"].clone());
+        keys.collect()
+    };
+    let pod = pod_of(&built(&racks));
+    let label = json!("metadata.labels['topology.kubernetes.io/zone']");
+    assert_eq!(rack_of(&pod), Some(label));
+    assert_eq!(
+        spread_over(&pod),
+        ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    );
+    let pod = pod_of(&built(&json!({})));
+    assert_eq!(rack_of(&pod), None);
+    assert_eq!(spread_over(&pod), ["kubernetes.io/hostname"]);
+}
+
+#[test]
 fn image_class_and_resources_of_the_cluster_are_used() {
     let set = built(&json!({
         "image": "taffrail:9",

@@ -84,6 +84,59 @@ fn a_topic_whose_partitions_serve_below_min_in_sync_is_not_ready_and_says_why() 
 }
 
 #[test]
+fn a_topic_that_waits_for_brokers_is_not_accepted_yet_and_says_why() {
+    let mut sight = seen(0, 0);
+    let waits = v1::Condition {
+        r#type: "Accepted".to_owned(),
+        status: "False".to_owned(),
+        reason: "NotEnoughBrokers".to_owned(),
+        message: "partitions need 3 online brokers".to_owned(),
+    };
+    sight.seen.as_mut().expect("set above").conditions = vec![waits.clone()];
+    let status = next(&topic(None), &sight, at(1));
+    let accepted = conditions::find(&status.conditions, "Accepted").expect("is there");
+    assert_eq!(
+        (&*accepted.status, &*accepted.reason, &accepted.message),
+        ("False", "NotEnoughBrokers", &waits.message)
+    );
+    assert_eq!(reason(&status, "Ready"), "Creating");
+    let placed = next(&topic(Some(status)), &seen(3, 0), at(2));
+    assert_eq!(reason(&placed, "Accepted"), "Valid");
+}
+
+#[test]
+fn partitions_are_counted_and_leaders_are_shown_by_broker() {
+    let mut sight = seen(3, 0);
+    let led = |broker: u32, name: &str, partitions| v1::LedPartitions {
+        broker,
+        name: name.to_owned(),
+        partitions,
+    };
+    let said = sight.seen.as_mut().expect("set above");
+    said.partitions_under_replicated = 2;
+    said.partitions_moving = 1;
+    said.leaders = vec![
+        led(1, "main-0", 1),
+        led(2, "main-1", 1),
+        led(4, "main-0", 1),
+    ];
+    let status = next(&topic(None), &sight, at(1));
+    let partitions = status.partitions.clone().expect("known");
+    assert_eq!((partitions.under_replicated, partitions.moving), (2, 1));
+    let leaders = status.placement.clone().expect("known").leaders_by_broker;
+    assert_eq!(
+        leaders,
+        [("main-0".to_owned(), 2), ("main-1".to_owned(), 1)].into()
+    );
+    // None of it is worth a write at once.
+    let later = next(&topic(Some(status.clone())), &seen(3, 0), at(2));
+    assert_ne!(later, status);
+    assert!(differs_in_numbers_only(&status, &later));
+    let offline = next(&topic(Some(status.clone())), &seen(2, 0), at(2));
+    assert!(!differs_in_numbers_only(&status, &offline));
+}
+
+#[test]
 fn what_is_in_force_is_shown() {
     let status = next(&topic(None), &seen(3, 0), at(1));
     let effective = status.effective.expect("known");
@@ -127,7 +180,7 @@ fn an_unavailable_cluster_leaves_what_was_known() {
 fn numbers_alone_are_written_every_thirty_seconds() {
     let first = next(&topic(None), &seen(3, 1 << 20), at(100));
     let grown = next(&topic(Some(first.clone())), &seen(3, 1 << 30), at(110));
-    assert!(differs_in_storage_only(&first, &grown));
+    assert!(differs_in_numbers_only(&first, &grown));
     assert!(!storage_is_due(&first, at(110)));
     assert!(storage_is_due(&first, at(130)));
     let same = next(&topic(Some(first.clone())), &seen(3, 1 << 20), at(200));

@@ -174,21 +174,8 @@ fn a_doubt_ends_also_when_the_last_to_come_knows_nothing_newer() {
 
 #[test]
 fn epochs_leap_over_those_that_only_a_broker_knows_that_is_away() {
-    let (mut world, partition) = running();
+    let (mut world, partition, unheard) = with_an_election_that_nobody_else_knows();
     let (leader, second, third) = roles(&world, partition);
-    let backup = world.backup();
-    // Only the new leader hears of its election, and nothing is acknowledged by it.
-    world.disconnect(leader);
-    world.disconnect(third);
-    for _ in 0..5 {
-        world.wait(1_000);
-        world.go_on();
-    }
-    let unheard = record(&world, partition);
-    assert_eq!(unheard.leader, Some(world.number(second)));
-    world.produce(second);
-    world.stop_broker(second);
-    world.restore_store(backup);
     world.come(&[leader, third]);
     let leapt = record(&world, partition);
     assert_eq!(leapt.leader, Some(world.number(leader)), "as before");
@@ -202,6 +189,41 @@ fn epochs_leap_over_those_that_only_a_broker_knows_that_is_away() {
     world.calm_down();
     let after = record(&world, partition);
     assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
+}
+
+/// A running cluster, and its store from before an election that only its winner heard of, who is down.
+fn with_an_election_that_nobody_else_knows() -> (World, TopicPartition, Assignment) {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let backup = world.backup();
+    world.disconnect(leader);
+    world.disconnect(third);
+    for _ in 0..5 {
+        world.wait(1_000);
+        world.go_on();
+    }
+    let unheard = record(&world, partition);
+    assert_eq!(unheard.leader, Some(world.number(second)));
+    world.produce(second);
+    world.stop_broker(second);
+    world.restore_store(backup);
+    (world, partition, unheard)
+}
+
+#[test]
+fn a_replica_that_cannot_be_used_leaves_under_no_epoch_that_a_broker_knows_that_is_away() {
+    let (mut world, partition, unheard) = with_an_election_that_nobody_else_knows();
+    let (leader, second, third) = roles(&world, partition);
+    world.fail_log(third, partition);
+    world.come(&[leader, third]);
+    let left = record(&world, partition);
+    assert_eq!(left.leader, Some(world.number(leader)), "as before");
+    assert!(!left.isr.contains(&world.number(third)), "{left:?}");
+    assert!(left.leader_epoch > LeaderEpoch(unheard.leader_epoch.0 + 1));
+    world.start_broker(second, 0);
+    world.settle();
+    let after = record(&world, partition);
+    assert!(after.isr.contains(&world.number(second)), "{after:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The replication port: accepts up to a limit, and closes connections of those who do not show to be followers in time.
+//! Ports for sessions of brokers: they accept up to a limit, and close connections of those who do not get a session in time.
 
 use std::{
     future::Future as _,
@@ -23,30 +23,42 @@ use tonic::transport::server::Connected;
 
 /// The process is out of file descriptors or memory: give it a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A connection without a session by then is closed: it would take the room of a follower.
+/// A connection without a session by then is closed: it would take the room of a broker.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Set by the session that a connection is for.
+/// Set by the session that a connection is for. Among the extensions of every request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Admission(Arc<AtomicBool>);
+pub struct Admission(Arc<AtomicBool>);
 
 impl Admission {
-    pub(super) fn admit(&self) {
+    /// The connection may stay.
+    pub fn admit(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-pub(super) fn accept(
-    listener: TcpListener,
-    connections_max: usize,
-) -> impl Stream<Item = io::Result<Connection>> {
+/// How many connections a port has room for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// More are refused.
+    pub connections_max: usize,
+    /// What they are for, as the log calls them.
+    pub what: &'static str,
+}
+
+/// The connections that `listener` accepts.
+pub fn sessions(listener: TcpListener, limit: Limit) -> impl Stream<Item = io::Result<Connection>> {
+    let Limit {
+        connections_max,
+        what,
+    } = limit;
     let room = Arc::new(Semaphore::new(connections_max));
     stream::unfold((listener, room), move |(listener, room)| async move {
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection for replication");
+                    tracing::warn!(%error, what, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -54,7 +66,8 @@ pub(super) fn accept(
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
                 tracing::warn!(
                     connections_max,
-                    "refused a connection for replication: there are too many"
+                    what,
+                    "refused a connection: there are too many"
                 );
                 continue;
             };
@@ -74,7 +87,8 @@ pub(super) fn accept(
 }
 
 /// A connection that has to get a session in time.
-pub(super) struct Connection {
+#[derive(Debug)]
+pub struct Connection {
     stream: TcpStream,
     admission: Admission,
     /// Until it has.
@@ -99,7 +113,7 @@ impl AsyncRead for Connection {
         if self.admission.0.load(Ordering::Relaxed) {
             self.deadline = None;
         }
-        // Also one that keeps sending something has to be a follower by then.
+        // Also one that keeps sending something has to have a session by then.
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -137,5 +151,66 @@ impl AsyncWrite for Connection {
     /// Without this h2 would copy every batch.
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    async fn listener() -> (TcpListener, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        (listener, address)
+    }
+
+    const ONE: Limit = Limit {
+        connections_max: 1,
+        what: "tests",
+    };
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_limit_is_closed_and_room_comes_back() {
+        let (listener, address) = listener().await;
+        let mut accepted = Box::pin(sessions(listener, ONE));
+        let _first = TcpStream::connect(address).await.expect("connects");
+        let first = accepted.next().await.expect("goes on").expect("accepted");
+        let mut second = TcpStream::connect(address).await.expect("connects");
+        let mut byte = [0];
+        let refused = async {
+            tokio::select! {
+                read = second.read(&mut byte) => read.unwrap_or(0),
+                _ = accepted.next() => panic!("there is no room"),
+            }
+        };
+        assert_eq!(refused.await, 0, "it is closed");
+        drop(first);
+        let _third = TcpStream::connect(address).await.expect("connects");
+        accepted.next().await.expect("goes on").expect("accepted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_gets_a_session_stays() {
+        let (listener, address) = listener().await;
+        let mut accepted = Box::pin(sessions(listener, ONE));
+        let mut peer = TcpStream::connect(address).await.expect("connects");
+        let mut stays = accepted.next().await.expect("goes on").expect("accepted");
+        stays.connect_info().admit();
+        let mut byte = [0];
+        let waits = tokio::time::timeout(10 * SESSION_TIMEOUT, stays.read(&mut byte)).await;
+        assert!(waits.is_err(), "it waits for its peer: {waits:?}");
+        tokio::io::AsyncWriteExt::write_all(&mut peer, &[7])
+            .await
+            .expect("open");
+        assert_eq!(stays.read(&mut byte).await.expect("open"), 1);
+        drop(stays);
+
+        let _stranger = TcpStream::connect(address).await.expect("connects");
+        let mut goes = accepted.next().await.expect("goes on").expect("accepted");
+        let ended = goes.read(&mut byte).await.expect_err("too late");
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
     }
 }

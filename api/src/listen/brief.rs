@@ -27,14 +27,16 @@ const CONNECTIONS_MAX: usize = 64;
 const LIFETIME: Duration = Duration::from_secs(30);
 
 /// Always accepts: a probe must get its answer. Whoever has been there for longest makes way.
-pub(super) struct BriefListener {
+#[derive(Debug)]
+pub struct BriefListener {
     listener: TcpListener,
     /// The newest connections, also those that have ended.
     newest: VecDeque<CancellationToken>,
 }
 
 impl BriefListener {
-    pub(super) const fn new(listener: TcpListener) -> Self {
+    /// Accepts what `listener` does.
+    pub const fn new(listener: TcpListener) -> Self {
         Self {
             listener,
             newest: VecDeque::new(),
@@ -70,10 +72,11 @@ impl Listener for BriefListener {
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 impl Peer {
-    pub(super) fn is_local(self) -> bool {
+    /// Is it somebody on this machine, or in this pod?
+    pub fn is_local(self) -> bool {
         self.0.ip().to_canonical().is_loopback()
     }
 }
@@ -85,7 +88,8 @@ impl Connected<IncomingStream<'_, BriefListener>> for Peer {
 }
 
 /// A connection whose reads and writes fail at the end of its life.
-pub(super) struct Brief {
+#[derive(Debug)]
+pub struct Brief {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
     made_way: Pin<Box<WaitForCancellationFutureOwned>>,
