@@ -61,15 +61,17 @@ enum Command {
 /// The address of any broker.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ServerArgs {
-    /// Address of any broker of the cluster, with or without http://
+    /// Address of any broker of the cluster, with or without http://; or several, with commas: the first one that answers is asked
     #[arg(
         long,
         short = 's',
         env = "TAFFRAIL_SERVER",
         default_value = "127.0.0.1:9640",
-        value_name = "HOST:PORT"
+        value_delimiter = ',',
+        num_args = 1,
+        value_name = "HOST:PORT,..."
     )]
-    pub(crate) server: String,
+    pub(crate) server: Vec<String>,
 }
 
 impl Cli {

@@ -39,11 +39,12 @@ pub(crate) async fn client(server: &ServerArgs) -> Outcome<Client> {
     client_at(&server.server).await
 }
 
-/// Connects to the cluster at `address`.
-pub(crate) async fn client_at(address: &str) -> Outcome<Client> {
+/// Connects to the cluster of which these are brokers.
+pub(crate) async fn client_at(addresses: &[String]) -> Outcome<Client> {
     Client::connect(ClientConfig {
+        bootstrap: addresses.to_vec(),
         call_timeout: CALL_TIMEOUT,
-        ..ClientConfig::new(address)
+        ..ClientConfig::default()
     })
     .await
     .map_err(|error| client_failure(&error))
@@ -54,9 +55,9 @@ pub(crate) async fn admin(server: &ServerArgs) -> Outcome<Admin> {
     admin_at(&server.server).await
 }
 
-/// Administers the cluster at `address`.
-pub(crate) async fn admin_at(address: &str) -> Outcome<Admin> {
-    Ok(Admin(client_at(address).await?.admin()))
+/// Administers the cluster of which these are brokers.
+pub(crate) async fn admin_at(addresses: &[String]) -> Outcome<Admin> {
+    Ok(Admin(client_at(addresses).await?.admin()))
 }
 
 /// A topic as kubectl names it too: `topic/flights` is `flights`.

@@ -72,13 +72,13 @@ pub(crate) async fn run(args: DemoArgs, log: Logging) -> Outcome {
 }
 
 async fn show(embedded: &Embedded, manifests: &manifest::Manifests) -> Outcome {
-    let admin = connect::admin_at(&embedded.address()).await?;
+    let admin = connect::admin_at(&embedded.addresses()).await?;
     let deadline = tokio::time::Instant::now() + TOPICS_DEADLINE;
     apply_all(&admin, &manifests.topics, deadline).await?;
     wait_until_ready(&admin, TOPIC, deadline).await?;
     story::applied(&admin.topics(&[TOPIC.to_owned()]).await?)?;
 
-    let client = connect::client_at(&embedded.address()).await?;
+    let client = connect::client_at(&embedded.addresses()).await?;
     let before = connect::ends(&client, TOPIC).await?;
     let sent = send_all(&client, TOPIC, flights()?, AcksArg::All, None).await?;
     story::produced(&sent, before.values().sum())?;

@@ -60,7 +60,7 @@ pub(crate) async fn run(args: DevArgs, log: Logging) -> Outcome {
         log,
     })
     .await?;
-    let admin = connect::admin_at(&embedded.address()).await?;
+    let admin = connect::admin_at(&embedded.addresses()).await?;
     let started: Outcome = async {
         let deadline = Instant::now() + TOPICS_DEADLINE;
         apply_all(&admin, &manifests.topics, deadline).await?;
@@ -86,6 +86,14 @@ fn announce(embedded: &Embedded, data_dir: &Path) -> Outcome {
     );
     let mut out = std::io::stdout();
     writeln!(out, "listening on {}", embedded.address())?;
+    let all = embedded.addresses();
+    if all.len() > 1 {
+        writeln!(
+            out,
+            "to ask whichever broker is there: export TAFFRAIL_SERVER={}",
+            all.join(",")
+        )?;
+    }
     out.flush()?;
     Ok(())
 }

@@ -121,16 +121,24 @@ impl Embedded {
         }
     }
 
-    /// Where clients of this machine connect.
-    pub(crate) fn address(&self) -> String {
-        let mut address = match &self.brokers {
-            Brokers::One(broker) => broker.client_addr(),
-            Brokers::Several(processes) => processes.first().client,
+    /// Where clients of this machine connect: each broker's.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let addresses = match &self.brokers {
+            Brokers::One(broker) => vec![broker.client_addr()],
+            Brokers::Several(processes) => processes.clients(),
         };
-        if address.ip().is_unspecified() {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        address.to_string()
+        let reachable = addresses.into_iter().map(|mut address| {
+            if address.ip().is_unspecified() {
+                address.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
+            address.to_string()
+        });
+        reachable.collect()
+    }
+
+    /// The first broker's.
+    pub(crate) fn address(&self) -> String {
+        self.addresses().swap_remove(0)
     }
 
     /// Where metrics are.

@@ -84,6 +84,11 @@ impl Processes {
         })
     }
 
+    /// Where clients connect.
+    pub(super) fn clients(&self) -> Vec<SocketAddr> {
+        self.brokers.iter().map(|b| b.addresses.client).collect()
+    }
+
     /// Where the first one listens.
     pub(super) fn first(&self) -> Addresses {
         self.brokers[0].addresses

@@ -108,6 +108,23 @@ fn without_restarts_a_broker_that_was_killed_stays_away() {
 }
 
 #[test]
+fn of_several_servers_whichever_is_there_is_asked() {
+    let dev = Dev::start(&["--brokers", "2", "--no-restart"]);
+    let of = |name| in_state(&dev, name, "ONLINE");
+    let (first, second) = (of("broker-0"), of("broker-1"));
+    let text = |broker: &Value| broker["address"].as_str().expect("text").to_owned();
+    let both = format!("{},{}", text(&first), text(&second));
+    kill(first["processId"].as_u64().expect("a number") as u32);
+    let asks = |servers: &str| dev.run(&["get", "brokers", "--server", servers]);
+    until("the first one to be gone", || {
+        (asks(&text(&first)).code == Some(5)).then_some(())
+    });
+    let answered = asks(&both);
+    assert_eq!(answered.code, Some(0), "{}", answered.stderr);
+    assert!(answered.stdout.contains("broker-1"), "{}", answered.stdout);
+}
+
+#[test]
 fn brokers_take_settings_from_a_file() {
     let plain = Dev::start(&[]);
     let file = plain.file("broker.toml", "rack = \"cellar\"\n");
