@@ -7,6 +7,7 @@
 //! rules        every validation rule, once, with its message
 //! topic        what a user wants of a topic, and what is in force
 //! assignment   who holds a partition, who leads it
+//! group        which member of a consumer group reads which partition
 //! replica      what leaders, followers and electors decide
 //! producers    which batches of a producer a partition has
 //! ```
@@ -14,6 +15,7 @@
 
 pub mod assignment;
 pub mod error;
+pub mod group;
 pub mod ids;
 pub mod producers;
 pub mod quantity;
