@@ -116,7 +116,8 @@ fn turned<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition
     let is_news = |condition: &&Condition| {
         let reason = condition.reason.as_str();
         if condition.status == "Unknown"
-            || condition.type_ == "Progressing"
+            // They turn with every restart, and say what is, not what happened.
+            || matches!(&*condition.type_, "Progressing" | "SafeToStop")
             || matches!(reason, "Creating" | "CatchingUp" | "NotAccepted")
         {
             return false;
@@ -164,6 +165,15 @@ mod tests {
         for type_ in ["Available", "Ready"] {
             let ready = condition(Finding::yes(type_, "AllBrokersOnline", ""));
             assert_eq!(turned(&[], &ready).len(), 1, "{type_}");
+        }
+    }
+
+    #[test]
+    fn that_brokers_are_needed_is_no_news_and_that_one_has_no_rack_any_more_is() {
+        for (type_, news) in [("SafeToStop", 0), ("RacksKnown", 1)] {
+            let before = condition(Finding::yes(type_, "EveryBroker", ""));
+            let after = condition(Finding::no(type_, "SomeBrokers", ""));
+            assert_eq!(turned(&before, &after).len(), news, "{type_}");
         }
     }
 

@@ -177,12 +177,13 @@ impl SimBroker {
         let cluster = next.cluster()?;
         self.durable.known = next.clone();
         self.rebuilds.told();
-        self.serve(&next, cluster);
+        self.take_up(&next);
         self.delete(update, &mut next)?;
         self.follow(&next);
-        self.known.send_replace(Arc::new(next));
+        self.known.send_replace(Arc::new(next.clone()));
         self.broker.membership.set_applied(stamp);
         self.broker.membership.set_registered();
+        self.create_missing(&next, cluster);
         self.broker.report_now.notify_one();
         Ok(())
     }
@@ -191,24 +192,37 @@ impl SimBroker {
     pub(super) fn serve_again(&mut self) {
         let known = Arc::clone(&self.known.borrow());
         if let Ok(cluster) = known.cluster() {
-            self.serve(&known, cluster);
+            self.take_up(&known);
+            self.create_missing(&known, cluster);
         }
     }
 
-    fn serve(&mut self, known: &Known, cluster: ClusterId) {
+    fn take_up(&mut self, known: &Known) {
         let Some(me) = self.broker.membership.number() else {
             return;
         };
         self.set_unusable_aside(me, known);
+        self.tell(me, known);
+        self.broker.disk.registered(known.runs());
+    }
+
+    /// As `cluster/create.rs` does it, but for all at once.
+    fn create_missing(&mut self, known: &Known, cluster: ClusterId) {
+        let Some(me) = self.broker.membership.number() else {
+            return;
+        };
         for (id, topic) in missing(&self.broker, me, known) {
             self.create(id, cluster, &topic);
         }
+        self.tell(me, known);
+    }
+
+    fn tell(&mut self, me: BrokerNumber, known: &Known) {
         let assigns = self.told.tell(&self.broker, me, known);
         if !assigns.is_empty() {
             let broker = Arc::clone(&self.broker);
             Self::obeyed(&mut self.disk, broker.disk.assign(assigns));
         }
-        self.broker.disk.registered(known.runs());
     }
 
     fn create(&mut self, id: TopicPartition, cluster: ClusterId, topic: &Topic) {
