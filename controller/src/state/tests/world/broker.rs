@@ -36,6 +36,8 @@ pub(in crate::state::tests) struct Broker {
     pub(super) name: String,
     /// Partitions whose logs cannot be used.
     pub(super) faults: BTreeSet<TopicPartition>,
+    /// Its disk takes no more records of producers.
+    pub(super) is_full: bool,
     /// It stopped uncleanly, and its topics count on the page cache.
     pub(super) may_lack: bool,
     /// No process runs on the volume.
@@ -206,6 +208,7 @@ impl Broker {
             incarnation: self.candidates.last().map(|i| (*i).into()),
             applied: Some(self.stamp),
             partitions: reports.collect(),
+            disk_full: self.is_full,
             ..v1::Heartbeat::default()
         }
     }
