@@ -19,6 +19,10 @@ pub(super) struct Record {
 }
 
 /// A broker: a volume, and the process that runs on it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what befalls it comes in every combination"
+)]
 #[derive(Clone)]
 pub(in crate::state::tests) struct Broker {
     pub(super) uuid: [u8; 16],
