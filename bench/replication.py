@@ -1,4 +1,5 @@
 """Suites with three brokers a side, which have no brokers in common with the others."""
+import json
 import os
 import shutil
 import signal
@@ -9,8 +10,10 @@ from kafka_peer import Kafka
 from measure import MILLION, Sample, column, cpu_s, memory_mb, once, pairs, settle, wait_for
 from taffrail_peer import Taffrail
 
-ALONE = ("replicated", "replicated_latency", "replicated_fsync", "failover", "many", "catchup")
+ALONE = ("replicated", "replicated_latency", "replicated_fsync", "failover", "rolling", "many", "catchup")
 TRIALS = 20
+# Longer than three brokers take to stop, start and catch up, each after the other.
+ROLLING_S = 90
 
 
 class Replication:
@@ -61,6 +64,22 @@ class Replication:
             p95 = sorted(a)[-(-95 * len(a) // 100) - 1]
             self.table.note(f"{how}: p95 of our {len(a)} gaps", "ms", [p95], wanted)
         end(t, k)
+
+    def rolling(self):
+        """1,000 records a second with acks=all into three partitions while each of three brokers is stopped in order, started again and in sync, one after the other."""
+        self.close()
+        t = Taffrail(self.work, 20340, brokers=3)
+        t.start()
+        gaps, errors = [], []
+        for trial in range(self.n):
+            gap, error = rolling_restart(t, t.topic(partitions=3, durability="Fsync"))
+            gaps += [gap] if error is None else []
+            errors.append(0 if error is None else 1)
+            print(f"rolling restart {trial + 1}: " + (f"longest gap {gap} ms, no client-visible error" if error is None else f"1 client-visible error, which ended the load: {error}"), flush=True)
+        if gaps:
+            self.table.note("a rolling restart of three brokers: longest gap", "ms", gaps, "<= 200")
+        self.table.note("the same: client-visible errors (the first ends a trial)", "", errors, "0")
+        end(t)
 
     def many(self, topics=100, partitions=100):
         """10,000 partitions of three replicas: at rest, and when a broker that leads a third of them is killed."""
@@ -146,6 +165,23 @@ def gap_of_failover(peer, topic, sig, seconds):
     ending.join()
     peer.revive(leader)
     return gap
+
+
+def rolling_restart(peer, topic):
+    """Longest gap between acknowledgements in ms, or what the client said of the record that failed."""
+    load = peer.load(topic, 1000, ROLLING_S)
+    try:
+        time.sleep(3)
+        for number in sorted(b["number"] for b in peer.list("brokers")):
+            peer.roll(number, topic)
+        is_over = load.poll() is not None
+        out, said = load.communicate(timeout=2 * ROLLING_S)
+    finally:
+        load.kill()
+    if load.returncode:
+        return None, said.strip()
+    assert not is_over, f"the brokers took longer than {ROLLING_S} s"
+    return json.loads(out)["longest_gap_ms"], None
 
 
 def plain_write_mb_s(path, size, step=16 << 20):

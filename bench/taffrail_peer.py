@@ -89,6 +89,21 @@ class Taffrail:
         out = sh([BINARY, "bench", "produce", topic, "--rate", str(rate), "--records", str(rate * seconds), "--size", str(size), "--json"], env=self.env)
         return json.loads(out)["longest_gap_ms"]
 
+    def load(self, topic, rate, seconds, size=1000):
+        """What `gap` runs, beside whatever else is done. The first record that fails ends it."""
+        return subprocess.Popen([BINARY, "bench", "produce", topic, "--rate", str(rate), "--records", str(rate * seconds), "--size", str(size), "--json"],
+                                env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def roll(self, number, topic):
+        """Stops a broker in order; `taffrail dev` starts it again. Until every replica of the topic is in sync."""
+        def process():
+            return next((b["processId"] for b in self.list("brokers") if b["number"] == number and b["state"] == "ONLINE"), None)
+
+        old = process()
+        os.kill(old, signal.SIGTERM)
+        wait_for(lambda: not os.path.exists(f"/proc/{old}") and self.brokers_online() == self.brokers and process() not in (None, old))
+        wait_for(lambda: all(len(p["isr"]) == self.replicas for p in self.list("partitions", topic)))
+
     def list(self, *what):
         return json.loads(sh([BINARY, "get", *what, "-o", "json"], env=self.env))["items"]
 

@@ -14,7 +14,7 @@ use taffrail_client::{Client, ClientConfig};
 
 use crate::{
     http, manifest,
-    network::Network,
+    network::{End, Network},
     operated::Operated,
     ports,
     process::Process,
@@ -109,7 +109,7 @@ impl Cluster {
         Self::start_over(name, shape).await
     }
 
-    /// The same over a network that can be cut. A broker that is dead then looks silent rather than gone to the others.
+    /// The same over a network that can be cut, between brokers and to the controller. A broker that is dead then looks silent rather than gone to the others.
     ///
     /// # Panics
     /// If a broker does not register.
@@ -153,6 +153,10 @@ impl Cluster {
         let config = control
             .broker_config()
             .unwrap_or_else(|| scratch.write(SETTINGS_FILE, settings));
+        let mut controllers = Vec::new();
+        for address in control.addresses() {
+            controllers.push(network.gate(End::Controller, address).await);
+        }
         let mut brokers = Vec::new();
         for index in 0..count {
             let replication = ports::free();
@@ -163,7 +167,7 @@ impl Cluster {
                 http: ports::free(),
                 replication,
                 advertised: network.gate(index, replication).await,
-                controllers: control.addresses(),
+                controllers: controllers.clone(),
                 config: config.clone(),
                 disk_mebibytes: last_disk.filter(|_| index == count - 1),
                 disk_copied: None,
@@ -182,7 +186,7 @@ impl Cluster {
         cluster
     }
 
-    /// The network between brokers.
+    /// The network between brokers and to the controller.
     pub fn network(&self) -> &Network {
         &self.network
     }

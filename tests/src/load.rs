@@ -80,24 +80,17 @@ impl Load {
         }
     }
 
-    /// Waits until `count` more records are acknowledged in every partition.
+    /// Waits until `count` more records are acknowledged in every partition, and as many more were read.
     ///
     /// # Panics
     /// If they are not within the tests' patience.
     pub async fn more(&self, count: usize) {
-        let before = self.with(|ledger| ledger.counts.clone());
-        wait::until_async(
-            "acknowledgements from every partition",
-            wait::PATIENCE,
-            || async {
-                self.with(|ledger| {
-                    let mut both = ledger.counts.iter().zip(&before);
-                    both.all(|(now, before)| *now >= before + count)
-                        .then_some(())
-                })
-            },
-        )
-        .await;
+        let acknowledged = || self.with(|ledger| ledger.counts.clone());
+        let given = || self.consuming.counts();
+        tokio::join!(
+            grown("acknowledgements from every partition", count, acknowledged),
+            grown("records read of every partition", count, given),
+        );
     }
 
     /// Stops, waits until all replicas are in sync, and checks that no record was refused, lost or stored twice, where that is promised, that none was invented, that both this load's reader and a new one
@@ -127,6 +120,18 @@ impl Load {
     fn with<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
         look(&self.ledger.lock().expect("nobody panicked with it"))
     }
+}
+
+/// Waits until each of these counts is higher than now by `count`.
+async fn grown(what: &str, count: usize, counts: impl Fn() -> Vec<usize>) {
+    let before = counts();
+    wait::until_async(what, wait::PATIENCE, async || {
+        let now = counts();
+        let mut both = now.iter().zip(&before);
+        both.all(|(now, before)| *now >= before + count)
+            .then_some(())
+    })
+    .await;
 }
 
 impl Ledger {

@@ -1,4 +1,4 @@
-//! A network between brokers that can be cut in one direction: a proxy in front of each replication port.
+//! A network between brokers, and from them to the controller, that can be cut in one direction: a proxy in front of each replication port and of the controller's.
 //!
 //! Cut bytes wait until the cut is healed, as TCP would send them again. Who opened a connection is known by the process that owns its other end.
 
@@ -12,10 +12,25 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet};
 
-/// From whom to whom nothing arrives, by index.
-type Cuts = BTreeSet<(usize, usize)>;
+/// Who sends, or is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// The broker with this index.
+    Broker(usize),
+    /// Whoever decides for the brokers.
+    Controller,
+}
 
-/// All connections between brokers, or nothing if they are to go straight.
+impl From<usize> for End {
+    fn from(index: usize) -> Self {
+        Self::Broker(index)
+    }
+}
+
+/// From whom to whom nothing arrives.
+type Cuts = BTreeSet<(End, End)>;
+
+/// All connections of brokers to each other and to the controller, or nothing if they are to go straight. Clients always go straight.
 #[derive(Debug)]
 pub struct Network {
     proxies: Option<Proxies>,
@@ -45,12 +60,12 @@ impl Network {
         }
     }
 
-    /// Where others dial the broker with this index, which listens at `inside`.
-    pub(crate) async fn gate(&self, index: usize, inside: SocketAddr) -> SocketAddr {
+    /// Where brokers dial this end, which listens at `inside`.
+    pub(crate) async fn gate(&self, to: impl Into<End>, inside: SocketAddr) -> SocketAddr {
         let Some(proxies) = &self.proxies else {
             return inside;
         };
-        let gate = gate::Gate::open(index, inside).await;
+        let gate = gate::Gate::open(to.into(), inside).await;
         let address = gate.address();
         let serving = gate.serve(proxies.pids.clone(), proxies.cuts.subscribe());
         let mut gates = proxies.gates.lock().expect("nobody panicked with it");
@@ -69,9 +84,10 @@ impl Network {
     ///
     /// # Panics
     /// If brokers reach each other straight.
-    pub fn cut(&self, from: usize, to: usize) {
+    pub fn cut(&self, from: impl Into<End>, to: impl Into<End>) {
+        let direction = (from.into(), to.into());
         self.change(|cuts| {
-            cuts.insert((from, to));
+            cuts.insert(direction);
         });
     }
 

@@ -303,8 +303,9 @@ pub(crate) fn check(
     partition: &crate::partition::Partition,
     request: &ProduceRequest,
 ) -> Result<Verified, WireError> {
-    broker.space.check()?;
+    // First: whoever does not lead says so, and clients look for the leader, whose disk may have room.
     let standing = partition.check_leads(convert::known_epoch(request.leader_epoch)?)?;
+    broker.space.check()?;
     let limits = Limits {
         batch_bytes_max: standing.max_batch_bytes,
         decompressed_bytes_max: broker.config.limits.decompressed_bytes_max,

@@ -74,6 +74,7 @@ impl Machine {
         let losses = elections::hold(draft, &self.live, calm);
         faulty::retire(draft, &self.live);
         elections::fence(draft, &self.live);
+        elections::relieve(draft, &self.live);
         elections::return_to_preferred(draft, &self.live, calm);
         losses
     }

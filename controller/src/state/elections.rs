@@ -216,6 +216,33 @@ pub(crate) fn hand_over(draft: &mut Draft, live: &Live, broker: BrokerNumber) ->
     kept
 }
 
+/// Gives what brokers lead whose disks are full to members that have room, as far as there are some that are electable: until then records are refused. The
+/// replica itself goes on with the room that is kept from producers.
+pub(crate) fn relieve(draft: &mut Draft, live: &Live) {
+    let is_full = |record: &Assignment| {
+        let leads = |leader| live.is_there(leader) && !live.has_room(leader);
+        record.leader.is_some_and(leads) && record.isr.iter().any(|m| live.has_room(*m))
+    };
+    let full = draft.cluster.assignments();
+    let full = full.filter(|(topic, _, record)| topic.is_active() && is_full(record));
+    let full: Vec<_> = full
+        .map(|(topic, partition, record)| (Arc::clone(topic), partition, record.clone()))
+        .collect();
+    for (topic, partition, record) in full {
+        let mut reports = Heard::of(live).reports(&draft.cluster, partition, Some(&record));
+        for report in &mut reports {
+            report.is_alive &= live.has_room(report.broker);
+        }
+        let election = Heard::of(live).election(&topic, partition, Some(&record), &reports);
+        let elected = doubt::elect(&election);
+        if let Ok(elected) = elected.map(|e| e.assignment)
+            && let Some(record) = draft.assignment(partition, WriteReason::HandOver)
+        {
+            *record = elected;
+        }
+    }
+}
+
 fn led_by(
     cluster: &Cluster,
     broker: BrokerNumber,
@@ -227,7 +254,7 @@ fn led_by(
         .collect()
 }
 
-/// Moves leadership back to preferred replicas, some at a time, where every replica is in sync, there and confirmed: after restarts leaders
+/// Moves leadership back to preferred replicas, some at a time, where every replica is in sync, there and confirmed, and the preferred one has room: after restarts leaders
 /// would stay where they fled to.
 pub(crate) fn return_to_preferred(draft: &mut Draft, live: &Live, calm: Calm) {
     if !calm.is_settled {
@@ -245,6 +272,7 @@ pub(crate) fn return_to_preferred(draft: &mut Draft, live: &Live, calm: Calm) {
         topic.is_active()
             && record.leader.is_some()
             && record.leader != preferred
+            && preferred.is_some_and(|preferred| live.has_room(preferred))
             && is_well(record)
     });
     let astray: Vec<_> = astray

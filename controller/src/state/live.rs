@@ -80,7 +80,7 @@ pub(crate) struct Live {
     pub(crate) closing_since_ms: BTreeMap<TopicId, u64>,
     /// Closing topics of which a broker that is there has not reported for too long.
     pub(crate) overdue: BTreeSet<TopicId>,
-    /// When a broker last came or went.
+    /// When a broker last came or went, or its disk got full or had room again.
     pub(crate) settled_from_ms: u64,
     suspect_after_ms: u64,
     /// Until then, a broker that has not registered is only suspected.
@@ -155,7 +155,10 @@ impl Live {
             || broker.disk_total_bytes != heartbeat.disk_total_bytes
             || broker.disk_free_bytes.abs_diff(heartbeat.disk_free_bytes)
                 > heartbeat.disk_total_bytes / 100;
-        broker.disk_full = heartbeat.disk_full;
+        if broker.disk_full != heartbeat.disk_full {
+            broker.disk_full = heartbeat.disk_full;
+            self.settled_from_ms = now_ms;
+        }
         if disk_moved {
             broker.disk_total_bytes = heartbeat.disk_total_bytes;
             broker.disk_free_bytes = heartbeat.disk_free_bytes;
@@ -214,6 +217,12 @@ impl Live {
             session.broker.is_some() && now_ms.saturating_sub(session.last_heard_ms) >= timeout_ms
         });
         silent.map(|(id, _)| *id).collect()
+    }
+
+    /// Does its disk have room for records, for all that it said?
+    pub(crate) fn has_room(&self, number: BrokerNumber) -> bool {
+        let broker = self.brokers.get(&number);
+        broker.is_some_and(|broker| !broker.disk_full)
     }
 
     /// Another session of the volume that is open, or was lost a moment ago, with the incarnation that speaks there.

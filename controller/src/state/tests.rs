@@ -37,6 +37,8 @@ enum Op {
     Stop(usize),
     /// The broker says that it is about to stop.
     AnnounceStop(usize),
+    /// The disk of the broker is full, or has room again.
+    Fill(usize, bool),
     /// The broker fetches so many records of what it follows.
     Replicate(usize, usize),
     /// The broker asks for changes of in-sync sets; perhaps also for the removal of members that are down.
@@ -125,6 +127,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => broker().prop_map(Op::Disconnect),
         1 => broker().prop_map(Op::Stop),
         1 => broker().prop_map(Op::AnnounceStop),
+        1 => (broker(), any::<bool>()).prop_map(|(b, f)| Op::Fill(b, f)),
         8 => (broker(), 1..4_usize).prop_map(|(b, n)| Op::Replicate(b, n)),
         6 => (broker(), any::<bool>()).prop_map(|(b, s)| Op::Ask(b, s)),
         4 => broker().prop_map(Op::Produce),
@@ -160,6 +163,7 @@ fn run(world: &mut World, op: &Op) {
         Op::Run(controller, steps) => world.run(controller, steps),
         Op::Stop(broker) => world.stop_broker(broker),
         Op::AnnounceStop(broker) => world.announce_stop(broker),
+        Op::Fill(broker, is_full) => world.fill(broker, is_full),
         Op::Replicate(broker, records) => world.replicate(broker, records),
         Op::Ask(broker, shrinks) => world.ask(broker, shrinks),
         Op::Apply(controller, topic, partitions, replicas, adoption) => {

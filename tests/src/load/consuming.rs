@@ -1,6 +1,12 @@
 //! The consumer's side.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use taffrail_client::{Client, Consumer, ConsumerConfig, PartitionIndex, Start};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -12,7 +18,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Reads all partitions of a topic from their start, without end until told where that is.
 pub(super) struct Consuming {
-    partitions: usize,
+    /// How many records of each partition it was given.
+    counts: Arc<[AtomicUsize]>,
     /// Where each partition ends, once that is known.
     ends: watch::Sender<Option<Vec<u64>>>,
     task: JoinHandle<Read>,
@@ -24,15 +31,23 @@ impl Consuming {
         let all = indexes(partitions).map(|index| (topic, index, Start::Earliest));
         consumer.assign(all).await.expect("the topic is there");
         let (ends, until) = watch::channel(None);
+        let counts: Arc<[_]> = (0..partitions).map(|_| AtomicUsize::new(0)).collect();
+        let reading = read(consumer, topic.to_owned(), until, Arc::clone(&counts));
         Self {
-            partitions,
+            counts,
             ends,
-            task: tokio::spawn(read(consumer, topic.to_owned(), until)),
+            task: tokio::spawn(reading),
         }
     }
 
     pub(super) fn partitions(&self) -> usize {
-        self.partitions
+        self.counts.len()
+    }
+
+    /// How many records of each partition it was given so far.
+    pub(super) fn counts(&self) -> Vec<usize> {
+        let counts = self.counts.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
     /// Goes on to these ends, and gives everything.
@@ -57,6 +72,7 @@ async fn read(
     mut consumer: Consumer,
     topic: String,
     ends: watch::Receiver<Option<Vec<u64>>>,
+    counts: Arc<[AtomicUsize]>,
 ) -> Read {
     let mut read = Read::default();
     loop {
@@ -64,6 +80,7 @@ async fn read(
         for record in records.expect("a consumer rides through whatever happens") {
             let value = record.value.expect("every record has a value");
             let value = String::from_utf8(value.to_vec()).expect("it is text");
+            counts[record.partition.0 as usize].fetch_add(1, Ordering::Relaxed);
             read.note_next(record.partition.0, record.offset.0, value);
         }
         if let Some(ends) = &*ends.borrow() {

@@ -1,4 +1,4 @@
-//! The proxy in front of one broker.
+//! The proxy in front of one broker, or of the controller.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::Cuts;
+use super::{Cuts, End};
 
 const CHUNK_BYTES: usize = 64 << 10;
 const READINGS: usize = 20;
@@ -25,16 +25,16 @@ const READINGS: usize = 20;
 pub(super) struct Gate {
     listener: TcpListener,
     /// Whose gate it is.
-    index: usize,
+    to: End,
     inside: SocketAddr,
 }
 
 impl Gate {
-    pub(super) async fn open(index: usize, inside: SocketAddr) -> Self {
+    pub(super) async fn open(to: End, inside: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await;
         Self {
             listener: listener.expect("there is a free port"),
-            index,
+            to,
             inside,
         }
     }
@@ -51,11 +51,11 @@ impl Gate {
                     let Ok((outside, peer)) = accepted else { continue };
                     let ends = [peer, self.address()];
                     let (pids, cuts) = (Arc::clone(&pids), cuts.clone());
-                    let (inside, to) = (self.inside, self.index);
+                    let (inside, to) = (self.inside, self.to);
                     connections.spawn(async move {
                         // Nobody's: the process has ended meanwhile.
                         if let Some(from) = owner(ends, &pids).await {
-                            carry(outside, from, inside, to, cuts).await;
+                            carry(outside, End::Broker(from), inside, to, cuts).await;
                         }
                     });
                 }
@@ -68,9 +68,9 @@ impl Gate {
 /// Until either side ends.
 async fn carry(
     outside: TcpStream,
-    from: usize,
+    from: End,
     inside: SocketAddr,
-    to: usize,
+    to: End,
     cuts: watch::Receiver<Cuts>,
 ) {
     let Ok(inside) = TcpStream::connect(inside).await else {
@@ -91,7 +91,7 @@ async fn carry(
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    direction: (usize, usize),
+    direction: (End, End),
     mut cuts: watch::Receiver<Cuts>,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -173,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_cut_waits_and_arrives_once_it_is_healed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let gate = Gate::open(1, listener.local_addr().expect("bound")).await;
+        let gate = Gate::open(End::Broker(1), listener.local_addr().expect("bound")).await;
         let address = gate.address();
         tokio::spawn(echo(listener));
         let cuts = watch::Sender::new(Cuts::new());
@@ -181,7 +181,8 @@ mod tests {
         let pids = Arc::new(Mutex::new(vec![std::process::id()]));
         tokio::spawn(gate.serve(pids, cuts.subscribe()));
         let mut stream = TcpStream::connect(address).await.expect("it listens");
-        for direction in [(0, 1), (1, 0)] {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let direction = (End::Broker(from), End::Broker(to));
             let mut byte = [0];
             stream.write_all(b"a").await.expect("open");
             stream.read_exact(&mut byte).await.expect("open");

@@ -1,6 +1,11 @@
-//! A network that is cut between two brokers. Both still hear the controller.
+//! A network that is cut between two brokers that both still hear the controller, or between a broker and the controller alone.
 
-use taffrail_tests::cluster::{BROKERS, Cluster};
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster},
+    load::Load,
+    network::End,
+    wait,
+};
 
 use crate::{SOME, TOPIC, loaded};
 
@@ -38,4 +43,62 @@ async fn a_follower_that_is_not_heard_leaves_the_in_sync_set_and_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_hears_nothing_leaves_the_in_sync_set_and_comes_back() {
     cut("cut-to-the-follower", false, true).await;
+}
+
+/// The leader of the first partition is cut off from the controller, in these directions; its peers and clients still reach it. Records flow. Gives its index.
+async fn cut_from_controller(
+    name: &str,
+    from_broker: bool,
+    from_controller: bool,
+) -> (Cluster, Load, usize) {
+    let cluster = Cluster::start_with_network(name).await;
+    let load = loaded(&cluster).await;
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    if from_broker {
+        cluster.network().cut(leader, End::Controller);
+    }
+    if from_controller {
+        cluster.network().cut(End::Controller, leader);
+    }
+    load.more(SOME).await;
+    (cluster, load, leader)
+}
+
+async fn heal_and_check(mut cluster: Cluster, load: Load, broker: usize) {
+    load.more(SOME).await;
+    cluster.network().heal();
+    until_connected(&cluster, broker, 1);
+    cluster.until_online(broker).await;
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    load.more(SOME).await;
+    load.stop_and_check(&mut cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_from_the_controller_alone_is_replaced_and_comes_back() {
+    let (cluster, load, leader) = cut_from_controller("cut-controller", true, true).await;
+    cluster.metadata().until_out_of_sync(TOPIC, leader).await;
+    heal_and_check(cluster, load, leader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_the_controller_does_not_hear_is_replaced_and_comes_back() {
+    let (cluster, load, leader) = cut_from_controller("unheard", true, false).await;
+    cluster.metadata().until_out_of_sync(TOPIC, leader).await;
+    heal_and_check(cluster, load, leader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_flow_though_a_leader_does_not_hear_the_controller() {
+    let (cluster, load, leader) = cut_from_controller("deaf", false, true).await;
+    until_connected(&cluster, leader, 0);
+    heal_and_check(cluster, load, leader).await;
+}
+
+/// Waits until a broker has so many sessions with the controller.
+fn until_connected(cluster: &Cluster, broker: usize, sessions: usize) {
+    let gauge = format!("taffrail_broker_controller_connected {sessions}\n");
+    wait::until("a change of the session", wait::PATIENCE, || {
+        cluster.metrics(broker).contains(&gauge).then_some(())
+    });
 }

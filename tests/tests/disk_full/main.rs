@@ -82,7 +82,7 @@ async fn a_full_disk_refuses_records_serves_readers_and_recovers_by_itself() {
 async fn a_follower_with_a_full_disk_holds_nobody_up_and_is_in_sync_again_once_there_is_room() {
     let mut cluster = Cluster::start_with_a_small_disk("follower-disk-full", DISK_MEBIBYTES).await;
     let small = BROKERS - 1;
-    let topic = led_by_another(&cluster, small).await;
+    let topic = led_so(&cluster, |leader| leader != small).await;
     let load = Load::start(&cluster, topic).await;
     load.more(100).await;
 
@@ -98,6 +98,34 @@ async fn a_follower_with_a_full_disk_holds_nobody_up_and_is_in_sync_again_once_t
 
     fs::remove_file(filler).expect("the filler can be removed");
     cluster.metadata().until_in_sync(topic, BROKERS).await;
+    load.more(100).await;
+    load.stop_and_check(&mut cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a mount namespace for a small disk: cargo xtask ci"]
+async fn a_leader_with_a_full_disk_hands_over_and_leads_again_once_there_is_room() {
+    let mut cluster = Cluster::start_with_a_small_disk("leader-disk-full", DISK_MEBIBYTES).await;
+    let small = BROKERS - 1;
+    let topic = led_so(&cluster, |leader| leader == small).await;
+    let load = Load::start(&cluster, topic).await;
+    load.more(100).await;
+
+    let filler = cluster.volume(small).join("filler");
+    fill(&filler);
+    until_led(&cluster, topic, |leader| leader != small).await;
+    load.more(100).await;
+    wait::until_async("its leave of the in-sync set", wait::PATIENCE, || async {
+        fill(&filler);
+        let followers = cluster.metadata().followers(topic, 0).await;
+        (!followers.contains(&small)).then_some(())
+    })
+    .await;
+    load.more(100).await;
+
+    fs::remove_file(filler).expect("the filler can be removed");
+    cluster.metadata().until_in_sync(topic, BROKERS).await;
+    until_led(&cluster, topic, |leader| leader == small).await;
     load.more(100).await;
     load.stop_and_check(&mut cluster).await;
 }
@@ -120,8 +148,8 @@ async fn a_broker_starts_on_a_full_disk_also_where_a_former_release_kept_no_rost
     assert!(cluster.said(0).contains("the disk is full"), "it had room");
 }
 
-/// A new topic of one partition that this broker does not lead.
-async fn led_by_another(cluster: &Cluster, broker: usize) -> &'static str {
+/// A new topic of one partition, led as this says.
+async fn led_so(cluster: &Cluster, is_wanted: impl Fn(usize) -> bool) -> &'static str {
     for topic in ["one", "two", "three"] {
         let spec = [
             "partitions: 1",
@@ -130,9 +158,16 @@ async fn led_by_another(cluster: &Cluster, broker: usize) -> &'static str {
             "segment: {bytes: 1Mi}",
         ];
         cluster.create(topic, &spec);
-        if cluster.metadata().leader(topic, 0).await != broker {
+        if is_wanted(cluster.metadata().leader(topic, 0).await) {
             return topic;
         }
     }
-    panic!("broker-{broker} leads every topic");
+    panic!("no topic is led so");
+}
+
+async fn until_led(cluster: &Cluster, topic: &str, is_wanted: impl Fn(usize) -> bool) {
+    wait::until_async("the change of leaders", wait::PATIENCE, async || {
+        is_wanted(cluster.metadata().leader(topic, 0).await).then_some(())
+    })
+    .await;
 }

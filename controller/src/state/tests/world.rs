@@ -77,6 +77,7 @@ impl World {
             logs: BTreeMap::new(),
             name: format!("main-{b}"),
             faults: BTreeSet::new(),
+            is_full: false,
             may_lack: false,
             leading: BTreeMap::new(),
             is_down: true,
@@ -458,6 +459,9 @@ impl World {
     pub(super) fn recover(&mut self) {
         for controller in 0..CONTROLLERS {
             self.crash(controller);
+        }
+        for broker in 0..BROKERS {
+            self.fill(broker, false);
         }
         self.settle_one(0);
         for _ in 0..3 {

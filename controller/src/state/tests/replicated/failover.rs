@@ -219,6 +219,36 @@ fn a_broker_that_stops_hands_over_and_wins_no_election_meanwhile() {
 }
 
 #[test]
+fn a_leader_with_a_full_disk_hands_over_to_one_that_has_room_and_leads_again_once_it_has_room() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let led = |world: &mut World| {
+        world.go_on();
+        record(world, partition).leader
+    };
+    let numbers = [leader, second, third].map(|broker| world.number(broker));
+    world.fill(second, true);
+    assert_eq!(led(&mut world), Some(numbers[0]));
+    world.fill(leader, true);
+    assert_eq!(led(&mut world), Some(numbers[2]), "it alone has room");
+    assert_eq!(
+        record(&world, partition).isr.len(),
+        3,
+        "all have everything"
+    );
+    world.calm_down();
+    assert_eq!(led(&mut world), Some(numbers[2]), "as before");
+    world.fill(third, true);
+    assert_eq!(led(&mut world), Some(numbers[2]), "nobody has room");
+    for broker in [third, leader, second] {
+        world.fill(broker, false);
+        assert_eq!(led(&mut world), Some(numbers[2]), "not at once");
+    }
+    world.calm_down();
+    assert_eq!(led(&mut world), Some(numbers[0]));
+}
+
+#[test]
 fn whoever_said_that_it_stops_leaves_the_in_sync_sets_as_soon_as_it_is_gone() {
     let (mut world, partition) = running();
     let (_, second, _) = roles(&world, partition);

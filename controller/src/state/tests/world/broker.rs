@@ -19,6 +19,10 @@ pub(super) struct Record {
 }
 
 /// A broker: a volume, and the process that runs on it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what befalls it comes in every combination"
+)]
 #[derive(Clone)]
 pub(in crate::state::tests) struct Broker {
     pub(super) uuid: [u8; 16],
@@ -36,6 +40,8 @@ pub(in crate::state::tests) struct Broker {
     pub(super) name: String,
     /// Partitions whose logs cannot be used.
     pub(super) faults: BTreeSet<TopicPartition>,
+    /// Its disk takes no more records of producers.
+    pub(super) is_full: bool,
     /// It stopped uncleanly, and its topics count on the page cache.
     pub(super) may_lack: bool,
     /// No process runs on the volume.
@@ -206,6 +212,7 @@ impl Broker {
             incarnation: self.candidates.last().map(|i| (*i).into()),
             applied: Some(self.stamp),
             partitions: reports.collect(),
+            disk_full: self.is_full,
             ..v1::Heartbeat::default()
         }
     }

@@ -342,6 +342,11 @@ impl World {
         self.brokers[broker].faults.insert(partition);
     }
 
+    /// Its disk is full, or has room again.
+    pub(in crate::state::tests) fn fill(&mut self, broker: usize, is_full: bool) {
+        self.brokers[broker].is_full = is_full;
+    }
+
     /// Has it a replica, wanted or not?
     pub(in crate::state::tests) fn has(&self, broker: usize, partition: TopicPartition) -> bool {
         self.brokers[broker].stored.contains_key(&partition)
