@@ -76,6 +76,29 @@ impl DataDir {
         self.path.join("quarantine")
     }
 
+    /// A file that is written before the first partition is made is missing: fine in a new directory, and an error in any other. Whoever has
+    /// partitions and does not know who it is, or what it was told, would take part as somebody else.
+    fn missing(&self, path: &Path) -> Result<(), BrokerError> {
+        let partitions = self.partitions();
+        let mut listed = fs::read_dir(&partitions).map_err(io_error("list", &partitions))?;
+        let is_partition = |name: &str| parse_partition_dir_name(name).is_some();
+        let found = listed.find_map(|entry| match entry {
+            Ok(entry) => {
+                let name = entry.file_name().into_string().ok();
+                name.filter(|name| is_partition(name)).map(Ok)
+            }
+            Err(error) => Some(Err(error)),
+        });
+        match found {
+            None => Ok(()),
+            Some(Ok(partition)) => Err(BrokerError::Unreadable {
+                path: path.to_owned(),
+                reason: format!("it is missing, and there are partitions, such as {partition}"),
+            }),
+            Some(Err(error)) => Err(io_error("list", &partitions)(error)),
+        }
+    }
+
     pub(crate) fn partition(&self, id: TopicPartition) -> PathBuf {
         self.partitions().join(partition_dir_name(id))
     }

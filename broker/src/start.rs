@@ -144,7 +144,7 @@ fn prepare(config: &BrokerConfig, environment: &Environment) -> Result<Prepared,
     space.look();
     let identity = Identity::next_start(&dir, &*environment.random)?;
     let file = MetadataFile::of(&dir);
-    let known = file.load()?;
+    let known = file.load(&dir)?;
     let mut roster = Roster::load(dir.path())?;
     let disk = &environment.disk;
     let found = scan::open_all(&dir, &mut roster, disk, identity.cluster, |id| {

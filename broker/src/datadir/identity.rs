@@ -41,17 +41,20 @@ struct Text {
 }
 
 impl Identity {
-    /// Reads the identity, or makes one for a new volume, and makes the next incarnation durable as its last candidate.
+    /// Reads the identity, or makes one for a volume without partitions, and makes the next incarnation durable as its last candidate.
     pub(crate) fn next_start(dir: &DataDir, random: &dyn Fn() -> u64) -> Result<Self, BrokerError> {
         let path = dir.path().join("identity");
         let mut identity = match framed::read(&path, KIND)? {
             Some(payload) => Self::parse(&payload, path)?,
-            None => Self {
-                cluster: None,
-                broker: new_uuid(random),
-                candidates: Vec::new(),
-                path,
-            },
+            None => {
+                dir.missing(&path)?;
+                Self {
+                    cluster: None,
+                    broker: new_uuid(random),
+                    candidates: Vec::new(),
+                    path,
+                }
+            }
         };
         identity.begin_run(random());
         identity.save()?;

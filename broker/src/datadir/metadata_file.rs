@@ -29,9 +29,10 @@ impl MetadataFile {
         }
     }
 
-    /// Nothing is known if there is no file.
-    pub(crate) fn load(&self) -> Result<Known, BrokerError> {
+    /// Nothing is known if there is no file, and no partition in `dir`.
+    pub(crate) fn load(&self, dir: &DataDir) -> Result<Known, BrokerError> {
         let Some(payload) = framed::read(&self.path, KIND)? else {
+            dir.missing(&self.path)?;
             return Ok(Known::default());
         };
         let unreadable = |reason: String| BrokerError::Unreadable {

@@ -114,6 +114,39 @@ async fn a_damaged_identity_is_an_error_and_not_a_new_broker() {
     );
 }
 
+/// A volume that was restored in part: it would take part as a new broker, or without what it was told.
+#[tokio::test]
+async fn without_its_identity_or_metadata_a_broker_that_has_partitions_does_not_start() {
+    let fixture = Fixture::start(1).await;
+    let Fixture {
+        dir,
+        broker,
+        controller,
+    } = fixture;
+    broker.stop().await;
+    for name in ["identity", "metadata"] {
+        let path = dir.path().join(name);
+        let kept = std::fs::read(&path).expect("reads");
+        std::fs::remove_file(&path).expect("removes");
+        let error = start_with(config(&dir, &controller), Environment::real(None))
+            .await
+            .expect_err("it is missing");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("{name} is unreadable: it is missing")),
+            "{error}"
+        );
+        assert!(!path.exists(), "nothing was made in its place");
+        std::fs::write(&path, kept).expect("writes");
+    }
+    start_with(config(&dir, &controller), Environment::real(None))
+        .await
+        .expect("starts again")
+        .stop()
+        .await;
+}
+
 #[tokio::test]
 async fn a_stop_in_the_middle_of_a_produce_loses_nothing_acknowledged() {
     let fixture = Fixture::start(4).await;
