@@ -111,6 +111,24 @@ impl Metadata {
         .await;
     }
 
+    /// Waits until the leader of a partition has so many records more than its followers are known to have.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub async fn until_ahead(self, topic: &str, partition: usize, records: usize) {
+        wait::until_async(
+            "records that only the leader has",
+            wait::PATIENCE,
+            || async {
+                let partitions = self.partitions(topic).await?;
+                let status = partitions.get(partition)?;
+                let ahead = status.log_end_offset - status.high_watermark;
+                (ahead >= records as i64).then_some(())
+            },
+        )
+        .await;
+    }
+
     /// Waits until a broker is not in any in-sync set of the topic.
     ///
     /// # Panics

@@ -4,6 +4,7 @@ use serde_json::Value;
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
     programs::Answer,
+    wait,
 };
 
 use crate::{SOME, TOPIC, loaded};
@@ -33,6 +34,13 @@ async fn a_leader_that_restarted_while_the_controller_was_away_leads_only_after_
     cluster.kill_controller();
     cluster.kill(leader);
     cluster.restart(leader);
+    wait::until("its second start", wait::PATIENCE, || {
+        let starts = cluster.said(leader).matches(": serving ").count();
+        (starts == 2).then_some(())
+    });
+    let metrics = cluster.metrics(leader);
+    let gauge = "taffrail_broker_partitions{state=\"leader\"} 0\n";
+    assert!(metrics.contains(gauge), "{metrics}");
     cluster.restart_controller();
     cluster.until_online(leader).await;
     load.more(SOME).await;

@@ -3,17 +3,33 @@
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
     load::Load,
+    wait,
 };
 
 use crate::{SOME, TOPIC, loaded};
 
-/// One after the other, and looks at what became of the load.
+/// A producer that waits for acknowledgements has more requests than these under way.
+const AHEAD: usize = 10;
+
+/// One after the other, each while it has records that no follower has, and looks at what became of the load.
 pub(crate) async fn kill_two_leaders(mut cluster: Cluster, load: Load) {
     for _ in 0..2 {
         let leader = cluster.metadata().leader(TOPIC, 0).await;
+        let followers = cluster.metadata().followers(TOPIC, 0).await;
+        for follower in &followers {
+            cluster.stand_still(*follower);
+        }
+        cluster.metadata().until_ahead(TOPIC, 0, AHEAD).await;
         cluster.kill(leader);
+        for follower in &followers {
+            cluster.go_on(*follower);
+        }
         load.more(SOME).await;
-        assert_ne!(cluster.metadata().leader(TOPIC, 0).await, leader);
+        // What was sent meanwhile may be acknowledged before the controller shows who leads.
+        wait::until_async("another leader", wait::PATIENCE, || async {
+            (cluster.metadata().leader(TOPIC, 0).await != leader).then_some(())
+        })
+        .await;
         cluster.restart(leader);
         cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     }
