@@ -44,6 +44,14 @@ impl Drop for Inner {
     }
 }
 
+/// One round of a call that is tried again.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    deadline: Instant,
+    /// That failed before.
+    attempts: u32,
+}
+
 impl Client {
     /// Reaches one of the bootstrap addresses and learns about the cluster. Must be called within a tokio runtime.
     ///
@@ -114,7 +122,9 @@ impl Client {
             if missing.is_empty() {
                 return Ok(found.into_iter().flatten().collect());
             }
-            let last = match self.offsets_once(queries, &missing, &mut found).await {
+            let attempt = Attempt { deadline, attempts };
+            let once = self.offsets_once(queries, &missing, &mut found, attempt);
+            let last = match once.await {
                 Ok(None) => continue,
                 Ok(Some(error)) => ClientError::Refused(error),
                 Err(error) => error,
@@ -138,6 +148,7 @@ impl Client {
         queries: &[(String, PartitionIndex, Start)],
         missing: &[usize],
         found: &mut [Option<Offset>],
+        attempt: Attempt,
     ) -> Result<Option<WireError>, ClientError> {
         let mut by_leader: HashMap<String, Vec<(usize, v1::OffsetQuery)>> = HashMap::new();
         for &i in missing {
@@ -160,7 +171,7 @@ impl Client {
         }
         let mut refused: Option<WireError> = None;
         for (address, asked) in by_leader {
-            for (i, answer) in self.ask_offsets(&address, asked).await? {
+            for (i, answer) in self.ask_offsets(&address, asked, attempt).await? {
                 match answer.error {
                     Some(error) => refused = Some(error.into()),
                     None => found[i] = Some(Offset(answer.offset.max(0) as u64)),
@@ -177,8 +188,10 @@ impl Client {
         &self,
         address: &str,
         asked: Vec<(usize, v1::OffsetQuery)>,
+        attempt: Attempt,
     ) -> Result<Vec<(usize, v1::OffsetAnswer)>, ClientError> {
-        let reached = self.inner.connections.leader(address, 0).await?;
+        let connections = &self.inner.connections;
+        let reached = connections.leader(address, attempt.attempts).await?;
         let (indexes, queries): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
         let mut request = tonic::Request::new(v1::ListOffsetsRequest { queries });
         if reached.route == Route::Through {
@@ -187,7 +200,8 @@ impl Client {
         }
         let mut client =
             BrokerClient::new(reached.channel).max_decoding_message_size(CALL_MESSAGE_BYTES_MAX);
-        let after = self.config().call_timeout;
+        // Half of what is left: there may be another leader by then, and others are to be asked.
+        let after = attempt.deadline.saturating_duration_since(Instant::now()) / 2;
         let answered = match timeout(after, client.list_offsets(request)).await {
             Ok(answered) => answered,
             Err(_elapsed) => Err(Status::unavailable("it does not answer")),

@@ -101,8 +101,17 @@ impl Metadata {
     }
 
     /// Takes an answer in: what it names is replaced, other topics stay. Brokers hear of changes at different times, so a partition whose
-    /// leader epoch is higher here stays as it is.
+    /// leader epoch is higher here stays as it is. Of another cluster, made anew at the same addresses, nothing that was known is true.
     fn merge(&mut self, answer: v1::Metadata) {
+        let is_another = answer.cluster_id != self.cluster_id;
+        if is_another && !self.cluster_id.is_empty() && !answer.cluster_id.is_empty() {
+            tracing::warn!(
+                was = self.cluster_id,
+                is = answer.cluster_id,
+                "another cluster answers at this address: what was known of the one before is forgotten"
+            );
+            *self = Self::default();
+        }
         let stamp: ControllerStamp = answer.stamp.unwrap_or_default().into();
         if stamp >= self.stamp {
             self.stamp = stamp;
@@ -211,6 +220,23 @@ mod tests {
             .leader("flights", PartitionIndex(0))
             .expect("known");
         assert_eq!((leader.broker, leader.epoch), (BrokerNumber(2), 8));
+    }
+
+    #[test]
+    fn a_cluster_that_was_made_anew_has_nothing_of_the_one_before() {
+        let of = |cluster: &str, answer| v1::Metadata {
+            cluster_id: cluster.to_owned(),
+            ..answer
+        };
+        let mut metadata = Metadata::default();
+        metadata.merge(of("old", answer(7, 1, 10)));
+        metadata.merge(of("new", answer(1, 2, 1)));
+        assert_eq!(metadata.cluster_id, "new");
+        let leader = metadata
+            .leader("flights", PartitionIndex(0))
+            .expect("known");
+        assert_eq!((leader.broker, leader.epoch), (BrokerNumber(2), 1));
+        assert_eq!(metadata.brokers.len(), 1);
     }
 
     #[test]

@@ -44,16 +44,15 @@ impl Identity {
     /// Reads the identity, or makes one for a volume without partitions, and makes the next incarnation durable as its last candidate.
     pub(crate) fn next_start(dir: &DataDir, random: &dyn Fn() -> u64) -> Result<Self, BrokerError> {
         let path = dir.path().join("identity");
-        let mut identity = match framed::read(&path, KIND)? {
-            Some(payload) => Self::parse(&payload, path)?,
-            None => {
-                dir.missing(&path)?;
-                Self {
-                    cluster: None,
-                    broker: new_uuid(random),
-                    candidates: Vec::new(),
-                    path,
-                }
+        let mut identity = if let Some(payload) = framed::read(&path, KIND)? {
+            Self::parse(&payload, path)?
+        } else {
+            dir.missing(&path)?;
+            Self {
+                cluster: None,
+                broker: new_uuid(random),
+                candidates: Vec::new(),
+                path,
             }
         };
         identity.begin_run(random());

@@ -1,19 +1,24 @@
 //! `ListOffsets`: earliest, latest, by record time.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use taffrail_api::{
     WireError, convert,
     stream::Route,
     v1::{self, OffsetAnswer, OffsetQuery, offset_query::Position},
 };
 use taffrail_core::{BrokerNumber, ErrorCode, Offset};
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::{
     broker::{Broker, Place},
     partition::Partition,
 };
+
+/// Another broker that leads has so long; whoever asks waits longer and asks again.
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One answer for each query, in order.
 pub(super) async fn list(
@@ -29,39 +34,58 @@ pub(super) async fn list(
         ))
         .into());
     }
-    let mut answers = Vec::with_capacity(request.queries.len());
-    for query in request.queries {
-        let answer = match answer(broker, &query, route).await {
-            Ok(answer) => answer,
+    let mut answers = vec![OffsetAnswer::default(); request.queries.len()];
+    let mut elsewhere: BTreeMap<BrokerNumber, Vec<usize>> = BTreeMap::new();
+    for (i, query) in request.queries.iter().enumerate() {
+        match answer(broker, query, route).await {
+            Ok(Answered::Here(answer)) => answers[i] = answer,
+            Ok(Answered::By(leader)) => elsewhere.entry(leader).or_default().push(i),
             Err(error) => {
                 broker.metrics.error("list_offsets", error.code);
-                failure(&query, error)
+                answers[i] = failure(query, error);
             }
-        };
-        answers.push(answer);
+        }
+    }
+    let asked = elsewhere.into_iter().map(|(leader, indexes)| {
+        let queries: Vec<_> = indexes
+            .iter()
+            .map(|i| request.queries[*i].clone())
+            .collect();
+        async move { (indexes, remote(broker, leader, queries).await) }
+    });
+    for (indexes, answered) in join_all(asked).await {
+        for (i, answer) in indexes.into_iter().zip(answered) {
+            answers[i] = answer;
+        }
     }
     Ok(v1::ListOffsetsResponse { answers })
+}
+
+enum Answered {
+    Here(OffsetAnswer),
+    /// That one has to be asked.
+    By(BrokerNumber),
 }
 
 async fn answer(
     broker: &Arc<Broker>,
     query: &OffsetQuery,
     route: Route,
-) -> Result<OffsetAnswer, WireError> {
+) -> Result<Answered, WireError> {
     let id = convert::topic_partition(&query.topic_id, query.partition)?;
     match broker.place(id, route)? {
-        Place::There(leader) => remote(broker, leader, query).await,
+        Place::There(leader) => Ok(Answered::By(leader)),
         Place::Here(partition) => {
             let standing = partition.check_leads(convert::known_epoch(query.leader_epoch)?)?;
             let (offset, timestamp_ms) = local(broker, &partition, query.position).await?;
-            Ok(OffsetAnswer {
+            Ok(Answered::Here(OffsetAnswer {
                 topic_id: query.topic_id.clone(),
                 partition: query.partition,
                 offset: convert::offset_to_wire(offset),
                 timestamp_ms,
                 leader_epoch: convert::epoch_to_wire(standing.leader_epoch),
                 error: None,
-            })
+            }))
         }
     }
 }
@@ -109,21 +133,32 @@ fn latest(partition: &Partition) -> Result<Offset, WireError> {
     })
 }
 
+/// One call for all that one broker leads. An answer for each query.
 async fn remote(
     broker: &Broker,
     leader: BrokerNumber,
-    query: &OffsetQuery,
-) -> Result<OffsetAnswer, WireError> {
+    queries: Vec<OffsetQuery>,
+) -> Vec<OffsetAnswer> {
     let request = v1::ListOffsetsRequest {
-        queries: vec![query.clone()],
+        queries: queries.clone(),
     };
-    let response = broker.peers.list_offsets(leader, request).await?;
-    response.answers.into_iter().next().ok_or_else(|| {
-        WireError::new(
-            ErrorCode::LeaderUnreachable,
-            format!("broker {leader} gave no answer; retry"),
-        )
-    })
+    let answered = timeout(REMOTE_TIMEOUT, broker.peers.list_offsets(leader, request)).await;
+    let refused = match answered {
+        Ok(Ok(response)) if response.answers.len() == queries.len() => return response.answers,
+        Ok(Ok(_)) => no_answer(leader, "answers something else"),
+        Ok(Err(error)) => error,
+        Err(_elapsed) => no_answer(leader, "does not answer"),
+    };
+    broker.metrics.error("list_offsets", refused.code);
+    let failures = queries.iter().map(|query| failure(query, refused.clone()));
+    failures.collect()
+}
+
+fn no_answer(leader: BrokerNumber, what: &str) -> WireError {
+    WireError::new(
+        ErrorCode::LeaderUnreachable,
+        format!("broker {leader} leads it and {what}; retry"),
+    )
 }
 
 fn failure(query: &OffsetQuery, error: WireError) -> OffsetAnswer {

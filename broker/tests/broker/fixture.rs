@@ -293,14 +293,22 @@ impl Client {
         partition: u32,
         position: Position,
     ) -> Result<(i64, i64), WireError> {
-        let query = OffsetQuery {
+        self.offsets(&[(partition, position)]).await.remove(0)
+    }
+
+    /// Of several partitions, in one request.
+    pub(crate) async fn offsets(
+        &self,
+        of: &[(u32, Position)],
+    ) -> Vec<Result<(i64, i64), WireError>> {
+        let queries = of.iter().map(|(partition, position)| OffsetQuery {
             topic_id: bytes_of(TOPIC),
-            partition,
+            partition: *partition,
             leader_epoch: -1,
-            position: Some(position),
-        };
+            position: Some(*position),
+        });
         let mut request = tonic::Request::new(ListOffsetsRequest {
-            queries: vec![query],
+            queries: queries.collect(),
         });
         if self.route == Route::Through {
             request
@@ -311,11 +319,12 @@ impl Client {
             .list_offsets(request)
             .await
             .expect("answers");
-        let answer = answers.into_inner().answers.remove(0);
-        match answer.error {
+        let answers = answers.into_inner().answers.into_iter();
+        let answer = |answer: taffrail_api::v1::OffsetAnswer| match answer.error {
             Some(error) => Err(error.into()),
             None => Ok((answer.offset, answer.timestamp_ms)),
-        }
+        };
+        answers.map(answer).collect()
     }
 }
 

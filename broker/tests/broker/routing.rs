@@ -110,6 +110,28 @@ async fn routed_requests_reach_the_leader_in_order() {
 }
 
 #[tokio::test]
+async fn offsets_of_many_partitions_come_in_the_order_of_the_questions() {
+    let pair = pair().await;
+    let mut client = Client::connect(channel(&pair.first), Route::Through).await;
+    for (partition, records) in [(0, 2), (1, 3)] {
+        for _ in 0..records {
+            let produced = client.produce(request(partition, batch(&["a"]))).await;
+            produced.expect("stored");
+        }
+    }
+    let ask = [1, 0, 9, 1].map(|partition| (partition, Position::Latest(true)));
+    let found = client.offsets(&ask).await;
+    let ends: Vec<_> = found.iter().map(|f| f.as_ref().ok().map(|f| f.0)).collect();
+    assert_eq!(ends, [Some(3), Some(2), None, Some(3)]);
+    pair.second.stop().await;
+    let found = client.offsets(&ask).await;
+    let error = found[0].as_ref().expect_err("gone");
+    assert!(error.retriable, "{error}");
+    assert_eq!(found[1], Ok((2, -1)), "what is here is answered");
+    assert_eq!(found[3].as_ref().expect_err("gone").code, error.code);
+}
+
+#[tokio::test]
 async fn a_leader_that_went_away_is_said_to_be_unreachable() {
     let pair = pair().await;
     let mut client = Client::connect(channel(&pair.first), Route::Through).await;

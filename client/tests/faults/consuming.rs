@@ -38,6 +38,26 @@ fn append(cluster: &Cluster, partition: usize, numbers: std::ops::Range<u64>) {
     cluster.appended.notify_waiters();
 }
 
+/// As behind a port-forward: the leader's address is another machine's here, which refuses.
+#[tokio::test]
+async fn where_a_leader_refuses_connections_offsets_and_records_come_through_another_broker() {
+    let cluster = Cluster::start(2, 1).await;
+    append(&cluster, 0, 0..3);
+    cluster.move_leader(0, 1);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed = listener.local_addr().expect("bound").to_string();
+    drop(listener);
+    cluster.state().advertised[1] = closed;
+    for start in [Start::Earliest, Start::Latest, Start::Timestamp(0)] {
+        let assigned = timeout(DEADLINE, consumer(&cluster, start)).await;
+        let mut consumer = assigned.expect("in time");
+        if start == Start::Earliest {
+            assert_eq!(offsets(&mut consumer, 3).await, [0, 1, 2]);
+        }
+    }
+    assert!(cluster.state().routed >= 3);
+}
+
 async fn consumer(cluster: &Cluster, start: Start) -> Consumer {
     let mut consumer = cluster.client().await.consumer(config());
     consumer.assign([(TOPIC, P0, start)]).await.expect("there");

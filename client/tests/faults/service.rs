@@ -118,7 +118,9 @@ impl Broker for FakeBroker {
         request: Request<Streaming<v1::FetchRequest>>,
     ) -> Result<Response<Self::FetchStream>, Status> {
         let (answers, receiver) = mpsc::unbounded_channel();
-        let (number, cluster) = (self.number, Arc::clone(&self.cluster));
+        let is_routed = request.metadata().contains_key(ROUTE_HEADER);
+        let number = (!is_routed).then_some(self.number);
+        let cluster = Arc::clone(&self.cluster);
         let mut requests = request.into_inner();
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
@@ -140,10 +142,13 @@ impl Broker for FakeBroker {
         &self,
         request: Request<v1::ListOffsetsRequest>,
     ) -> Result<Response<v1::ListOffsetsResponse>, Status> {
-        let state = self.cluster.state();
+        let mut state = self.cluster.state();
+        let is_routed = request.metadata().contains_key(ROUTE_HEADER);
+        state.routed += usize::from(is_routed);
         let answer = |query: v1::OffsetQuery| {
             let partition = &state.partitions[query.partition as usize];
-            let error = (partition.leader != self.number).then(|| refused(ErrorCode::NotLeader));
+            let is_elsewhere = partition.leader != self.number && !is_routed;
+            let error = is_elsewhere.then(|| refused(ErrorCode::NotLeader));
             v1::OffsetAnswer {
                 topic_id: query.topic_id,
                 partition: query.partition,
@@ -277,7 +282,12 @@ impl Produce {
 }
 
 /// Answers when there is something to say, or the wait is over.
-async fn fetch(number: usize, cluster: &Cluster, request: v1::FetchRequest) -> v1::FetchResponse {
+/// By the broker of this number; `None`: it passes the request on to whoever leads.
+async fn fetch(
+    number: Option<usize>,
+    cluster: &Cluster,
+    request: v1::FetchRequest,
+) -> v1::FetchResponse {
     let asked = request.partitions.iter().map(|asked| asked.offset as u64);
     cluster.state().fetched_from.extend(asked);
     let wait = Duration::from_millis(request.max_wait_ms.into());
@@ -298,7 +308,7 @@ async fn fetch(number: usize, cluster: &Cluster, request: v1::FetchRequest) -> v
 }
 
 fn fetch_now(
-    number: usize,
+    number: Option<usize>,
     cluster: &Cluster,
     request: &v1::FetchRequest,
 ) -> Vec<v1::FetchedPartition> {
@@ -307,7 +317,7 @@ fn fetch_now(
         let partition = &state.partitions[asked.partition as usize];
         let (offset, end) = (asked.offset as u64, partition.end());
         let in_range = (partition.log_start..=end).contains(&offset);
-        let error = if partition.leader != number {
+        let error = if number.is_some_and(|number| partition.leader != number) {
             Some(refused(ErrorCode::NotLeader))
         } else if !in_range {
             Some(refused(ErrorCode::OffsetOutOfRange))
