@@ -10,8 +10,8 @@ use taffrail_api::{
     stream::{FrameReader, Route, fetch, produce},
     transport,
     v1::{
-        self, FetchPartition, FetchRequest, FetchedPartition, ListOffsetsRequest, OffsetQuery,
-        ProduceAck, ProduceRequest, ProduceResponse, broker_client::BrokerClient,
+        self, FetchPartition, FetchRequest, FetchedPartition, ListOffsetsRequest, OffsetAnswer,
+        OffsetQuery, ProduceAck, ProduceRequest, ProduceResponse, broker_client::BrokerClient,
         offset_query::Position, produce_response,
     },
 };
@@ -320,7 +320,7 @@ impl Client {
             .await
             .expect("answers");
         let answers = answers.into_inner().answers.into_iter();
-        let answer = |answer: taffrail_api::v1::OffsetAnswer| match answer.error {
+        let answer = |answer: OffsetAnswer| match answer.error {
             Some(error) => Err(error.into()),
             None => Ok((answer.offset, answer.timestamp_ms)),
         };
