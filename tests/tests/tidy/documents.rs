@@ -90,13 +90,31 @@ fn as_test(span: &str) -> Option<&str> {
     (is_sentence && !span.starts_with("taffrail_")).then_some(span)
 }
 
+/// Functions of a source that run as tests.
+fn tests_of(source: &str) -> impl Iterator<Item = &str> {
+    let mut is_test = false;
+    source.lines().filter_map(move |line| {
+        let line = line.trim_start();
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        }
+        let after = line.split_once("fn ")?.1;
+        let name = after.split(['(', '<']).next();
+        name.filter(|_| std::mem::take(&mut is_test))
+    })
+}
+
+#[test]
+fn only_what_runs_as_a_test_is_one() {
+    let source = "#[test]\n#[ignore = \"x\"]\nfn one() {}\nfn helper() {}\n  #[tokio::test]\n  async fn two() {}";
+    assert_eq!(tests_of(source).collect::<Vec<_>>(), ["one", "two"]);
+}
+
 #[test]
 fn every_test_that_a_document_names_exists() {
     let mut functions = BTreeSet::new();
     for text in texts_ending(".rs") {
-        let named = text.content.split("fn ").skip(1);
-        let named = named.filter_map(|rest| rest.split(['(', '<']).next());
-        functions.extend(named.map(str::to_owned));
+        functions.extend(tests_of(&text.content).map(str::to_owned));
     }
     let mut findings = Vec::new();
     for text in texts_ending(".md") {
