@@ -65,9 +65,10 @@ fn an_operator_that_slept_through_its_lease_is_refused_by_the_store_and_steps_do
         "jsonpath={.items[*].spec.controllerEpoch}",
     ]);
     assert_eq!(claimed.stdout, taken.to_string());
+    // No broker dials it, and it says so.
     wait::until("the second's topic", wait::PATIENCE, || {
-        let accepted = r#".status.conditions[?(@.type=="Accepted")].status"#;
-        (read(&operated, "topic/later", accepted) == "True").then_some(())
+        let accepted = r#".status.conditions[?(@.type=="Accepted")].reason"#;
+        (read(&operated, "topic/later", accepted) == "NotEnoughBrokers").then_some(())
     });
     assert!(!second.has_ended(), "{}", second.said());
 

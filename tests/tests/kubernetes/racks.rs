@@ -26,7 +26,7 @@ fn bind(operated: &Operated, pod: &str, node: &str) {
     .expect_success();
 }
 
-/// What a pod of the StatefulSet would be, but for its volume: nothing here makes pods.
+/// What a pod of the StatefulSet would be, but for its volume and its name: where there is a controller manager, that makes the set's own.
 fn make_pod(operated: &Operated, name: &str) {
     let set = operated.api().get(&["statefulset", "main"]);
     let mut pod = json!({
@@ -65,9 +65,9 @@ fn a_pod_has_its_nodes_zone_as_the_label_that_its_broker_reads_the_rack_from() {
         .api()
         .apply(&node.to_string(), &[])
         .expect_success();
-    make_pod(&operated, "main-0");
-    bind(&operated, "main-0", "node-1");
-    let pod = operated.api().get(&["pod", "main-0"]);
+    make_pod(&operated, "like-main-0");
+    bind(&operated, "like-main-0", "node-1");
+    let pod = operated.api().get(&["pod", "like-main-0"]);
     assert_eq!(pod["metadata"]["labels"][ZONE], "zone-1");
     let environment = pod["spec"]["containers"][0]["env"].as_array();
     let mut environment = environment.expect("a list").iter();
