@@ -3,7 +3,7 @@
 use taffrail_core::{Assignment, TopicPartition};
 
 use super::{CONTROLLERS, World};
-use crate::store::Snapshot;
+use crate::{state::live::HEARING_MS, store::Snapshot};
 
 impl World {
     /// The store as it is.
@@ -33,7 +33,7 @@ impl World {
             }
             self.go_on();
         }
-        for _ in 0..5 {
+        for _ in 0..=HEARING_MS / 1_000 + 1 {
             self.wait(1_000);
             self.go_on();
         }
