@@ -3,7 +3,10 @@
 use taffrail_core::{Assignment, TopicPartition};
 
 use super::{CONTROLLERS, World};
-use crate::{state::live::HEARING_MS, store::Snapshot};
+use crate::{
+    state::{Event, live::HEARING_MS},
+    store::Snapshot,
+};
 
 impl World {
     /// The store as it is.
@@ -19,6 +22,14 @@ impl World {
         }
         self.settle_one(0);
         self.reached.clear();
+    }
+
+    /// Somebody deletes the brokers' objects, and the controller in office is told that something is missing.
+    pub(in crate::state::tests) fn delete_brokers(&mut self) {
+        let mut snapshot = self.store.snapshot();
+        snapshot.brokers.clear();
+        self.store.restore(snapshot);
+        self.event(0, Event::StoreChanged);
     }
 
     /// These brokers, and nobody else, are there until everybody who was not heard is given up. A controller that hears of a later term takes office
