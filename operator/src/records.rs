@@ -1,10 +1,11 @@
-//! PartitionMaps that somebody deletes: the controller whose they are is told, and writes them anew from what the brokers have.
+//! PartitionMaps and Brokers that somebody deletes: the controller whose they are is told, and writes them anew from what the brokers have.
 
-use std::{pin::pin, sync::Arc};
+use std::{fmt::Debug, pin::pin, sync::Arc};
 
 use futures::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
 use kube::{
-    ResourceExt as _,
+    Resource, ResourceExt as _,
     api::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
@@ -12,7 +13,6 @@ use kube::{
     },
 };
 use taffrail_controller::ControllerHandle;
-use taffrail_crds::PartitionMap;
 
 use crate::{
     active::scoped,
@@ -22,9 +22,18 @@ use crate::{
 };
 
 /// Watches one namespace, or all, until the operator is stopped.
-pub(crate) async fn run(namespace: Option<String>, context: Arc<Context>) {
-    let maps = scoped::<PartialObjectMeta<PartitionMap>>(&context.client, namespace.as_deref());
-    let events = watcher::watcher(maps, Config::default().labels(CLUSTER_LABEL));
+pub(crate) async fn run<K>(namespace: Option<String>, context: Arc<Context>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let records = scoped::<PartialObjectMeta<K>>(&context.client, namespace.as_deref());
+    // Also those that lost their label: the store reads them nevertheless.
+    let events = watcher::watcher(records, Config::default());
     let mut events = pin!(events.default_backoff());
     loop {
         let event = tokio::select! {
@@ -38,7 +47,7 @@ pub(crate) async fn run(namespace: Option<String>, context: Arc<Context>) {
                 }
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "cannot watch PartitionMaps; trying again");
+                tracing::warn!(%error, kind = %K::kind(&()), "cannot watch; trying again");
             }
             None => return,
         }
@@ -46,20 +55,23 @@ pub(crate) async fn run(namespace: Option<String>, context: Arc<Context>) {
 }
 
 /// Whose store may lack something. After a new list that is everybody's: nobody saw what went before it.
-fn concerned(
-    event: &Event<PartialObjectMeta<PartitionMap>>,
-    engines: &Engines,
-) -> Vec<ControllerHandle> {
+fn concerned<K>(event: &Event<PartialObjectMeta<K>>, engines: &Engines) -> Vec<ControllerHandle>
+where
+    K: Resource<DynamicType = ()>,
+{
     let gone = match event {
-        Event::Delete(map) => Some(map),
+        Event::Delete(record) => Some(record),
         Event::InitDone => None,
         Event::Apply(_) | Event::Init | Event::InitApply(_) => return Vec::new(),
     };
-    let of = gone.map(|map| ClusterKey {
-        namespace: map.namespace().unwrap_or_default(),
-        name: map.labels().get(CLUSTER_LABEL).cloned().unwrap_or_default(),
-    });
+    let is_of = |key: &ClusterKey| {
+        gone.is_none_or(|record| {
+            let cluster = record.labels().get(CLUSTER_LABEL);
+            record.namespace().as_ref() == Some(&key.namespace)
+                && cluster.is_none_or(|cluster| *cluster == key.name)
+        })
+    };
     let handles = engines.handles().into_iter();
-    let concerned = handles.filter(|(key, _)| of.as_ref().is_none_or(|of| of == key));
+    let concerned = handles.filter(|(key, _)| is_of(key));
     concerned.map(|(_, handle)| handle).collect()
 }
