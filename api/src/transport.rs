@@ -24,6 +24,19 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a dial may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a broker's dial to one controller may take.
+pub const CONTROLLER_DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest pause of a broker between two rounds over the addresses of controllers. Up to half of it is added by chance.
+pub const CONTROLLER_REDIAL_MAX: Duration = Duration::from_secs(1);
+/// Within this time every broker that runs has found a controller that took office: one that just missed it goes on to the address of
+/// the former one, whose machine may be gone, pauses for longest, and comes to that address first again.
+pub const CONTROLLER_FOUND_WITHIN: Duration = CONTROLLER_DIAL_TIMEOUT
+    .saturating_mul(2)
+    .saturating_add(CONTROLLER_REDIAL_MAX)
+    .saturating_add(Duration::from_millis(
+        CONTROLLER_REDIAL_MAX.as_millis() as u64 / 2,
+    ));
+
 /// Largest batch any topic may allow (`limits.maxBatchBytes`).
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Largest message of the data streams: one batch of the largest size and its envelope.

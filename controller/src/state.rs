@@ -149,6 +149,16 @@ enum Work {
     FollowDefaults,
 }
 
+impl Work {
+    /// Whose it is: without that session, nothing is left to decide.
+    const fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Register(id) | Self::Change(id, _) | Self::HandOver(id) => Some(*id),
+            Self::Request(..) | Self::FollowDefaults => None,
+        }
+    }
+}
+
 /// Something to tell once the decision is persisted.
 #[derive(Debug)]
 enum Outcome {
@@ -261,7 +271,7 @@ impl Machine {
             Event::DeleteDone(id, done) => self.delete_done(id, &done),
             Event::IsrRequests(id, asked) => {
                 let asks = in_sync::read(&asked);
-                self.queue.push_back(Work::Change(id, asks));
+                self.wait_in_line(Work::Change(id, asks));
             }
             Event::Stopping(id) => {
                 if self.live.stops(id) {

@@ -9,7 +9,7 @@ use kube::{
     runtime::{Controller, controller::Action, reflector},
 };
 use serde::de::DeserializeOwned;
-use taffrail_crds::{BrokerCluster, Topic};
+use taffrail_crds::{Broker, BrokerCluster, PartitionMap, Topic};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,9 +21,9 @@ use crate::{
     engines::Engines,
     error::OperatorError,
     events::Events,
-    losses, maps,
+    losses,
     metrics::Metrics,
-    sweep,
+    records, sweep,
     topic::{self, Owners, Topics},
     unreadable,
     wake::{self, WOKEN_MAX, Waker},
@@ -93,7 +93,12 @@ pub(crate) async fn run(
         .tasks
         .spawn(sweep::run(cluster_stores, context.clone()));
     for scope in scopes {
-        context.tasks.spawn(maps::run(scope, context.clone()));
+        context
+            .tasks
+            .spawn(records::run::<PartitionMap>(scope.clone(), context.clone()));
+        context
+            .tasks
+            .spawn(records::run::<Broker>(scope, context.clone()));
     }
     context.tasks.spawn(losses::run(context.clone()));
     context

@@ -14,7 +14,7 @@
 //!   people ─────────▶ http       /metrics, /livez, /readyz, PUT /log-level
 //!                     watch      resources one at a time: one that cannot be read does not stop the others
 //!                     wake       resources that a controller saw something new of, and no others
-//!                     maps       PartitionMaps that somebody deletes: the engine writes them anew
+//!                     records    PartitionMaps and Brokers that somebody deletes: the engine writes them anew
 //!                     losses     elections that may have lost records, as Events
 //!                     unreadable says in its status what is wrong with it
 //!                     writes     every write to the API server, counted by kind and reason
@@ -33,9 +33,9 @@ mod http;
 mod lease;
 pub mod logging;
 mod losses;
-mod maps;
 mod metrics;
 mod paused;
+mod records;
 mod run;
 pub mod store;
 mod sweep;

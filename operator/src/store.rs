@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::writes::FIELD_MANAGER;
 use codec::DecodeError;
 
-/// On every machine resource: the BrokerCluster's name.
+/// On every machine resource: the BrokerCluster's name. For people who select by it; what counts is the name in the spec.
 pub const CLUSTER_LABEL: &str = "taffrail.dev/cluster";
 /// After this the outcome of a call is not known.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,20 +57,22 @@ impl KubeStore {
     }
 
     async fn read(&self) -> Result<Snapshot, StoreError> {
-        let ours = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", self.cluster));
+        // Not by label: a map that lost its label has not vanished, and its name is taken.
+        let all = ListParams::default();
         let root = answer(self.roots.get_opt(&self.cluster)).await?;
-        let maps = answer(self.maps.list(&ours)).await?;
-        let brokers = answer(self.brokers.list(&ours)).await?;
+        let maps = answer(self.maps.list(&all)).await?;
+        let brokers = answer(self.brokers.list(&all)).await?;
+        let maps = maps.iter().filter(|map| map.spec.cluster == self.cluster);
+        let brokers = brokers.iter();
+        let brokers = brokers.filter(|broker| broker.spec.cluster == self.cluster);
         Ok(Snapshot {
             root: root
                 .map(|root| decoded(&root, |r| codec::root(&r.spec)))
                 .transpose()?,
             maps: maps
-                .iter()
                 .map(|map| decoded(map, |m| codec::map(&m.spec)))
                 .collect::<Result<_, _>>()?,
             brokers: brokers
-                .iter()
                 .map(|broker| decoded(broker, |b| codec::broker(&b.spec)))
                 .collect::<Result<_, _>>()?,
         })

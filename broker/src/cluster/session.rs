@@ -39,11 +39,11 @@ use crate::{
 
 /// The protocol version of this release.
 const VERSION: u32 = 1;
-const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// A controller answers a registration after it has written its maps.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(3);
+/// A controller that took office goes by it: see [`transport::CONTROLLER_FOUND_WITHIN`].
+const BACKOFF_MAX: Duration = transport::CONTROLLER_REDIAL_MAX;
 const HEARTBEAT_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// Messages on their way to the controller. It is behind by minutes of heartbeats if this is full.
 const OUTBOX_MESSAGES_MAX: usize = 256;
@@ -169,7 +169,7 @@ impl Session {
         };
         let mut endpoint = transport::endpoint(&address.to_string())
             .map_err(|e| unavailable("dial", e.to_string()))?
-            .connect_timeout(DIAL_TIMEOUT);
+            .connect_timeout(transport::CONTROLLER_DIAL_TIMEOUT);
         if let Some(origin) = self.broker.config.controller_origin() {
             endpoint = endpoint.origin(origin);
         }

@@ -55,7 +55,7 @@ capabilities:
   verbs: [get, list, create, update]
 # To notice one that somebody deleted.
 - apiGroups: [taffrail.dev]
-  resources: [partitionmaps]
+  resources: [partitionmaps, brokers]
   verbs: [watch]
 # What a BrokerCluster consists of.
 - apiGroups: [apps]

@@ -48,6 +48,7 @@ impl Machine {
                 .iter()
                 .filter_map(|work| self.decide_one(&mut draft, work));
             let mut outcomes: Vec<_> = outcomes.collect();
+            register::restore(&mut draft, &self.live);
             closing::advance(&mut draft, &self.live);
             topics::finish_deletes(&mut draft, &self.live);
             let losses = self.decide_leaders(&mut draft);

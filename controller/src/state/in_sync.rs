@@ -1,6 +1,8 @@
 //! What leaders ask for: changes of in-sync sets, and confirmations of members. Stale ones get no answer but the newer map, which the leader
 //! has, or will have.
 
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
+
 use taffrail_api::{convert, v1};
 use taffrail_core::{
     Assignment, BrokerNumber, ErrorCode, LeaderEpoch, PartitionEpoch, TopicPartition,
@@ -8,6 +10,7 @@ use taffrail_core::{
 };
 
 use super::{
+    Work,
     draft::Draft,
     heard::Heard,
     live::{Live, SessionId},
@@ -20,6 +23,15 @@ use crate::writes::WriteReason;
 pub(crate) enum Ask {
     Change(IsrRequest),
     Confirm(Confirmation),
+}
+
+impl Ask {
+    const fn confirmed(&self) -> Option<BrokerNumber> {
+        match self {
+            Self::Change(_) => None,
+            Self::Confirm(confirmation) => Some(confirmation.broker),
+        }
+    }
 }
 
 /// Everything that makes sense in a message.
@@ -64,6 +76,35 @@ fn read_confirmation(confirmation: &v1::Confirmation) -> Option<(TopicPartition,
         incarnation: run.incarnation?.into(),
     };
     Some((partition, Ask::Confirm(confirmation)))
+}
+
+/// Lets `asks` of `session` wait to be decided. Leaders ask again each second, also while the store is away: only what was asked last of a partition waits, and
+/// a confirmation for each of its replicas beside it.
+pub(super) fn enqueue(
+    queue: &mut VecDeque<Work>,
+    session: SessionId,
+    asks: Vec<(TopicPartition, Ask)>,
+) {
+    let waiting = queue.iter_mut().find_map(|work| match work {
+        Work::Change(of, waiting) if *of == session => Some(waiting),
+        _ => None,
+    });
+    let Some(waiting) = waiting else {
+        return queue.push_back(Work::Change(session, asks));
+    };
+    let places = waiting.iter().enumerate();
+    let mut places: HashMap<_, _> = places
+        .map(|(place, (partition, ask))| ((*partition, ask.confirmed()), place))
+        .collect();
+    for (partition, ask) in asks {
+        match places.entry((partition, ask.confirmed())) {
+            Entry::Occupied(place) => waiting[*place.get()].1 = ask,
+            Entry::Vacant(free) => {
+                free.insert(waiting.len());
+                waiting.push((partition, ask));
+            }
+        }
+    }
 }
 
 /// Does what the broker of `session` asks for where it leads.

@@ -5,7 +5,7 @@ use std::{
     mem,
 };
 
-use taffrail_api::{convert, v1};
+use taffrail_api::{convert, transport, v1};
 use taffrail_core::{
     Assignment, BrokerNumber, BrokerUuid, Incarnation, PartitionEpoch, TopicId, TopicPartition,
 };
@@ -14,6 +14,11 @@ use super::{
     cluster::{Cluster, PendingDelete, Topic},
     registration::{Registration, Stored},
 };
+
+/// How long a broker that has not registered with a controller that took office is only suspected. The Lease takes longer to change hands
+/// than brokers take to pause for longest between two dials: called gone before it had the time to come, a healthy member would not count
+/// for `minInSync`, and produces be refused. The second is for its registration to be written. Whoever registered is judged as ever.
+pub(crate) const HEARING_MS: u64 = transport::CONTROLLER_FOUND_WITHIN.as_millis() as u64 + 1_000;
 
 /// A stream between one broker and this controller. Never reused.
 pub(crate) type SessionId = u64;
@@ -97,7 +102,7 @@ impl Live {
         self.found = Some(found);
         self.settled_from_ms = now_ms;
         self.suspect_after_ms = suspect_after_ms;
-        self.hears_until_ms = Some(now_ms + suspect_after_ms);
+        self.hears_until_ms = Some(now_ms + suspect_after_ms.max(HEARING_MS));
     }
 
     /// Replaces what was known of `number`: it registered. Gives the session that it had before.

@@ -12,6 +12,8 @@ use super::{
     Answer, Batch, Effect, Event, Failure, Io, Machine, Note, Outcome, Step, Work, WriteFailure,
     cluster::{Cluster, Object, Root},
     draft::{Draft, Write},
+    in_sync,
+    live::Live,
     stored::{self, Loaded},
 };
 use crate::{
@@ -217,8 +219,11 @@ impl Machine {
             return;
         };
         self.attempts += 1;
-        batch.work.append(&mut self.queue);
-        self.queue = batch.work;
+        let later = mem::replace(&mut self.queue, mem::take(&mut batch.work));
+        self.queue.retain(|work| is_wanted(&self.live, work));
+        for work in later {
+            self.wait_in_line(work);
+        }
         if let WriteFailure::Down(reason) = failure {
             self.refuse_requests(&ApplyError::StoreUnavailable(reason));
         } else if self.attempts > ATTEMPTS_MAX {
@@ -229,6 +234,17 @@ impl Machine {
             }
         }
         self.read();
+    }
+
+    /// Lets `work` wait until the store is idle. What leaders ask again and again meanwhile waits once.
+    pub(super) fn wait_in_line(&mut self, work: Work) {
+        if !is_wanted(&self.live, &work) {
+            return;
+        }
+        match work {
+            Work::Change(id, asks) => in_sync::enqueue(&mut self.queue, id, asks),
+            work => self.queue.push_back(work),
+        }
     }
 
     pub(super) fn load_failed(&mut self, reason: String) {
@@ -289,6 +305,11 @@ impl Machine {
             _ => {}
         }
     }
+}
+
+fn is_wanted(live: &Live, work: &Work) -> bool {
+    let session = work.session();
+    session.is_none_or(|id| live.sessions.contains_key(&id))
 }
 
 pub(super) fn refusal(request: &Request, error: ApplyError) -> Answer {

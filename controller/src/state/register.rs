@@ -72,18 +72,7 @@ pub(crate) fn register(
     if is_older_volume {
         closing::distrust(draft, number);
     }
-    let broker = Broker {
-        number,
-        uuid: registration.uuid,
-        incarnation: own,
-        name: registration.name.clone(),
-        rack: registration.rack.clone(),
-        client: registration.client.clone(),
-        replication: registration.replication.clone(),
-        versions: registration.versions.clone(),
-        software_version: registration.software_version.clone(),
-        epoch: draft.cluster.root.value.epoch,
-    };
+    let broker = entry(draft, number, registration);
     if known.as_deref() != Some(&broker) {
         draft.put_broker(broker, WriteReason::Registration);
     }
@@ -95,6 +84,40 @@ pub(crate) fn register(
         found,
         losses,
     })
+}
+
+fn entry(draft: &Draft, number: BrokerNumber, registration: &Registration) -> Broker {
+    Broker {
+        number,
+        uuid: registration.uuid,
+        incarnation: registration.incarnation(),
+        name: registration.name.clone(),
+        rack: registration.rack.clone(),
+        client: registration.client.clone(),
+        replication: registration.replication.clone(),
+        versions: registration.versions.clone(),
+        software_version: registration.software_version.clone(),
+        epoch: draft.cluster.root.value.epoch,
+    }
+}
+
+/// Writes the objects of brokers that are there anew, as they registered, if somebody deleted them: without one nobody is elected. Those of others come
+/// back when they register.
+pub(crate) fn restore(draft: &mut Draft, live: &Live) {
+    for (number, broker) in &live.brokers {
+        let session = broker.session.and_then(|id| live.sessions.get(&id));
+        let Some(registration) = session.map(|session| &session.registration) else {
+            continue;
+        };
+        let cluster = &draft.cluster;
+        let is_known =
+            cluster.brokers.contains_key(number) || cluster.broker_of(registration.uuid).is_some();
+        // A root that forgot the number is older than this controller: the claim that follows sees to it.
+        if !is_known && number.0 < cluster.root.value.next_broker_number {
+            let broker = entry(draft, *number, registration);
+            draft.put_broker(broker, WriteReason::Registration);
+        }
+    }
 }
 
 fn check_cluster(cluster: &Cluster, registration: &Registration) -> Result<(), WireError> {

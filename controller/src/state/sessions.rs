@@ -74,12 +74,17 @@ impl Machine {
 
     /// Ends a session from this side.
     pub(super) fn close(&mut self, id: SessionId) {
-        self.live.close(id, self.now_ms);
+        self.forget(id);
         self.effect(Effect::Close(id));
     }
 
-    pub(super) fn session_closed(&mut self, id: SessionId) {
+    fn forget(&mut self, id: SessionId) {
         self.live.close(id, self.now_ms);
+        self.queue.retain(|work| work.session() != Some(id));
+    }
+
+    pub(super) fn session_closed(&mut self, id: SessionId) {
+        self.forget(id);
         self.judge();
         self.has_chores |= self.step == Step::Active;
     }
@@ -97,13 +102,7 @@ impl Machine {
         }
         self.live.brokers.clear();
         self.live.doubted.clear();
-        let is_of_session = |work: &Work| {
-            matches!(
-                work,
-                Work::Register(_) | Work::Change(..) | Work::HandOver(_)
-            )
-        };
-        self.queue.retain(|work| !is_of_session(work));
+        self.queue.retain(|work| work.session().is_none());
     }
 
     pub(super) fn delete_done(&mut self, id: SessionId, done: &v1::DeleteDone) {

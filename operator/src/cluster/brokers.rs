@@ -7,10 +7,7 @@ use taffrail_api::v1;
 use taffrail_crds::{Broker, machine::BrokerStatus};
 use tokio::time::timeout;
 
-use crate::{
-    context::Context, engines::ClusterKey, error::OperatorError, store::CLUSTER_LABEL,
-    writes::API_TIMEOUT,
-};
+use crate::{context::Context, engines::ClusterKey, error::OperatorError, writes::API_TIMEOUT};
 
 /// Writes what changed: a state at once, counts as the budget for summaries allows. True if some were held back.
 pub(super) async fn write_statuses(
@@ -22,14 +19,14 @@ pub(super) async fn write_statuses(
         return Ok(false);
     }
     let api: Api<Broker> = Api::namespaced(context.client.clone(), &key.namespace);
-    let ours = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", key.name));
-    let listed = timeout(API_TIMEOUT, api.list(&ours)).await;
+    let all = ListParams::default();
+    let listed = timeout(API_TIMEOUT, api.list(&all)).await;
     let listed = listed
         .unwrap_or_else(|elapsed| Err(kube::Error::Service(Box::new(elapsed))))
         .map_err(OperatorError::kube("list", format!("brokers of {key}")))?;
     let by_number: BTreeMap<u32, &v1::BrokerStatus> = seen.iter().map(|b| (b.number, b)).collect();
     let mut held_back = false;
-    for broker in &listed {
+    for broker in listed.iter().filter(|b| b.spec.cluster == key.name) {
         let Some(status) = by_number.get(&broker.spec.number).map(|b| summary(b)) else {
             continue;
         };

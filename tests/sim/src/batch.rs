@@ -12,6 +12,13 @@ use taffrail_core::replica::Mutant;
 
 use crate::{Failure, Options, Report, counters::Counters, run};
 
+/// Client operations of each run: with fewer, it has tested nothing.
+const OPERATIONS_MIN: u64 = 300;
+/// Faults of each run.
+const FAULTS_MIN: u64 = 5;
+/// Simulated seconds of each run.
+const SECONDS_MIN: u64 = 60;
+
 /// What came of many runs.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -25,6 +32,8 @@ pub struct Batch {
     pub operations_min: u64,
     /// The fewest faults of a run.
     pub faults_min: u64,
+    /// The fewest simulated seconds of a run.
+    pub seconds_min: u64,
     /// The most actions of a run.
     pub actions_max: u64,
     /// Of all runs.
@@ -34,6 +43,21 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// What a run that ended well had too little of to mean anything.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let least = [
+            (self.operations_min, OPERATIONS_MIN, "operations"),
+            (self.faults_min, FAULTS_MIN, "faults"),
+            (self.seconds_min, SECONDS_MIN, "seconds"),
+        ];
+        let short = least
+            .into_iter()
+            .filter(|(had, least, _)| self.good > 0 && had < least);
+        short
+            .map(|(had, least, what)| format!("a run had {had} {what}, {least} are needed"))
+            .collect()
+    }
+
     fn add(&mut self, outcome: Result<Report, Box<Failure>>) {
         match outcome {
             Ok(report) => {
@@ -41,6 +65,7 @@ impl Batch {
                 let least = |old: u64, new: u64| if is_first { new } else { old.min(new) };
                 self.operations_min = least(self.operations_min, report.operations);
                 self.faults_min = least(self.faults_min, report.faults);
+                self.seconds_min = least(self.seconds_min, report.seconds);
                 self.actions_max = self.actions_max.max(report.actions);
                 self.good += 1;
                 self.counters.add(&report.counters);
@@ -106,4 +131,40 @@ pub fn run_all(plan: Plan) -> Batch {
 
 fn lock(batch: &Mutex<Batch>) -> std::sync::MutexGuard<'_, Batch> {
     batch.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(operations: u64, faults: u64, seconds: u64) -> Report {
+        Report {
+            counters: Counters::default(),
+            events: 1,
+            operations,
+            faults,
+            acknowledged: 1,
+            seconds,
+            actions: 1,
+            digest: 0,
+        }
+    }
+
+    #[test]
+    fn one_run_that_did_too_little_is_told_among_many() {
+        let mut batch = Batch::default();
+        assert!(batch.shortfalls().is_empty(), "no run ended well");
+        batch.add(Ok(of(OPERATIONS_MIN, FAULTS_MIN, SECONDS_MIN)));
+        assert!(batch.shortfalls().is_empty());
+        batch.add(Ok(of(OPERATIONS_MIN - 1, FAULTS_MIN - 1, SECONDS_MIN - 1)));
+        batch.add(Ok(of(1_000, 10, 60)));
+        assert_eq!(
+            batch.shortfalls(),
+            [
+                "a run had 299 operations, 300 are needed",
+                "a run had 4 faults, 5 are needed",
+                "a run had 59 seconds, 60 are needed",
+            ]
+        );
+    }
 }

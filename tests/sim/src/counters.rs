@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 /// Paths that every batch has to take.
-pub const RARE: [&str; 51] = [
+pub const RARE: [&str; 59] = [
     "acknowledged by all",
     "acknowledged by the leader",
     "alone with an older volume",
@@ -14,11 +14,14 @@ pub const RARE: [&str; 51] = [
     "broker stopped in order",
     "change asked for late",
     "clock jumped",
+    "consumer overtaken by retention",
     "controller crashed",
+    "controller deposed",
     "controller paused",
     "controllers duel",
     "disk full",
     "disk slow",
+    "duplicate answered",
     "duplicate message",
     "election",
     "fsync failed",
@@ -45,13 +48,18 @@ pub const RARE: [&str; 51] = [
     "not enough replicas",
     "older volume",
     "one broker heard only",
+    "out of sequence",
     "outcome unknown",
+    "partitions added",
     "power failed after a cut",
     "replica begins anew",
     "replica deleted",
     "said by a former run",
+    "segments expired",
+    "stale leader epoch",
     "store conflict",
     "store outcome unknown",
+    "store restored",
     "told twice to cut",
     "unconfirmed member",
     "volume wiped",

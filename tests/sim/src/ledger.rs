@@ -113,8 +113,9 @@ impl Ledger {
         epoch: LeaderEpoch,
         base: u64,
         all: &[RecordId],
-    ) -> Result<(), Broken> {
+    ) -> Result<bool, Broken> {
         let log = self.log(partition);
+        let mut is_again = false;
         for (offset, record) in (base..).zip(all) {
             if log.exposed.get(&offset) != Some(record) {
                 let found = log.exposed.get(&offset);
@@ -122,9 +123,9 @@ impl Ledger {
                     "acknowledged is committed: {partition} offset {offset} is {found:?}, {record} was acknowledged"
                 ));
             }
-            log.acknowledged.insert(offset, (*record, epoch));
+            is_again |= log.acknowledged.insert(offset, (*record, epoch)).is_some();
         }
-        Ok(())
+        Ok(is_again)
     }
 
     /// The leader of `epoch` has this log, from `start` on.

@@ -45,12 +45,8 @@ fn nothing_that_was_acknowledged_is_lost_and_every_rare_path_ran() {
         batch.failures.len()
     );
     assert_eq!(batch.good, SEEDS);
-    assert!(
-        batch.operations_min >= 300,
-        "{} operations",
-        batch.operations_min
-    );
-    assert!(batch.faults_min >= 5, "{} faults", batch.faults_min);
+    let short = batch.shortfalls();
+    assert!(short.is_empty(), "{}", short.join(", "));
     let missing = batch.counters.missing();
     assert!(missing.is_empty(), "never happened: {}", missing.join(", "));
 }

@@ -6,7 +6,7 @@ use taffrail_tests::kube_api::{KubeApi, chart};
 const OPERATOR: &str = "system:serviceaccount:taffrail-system:taffrail-operator";
 
 /// In every namespace that it looks after. StatefulSets are deleted, and their pods left, to be made again with larger volumes.
-const MUST: [&str; 39] = [
+const MUST: [&str; 40] = [
     "list brokerclusters.taffrail.dev",
     "watch brokerclusters.taffrail.dev",
     "list topics.taffrail.dev",
@@ -23,6 +23,7 @@ const MUST: [&str; 39] = [
     "create partitionmaps.taffrail.dev",
     "update partitionmaps.taffrail.dev",
     "list brokers.taffrail.dev",
+    "watch brokers.taffrail.dev",
     "create brokers.taffrail.dev",
     "update brokers.taffrail.dev",
     "watch statefulsets.apps",

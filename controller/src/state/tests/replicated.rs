@@ -3,6 +3,7 @@
 mod failover;
 mod restored;
 mod shrinking;
+mod takeover;
 mod volumes;
 
 use taffrail_api::v1::ShrinkReason;

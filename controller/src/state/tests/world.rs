@@ -32,6 +32,8 @@ pub(super) const CONTROLLERS: usize = 2;
 pub(super) const BROKERS: usize = 3;
 /// Reports under a raised epoch, an election, catching up, a confirmation or a change.
 const ROUNDS: usize = 6;
+/// Somebody was told that a broker is not there.
+pub(super) const TOLD_GONE: &str = "told gone";
 
 enum Io {
     Load,
@@ -255,6 +257,9 @@ impl World {
         };
         if let Message::Update(update) = &message {
             self.history.check_update(update);
+            if update.brokers.iter().any(|broker| !broker.alive) {
+                self.reached.insert(TOLD_GONE.to_owned());
+            }
         }
         if let Message::Registered(registered) = &message {
             let uuid = self.brokers[broker].uuid;

@@ -319,3 +319,35 @@ fn everybody_restarts_and_a_leader_is_elected_only_when_all_have_reported_anew()
     world.settle();
     assert_eq!(record(&world, partition).unconfirmed, []);
 }
+
+#[test]
+fn brokers_whose_objects_were_deleted_have_them_again_at_once_and_win_elections() {
+    let (mut world, partition) = running();
+    let (leader, _, third) = roles(&world, partition);
+    world.stop_broker(third);
+    world.go_on();
+    let objects = |world: &World| {
+        let brokers = world.cluster().expect("there is a root").brokers;
+        let values = brokers.into_values().map(|broker| broker.value);
+        values.collect::<Vec<_>>()
+    };
+    let gone = world.number(third);
+    let mut before = objects(&world);
+    before.retain(|broker| broker.number != gone);
+    world.delete_brokers();
+    world.go_on();
+    assert_eq!(objects(&world), before, "of those who are there");
+    world.start_broker(third, 0);
+    world.settle();
+    let known = record(&world, partition);
+    assert_eq!(known.isr.len(), BROKERS);
+    world.delete_brokers();
+    world.go_on();
+    world.stop_broker(leader);
+    world.go_on();
+    let after = record(&world, partition);
+    assert!(
+        after.leader.is_some() && after.leader != known.leader,
+        "{after:?}"
+    );
+}

@@ -1,6 +1,7 @@
 //! In-sync sets do not shrink below `minInSync` while no data is lost, so that their members find their next leader by themselves.
 
 use super::*;
+use crate::store::Fault;
 
 fn numbers(world: &World, brokers: &[usize]) -> Vec<BrokerNumber> {
     let mut numbers: Vec<_> = brokers.iter().map(|b| world.number(*b)).collect();
@@ -140,4 +141,47 @@ fn a_member_that_is_lost_and_stays_lets_no_replica_move_away() {
     world.settle();
     let moved = record(&world, partition);
     assert_eq!((moved.removing, moved.replicas.len()), (vec![], 2));
+}
+
+#[test]
+fn what_a_leader_asks_again_while_the_store_is_away_waits_once_and_the_last_counts() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    // Puts fail, loads succeed; at the end a put has failed.
+    for round in 0..51 {
+        world.ask_to_shrink(leader, partition, second, ShrinkReason::Lagging);
+        let is_put = round % 2 == 0;
+        world.step_store(
+            0,
+            if is_put {
+                Fault::Unavailable
+            } else {
+                Fault::Nothing
+            },
+        );
+        assert_eq!(
+            world.asks_waiting(0),
+            usize::from(is_put),
+            "in round {round}"
+        );
+    }
+    let before = members(&world, partition);
+    assert_eq!(before.len(), BROKERS, "nothing was written");
+    world.ask_to_shrink(leader, partition, third, ShrinkReason::Lagging);
+    assert_eq!(world.asks_waiting(0), 1);
+    world.go_on();
+    let two = numbers(&world, &[leader, second]);
+    assert_eq!(members(&world, partition), two);
+}
+
+#[test]
+fn what_ended_sessions_wanted_does_not_wait_for_the_store() {
+    let (mut world, partition) = running();
+    let (leader, second, _) = roles(&world, partition);
+    world.ask_to_shrink(leader, partition, second, ShrinkReason::Lagging);
+    for _ in 0..20 {
+        world.dial(leader, 0);
+        world.step_store(0, Fault::Unavailable);
+    }
+    assert_eq!(world.work_waiting(0), 1, "its last registration");
 }

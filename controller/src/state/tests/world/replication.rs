@@ -8,7 +8,7 @@ use taffrail_core::{Assignment, BrokerNumber, Incarnation, LeaderEpoch, Offset, 
 
 use super::{BROKERS, Broker, World};
 use crate::{
-    state::{Event, SessionId, stored},
+    state::{Event, SessionId, Work, stored},
     view::View,
 };
 
@@ -413,6 +413,21 @@ impl World {
     pub(in crate::state::tests) fn view(&mut self) -> View {
         self.view = self.controllers[0].machine.take_view().or(self.view.take());
         self.view.clone().expect("the controller is in office")
+    }
+
+    /// How many asks wait for the controller's next decision.
+    pub(in crate::state::tests) fn asks_waiting(&self, controller: usize) -> usize {
+        let queue = self.controllers[controller].machine.queue.iter();
+        let asks = queue.map(|work| match work {
+            Work::Change(_, asks) => asks.len(),
+            _ => 0,
+        });
+        asks.sum()
+    }
+
+    /// How much of whatever kind waits for the controller's next decision.
+    pub(in crate::state::tests) fn work_waiting(&self, controller: usize) -> usize {
+        self.controllers[controller].machine.queue.len()
     }
 
     pub(in crate::state::tests) fn puts(&self) -> u64 {

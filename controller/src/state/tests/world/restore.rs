@@ -3,7 +3,10 @@
 use taffrail_core::{Assignment, TopicPartition};
 
 use super::{CONTROLLERS, World};
-use crate::store::Snapshot;
+use crate::{
+    state::{Event, live::HEARING_MS},
+    store::Snapshot,
+};
 
 impl World {
     /// The store as it is.
@@ -21,6 +24,14 @@ impl World {
         self.reached.clear();
     }
 
+    /// Somebody deletes the brokers' objects, and the controller in office is told that something is missing.
+    pub(in crate::state::tests) fn delete_brokers(&mut self) {
+        let mut snapshot = self.store.snapshot();
+        snapshot.brokers.clear();
+        self.store.restore(snapshot);
+        self.event(0, Event::StoreChanged);
+    }
+
     /// These brokers, and nobody else, are there until everybody who was not heard is given up. A controller that hears of a later term takes office
     /// again, and is dialled again.
     pub(in crate::state::tests) fn come(&mut self, brokers: &[usize]) {
@@ -33,7 +44,7 @@ impl World {
             }
             self.go_on();
         }
-        for _ in 0..5 {
+        for _ in 0..=HEARING_MS / 1_000 + 1 {
             self.wait(1_000);
             self.go_on();
         }

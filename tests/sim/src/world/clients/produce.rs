@@ -204,9 +204,14 @@ impl World {
         if let (Ok(base), Acks::All) = (&outcome, request.acks) {
             let base = u64::try_from(*base).map_err(|e| e.to_string())?;
             let (partition, epoch) = (request.partition, request.epoch);
-            self.ledger
+            let end = Offset(base + request.records.len() as u64);
+            let is_again = self
+                .ledger
                 .acknowledges(partition, epoch, base, &request.records)?;
-            self.check_committed(partition, Offset(base + request.records.len() as u64))?;
+            self.check_committed(partition, end)?;
+            if is_again {
+                self.count("duplicate answered");
+            }
         }
         if self.chance.happens(10) {
             return Ok(());

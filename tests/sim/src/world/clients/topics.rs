@@ -9,6 +9,8 @@ use crate::world::{CONTROLLERS, MIN_IN_SYNC, MS, SECOND, Step, World};
 
 /// Never ends, never expires anything.
 pub(crate) const ORDERS: &str = "orders";
+/// At first.
+const ORDERS_PARTITIONS: u32 = 2;
 /// Expires its oldest segments soon.
 const CLICKS: &str = "clicks";
 /// Is deleted half way.
@@ -58,7 +60,7 @@ impl World {
             segment_max_age: Some(Duration::from_secs(2)),
             ..spec(1)
         };
-        self.wish(0, Wish::Apply(ORDERS, Box::new(spec(2))));
+        self.wish(0, Wish::Apply(ORDERS, Box::new(spec(ORDERS_PARTITIONS))));
         self.wish(0, Wish::Apply(CLICKS, Box::new(clicks)));
         self.wish(0, Wish::Apply(PASSING, Box::new(spec(1))));
         let (later, last) = (
@@ -66,7 +68,10 @@ impl World {
             self.chance.between(20 * SECOND, 50 * SECOND),
         );
         if self.chance.happens(500) {
-            self.wish(later, Wish::Apply(ORDERS, Box::new(spec(3))));
+            self.wish(
+                later,
+                Wish::Apply(ORDERS, Box::new(spec(ORDERS_PARTITIONS + 1))),
+            );
         }
         if self.chance.happens(500) {
             self.wish(last, Wish::Delete(PASSING));
@@ -120,7 +125,11 @@ impl World {
             topics.asked = None;
             topics.changed_us = self.now_us;
             if outcome.is_ok() {
-                topics.wishes.remove(0);
+                let wish = topics.wishes.remove(0);
+                let has_more = |spec: &TopicSpec| spec.partitions > Some(ORDERS_PARTITIONS);
+                if matches!(&wish, Wish::Apply(ORDERS, spec) if has_more(spec)) {
+                    self.count("partitions added");
+                }
             }
         }
     }
