@@ -42,7 +42,7 @@ pub(super) const OWNED_SELECTOR: &str = "app.kubernetes.io/managed-by=taffrail-o
 /// The brokers' configuration, the same for all: what differs comes from the environment of each pod.
 pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> ConfigMap {
     let client_port = cluster.spec.client_port();
-    let lines = [
+    let mut lines = vec![
         format!("data_dir = {}", text(&format!("{DATA_DIR}/data"))),
         format!(
             "client_listen = {}",
@@ -59,6 +59,8 @@ pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> 
             text(&format!("{}/{}", namespace(cluster), cluster.name_any()))
         ),
     ];
+    let settings = cluster.spec.broker_config.iter();
+    lines.extend(settings.map(|(name, value)| format!("{name} = {value}")));
     ConfigMap {
         metadata: metadata(cluster, &format!("{}-brokers", cluster.name_any())),
         data: Some([(CONFIG_FILE.to_owned(), lines.join("\n") + "\n")].into()),

@@ -1,5 +1,6 @@
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Service};
 use serde_json::{Value, json};
+use taffrail_broker::BrokerConfig;
 
 use super::*;
 
@@ -184,6 +185,29 @@ fn a_changed_configuration_changes_the_pods_template() {
         annotations(&json!({ "brokers": 5 }))
     );
     assert_ne!(annotations(&json!({})), annotations(&other_port));
+}
+
+#[test]
+fn settings_reach_the_brokers_file_and_change_the_pods_template() {
+    let more = json!({ "brokerConfig": {
+        "replica_lag_ms_max": 5000,
+        "disk.scrub_interval_ms": 0,
+        "disk.sync_threads": 4,
+        "replication.catch_up_bytes_per_s_max": 1_000_000,
+    }});
+    let data = config_map(&cluster(&more), &AROUND).data.expect("data");
+    let file: BrokerConfig = toml::from_str(&data["broker.toml"]).expect("a broker reads it");
+    file.check().expect("a broker takes it");
+    assert_eq!(file.replica_lag_ms_max, 5000);
+    assert_eq!(file.disk.scrub_interval_ms, 0);
+    assert_eq!(file.disk.sync_threads, 4);
+    assert_eq!(file.replication.catch_up_bytes_per_s_max, 1_000_000);
+    assert_eq!(file.cluster.as_deref(), Some("streams/main"));
+    let hash = |more| {
+        json!(built(more))["spec"]["template"]["metadata"]["annotations"]["taffrail.dev/config-hash"]
+            .clone()
+    };
+    assert_ne!(hash(&json!({})), hash(&more));
 }
 
 #[test]
