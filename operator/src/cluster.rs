@@ -141,7 +141,10 @@ async fn run(
     children::apply::<ConfigMap>(&config_map, context).await?;
     children::apply::<Service>(&build::headless_service(cluster), context).await?;
     children::apply::<Service>(&build::client_service(cluster), context).await?;
-    children::apply::<PodDisruptionBudget>(&build::disruption_budget(cluster), context).await?;
+    let running = context.engines.get(key).and_then(|engine| engine.running);
+    let should_wait = running.is_some_and(|running| running.handle.stops_should_wait());
+    let budget = build::disruption_budget(cluster, should_wait);
+    children::apply::<PodDisruptionBudget>(&budget, context).await?;
     network_policy::ensure(cluster, context).await?;
     let found = read_stateful_set(key, context).await?;
     if !volumes::release(found.as_ref(), &stateful_set, context).await? {

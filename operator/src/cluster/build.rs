@@ -68,14 +68,15 @@ pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> 
     }
 }
 
-/// One broker away at a time.
-pub(super) fn disruption_budget(cluster: &BrokerCluster) -> PodDisruptionBudget {
+/// One broker away at a time, and none while replicas are away or behind without which another one is needed. Pods that are not Ready may always go.
+pub(super) fn disruption_budget(cluster: &BrokerCluster, should_wait: bool) -> PodDisruptionBudget {
     typed(json!({
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(cluster, &cluster.name_any()),
         "spec": {
-            "maxUnavailable": 1,
+            "maxUnavailable": i32::from(!should_wait),
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": { "matchLabels": selector(cluster) },
         },
     }))

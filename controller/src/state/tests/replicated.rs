@@ -3,6 +3,7 @@
 mod failover;
 mod restored;
 mod shrinking;
+mod stopping;
 mod volumes;
 
 use taffrail_api::v1::ShrinkReason;

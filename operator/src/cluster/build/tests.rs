@@ -211,6 +211,14 @@ fn settings_reach_the_brokers_file_and_change_the_pods_template() {
 }
 
 #[test]
+fn no_pod_is_evicted_while_stops_should_wait() {
+    for (should_wait, allowed) in [(false, 1), (true, 0)] {
+        let budget = json!(disruption_budget(&cluster(&json!({})), should_wait));
+        assert_eq!(budget["spec"]["maxUnavailable"], allowed);
+    }
+}
+
+#[test]
 fn everything_is_owned_by_the_cluster() {
     let cluster = cluster(&json!({}));
     let config_map = config_map(&cluster, &AROUND);
@@ -218,7 +226,7 @@ fn everything_is_owned_by_the_cluster() {
         json!(config_map),
         json!(headless_service(&cluster)),
         json!(client_service(&cluster)),
-        json!(disruption_budget(&cluster)),
+        json!(disruption_budget(&cluster, false)),
         json!(stateful_set(&cluster, &AROUND, &config_map)),
     ];
     for object in objects {

@@ -76,7 +76,7 @@ pub(super) fn progressing(sight: &Sight, wanted: u32) -> Finding {
         Finding::yes(
             "Progressing",
             "Rolling",
-            "some pods run an older template; delete them one at a time, each when the one before is Ready",
+            "some pods run an older template; delete them one at a time, each when the one before is Ready and SafeToStop is True again, if it was",
         )
     } else {
         Finding::no("Progressing", "Idle", "")
