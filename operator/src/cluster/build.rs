@@ -44,15 +44,12 @@ pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> 
     let client_port = cluster.spec.client_port();
     let mut lines = vec![
         format!("data_dir = {}", text(&format!("{DATA_DIR}/data"))),
-        format!(
-            "client_listen = {}",
-            text(&format!("0.0.0.0:{client_port}"))
-        ),
+        format!("client_listen = {}", text(&format!("[::]:{client_port}"))),
         format!(
             "replication_listen = {}",
-            text(&format!("0.0.0.0:{REPLICATION_PORT}"))
+            text(&format!("[::]:{REPLICATION_PORT}"))
         ),
-        format!("http_listen = {}", text(&format!("0.0.0.0:{HTTP_PORT}"))),
+        format!("http_listen = {}", text(&format!("[::]:{HTTP_PORT}"))),
         format!("controllers = [{}]", text(around.controller_address)),
         format!(
             "cluster = {}",
