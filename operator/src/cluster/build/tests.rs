@@ -203,6 +203,9 @@ fn settings_reach_the_brokers_file_and_change_the_pods_template() {
     assert_eq!(file.disk.sync_threads, 4);
     assert_eq!(file.replication.catch_up_bytes_per_s_max, 1_000_000);
     assert_eq!(file.cluster.as_deref(), Some("streams/main"));
+    for listen in [file.client_listen, file.replication_listen] {
+        assert_eq!(listen.ip(), std::net::Ipv6Addr::UNSPECIFIED);
+    }
     let hash = |more| {
         json!(built(more))["spec"]["template"]["metadata"]["annotations"]["taffrail.dev/config-hash"]
             .clone()
@@ -216,6 +219,14 @@ fn no_pod_is_evicted_while_stops_should_wait() {
         let budget = json!(disruption_budget(&cluster(&json!({})), should_wait));
         assert_eq!(budget["spec"]["maxUnavailable"], allowed);
     }
+}
+
+#[test]
+fn a_pod_is_killed_after_its_brokers_own_deadline_only() {
+    let seconds = |more: &Value| pod_of(&built(more))["terminationGracePeriodSeconds"].clone();
+    assert_eq!(seconds(&json!({})), 30);
+    let longer = json!({ "brokerConfig": { "shutdown_timeout_ms": 119_500 } });
+    assert_eq!(seconds(&longer), 130);
 }
 
 #[test]
