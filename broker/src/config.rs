@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use taffrail_core::settings::{SETTINGS, SHUTDOWN_TIMEOUT_MS};
 
 use crate::error::BrokerError;
 
@@ -131,7 +132,7 @@ impl Default for BrokerConfig {
             http_listen: Some(SocketAddr::new(local, HTTP_PORT)),
             controllers: vec!["127.0.0.1:9642".into()],
             cluster: None,
-            shutdown_timeout_ms: 20_000,
+            shutdown_timeout_ms: SHUTDOWN_TIMEOUT_MS,
             replica_lag_ms_max: 10_000,
             limits: Limits::default(),
             disk: DiskSettings::default(),
@@ -211,37 +212,7 @@ impl BrokerConfig {
     /// # Errors
     /// The first setting that makes no sense.
     pub fn check(&self) -> Result<(), BrokerError> {
-        let limits = &self.limits;
-        let positive = [
-            ("limits.connections_max", limits.connections_max),
-            ("limits.intake_bytes_max", limits.intake_bytes_max),
-            ("limits.queue_bytes_max", limits.queue_bytes_max),
-            (
-                "limits.stream_queue_bytes_max",
-                limits.stream_queue_bytes_max,
-            ),
-            ("limits.produce_requests_max", limits.produce_requests_max),
-            ("limits.fetch_requests_max", limits.fetch_requests_max),
-            ("limits.decompressions_max", limits.decompressions_max),
-            ("disk.sync_threads", self.disk.sync_threads),
-            (
-                "replication.connections_max",
-                self.replication.connections_max,
-            ),
-            ("replication.window_bytes", self.replication.window_bytes),
-        ];
-        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(BrokerError::config(format!("{field} must be at least 1")));
-        }
-        if limits.queue_bytes_max > u32::MAX as usize
-            || limits.intake_bytes_max > u32::MAX as usize
-            || limits.stream_queue_bytes_max > u32::MAX as usize
-            || self.replication.window_bytes > u32::MAX as usize
-        {
-            return Err(BrokerError::config(
-                "limits on bytes must be smaller than 4 GiB".to_owned(),
-            ));
-        }
+        self.check_numbers()?;
         if self.name.is_empty() {
             return Err(BrokerError::config("name must not be empty".to_owned()));
         }
@@ -266,6 +237,23 @@ impl BrokerConfig {
         }
         Ok(())
     }
+
+    fn check_numbers(&self) -> Result<(), BrokerError> {
+        let file = toml::Value::try_from(self).map_err(|e| BrokerError::config(e.to_string()))?;
+        for setting in SETTINGS {
+            if let Some(value) = number(&file, setting.name) {
+                let checked = setting.check(value);
+                checked.map_err(|error| BrokerError::config(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of this name, `table.name` if it stands in a table.
+fn number(file: &toml::Value, name: &str) -> Option<u64> {
+    let value = name.split('.').try_fold(file, |at, part| at.get(part))?;
+    u64::try_from(value.as_integer()?).ok()
 }
 
 impl BrokerConfig {
@@ -312,5 +300,32 @@ mod tests {
         config.controllers.clear();
         let error = config.check().expect_err("nobody to register with");
         assert!(error.to_string().contains("HOST:PORT"), "{error}");
+    }
+    #[test]
+    fn every_number_has_bounds_and_only_numbers_have() {
+        let mut names: Vec<String> = Vec::new();
+        let file = toml::Table::try_from(BrokerConfig::default()).expect("serializes");
+        for (name, value) in &file {
+            match value {
+                toml::Value::Integer(_) => names.push(name.clone()),
+                toml::Value::Table(table) => {
+                    names.extend(table.keys().map(|field| format!("{name}.{field}")));
+                }
+                _ => {}
+            }
+        }
+        let mut bounded: Vec<_> = SETTINGS.iter().map(|s| s.name.to_owned()).collect();
+        names.sort();
+        bounded.sort();
+        assert_eq!(names, bounded);
+    }
+
+    #[test]
+    fn a_number_out_of_its_bounds_is_refused_by_its_name() {
+        let mut config = BrokerConfig::default();
+        config.limits.fetch_requests_max = 0;
+        let error = config.check().expect_err("nothing could be read");
+        let words = "limits.fetch_requests_max must be between 1 and";
+        assert!(error.to_string().contains(words), "{error}");
     }
 }

@@ -4,13 +4,34 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     task::{AbortHandle, JoinSet},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use crate::{broker::Broker, disk::handle::DiskThreads, error::BrokerError};
 
 /// For the controller to find other leaders and to store them.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Until when each part of a stop may take.
+#[derive(Debug, Clone, Copy)]
+struct StopTimes {
+    handed_over: Instant,
+    drained: Instant,
+    /// And with that everything.
+    closed: Instant,
+}
+
+impl StopTimes {
+    /// Calls that do not end leave a quarter of the time to close the logs.
+    fn within(limit: Duration, start: Instant) -> Self {
+        let drained = limit.saturating_sub(limit / 4);
+        Self {
+            handed_over: start + drained.min(HAND_OVER_TIMEOUT),
+            drained: start + drained,
+            closed: start + limit,
+        }
+    }
+}
 
 /// A broker that serves. Dropping it cuts everything off; [`Self::stop`] stops it cleanly.
 #[derive(Debug)]
@@ -79,28 +100,26 @@ impl RunningBroker {
     }
 
     /// Lets the controller make others the leaders while this broker still serves. Without a controller, or one that answers, it stops nevertheless.
-    async fn hand_over(&self, deadline: Duration) {
+    async fn hand_over(&self, deadline: Instant) {
         if self.broker.controller().is_err() {
             return;
         }
         self.broker.stopping.cancel();
         let handed_over = self.broker.handed_over.cancelled();
-        if timeout(deadline.min(HAND_OVER_TIMEOUT), handed_over)
-            .await
-            .is_err()
-        {
+        if timeout_at(deadline, handed_over).await.is_err() {
             tracing::warn!(
                 "the controller did not say that others lead now; stopping nevertheless"
             );
         }
     }
 
-    /// Gives leadership away, stops accepting, finishes what is under way within the deadline, writes and syncs what is queued, leaves clean-stop
+    /// Gives leadership away, stops accepting, finishes what is under way, all within `shutdown_timeout_ms`: writes and syncs what is queued, leaves clean-stop
     /// marks.
     pub async fn stop(mut self) {
-        let deadline = Duration::from_millis(self.broker.config.shutdown_timeout_ms);
+        let limit = Duration::from_millis(self.broker.config.shutdown_timeout_ms);
+        let times = StopTimes::within(limit, Instant::now());
         tracing::info!("stopping");
-        self.hand_over(deadline).await;
+        self.hand_over(times.handed_over).await;
         self.broker.draining.cancel();
         self.broker.streams.close();
         let drained = async {
@@ -110,14 +129,11 @@ impl RunningBroker {
                 let _ = (&mut self.clients).await;
             }
         };
-        if timeout(deadline, drained).await.is_err() {
-            tracing::warn!(
-                ?deadline,
-                "calls were still open at the deadline and are cut off"
-            );
+        if timeout_at(times.drained, drained).await.is_err() {
+            tracing::warn!("calls did not end in time and are cut off");
         }
         self.clients.abort();
-        if let Ok(unclean) = timeout(deadline, self.broker.disk.close()).await {
+        if let Ok(unclean) = timeout_at(times.closed, self.broker.disk.close()).await {
             let threads = self.threads;
             if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
                 tracing::error!(%error, "disk threads did not end");
@@ -125,7 +141,7 @@ impl RunningBroker {
             tracing::info!(unclean, "logs are closed");
         } else {
             tracing::error!(
-                ?deadline,
+                ?limit,
                 "the disk hangs; the next start recovers what was not closed"
             );
         }
@@ -136,5 +152,22 @@ impl RunningBroker {
             }
         }
         tracing::info!("stopped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_stop_has_one_deadline_and_leaves_time_to_close_the_logs() {
+        let start = Instant::now();
+        for limit in [0, 1_000, 20_000, 600_000].map(Duration::from_millis) {
+            let times = StopTimes::within(limit, start);
+            assert_eq!(times.closed - start, limit);
+            assert_eq!(times.closed - times.drained, limit / 4);
+            assert!(times.handed_over <= times.drained);
+            assert!(times.handed_over - start <= HAND_OVER_TIMEOUT);
+        }
     }
 }

@@ -112,7 +112,7 @@ pub async fn start_with(
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
     let failed = |source| BrokerError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = taffrail_api::listen::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

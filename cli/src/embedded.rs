@@ -107,6 +107,7 @@ impl Embedded {
                 controller: control.address(),
                 log: &options.log,
                 restart: options.restart,
+                shutdown_timeout: Duration::from_millis(config.shutdown_timeout_ms),
                 broker_config: options.broker_config.as_deref(),
             };
             Processes::start(&common, addresses).map(Brokers::Several)

@@ -6,10 +6,7 @@ use std::{
 };
 
 use serde_yaml::Value;
-use taffrail_core::{
-    ErrorCode, TopicDefaults, TopicSpec,
-    rules::{self, Violation},
-};
+use taffrail_core::{ErrorCode, TopicDefaults, TopicSpec, rules};
 use taffrail_crds::{
     BrokerCluster, Topic,
     manifest::{self as crds, Manifest, ManifestError},
@@ -153,13 +150,17 @@ fn named(place: &str, topic: &Topic) -> Outcome<NamedTopic> {
 
 fn defaults_of(place: &str, cluster: &BrokerCluster) -> Outcome<Cluster> {
     let name = cluster.metadata.name.clone().unwrap_or_default();
-    match cluster.spec.topic_defaults() {
-        Ok(defaults) => Ok(Cluster { name, defaults }),
-        Err(violations) => Err(invalid(place, "BrokerCluster", &name, &violations)),
+    let defaults = cluster.spec.topic_defaults();
+    let defaults = defaults.map_err(|broken| invalid(place, "BrokerCluster", &name, &broken))?;
+    if let Err(settings) = cluster.spec.check_broker_config() {
+        let say = |setting| format!("spec.brokerConfig: {setting}");
+        let broken: Vec<_> = settings.iter().map(say).collect();
+        return Err(invalid(place, "BrokerCluster", &name, &broken));
     }
+    Ok(Cluster { name, defaults })
 }
 
-fn invalid(place: &str, kind: &str, name: &str, violations: &[Violation]) -> Failure {
+fn invalid(place: &str, kind: &str, name: &str, violations: &[impl ToString]) -> Failure {
     let broken: Vec<String> = violations.iter().map(ToString::to_string).collect();
     Failure::of(
         ErrorCode::InvalidSpec,
@@ -314,6 +315,18 @@ mod tests {
         let message = failure(&format!("{HEAD}spec: {{ replicas: 1, minInSync: 2 }}\n"));
         assert!(
             message.contains(rules::MIN_IN_SYNC_WITHIN_REPLICAS.message),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_setting_that_brokers_do_not_have_is_named() {
+        let head =
+            "apiVersion: taffrail.dev/v1alpha1\nkind: BrokerCluster\nmetadata: { name: main }\n";
+        let spec = "spec: { brokers: 1, storage: { size: 1Gi }, brokerConfig: { data_dir: 1 } }\n";
+        let message = failure(&format!("{head}{spec}"));
+        assert!(
+            message.contains("spec.brokerConfig: data_dir is not"),
             "{message}"
         );
     }

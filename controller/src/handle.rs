@@ -253,6 +253,11 @@ impl ControllerHandle {
         self.view().brokers.clone()
     }
 
+    /// Should nobody stop a broker now, because replicas are away or behind? Not for what has a single copy: it never does without its broker.
+    pub fn stops_should_wait(&self) -> bool {
+        self.view().stops_should_wait
+    }
+
     /// The cluster's identity.
     pub fn cluster_id(&self) -> String {
         self.view().cluster_id.clone()

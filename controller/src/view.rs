@@ -17,6 +17,8 @@ pub struct View {
     pub partitions: BTreeMap<String, Vec<v1::PartitionStatus>>,
     /// Registered brokers, by number.
     pub brokers: Vec<v1::BrokerStatus>,
+    /// Some broker cannot be stopped while everything stays served, and could be once replicas that are away or behind are in sync again.
+    pub stops_should_wait: bool,
     /// The last elections that may have lost records, in order.
     pub losses: Vec<Loss>,
 }

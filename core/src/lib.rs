@@ -5,6 +5,7 @@
 //! error        every error's stable code, and whether to retry
 //! quantity     sizes (50Gi) and durations (168h) as Kubernetes writes them
 //! rules        every validation rule, once, with its message
+//! settings     what of a broker can be tuned, within which bounds
 //! topic        what a user wants of a topic, and what is in force
 //! assignment   who holds a partition, who leads it
 //! group        which member of a consumer group reads which partition
@@ -21,6 +22,7 @@ pub mod producers;
 pub mod quantity;
 pub mod replica;
 pub mod rules;
+pub mod settings;
 pub mod topic;
 
 pub use assignment::{Assignment, PartitionFault};

@@ -3,6 +3,8 @@
 mod pod_template;
 mod status;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -59,6 +61,9 @@ pub struct BrokerClusterSpec {
     /// Processor and memory of each broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+    /// Settings of the brokers, by their names in docs/OPERATIONS.md: numbers, such as `disk.scrub_interval_ms: 0`. A broker takes a change when it is restarted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub broker_config: BTreeMap<String, u64>,
     /// What else the brokers' pods need: where they run, how their image is pulled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,

@@ -3,6 +3,7 @@
 use taffrail_core::{
     self as core, TopicConfig, TopicDefaults,
     rules::{self, Violation},
+    settings::{self, InvalidSetting},
 };
 
 use crate::{
@@ -169,6 +170,20 @@ impl BrokerClusterSpec {
             segment_max_age: topic.segment_max_age.unwrap_or(fallback.segment_max_age),
             max_batch_bytes: topic.max_batch_bytes.unwrap_or(fallback.max_batch_bytes),
         })
+    }
+
+    /// Checks the settings of the brokers.
+    ///
+    /// # Errors
+    /// Each that a broker does not have or would refuse.
+    pub fn check_broker_config(&self) -> Result<(), Vec<InvalidSetting>> {
+        let check = |(name, value): (&String, &u64)| settings::check(name, *value).err();
+        let invalid: Vec<_> = self.broker_config.iter().filter_map(check).collect();
+        if invalid.is_empty() {
+            Ok(())
+        } else {
+            Err(invalid)
+        }
     }
 
     /// The port that clients dial.

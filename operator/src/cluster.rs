@@ -21,7 +21,7 @@ use k8s_openapi::{
 };
 use kube::{Api, runtime::controller::Action};
 use taffrail_core::TopicDefaults;
-use taffrail_crds::BrokerCluster;
+use taffrail_crds::{BrokerCluster, BrokerClusterSpec};
 use tokio::time::timeout;
 
 use crate::{
@@ -69,9 +69,9 @@ async fn look(
     let mut applied = Ok(());
     let mut held_back = false;
     if !sight.paused {
-        match cluster.spec.topic_defaults() {
+        match wanted(&cluster.spec) {
             Ok(defaults) => applied = run(cluster, &key, defaults, context, &mut sight).await,
-            Err(violations) => sight.invalid = violations,
+            Err(invalid) => sight.invalid = invalid,
         }
     }
     sight.apply_error = applied.as_ref().err().map(ToString::to_string);
@@ -100,6 +100,23 @@ async fn look(
     }))
 }
 
+/// What topics get in a cluster whose resource breaks no rule; or all that it breaks, and then nothing is touched.
+fn wanted(spec: &BrokerClusterSpec) -> Result<TopicDefaults, Vec<String>> {
+    let defaults = spec.topic_defaults();
+    let mut invalid = Vec::new();
+    if let Err(violations) = &defaults {
+        invalid.extend(violations.iter().map(ToString::to_string));
+    }
+    if let Err(settings) = spec.check_broker_config() {
+        let say = |setting| format!("spec.brokerConfig: {setting}");
+        invalid.extend(settings.into_iter().map(say));
+    }
+    match defaults {
+        Ok(defaults) if invalid.is_empty() => Ok(defaults),
+        _ => Err(invalid),
+    }
+}
+
 /// Brings everything that the cluster consists of to what the resource says.
 async fn run(
     cluster: &Arc<BrokerCluster>,
@@ -124,7 +141,10 @@ async fn run(
     children::apply::<ConfigMap>(&config_map, context).await?;
     children::apply::<Service>(&build::headless_service(cluster), context).await?;
     children::apply::<Service>(&build::client_service(cluster), context).await?;
-    children::apply::<PodDisruptionBudget>(&build::disruption_budget(cluster), context).await?;
+    let running = context.engines.get(key).and_then(|engine| engine.running);
+    let should_wait = running.is_some_and(|running| running.handle.stops_should_wait());
+    let budget = build::disruption_budget(cluster, should_wait);
+    children::apply::<PodDisruptionBudget>(&budget, context).await?;
     network_policy::ensure(cluster, context).await?;
     let found = read_stateful_set(key, context).await?;
     if !volumes::release(found.as_ref(), &stateful_set, context).await? {
@@ -142,4 +162,38 @@ async fn read_stateful_set(
     let read = timeout(API_TIMEOUT, api.get_opt(&key.name)).await;
     let read = read.unwrap_or_else(|elapsed| Err(kube::Error::Service(Box::new(elapsed))));
     read.map_err(OperatorError::kube("read", format!("StatefulSet {key}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn invalid(broker_config: &Value) -> Option<Vec<String>> {
+        let spec: BrokerClusterSpec = serde_json::from_value(json!({
+            "brokers": 1, "storage": { "size": "1Gi" }, "brokerConfig": broker_config,
+        }))
+        .expect("readable");
+        wanted(&spec).err()
+    }
+
+    #[test]
+    fn a_setting_that_brokers_do_not_have_or_refuse_is_named() {
+        assert_eq!(invalid(&json!({ "disk.sync_threads": 4 })), None);
+        for (setting, value) in [
+            ("client_listen", 9640),
+            ("data_dir", 1),
+            ("name", 1),
+            ("controllers", 1),
+            ("disk.scrub_interval", 1),
+            ("replication.window_bytes", 0),
+        ] {
+            let said = invalid(&json!({ setting: value, "disk.sync_threads": 4 }));
+            let said = said.unwrap_or_else(|| panic!("{setting} is taken"));
+            assert_eq!(said.len(), 1, "{said:?}");
+            let start = format!("spec.brokerConfig: {setting} ");
+            assert!(said[0].starts_with(&start), "{said:?}");
+        }
+    }
 }

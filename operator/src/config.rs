@@ -52,14 +52,14 @@ pub struct OperatorConfig {
     #[arg(
         long,
         env = "TAFFRAIL_OPERATOR_CONTROLLER_LISTEN",
-        default_value = "0.0.0.0:9642"
+        default_value = "[::]:9642"
     )]
     pub controller_listen: SocketAddr,
     /// Where /metrics, /livez and /readyz are served.
     #[arg(
         long,
         env = "TAFFRAIL_OPERATOR_HTTP_LISTEN",
-        default_value = "0.0.0.0:9644"
+        default_value = "[::]:9644"
     )]
     pub http_listen: SocketAddr,
     /// How a log line looks.

@@ -105,7 +105,7 @@ pub async fn run(
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, OperatorError> {
-    let listener = TcpListener::bind(address).await;
+    let listener = taffrail_api::listen::bind(address).await;
     listener.map_err(|source| OperatorError::Listen { address, source })
 }
 

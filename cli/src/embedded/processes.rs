@@ -27,8 +27,8 @@ pub(crate) const BROKER: &str = "taffrail-broker";
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Long enough to see what the others make of it.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// A broker takes at most 20 s to end its calls and 20 s to close its logs.
-const STOP_DEADLINE: Duration = Duration::from_secs(45);
+/// What a broker gets beyond its `shutdown_timeout_ms` to end.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 
 /// What all brokers have in common.
 pub(super) struct Common<'a> {
@@ -40,6 +40,8 @@ pub(super) struct Common<'a> {
     pub(super) log: &'a Logging,
     /// Start again what ends?
     pub(super) restart: bool,
+    /// How long the stop of one may take.
+    pub(super) shutdown_timeout: Duration,
     /// A file with settings of theirs.
     pub(super) broker_config: Option<&'a Path>,
 }
@@ -48,6 +50,8 @@ pub(super) struct Common<'a> {
 pub(super) struct Processes {
     brokers: Vec<BrokerProcess>,
     restart: bool,
+    /// Then they are killed.
+    stop_within: Duration,
 }
 
 struct BrokerProcess {
@@ -81,6 +85,7 @@ impl Processes {
         Ok(Self {
             brokers: brokers.collect::<Outcome<_>>()?,
             restart: common.restart,
+            stop_within: common.shutdown_timeout + STOP_MARGIN,
         })
     }
 
@@ -158,7 +163,8 @@ impl Processes {
                 child.ask_to_end();
             }
         }
-        let deadline = Instant::now() + STOP_DEADLINE;
+        let stop_within = self.stop_within;
+        let deadline = Instant::now() + stop_within;
         while running(&mut self.brokers) > 0 && Instant::now() < deadline {
             sleep(INTERVAL).await;
         }
@@ -168,7 +174,7 @@ impl Processes {
                 tracing::warn!(
                     broker = name,
                     pid = child.id(),
-                    "did not stop within {STOP_DEADLINE:?} and is killed"
+                    "did not stop within {stop_within:?} and is killed"
                 );
                 child.kill();
             }

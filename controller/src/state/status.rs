@@ -38,6 +38,7 @@ pub(crate) fn view(cluster: &Cluster, live: &Live) -> View {
         broker_status(&broker.value, live, held, blocked)
     });
     view.brokers = brokers.collect();
+    view.stops_should_wait = stopping::passes(cluster, live);
     view
 }
 

@@ -42,23 +42,22 @@ pub(super) const OWNED_SELECTOR: &str = "app.kubernetes.io/managed-by=taffrail-o
 /// The brokers' configuration, the same for all: what differs comes from the environment of each pod.
 pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> ConfigMap {
     let client_port = cluster.spec.client_port();
-    let lines = [
+    let mut lines = vec![
         format!("data_dir = {}", text(&format!("{DATA_DIR}/data"))),
-        format!(
-            "client_listen = {}",
-            text(&format!("0.0.0.0:{client_port}"))
-        ),
+        format!("client_listen = {}", text(&format!("[::]:{client_port}"))),
         format!(
             "replication_listen = {}",
-            text(&format!("0.0.0.0:{REPLICATION_PORT}"))
+            text(&format!("[::]:{REPLICATION_PORT}"))
         ),
-        format!("http_listen = {}", text(&format!("0.0.0.0:{HTTP_PORT}"))),
+        format!("http_listen = {}", text(&format!("[::]:{HTTP_PORT}"))),
         format!("controllers = [{}]", text(around.controller_address)),
         format!(
             "cluster = {}",
             text(&format!("{}/{}", namespace(cluster), cluster.name_any()))
         ),
     ];
+    let settings = cluster.spec.broker_config.iter();
+    lines.extend(settings.map(|(name, value)| format!("{name} = {value}")));
     ConfigMap {
         metadata: metadata(cluster, &format!("{}-brokers", cluster.name_any())),
         data: Some([(CONFIG_FILE.to_owned(), lines.join("\n") + "\n")].into()),
@@ -66,14 +65,15 @@ pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> 
     }
 }
 
-/// One broker away at a time.
-pub(super) fn disruption_budget(cluster: &BrokerCluster) -> PodDisruptionBudget {
+/// One broker away at a time, and none while replicas are away or behind without which another one is needed. Pods that are not Ready may always go.
+pub(super) fn disruption_budget(cluster: &BrokerCluster, should_wait: bool) -> PodDisruptionBudget {
     typed(json!({
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(cluster, &cluster.name_any()),
         "spec": {
-            "maxUnavailable": 1,
+            "maxUnavailable": i32::from(!should_wait),
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": { "matchLabels": selector(cluster) },
         },
     }))

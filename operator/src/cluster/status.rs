@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use k8s_openapi::{api::apps::v1::StatefulSet, jiff::Timestamp};
 use kube::ResourceExt as _;
 use taffrail_api::v1;
-use taffrail_core::rules::Violation;
 use taffrail_crds::{
     BrokerCluster, BrokerClusterStatus,
     broker_cluster::BrokerCounts,
@@ -29,7 +28,7 @@ const BESIDE_READY: [&str; 5] = [
 #[derive(Debug, Default)]
 pub(super) struct Sight {
     pub(super) paused: bool,
-    pub(super) invalid: Vec<Violation>,
+    pub(super) invalid: Vec<String>,
     /// Why there is no controller.
     pub(super) controller_error: Option<String>,
     /// Why something that the cluster consists of is not as it should be.

@@ -49,7 +49,7 @@ fn assert_is_restricted_and_probed(pod: &Value) {
     assert_eq!(security["fsGroup"], security["runAsUser"]);
     assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
     assert_eq!(pod["automountServiceAccountToken"], false);
-    assert_eq!(pod["terminationGracePeriodSeconds"], 60);
+    assert_eq!(pod["terminationGracePeriodSeconds"], 30);
     let broker = &pod["containers"][0];
     assert_eq!(
         broker["securityContext"],
@@ -110,9 +110,9 @@ fn services_budget_and_configuration_go_with_the_brokers() {
     let lines: Vec<_> = configuration.as_str().expect("text").lines().collect();
     for line in [
         r#"cluster = "default/main""#,
-        r#"client_listen = "0.0.0.0:19640""#,
-        r#"replication_listen = "0.0.0.0:9641""#,
-        r#"http_listen = "0.0.0.0:9644""#,
+        r#"client_listen = "[::]:19640""#,
+        r#"replication_listen = "[::]:9641""#,
+        r#"http_listen = "[::]:9644""#,
     ] {
         assert!(lines.contains(&line), "{line} is not in {lines:?}");
     }

@@ -33,6 +33,23 @@ pub(super) fn blocked(cluster: &Cluster, live: &Live) -> BTreeMap<BrokerNumber, 
     texts.collect()
 }
 
+/// Does a partition not do without some broker, and will once its replicas are in sync again? One with a single copy, or that needs all of its
+/// replicas, never does without: nobody need wait for it while they are all there.
+pub(super) fn passes(cluster: &Cluster, live: &Live) -> bool {
+    let mut active = cluster
+        .assignments()
+        .filter(|(topic, ..)| topic.is_active());
+    active.any(|(topic, _, record)| {
+        let is_whole = |replica: &BrokerNumber| {
+            let is_in_sync = record.isr.contains(replica) && record.awaits(*replica).is_none();
+            is_in_sync && live.is_there(*replica)
+        };
+        let mut replicas = record.replicas.iter();
+        !replicas.clone().all(is_whole)
+            && replicas.any(|broker| blocks(live, topic, record, *broker).is_some())
+    })
+}
+
 /// Why the partition does not do without `broker`.
 fn blocks(live: &Live, topic: &Topic, record: &Assignment, broker: BrokerNumber) -> Option<String> {
     if record.replicas.len() == 1 {

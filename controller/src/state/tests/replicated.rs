@@ -3,6 +3,7 @@
 mod failover;
 mod restored;
 mod shrinking;
+mod stopping;
 mod takeover;
 mod volumes;
 

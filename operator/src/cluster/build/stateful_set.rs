@@ -3,6 +3,7 @@
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
+use taffrail_core::settings::{SHUTDOWN_TIMEOUT, SHUTDOWN_TIMEOUT_MS};
 use taffrail_crds::BrokerCluster;
 
 use super::{
@@ -12,8 +13,8 @@ use super::{
 
 /// No name in the image: any number but root's will do.
 const USER: i64 = 65_532;
-/// Stopping includes handing over and syncing everything.
-const STOP_SECONDS: i64 = 60;
+/// What a broker gets beyond its own deadline for a stop before it is killed.
+const STOP_MARGIN_SECONDS: u64 = 10;
 
 /// Pods start and stop without an order of their own, are replaced by a person one at a time, and leave their volumes behind.
 pub(in crate::cluster) fn stateful_set(
@@ -83,7 +84,7 @@ fn own_pod(cluster: &BrokerCluster, around: &Surroundings<'_>, config_map: &Conf
     json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "terminationGracePeriodSeconds": STOP_SECONDS,
+        "terminationGracePeriodSeconds": stop_seconds(cluster),
         "securityContext": {
             "runAsNonRoot": true,
             "runAsUser": USER,
@@ -96,6 +97,12 @@ fn own_pod(cluster: &BrokerCluster, around: &Surroundings<'_>, config_map: &Conf
         "containers": [container(cluster, around)],
         "volumes": [{ "name": "config", "configMap": { "name": config_map.name_any() } }],
     })
+}
+
+fn stop_seconds(cluster: &BrokerCluster) -> u64 {
+    let told = cluster.spec.broker_config.get(SHUTDOWN_TIMEOUT);
+    let limit_ms = told.copied().unwrap_or(SHUTDOWN_TIMEOUT_MS);
+    limit_ms.div_ceil(1_000) + STOP_MARGIN_SECONDS
 }
 
 /// Over racks, then over nodes, as far as that goes.

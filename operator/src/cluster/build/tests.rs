@@ -1,5 +1,6 @@
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Service};
 use serde_json::{Value, json};
+use taffrail_broker::BrokerConfig;
 
 use super::*;
 
@@ -187,6 +188,48 @@ fn a_changed_configuration_changes_the_pods_template() {
 }
 
 #[test]
+fn settings_reach_the_brokers_file_and_change_the_pods_template() {
+    let more = json!({ "brokerConfig": {
+        "replica_lag_ms_max": 5000,
+        "disk.scrub_interval_ms": 0,
+        "disk.sync_threads": 4,
+        "replication.catch_up_bytes_per_s_max": 1_000_000,
+    }});
+    let data = config_map(&cluster(&more), &AROUND).data.expect("data");
+    let file: BrokerConfig = toml::from_str(&data["broker.toml"]).expect("a broker reads it");
+    file.check().expect("a broker takes it");
+    assert_eq!(file.replica_lag_ms_max, 5000);
+    assert_eq!(file.disk.scrub_interval_ms, 0);
+    assert_eq!(file.disk.sync_threads, 4);
+    assert_eq!(file.replication.catch_up_bytes_per_s_max, 1_000_000);
+    assert_eq!(file.cluster.as_deref(), Some("streams/main"));
+    for listen in [file.client_listen, file.replication_listen] {
+        assert_eq!(listen.ip(), std::net::Ipv6Addr::UNSPECIFIED);
+    }
+    let hash = |more| {
+        json!(built(more))["spec"]["template"]["metadata"]["annotations"]["taffrail.dev/config-hash"]
+            .clone()
+    };
+    assert_ne!(hash(&json!({})), hash(&more));
+}
+
+#[test]
+fn no_pod_is_evicted_while_stops_should_wait() {
+    for (should_wait, allowed) in [(false, 1), (true, 0)] {
+        let budget = json!(disruption_budget(&cluster(&json!({})), should_wait));
+        assert_eq!(budget["spec"]["maxUnavailable"], allowed);
+    }
+}
+
+#[test]
+fn a_pod_is_killed_after_its_brokers_own_deadline_only() {
+    let seconds = |more: &Value| pod_of(&built(more))["terminationGracePeriodSeconds"].clone();
+    assert_eq!(seconds(&json!({})), 30);
+    let longer = json!({ "brokerConfig": { "shutdown_timeout_ms": 119_500 } });
+    assert_eq!(seconds(&longer), 130);
+}
+
+#[test]
 fn everything_is_owned_by_the_cluster() {
     let cluster = cluster(&json!({}));
     let config_map = config_map(&cluster, &AROUND);
@@ -194,7 +237,7 @@ fn everything_is_owned_by_the_cluster() {
         json!(config_map),
         json!(headless_service(&cluster)),
         json!(client_service(&cluster)),
-        json!(disruption_budget(&cluster)),
+        json!(disruption_budget(&cluster, false)),
         json!(stateful_set(&cluster, &AROUND, &config_map)),
     ];
     for object in objects {

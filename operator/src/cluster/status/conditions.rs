@@ -15,8 +15,7 @@ pub(super) fn ready(sight: &Sight, wanted: u32) -> Finding {
         );
     }
     if !sight.invalid.is_empty() {
-        let broken: Vec<_> = sight.invalid.iter().map(ToString::to_string).collect();
-        return Finding::no("Ready", "InvalidSpec", broken.join("; "));
+        return Finding::no("Ready", "InvalidSpec", sight.invalid.join("; "));
     }
     if let Some(error) = &sight.controller_error {
         return Finding::no("Ready", "ControllerUnavailable", error.clone());
@@ -77,7 +76,7 @@ pub(super) fn progressing(sight: &Sight, wanted: u32) -> Finding {
         Finding::yes(
             "Progressing",
             "Rolling",
-            "some pods run an older template; delete them one at a time, each when the one before is Ready",
+            "some pods run an older template; delete them one at a time, each when the one before is Ready and SafeToStop is True again, if it was",
         )
     } else {
         Finding::no("Progressing", "Idle", "")
