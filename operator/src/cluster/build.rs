@@ -3,8 +3,6 @@
 mod services;
 mod stateful_set;
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 use k8s_openapi::{
     api::{core::v1::ConfigMap, policy::v1::PodDisruptionBudget},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
@@ -126,11 +124,18 @@ pub(super) fn typed<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).expect("what is written here is of its kind")
 }
 
-/// Changes with the configuration, so that pods that run an older one can be told apart.
+/// Changes with the configuration, so that pods that run an older one can be told apart. The same in every release: another value for the same
+/// configuration would mark every pod as outdated.
 fn config_hash(config_map: &ConfigMap) -> String {
-    let mut hasher = DefaultHasher::new();
-    config_map.data.hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+    let mut hasher = crc32fast::Hasher::new();
+    for (file, content) in config_map.data.iter().flatten() {
+        for text in [file, content] {
+            hasher.update(text.as_bytes());
+            // Ends it: what stands in one does not run into the next.
+            hasher.update(&[0]);
+        }
+    }
+    format!("{:08x}", hasher.finalize())
 }
 
 #[cfg(test)]

@@ -261,3 +261,17 @@ fn the_configuration_names_the_cluster_and_its_controllers() {
     );
     assert!(lines.contains(&r#"cluster = "streams/main""#), "{lines:?}");
 }
+
+#[test]
+fn the_hash_of_a_configuration_is_the_same_in_every_release() {
+    let of = |data: &[(&str, &str)]| {
+        let data = data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        config_hash(&ConfigMap {
+            data: Some(data.collect()),
+            ..ConfigMap::default()
+        })
+    };
+    assert_eq!(of(&[("broker.toml", "a = 1\n")]), "9ad7700b");
+    assert_ne!(of(&[("broker.toml", "a = 2\n")]), "9ad7700b");
+    assert_ne!(of(&[("a", "bc")]), of(&[("ab", "c")]));
+}
