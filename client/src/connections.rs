@@ -5,7 +5,7 @@ use std::{
     future::Future,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -34,6 +34,8 @@ pub(crate) struct Connections {
     bootstrap: Vec<String>,
     open: Mutex<Open>,
     said_routed: AtomicBool,
+    /// Which broker is asked first.
+    turn: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +50,7 @@ impl Connections {
             bootstrap,
             open: Mutex::default(),
             said_routed: AtomicBool::new(false),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -112,7 +115,12 @@ impl Connections {
         self.open().channels.remove(address);
     }
 
-    /// Calls one broker after the other, bootstrap first, until one answers. What a broker refuses is not asked of the next one.
+    /// The next call of any broker begins with another one: this one may not hear of changes.
+    pub(crate) fn turn_to_another(&self) {
+        self.turn.fetch_add(1, Relaxed);
+    }
+
+    /// Calls one broker after the other, bootstrap first in the beginning, until one answers. What a broker refuses is not asked of the next one.
     pub(crate) async fn any_broker<T, F>(
         &self,
         others: Vec<String>,
@@ -123,13 +131,17 @@ impl Connections {
     {
         let mut tried = Vec::new();
         let mut last = None;
-        let mut addresses: Vec<&String> = self.bootstrap.iter().chain(&others).collect();
+        let mut addresses: Vec<&String> = Vec::new();
+        for address in self.bootstrap.iter().chain(&others) {
+            if addresses.iter().all(|known| plain(known) != plain(address)) {
+                addresses.push(address);
+            }
+        }
+        let turn = self.turn.load(Relaxed) % addresses.len().max(1);
+        addresses.rotate_left(turn);
         // Those that did not answer a moment ago come last.
         addresses.sort_by_key(|address| self.is_avoided(address));
         for address in addresses {
-            if tried.contains(&plain(address)) {
-                continue;
-            }
             tried.push(plain(address));
             let channel = match self.dial(address).await {
                 Ok(channel) => channel,

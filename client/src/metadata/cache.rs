@@ -61,7 +61,8 @@ impl MetadataCache {
         self.current()
     }
 
-    /// Asks a broker for `topics` (empty: all) and takes the answer in.
+    /// Asks a broker for `topics` (empty: all) and takes the answer in. Each time another one, while they answer: one that is cut off from the
+    /// controller says for ever what it heard last.
     pub(crate) async fn refresh(
         &self,
         connections: &Connections,
@@ -73,6 +74,7 @@ impl MetadataCache {
         let answer = connections
             .any_broker(self.addresses(), |channel| ask(channel, request.clone()))
             .await?;
+        connections.turn_to_another();
         Ok(self.take_in(answer))
     }
 }

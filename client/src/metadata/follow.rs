@@ -9,11 +9,14 @@ use taffrail_api::{
     v1::{self, broker_client::BrokerClient},
 };
 use taffrail_core::ErrorCode;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::cache::{ASK_TIMEOUT, MetadataCache};
 use crate::{backoff::Backoff, connections::Connections, error::ClientError};
+
+/// How often another broker than the one that is followed is asked: that one may be cut off from the controller and not know that others lead.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One that was followed for so long did not fail at once: the next pause is short again.
 const GOOD_WHILE: Duration = Duration::from_secs(30);
@@ -77,13 +80,21 @@ async fn watch(
         Ok(changes) => changes,
         Err(error) => return error,
     };
+    let mut compare = interval_at(Instant::now() + COMPARE_INTERVAL, COMPARE_INTERVAL);
+    compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        match changes.message().await {
-            Ok(Some(change)) => {
-                cache.take_in(change);
+        tokio::select! {
+            change = changes.message() => match change {
+                Ok(Some(change)) => {
+                    cache.take_in(change);
+                }
+                Ok(None) => return from_status(&Status::unavailable("the broker said no more")).into(),
+                Err(status) => return from_status(&status).into(),
+            },
+            _ = compare.tick() => {
+                // If nobody answers, the stream ends soon, or what it says is the best there is.
+                let _ = cache.refresh(connections, &request.topics).await;
             }
-            Ok(None) => return from_status(&Status::unavailable("the broker said no more")).into(),
-            Err(status) => return from_status(&status).into(),
         }
     }
 }

@@ -67,6 +67,8 @@ pub(crate) struct State {
     pub(crate) watched: usize,
     /// Calls to WatchMetadata are refused.
     pub(crate) unwatchable: bool,
+    /// A broker that hears no controller, and what it goes on saying.
+    deaf: Option<(usize, v1::Metadata)>,
     forwarders: Vec<Forwarder>,
 }
 
@@ -148,6 +150,7 @@ impl Cluster {
                 partitions: (0..partitions).map(|_| Partition::default()).collect(),
                 faults: VecDeque::new(),
                 advertised: Vec::new(),
+                deaf: None,
                 routed: 0,
                 fetched_from: Vec::new(),
                 sequence: 0,
@@ -232,7 +235,22 @@ impl Cluster {
         Client::connect(config).await.expect("broker 0 answers")
     }
 
-    pub(crate) fn metadata(&self, asked: &[String]) -> v1::Metadata {
+    /// A broker says from now on what is true now.
+    pub(crate) fn deafen(&self, broker: usize) {
+        let now = self.metadata(broker, &[]);
+        self.state().deaf = Some((broker, now));
+    }
+
+    /// What a broker knows.
+    pub(crate) fn metadata(&self, broker: usize, asked: &[String]) -> v1::Metadata {
+        let deaf = self.state().deaf.clone();
+        if let Some((_, heard)) = deaf.filter(|(deaf, _)| *deaf == broker) {
+            return heard;
+        }
+        self.truth(asked)
+    }
+
+    fn truth(&self, asked: &[String]) -> v1::Metadata {
         let state = self.state();
         let broker = |(number, address): (usize, &String)| v1::BrokerInfo {
             number: number as u32,

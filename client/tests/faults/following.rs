@@ -42,6 +42,22 @@ async fn following(cluster: &Arc<Cluster>) -> (Client, taffrail_client::Producer
     (client, producer)
 }
 
+/// The one that it follows says for ever that itself leads.
+#[tokio::test]
+async fn a_broker_that_is_cut_off_from_the_controller_does_not_keep_clients_from_the_new_leader() {
+    let cluster = Cluster::start(2, 1).await;
+    let client = cluster.client().await;
+    let producer = client.producer(ProducerConfig::default());
+    let before = producer.send(TOPIC, Record::new("before")).await;
+    before.expect("taken").await.expect("stored");
+    cluster.deafen(0);
+    cluster.move_leader(0, 1);
+    let after = producer.send(TOPIC, Record::new("after")).await;
+    let after = timeout(DEADLINE, after.expect("taken")).await;
+    after.expect("in time").expect("stored");
+    assert_eq!(cluster.values(0), ["before", "after"]);
+}
+
 #[tokio::test]
 async fn moved_leaders_and_new_partitions_are_learned_without_asking_and_without_an_error() {
     let cluster = Cluster::start(2, 1).await;

@@ -49,7 +49,7 @@ impl Broker for FakeBroker {
     ) -> Result<Response<v1::Metadata>, Status> {
         let asked = request.into_inner().topics;
         self.cluster.state().asked += 1;
-        Ok(Response::new(self.cluster.metadata(&asked)))
+        Ok(Response::new(self.cluster.metadata(self.number, &asked)))
     }
 
     async fn watch_metadata(
@@ -64,10 +64,10 @@ impl Broker for FakeBroker {
         }
         drop(state);
         let (answers, receiver) = mpsc::unbounded_channel();
-        let cluster = Arc::clone(&self.cluster);
+        let (number, cluster) = (self.number, Arc::clone(&self.cluster));
         tokio::spawn(async move {
             let mut changed = cluster.changed.subscribe();
-            while answers.send(Ok(cluster.metadata(&asked))).is_ok() {
+            while answers.send(Ok(cluster.metadata(number, &asked))).is_ok() {
                 if changed.changed().await.is_err() {
                     return;
                 }
