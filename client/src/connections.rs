@@ -34,7 +34,7 @@ pub(crate) struct Connections {
     bootstrap: Vec<String>,
     open: Mutex<Open>,
     said_routed: AtomicBool,
-    /// Which broker is asked first.
+    /// Which broker is asked first of those that are asked in turn.
     turn: AtomicUsize,
 }
 
@@ -115,14 +115,35 @@ impl Connections {
         self.open().channels.remove(address);
     }
 
-    /// The next call of any broker begins with another one: this one may not hear of changes.
-    pub(crate) fn turn_to_another(&self) {
+    /// As [`Self::any_broker`], beginning with another one each time that one has answered: what it says may be old.
+    pub(crate) async fn each_in_turn<T, F>(
+        &self,
+        others: Vec<String>,
+        call: impl Fn(Channel) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let answer = self.call(self.turn.load(Relaxed), others, call).await?;
         self.turn.fetch_add(1, Relaxed);
+        Ok(answer)
     }
 
-    /// Calls one broker after the other, bootstrap first in the beginning, until one answers. What a broker refuses is not asked of the next one.
+    /// Calls one broker after the other, bootstrap first, until one answers. What a broker refuses is not asked of the next one.
     pub(crate) async fn any_broker<T, F>(
         &self,
+        others: Vec<String>,
+        call: impl Fn(Channel) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        self.call(0, others, call).await
+    }
+
+    async fn call<T, F>(
+        &self,
+        turn: usize,
         others: Vec<String>,
         call: impl Fn(Channel) -> F,
     ) -> Result<T, ClientError>
@@ -137,8 +158,8 @@ impl Connections {
                 addresses.push(address);
             }
         }
-        let turn = self.turn.load(Relaxed) % addresses.len().max(1);
-        addresses.rotate_left(turn);
+        let first = turn % addresses.len().max(1);
+        addresses.rotate_left(first);
         // Those that did not answer a moment ago come last.
         addresses.sort_by_key(|address| self.is_avoided(address));
         for address in addresses {

@@ -72,9 +72,8 @@ impl MetadataCache {
             topics: topics.to_vec(),
         };
         let answer = connections
-            .any_broker(self.addresses(), |channel| ask(channel, request.clone()))
+            .each_in_turn(self.addresses(), |channel| ask(channel, request.clone()))
             .await?;
-        connections.turn_to_another();
         Ok(self.take_in(answer))
     }
 }
