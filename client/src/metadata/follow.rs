@@ -75,7 +75,7 @@ async fn watch(
     let request = v1::GetMetadataRequest {
         topics: topics.into_iter().collect(),
     };
-    let opened = connections.any_broker(others, |channel| open(channel, request.clone()));
+    let opened = connections.each_in_turn(others, |channel| open(channel, request.clone()));
     let mut changes = match opened.await {
         Ok(changes) => changes,
         Err(error) => return error,
