@@ -146,6 +146,7 @@ impl PartitionQueue {
             state.not_before = None;
         }
         let failed = state.end_recovery();
+        state.leave_former_leader(known_epoch);
         let oldest = state.in_flight.iter().filter_map(|b| b.sent).min();
         let overdue = oldest.is_some_and(|sent| now >= sent + self.shared.config.request_timeout)
             || state.is_left_behind(now, known_epoch);

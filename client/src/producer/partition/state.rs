@@ -182,6 +182,16 @@ impl State {
         failed
     }
 
+    /// Leaves a broker that leads no more, for all that metadata says, while nothing is under way there: it may go on refusing what another one would
+    /// take, because too few replicas follow it.
+    pub(super) fn leave_former_leader(&mut self, known_epoch: i32) {
+        let is_idle = self.in_flight.is_empty() && self.building.is_none();
+        if is_idle && known_epoch > self.leader_epoch {
+            self.lane = None;
+            self.scheduled = false;
+        }
+    }
+
     /// Do requests wait for a broker that leads no more and does not say so?
     pub(super) fn is_left_behind(&mut self, now: Instant, known_epoch: i32) -> bool {
         if self.in_flight.is_empty() || known_epoch <= self.leader_epoch {

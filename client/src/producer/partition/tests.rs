@@ -313,6 +313,25 @@ async fn a_request_without_an_answer_condemns_its_lane() {
     assert!(Arc::ptr_eq(&wants.silent.expect("overdue"), &f.lane));
 }
 
+/// Cut off from the controller, it believes that it leads, and that too few follow it.
+#[tokio::test]
+async fn a_former_leader_that_refuses_for_a_while_is_left_once_another_one_is_known() {
+    let mut f = fixture(one_at_a_time());
+    let delivery = f.push("a");
+    let request = f.pull().expect("at once");
+    assert!(
+        !f.partition.tend(Instant::now(), 2).lane,
+        "one is under way"
+    );
+    f.refuse(&request, ErrorCode::NotEnoughReplicas);
+    let later = Instant::now() + Duration::from_millis(2);
+    assert!(!f.partition.tend(later, 1).lane, "it still leads");
+    assert!(f.partition.tend(later, 2).lane);
+    f.new_lane();
+    assert_eq!(values(&f.pull().expect("sent again")), ["a"]);
+    drop(delivery);
+}
+
 #[tokio::test]
 async fn a_closed_partition_fails_everything_and_takes_nothing() {
     let mut f = fixture(one_at_a_time());
