@@ -2,8 +2,10 @@
 
 mod bind;
 mod brief;
+mod guarded;
 mod sessions;
 
 pub use bind::bind;
 pub use brief::{BriefListener, Peer};
-pub use sessions::{Admission, Connection, Limit, sessions};
+pub use guarded::{Gate, Guard, Guarded, Limit, accept};
+pub use sessions::{Admission, Awaited, sessions};

@@ -76,26 +76,34 @@ impl DataDir {
         self.path.join("quarantine")
     }
 
+    /// The directories of partitions that there are.
+    pub(crate) fn partition_dirs(&self) -> Result<Vec<(TopicPartition, PathBuf)>, BrokerError> {
+        let partitions = self.partitions();
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&partitions).map_err(io_error("list", &partitions))? {
+            let path = entry.map_err(io_error("list", &partitions))?.path();
+            let name = path.file_name().and_then(|n| n.to_str());
+            if let Some(id) = name.and_then(parse_partition_dir_name) {
+                paths.push((id, path));
+            } else {
+                tracing::warn!(path = %path.display(), "not a partition directory; left alone");
+            }
+        }
+        Ok(paths)
+    }
+
     /// A file that is written before the first partition is made is missing: fine in a new directory, and an error in any other. Whoever has
     /// partitions and does not know who it is, or what it was told, would take part as somebody else.
     fn missing(&self, path: &Path) -> Result<(), BrokerError> {
-        let partitions = self.partitions();
-        let mut listed = fs::read_dir(&partitions).map_err(io_error("list", &partitions))?;
-        let is_partition = |name: &str| parse_partition_dir_name(name).is_some();
-        let found = listed.find_map(|entry| match entry {
-            Ok(entry) => {
-                let name = entry.file_name().into_string().ok();
-                name.filter(|name| is_partition(name)).map(Ok)
-            }
-            Err(error) => Some(Err(error)),
-        });
-        match found {
+        match self.partition_dirs()?.first() {
             None => Ok(()),
-            Some(Ok(partition)) => Err(BrokerError::Unreadable {
+            Some((_, partition)) => Err(BrokerError::Unreadable {
                 path: path.to_owned(),
-                reason: format!("it is missing, and there are partitions, such as {partition}"),
+                reason: format!(
+                    "it is missing, and there are partitions, such as {}",
+                    partition.display()
+                ),
             }),
-            Some(Err(error)) => Err(io_error("list", &partitions)(error)),
         }
     }
 

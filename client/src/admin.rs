@@ -7,7 +7,7 @@ use taffrail_api::{
 use taffrail_core::{TopicId, TopicSpec};
 use tonic::{Response, Status, transport::Channel};
 
-use crate::{client::Client, error::ClientError};
+use crate::{client::Client, connections::BOOTSTRAP_FIRST, error::ClientError};
 
 /// Calls about topics and the cluster's state.
 #[derive(Debug, Clone)]
@@ -179,10 +179,13 @@ impl Admin {
         let known = self.client.known();
         let others = known.brokers.values().map(|b| b.address.clone()).collect();
         let after = self.client.config().call_timeout;
-        let any = self.client.connections().any_broker(others, |channel| {
-            let answer = call(channel);
-            async { Ok(answer.await?.into_inner()) }
-        });
+        let any = self
+            .client
+            .connections()
+            .any_broker(BOOTSTRAP_FIRST, others, |channel| {
+                let answer = call(channel);
+                async { Ok(answer.await?.into_inner()) }
+            });
         match tokio::time::timeout(after, any).await {
             Ok(result) => result,
             Err(_elapsed) => Err(ClientError::TimedOut {

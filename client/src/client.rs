@@ -17,7 +17,7 @@ use crate::{
     admin::Admin,
     backoff::Backoff,
     config::{ClientConfig, ConsumerConfig, ProducerConfig},
-    connections::Connections,
+    connections::{BOOTSTRAP_FIRST, Connections},
     consumer::{Consumer, Start},
     error::ClientError,
     metadata::{ASK_TIMEOUT, Leader, Metadata, MetadataCache, Topic, follow},
@@ -314,7 +314,10 @@ impl Client {
                 Err(_elapsed) => Err(Status::unavailable("it does not answer")),
             }
         };
-        let answer = self.inner.connections.any_broker(others.collect(), ask);
+        let answer = self
+            .inner
+            .connections
+            .any_broker(BOOTSTRAP_FIRST, others.collect(), ask);
         Ok(answer.await?.producer_id)
     }
 

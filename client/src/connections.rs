@@ -29,6 +29,9 @@ pub(crate) struct Reached {
     pub(crate) address: String,
 }
 
+/// For what any broker answers alike.
+pub(crate) const BOOTSTRAP_FIRST: usize = 0;
+
 #[derive(Debug)]
 pub(crate) struct Connections {
     bootstrap: Vec<String>,
@@ -115,42 +118,22 @@ impl Connections {
         self.open().channels.remove(address);
     }
 
-    /// As [`Self::any_broker`], beginning with another one each time that one has answered: what it says may be old.
-    pub(crate) async fn each_in_turn<T, F>(
-        &self,
-        others: Vec<String>,
-        call: impl Fn(Channel) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
-        let answer = self.call(self.turn.load(Relaxed), others, call).await?;
-        self.turn.fetch_add(1, Relaxed);
-        Ok(answer)
+    /// For what any broker says and may be old: each time another one is to be asked first.
+    pub(crate) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Relaxed)
     }
 
-    /// Calls one broker after the other, bootstrap first, until one answers. What a broker refuses is not asked of the next one.
+    /// Calls one broker after the other, bootstrap first ([`BOOTSTRAP_FIRST`]) or beginning with another one, until one answers. What a broker refuses is
+    /// not asked of the next one.
     pub(crate) async fn any_broker<T, F>(
         &self,
+        first: usize,
         others: Vec<String>,
         call: impl Fn(Channel) -> F,
     ) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, Status>>,
     {
-        self.call(0, others, call).await
-    }
-
-    async fn call<T, F>(
-        &self,
-        turn: usize,
-        others: Vec<String>,
-        call: impl Fn(Channel) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
-        let mut tried = Vec::new();
         let mut last = None;
         let mut addresses: Vec<&String> = Vec::new();
         for address in self.bootstrap.iter().chain(&others) {
@@ -158,12 +141,11 @@ impl Connections {
                 addresses.push(address);
             }
         }
-        let first = turn % addresses.len().max(1);
-        addresses.rotate_left(first);
+        let from = first % addresses.len().max(1);
+        addresses.rotate_left(from);
         // Those that did not answer a moment ago come last.
         addresses.sort_by_key(|address| self.is_avoided(address));
-        for address in addresses {
-            tried.push(plain(address));
+        for address in &addresses {
             let channel = match self.dial(address).await {
                 Ok(channel) => channel,
                 Err(error) => {
@@ -186,10 +168,13 @@ impl Connections {
             }
         }
         Err(match last {
-            Some(ClientError::Unreachable { reason, .. }) => ClientError::Unreachable {
-                addresses: tried.join(", "),
-                reason,
-            },
+            Some(ClientError::Unreachable { reason, .. }) => {
+                let tried: Vec<_> = addresses.iter().map(|address| plain(address)).collect();
+                ClientError::Unreachable {
+                    addresses: tried.join(", "),
+                    reason,
+                }
+            }
             Some(error) => error,
             None => ClientError::Unreachable {
                 addresses: "(none given)".to_owned(),

@@ -1,4 +1,4 @@
-//! Ports for sessions of brokers: they accept up to a limit, and close connections of those who do not get a session in time.
+//! Ports for sessions of brokers: they close connections of those who do not get a session in time.
 
 use std::{
     future::Future as _,
@@ -12,17 +12,15 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, stream};
+use futures::Stream;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead as _, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
-use tonic::transport::server::Connected;
 
-/// The process is out of file descriptors or memory: give it a moment.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use super::guarded::{Gate, Guard, Guarded, Limit, accept};
+
 /// A connection without a session by then is closed: it would take the room of a broker.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,76 +35,45 @@ impl Admission {
     }
 }
 
-/// How many connections a port has room for.
-#[derive(Debug, Clone, Copy)]
-pub struct Limit {
-    /// More are refused.
-    pub connections_max: usize,
-    /// What they are for, as the log calls them.
-    pub what: &'static str,
-}
-
 /// The connections that `listener` accepts.
-pub fn sessions(listener: TcpListener, limit: Limit) -> impl Stream<Item = io::Result<Connection>> {
-    let Limit {
-        connections_max,
-        what,
-    } = limit;
-    let room = Arc::new(Semaphore::new(connections_max));
-    stream::unfold((listener, room), move |(listener, room)| async move {
-        loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, what, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                tracing::warn!(
-                    connections_max,
-                    what,
-                    "refused a connection: there are too many"
-                );
-                continue;
-            };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection went away while it was accepted");
-                continue;
-            }
-            let connection = Connection {
-                stream,
-                admission: Admission::default(),
-                deadline: Some(Box::pin(sleep(SESSION_TIMEOUT))),
-                _permit: permit,
-            };
-            return Some((Ok(connection), (listener, room)));
+pub fn sessions(
+    listener: TcpListener,
+    limit: Limit,
+) -> impl Stream<Item = io::Result<Guarded<Awaited>>> {
+    accept(listener, limit, Sessions)
+}
+
+struct Sessions;
+
+impl Gate for Sessions {
+    type Guard = Awaited;
+
+    fn accepted(&self) -> Awaited {
+        Awaited {
+            admission: Admission::default(),
+            deadline: Some(Box::pin(sleep(SESSION_TIMEOUT))),
         }
-    })
-}
-
-/// A connection that has to get a session in time.
-#[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
-    admission: Admission,
-    /// Until it has.
-    deadline: Option<Pin<Box<Sleep>>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Admission;
-
-    fn connect_info(&self) -> Admission {
-        self.admission.clone()
     }
 }
 
-impl AsyncRead for Connection {
+/// Ends a connection that does not get a session in time.
+#[derive(Debug)]
+pub struct Awaited {
+    admission: Admission,
+    /// Until it has.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Guard for Awaited {
+    type Info = Admission;
+
+    fn info(&self) -> Admission {
+        self.admission.clone()
+    }
+
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        &mut self,
+        stream: Pin<&mut TcpStream>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -119,38 +86,7 @@ impl AsyncRead for Connection {
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    /// Without this h2 would copy every batch.
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        stream.poll_read(cx, buf)
     }
 }
 
@@ -158,6 +94,7 @@ impl AsyncWrite for Connection {
 mod tests {
     use futures::StreamExt as _;
     use tokio::io::AsyncReadExt as _;
+    use tonic::transport::server::Connected as _;
 
     use super::*;
 

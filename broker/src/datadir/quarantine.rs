@@ -42,7 +42,8 @@ pub(crate) fn kept(quarantine: &Path) -> BTreeMap<TopicPartition, String> {
     let mut places: Vec<_> = places.collect();
     places.sort_unstable();
     let notes = places.into_iter().map(|(id, _, path)| {
-        let reason = fs::read_to_string(path.join(REASON)).unwrap_or_default();
+        let reason = fs::read_to_string(path.join(REASON))
+            .unwrap_or_else(|error| format!("why cannot be read: {error}"));
         (id, note(&path, reason.trim_end()))
     });
     notes.collect()

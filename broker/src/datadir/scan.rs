@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ use taffrail_core::{
 };
 use taffrail_log::{Disk, LogConfig, LogError, PartitionLog, read_identity};
 
-use super::{DataDir, io_error, parse_partition_dir_name, roster::Roster};
+use super::{DataDir, roster::Roster};
 use crate::error::BrokerError;
 
 /// Recovery reads a lot: several partitions at a time keep the disk busy.
@@ -59,7 +59,7 @@ pub(crate) fn open_all(
     cluster: Option<ClusterId>,
     config_of: impl Fn(TopicPartition) -> LogConfig + Sync,
 ) -> Result<Vec<Found>, BrokerError> {
-    let paths = list(dir)?;
+    let paths = dir.partition_dirs()?;
     let (next, found) = (
         AtomicUsize::new(0),
         Mutex::new(Vec::with_capacity(paths.len())),
@@ -106,21 +106,6 @@ fn lost(dir: &DataDir, roster: &Roster, found: &[Found]) -> Vec<Found> {
         }
     })
     .collect()
-}
-
-fn list(dir: &DataDir) -> Result<Vec<(TopicPartition, PathBuf)>, BrokerError> {
-    let partitions = dir.partitions();
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&partitions).map_err(io_error("list", &partitions))? {
-        let path = entry.map_err(io_error("list", &partitions))?.path();
-        let name = path.file_name().and_then(|n| n.to_str());
-        if let Some(id) = name.and_then(parse_partition_dir_name) {
-            paths.push((id, path));
-        } else {
-            tracing::warn!(path = %path.display(), "not a partition directory; left alone");
-        }
-    }
-    Ok(paths)
 }
 
 /// `None`: a directory that was never completed, and that holds nothing.

@@ -9,18 +9,16 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, stream};
 use taffrail_api::{
+    listen::{self, Gate, Guard, Limit},
     transport,
     v1::{self, admin_server::AdminServer},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead as _, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
-use tonic::transport::server::Connected;
 
 use super::{
     admin::AdminService,
@@ -30,8 +28,6 @@ use super::{
 };
 use crate::{broker::Broker, error::BrokerError};
 
-/// The process is out of file descriptors or memory: give it a moment.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection whose client has not sent the HTTP/2 preface by then is closed: it would take room for ever, as pings begin only after it.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 const PREFACE_BYTES: usize = 24;
@@ -59,7 +55,15 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
     let reflection_v1alpha = reflection().build_v1alpha().map_err(unbuilt)?;
     let requests_max = transport::REQUEST_BYTES_MAX;
     let draining = broker.draining.clone();
-    let connections = accept(Arc::clone(&broker), listener);
+    let limit = Limit {
+        connections_max: broker.config.limits.connections_max,
+        what: "clients",
+    };
+    let clients = Clients {
+        intake: Intake::new(&broker.config.limits, Arc::clone(&broker.metrics)),
+        broker: Arc::clone(&broker),
+    };
+    let connections = listen::accept(listener, limit, clients);
     transport::server()
         .layer(CountLayer)
         .add_service(BrokerService::new(Arc::clone(&broker)))
@@ -89,65 +93,41 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
         .map_err(|e| BrokerError::Serve(e.to_string()))
 }
 
-fn accept(
+/// The client port: connections count, and each has a share of what may come in.
+struct Clients {
     broker: Arc<Broker>,
-    listener: TcpListener,
-) -> impl Stream<Item = io::Result<Connection>> {
-    let max = broker.config.limits.connections_max;
-    let room = Arc::new(Semaphore::new(max));
-    let intake = Intake::new(&broker.config.limits, Arc::clone(&broker.metrics));
-    stream::unfold(
-        (broker, listener, room, intake),
-        move |(broker, listener, room, intake)| async move {
-            loop {
-                let stream = match listener.accept().await {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                };
-                let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                    broker
-                        .metrics
-                        .error("connect", taffrail_core::ErrorCode::ResourceExhausted);
-                    tracing::warn!(
-                        connections_max = max,
-                        "refused a connection: there are too many"
-                    );
-                    continue;
-                };
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "a connection went away while it was accepted");
-                    continue;
-                }
-                let gauge = broker.metrics.connections.clone();
-                gauge.inc();
-                let connection = Connection {
-                    stream,
-                    preface: Some(Preface {
-                        received: 0,
-                        deadline: Box::pin(sleep(PREFACE_TIMEOUT)),
-                    }),
-                    share: intake.share(),
-                    gauge,
-                    _permit: permit,
-                };
-                return Some((Ok(connection), (broker, listener, room, intake)));
-            }
-        },
-    )
+    intake: Arc<Intake>,
 }
 
-/// A connection that counts.
-struct Connection {
-    stream: TcpStream,
+impl Gate for Clients {
+    type Guard = ClientGuard;
+
+    fn accepted(&self) -> ClientGuard {
+        let gauge = self.broker.metrics.connections.clone();
+        gauge.inc();
+        ClientGuard {
+            preface: Some(Preface {
+                received: 0,
+                deadline: Box::pin(sleep(PREFACE_TIMEOUT)),
+            }),
+            share: self.intake.share(),
+            gauge,
+        }
+    }
+
+    fn refused(&self) {
+        self.broker
+            .metrics
+            .error("connect", taffrail_core::ErrorCode::ResourceExhausted);
+    }
+}
+
+/// Counts a connection, and ends it if no preface comes.
+struct ClientGuard {
     /// Until it has come.
     preface: Option<Preface>,
     share: Share,
     gauge: prometheus_client::metrics::gauge::Gauge,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// The first bytes of a connection, on their way.
@@ -156,7 +136,7 @@ struct Preface {
     deadline: Pin<Box<Sleep>>,
 }
 
-impl Connection {
+impl ClientGuard {
     /// What a read, which came to `read` and gave `bytes`, means for the wait for the preface.
     fn watch_preface(
         &mut self,
@@ -177,60 +157,28 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for ClientGuard {
     fn drop(&mut self) {
         self.gauge.dec();
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Share;
+impl Guard for ClientGuard {
+    type Info = Share;
 
-    fn connect_info(&self) -> Share {
+    fn info(&self) -> Share {
         self.share.clone()
     }
-}
 
-impl AsyncRead for Connection {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        &mut self,
+        stream: Pin<&mut TcpStream>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = stream.poll_read(cx, buf);
         let bytes = buf.filled().len() - before;
         self.watch_preface(cx, read, bytes)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    /// Without this h2 would copy every batch.
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

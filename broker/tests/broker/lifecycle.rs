@@ -3,6 +3,7 @@
 use taffrail_api::v1;
 use taffrail_broker::{Environment, start_with};
 use taffrail_core::ErrorCode;
+use tempfile::TempDir;
 
 use crate::{
     controller::FakeController,
@@ -69,15 +70,20 @@ async fn a_controller_that_does_not_answer_keeps_no_broker_from_stopping() {
     assert_eq!(fixture.controller.stopping(), [1]);
 }
 
-#[tokio::test]
-async fn a_data_directory_of_a_newer_format_is_refused() {
-    let fixture = Fixture::start(1).await;
+/// The data directory of a broker that was stopped, and its controller.
+async fn stopped() -> (TempDir, FakeController) {
     let Fixture {
         dir,
         broker,
         controller,
-    } = fixture;
+    } = Fixture::start(1).await;
     broker.stop().await;
+    (dir, controller)
+}
+
+#[tokio::test]
+async fn a_data_directory_of_a_newer_format_is_refused() {
+    let (dir, controller) = stopped().await;
     let path = dir.path().join("identity");
     let text = std::fs::read_to_string(&path).expect("reads");
     std::fs::write(&path, text.replace("format=1", "format=2")).expect("writes");
@@ -95,13 +101,7 @@ async fn a_data_directory_of_a_newer_format_is_refused() {
 
 #[tokio::test]
 async fn a_damaged_identity_is_an_error_and_not_a_new_broker() {
-    let fixture = Fixture::start(1).await;
-    let Fixture {
-        dir,
-        broker,
-        controller,
-    } = fixture;
-    broker.stop().await;
+    let (dir, controller) = stopped().await;
     let path = dir.path().join("identity");
     let text = std::fs::read_to_string(&path).expect("reads");
     std::fs::write(&path, text.replace("broker_uuid", "broker_uuie")).expect("writes");
@@ -117,13 +117,7 @@ async fn a_damaged_identity_is_an_error_and_not_a_new_broker() {
 /// A volume that was restored in part: it would take part as a new broker, or without what it was told.
 #[tokio::test]
 async fn without_its_identity_or_metadata_a_broker_that_has_partitions_does_not_start() {
-    let fixture = Fixture::start(1).await;
-    let Fixture {
-        dir,
-        broker,
-        controller,
-    } = fixture;
-    broker.stop().await;
+    let (dir, controller) = stopped().await;
     for name in ["identity", "metadata"] {
         let path = dir.path().join(name);
         let kept = std::fs::read(&path).expect("reads");

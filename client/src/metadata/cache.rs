@@ -72,7 +72,9 @@ impl MetadataCache {
             topics: topics.to_vec(),
         };
         let answer = connections
-            .each_in_turn(self.addresses(), |channel| ask(channel, request.clone()))
+            .any_broker(connections.next_turn(), self.addresses(), |channel| {
+                ask(channel, request.clone())
+            })
             .await?;
         Ok(self.take_in(answer))
     }

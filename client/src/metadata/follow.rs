@@ -75,7 +75,8 @@ async fn watch(
     let request = v1::GetMetadataRequest {
         topics: topics.into_iter().collect(),
     };
-    let opened = connections.each_in_turn(others, |channel| open(channel, request.clone()));
+    let turn = connections.next_turn();
+    let opened = connections.any_broker(turn, others, |channel| open(channel, request.clone()));
     let mut changes = match opened.await {
         Ok(changes) => changes,
         Err(error) => return error,

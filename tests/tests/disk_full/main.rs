@@ -39,6 +39,16 @@ async fn produce(client: &Client) -> Result<u64, String> {
         .map_err(|error| error.to_string())
 }
 
+/// Takes whatever room there is until the broker has left the in-sync set: it goes on with what its segments have reserved, and with its ballast.
+async fn fill_until_out_of_sync(cluster: &Cluster, topic: &str, broker: usize, filler: &Path) {
+    wait::until_async("its leave of the in-sync set", wait::PATIENCE, || async {
+        fill(filler);
+        let followers = cluster.metadata().followers(topic, 0).await;
+        (!followers.contains(&broker)).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a mount namespace for a small disk: cargo xtask ci"]
 async fn a_full_disk_refuses_records_serves_readers_and_recovers_by_itself() {
@@ -87,13 +97,7 @@ async fn a_follower_with_a_full_disk_holds_nobody_up_and_is_in_sync_again_once_t
     load.more(100).await;
 
     let filler = cluster.volume(small).join("filler");
-    // It goes on with what its segments have reserved, and with its ballast.
-    wait::until_async("its leave of the in-sync set", wait::PATIENCE, || async {
-        fill(&filler);
-        let followers = cluster.metadata().followers(topic, 0).await;
-        (!followers.contains(&small)).then_some(())
-    })
-    .await;
+    fill_until_out_of_sync(&cluster, topic, small, &filler).await;
     load.more(100).await;
 
     fs::remove_file(filler).expect("the filler can be removed");
@@ -115,12 +119,7 @@ async fn a_leader_with_a_full_disk_hands_over_and_leads_again_once_there_is_room
     fill(&filler);
     until_led(&cluster, topic, |leader| leader != small).await;
     load.more(100).await;
-    wait::until_async("its leave of the in-sync set", wait::PATIENCE, || async {
-        fill(&filler);
-        let followers = cluster.metadata().followers(topic, 0).await;
-        (!followers.contains(&small)).then_some(())
-    })
-    .await;
+    fill_until_out_of_sync(&cluster, topic, small, &filler).await;
     load.more(100).await;
 
     fs::remove_file(filler).expect("the filler can be removed");
