@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "taffrail/v1/controller.proto",
     "taffrail/v1/replication.proto",
     "taffrail/v1/store.proto",
+    "taffrail/v1/groups.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

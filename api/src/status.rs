@@ -49,14 +49,17 @@ pub const fn grpc_code(code: ErrorCode) -> Code {
         | E::RecordTooLarge
         | E::UnsupportedCompression
         | E::InvalidSpec => Code::InvalidArgument,
-        E::UnknownTopic | E::UnknownPartition => Code::NotFound,
+        E::UnknownTopic | E::UnknownPartition | E::UnknownGroup => Code::NotFound,
         E::NotLeader
         | E::StaleLeaderEpoch
         | E::NotYetKnown
         | E::StaleController
         | E::BrokerFenced
         | E::OutOfOrderSequence
-        | E::ProducerFenced => Code::Aborted,
+        | E::ProducerFenced
+        | E::UnknownMember
+        | E::NotAssigned
+        | E::InstanceIdInUse => Code::Aborted,
         E::OffsetOutOfRange => Code::OutOfRange,
         E::DiskFull | E::Throttled | E::ResourceExhausted => Code::ResourceExhausted,
         E::PartitionOffline
@@ -65,13 +68,16 @@ pub const fn grpc_code(code: ErrorCode) -> Code {
         | E::NotActive
         | E::NotEnoughBrokers
         | E::ControllerUnavailable
-        | E::LeaderUnreachable => Code::Unavailable,
+        | E::LeaderUnreachable
+        | E::NotCoordinator => Code::Unavailable,
         E::TimedOut => Code::DeadlineExceeded,
         E::ForeignCluster
         | E::UnsupportedVersion
         | E::ManagedByKubernetes
         | E::RetainedDataExists
-        | E::UnknownProducer => Code::FailedPrecondition,
+        | E::UnknownProducer
+        | E::InternalTopic
+        | E::GroupNotEmpty => Code::FailedPrecondition,
         E::NameConflict => Code::AlreadyExists,
     }
 }

@@ -101,6 +101,20 @@ codes! {
     UnknownProducer = 33, "UNKNOWN_PRODUCER", retriable: false;
     /// The producer id is used with a higher epoch. Nothing was stored.
     ProducerFenced = 34, "PRODUCER_FENCED", retriable: false;
+    /// The topic is the cluster's own: nobody else writes to it.
+    InternalTopic = 35, "INTERNAL_TOPIC", retriable: false;
+    /// This broker does not coordinate the group, or not yet, or cannot be sure of it just now.
+    NotCoordinator = 36, "NOT_COORDINATOR", retriable: true;
+    /// The group does not know the member, or gave it up: it processes nothing any more and joins anew.
+    UnknownMember = 37, "UNKNOWN_MEMBER", retriable: false;
+    /// The partition is not the member's, or was not in the assignment that the commit is from. Nothing was committed.
+    NotAssigned = 38, "NOT_ASSIGNED", retriable: false;
+    /// Another member of the group has the instance id and is connected.
+    InstanceIdInUse = 39, "INSTANCE_ID_IN_USE", retriable: true;
+    /// No group of this name has members or offsets.
+    UnknownGroup = 40, "UNKNOWN_GROUP", retriable: false;
+    /// The group has members.
+    GroupNotEmpty = 41, "GROUP_NOT_EMPTY", retriable: false;
 }
 
 impl ErrorCode {

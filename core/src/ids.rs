@@ -81,6 +81,10 @@ uuid_id! {
     /// A cluster's identity, made with its root object.
     ClusterId, "cluster id"
 }
+uuid_id! {
+    /// A member of a consumer group, as it named itself when it was made.
+    MemberId, "member id"
+}
 
 fn parse_uuid(s: &str) -> Option<[u8; 16]> {
     let bytes = s.as_bytes();
@@ -132,6 +136,10 @@ number! {
 number! {
     /// Raised by every change of a partition's assignment.
     PartitionEpoch(u64)
+}
+number! {
+    /// Raised with each change of what a group's members are to read. 0: before the first.
+    GroupEpoch(u64)
 }
 
 impl Offset {

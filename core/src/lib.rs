@@ -8,7 +8,7 @@
 //! settings     what of a broker can be tuned, within which bounds
 //! topic        what a user wants of a topic, and what is in force
 //! assignment   who holds a partition, who leads it
-//! group        which member of a consumer group reads which partition
+//! group        consumer groups: members, who reads which partition, how far
 //! replica      what leaders, followers and electors decide
 //! producers    which batches of a producer a partition has
 //! ```
@@ -28,8 +28,8 @@ pub mod topic;
 pub use assignment::{Assignment, PartitionFault};
 pub use error::ErrorCode;
 pub use ids::{
-    BrokerNumber, BrokerUuid, ClusterId, ControllerStamp, Incarnation, LeaderEpoch, Offset,
-    PartitionEpoch, PartitionIndex, TopicId, TopicPartition,
+    BrokerNumber, BrokerUuid, ClusterId, ControllerStamp, GroupEpoch, Incarnation, LeaderEpoch,
+    MemberId, Offset, PartitionEpoch, PartitionIndex, TopicId, TopicPartition,
 };
 pub use topic::{
     Adoption, DeletionPolicy, Durability, TopicConfig, TopicDefaults, TopicSpec, UncleanElection,

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Member, Topic, partitions};
+use super::{Reader, Topic, partitions};
 use crate::ids::{TopicId, TopicPartition};
 
 pub(super) fn assign(
-    members: &[&Member],
+    members: &[&Reader],
     topics: &BTreeMap<TopicId, Topic>,
 ) -> Vec<BTreeSet<TopicPartition>> {
     let mut assigned = vec![BTreeSet::new(); members.len()];

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Member, Topic, partitions};
+use super::{Reader, Topic, partitions};
 use crate::ids::{TopicId, TopicPartition};
 
 pub(super) fn assign(
-    members: &[&Member],
+    members: &[&Reader],
     topics: &BTreeMap<TopicId, Topic>,
 ) -> Vec<BTreeSet<TopicPartition>> {
     let mut plan = Plan::keeping(members, topics);
@@ -27,7 +27,7 @@ pub(super) fn assign(
 }
 
 struct Plan<'a> {
-    members: &'a [&'a Member],
+    members: &'a [&'a Reader],
     topics: &'a BTreeMap<TopicId, Topic>,
     /// By topic, who reads it.
     readers: BTreeMap<TopicId, Vec<usize>>,
@@ -38,7 +38,7 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Everybody keeps what it has, if that is there and it still reads it.
-    fn keeping(members: &'a [&'a Member], topics: &'a BTreeMap<TopicId, Topic>) -> Self {
+    fn keeping(members: &'a [&'a Reader], topics: &'a BTreeMap<TopicId, Topic>) -> Self {
         let mut taken = BTreeSet::new();
         let mut owned = Vec::with_capacity(members.len());
         for member in members {
