@@ -115,6 +115,8 @@ codes! {
     UnknownGroup = 40, "UNKNOWN_GROUP", retriable: false;
     /// The group has members.
     GroupNotEmpty = 41, "GROUP_NOT_EMPTY", retriable: false;
+    /// Records of the group in `__offsets` are nonsense. Other groups are served.
+    UnreadableGroup = 42, "UNREADABLE_GROUP", retriable: false;
 }
 
 impl ErrorCode {

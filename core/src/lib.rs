@@ -18,6 +18,7 @@ pub mod assignment;
 pub mod error;
 pub mod group;
 pub mod ids;
+pub mod internal;
 pub mod producers;
 pub mod quantity;
 pub mod replica;

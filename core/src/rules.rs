@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::topic::TopicSpec;
+use crate::{internal::is_internal, topic::TopicSpec};
 
 /// One rule: where it applies and what a user who broke it should do.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,6 +113,12 @@ rules! {
     /// Internal topics.
     TOPIC_NAME_NOT_INTERNAL = "spec.topicName", "names that start with __ are internal; choose another",
         "!has(self.topicName) || !self.topicName.startsWith('__')";
+    /// The alphabet of topics' names.
+    GROUP_NAME_VALID = "spec.groupName", "a group name has 1 to 249 letters, digits, dots, dashes and underscores, and is not . or ..",
+        "!has(self.groupName) || (self.groupName.matches('^[a-zA-Z0-9._-]{1,249}$') && self.groupName != '.' && self.groupName != '..')";
+    /// As topics' names.
+    GROUP_NAME_NOT_INTERNAL = "spec.groupName", "names that start with __ are internal; choose another",
+        "!has(self.groupName) || !self.groupName.startsWith('__')";
     /// Renaming would need a copy.
     TOPIC_NAME_IMMUTABLE = "spec.topicName", "topicName cannot change; create a new Topic and copy",
         "has(self.topicName) == has(oldSelf.topicName) && (!has(self.topicName) || self.topicName == oldSelf.topicName)";
@@ -173,14 +179,26 @@ pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
 
 /// The rules of a topic's name.
 pub fn check_topic_name(name: &str) -> Vec<Violation> {
-    let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    let valid = (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(alphabet)
-        && !matches!(name, "." | "..");
     broken(&[
-        (&TOPIC_NAME_VALID, valid),
-        (&TOPIC_NAME_NOT_INTERNAL, !name.starts_with("__")),
+        (&TOPIC_NAME_VALID, is_name(name)),
+        (&TOPIC_NAME_NOT_INTERNAL, !is_internal(name)),
     ])
+}
+
+/// The rules of a consumer group's name.
+pub fn check_group_name(name: &str) -> Vec<Violation> {
+    broken(&[
+        (&GROUP_NAME_VALID, is_name(name)),
+        (&GROUP_NAME_NOT_INTERNAL, !is_internal(name)),
+    ])
+}
+
+/// Has it Kafka's alphabet?
+fn is_name(name: &str) -> bool {
+    let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(alphabet)
+        && !matches!(name, "." | "..")
 }
 
 /// The rules that compare a topic's spec with the one in force before. The current partition count decides, also where `old` left it to a default.
@@ -254,6 +272,22 @@ mod tests {
         assert_eq!(
             check_topic_name("__offsets"),
             [Violation::of(&TOPIC_NAME_NOT_INTERNAL)]
+        );
+    }
+
+    #[test]
+    fn a_groups_name_is_like_a_topics() {
+        assert_eq!(check_group_name("shop.billing"), []);
+        for name in ["", "a/b", "..", &"x".repeat(250)] {
+            assert_eq!(
+                check_group_name(name),
+                [Violation::of(&GROUP_NAME_VALID)],
+                "{name}"
+            );
+        }
+        assert_eq!(
+            check_group_name("__billing"),
+            [Violation::of(&GROUP_NAME_NOT_INTERNAL)]
         );
     }
 
