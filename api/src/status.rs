@@ -71,7 +71,8 @@ pub const fn grpc_code(code: ErrorCode) -> Code {
         | E::UnsupportedVersion
         | E::ManagedByKubernetes
         | E::RetainedDataExists
-        | E::UnknownProducer => Code::FailedPrecondition,
+        | E::UnknownProducer
+        | E::InternalTopic => Code::FailedPrecondition,
         E::NameConflict => Code::AlreadyExists,
     }
 }

@@ -101,6 +101,8 @@ codes! {
     UnknownProducer = 33, "UNKNOWN_PRODUCER", retriable: false;
     /// The producer id is used with a higher epoch. Nothing was stored.
     ProducerFenced = 34, "PRODUCER_FENCED", retriable: false;
+    /// The topic is the cluster's own: clients do not write to it, and nobody deletes it.
+    InternalTopic = 35, "INTERNAL_TOPIC", retriable: false;
 }
 
 impl ErrorCode {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::topic::TopicSpec;
+use crate::{internal, topic::TopicSpec};
 
 /// One rule: where it applies and what a user who broke it should do.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,6 +128,12 @@ rules! {
     /// A topic does not move between clusters. One that named none may name it later: the operator refuses another than the one it lives in.
     CLUSTER_REF_IMMUTABLE = "spec.clusterRef", "clusterRef cannot change; create a Topic in the other cluster and copy",
         "!has(oldSelf.clusterRef) || (has(self.clusterRef) && self.clusterRef == oldSelf.clusterRef)";
+    /// Between 1 and `internal::OFFSETS_PARTITIONS_MAX`.
+    OFFSETS_PARTITIONS_IN_RANGE = "spec.defaults.group.offsetsPartitions", "defaults.group.offsetsPartitions must be between 1 and 1000",
+        "!has(self.defaults) || !has(self.defaults.group) || !has(self.defaults.group.offsetsPartitions) || (self.defaults.group.offsetsPartitions >= 1 && self.defaults.group.offsetsPartitions <= 1000)";
+    /// A group's partition follows from how many there are.
+    OFFSETS_PARTITIONS_IMMUTABLE = "spec.defaults.group.offsetsPartitions", "defaults.group.offsetsPartitions cannot change (groups would not find their offsets); create a new BrokerCluster",
+        "(has(self.defaults) && has(self.defaults.group) && has(self.defaults.group.offsetsPartitions)) == (has(oldSelf.defaults) && has(oldSelf.defaults.group) && has(oldSelf.defaults.group.offsetsPartitions)) && (!has(self.defaults) || !has(self.defaults.group) || !has(self.defaults.group.offsetsPartitions) || self.defaults.group.offsetsPartitions == oldSelf.defaults.group.offsetsPartitions)";
     /// Services, labels and pods are named after the cluster; the label `controller-revision-hash` adds eleven and has room for 63. Over the whole
     /// resource, not its spec.
     CLUSTER_NAME_VALID = "metadata.name", "a cluster's name starts with a letter and has at most 52 lower-case letters, digits and dashes, the last no dash",
@@ -202,7 +208,7 @@ pub fn check_topic_name(name: &str) -> Vec<Violation> {
         && !matches!(name, "." | "..");
     broken(&[
         (&TOPIC_NAME_VALID, valid),
-        (&TOPIC_NAME_NOT_INTERNAL, !name.starts_with("__")),
+        (&TOPIC_NAME_NOT_INTERNAL, !internal::is_internal(name)),
     ])
 }
 
@@ -220,6 +226,13 @@ pub fn check_brokers(before: Option<u32>, brokers: u32) -> Vec<Violation> {
             before.is_none_or(|before| brokers >= before),
         ),
     ])
+}
+
+/// The rules of how many partitions `__offsets` is to have.
+pub fn check_offsets_partitions(partitions: Option<u32>) -> Vec<Violation> {
+    let range = 1..=internal::OFFSETS_PARTITIONS_MAX;
+    let holds = partitions.is_none_or(|partitions| range.contains(&partitions));
+    broken(&[(&OFFSETS_PARTITIONS_IN_RANGE, holds)])
 }
 
 /// The rule of the label by whose value a cluster's brokers are told apart, `[DNS name/]name`.
@@ -275,7 +288,7 @@ mod tests {
             );
         }
         assert_eq!(
-            check_topic_name("__offsets"),
+            check_topic_name(internal::OFFSETS),
             [Violation::of(&TOPIC_NAME_NOT_INTERNAL)]
         );
     }

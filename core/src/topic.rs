@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::rules::{self, Violation};
+use crate::{
+    internal,
+    rules::{self, Violation},
+};
 
 /// When a record counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -158,6 +161,8 @@ pub struct TopicDefaults {
     pub segment_max_age: Duration,
     /// Batch limit.
     pub max_batch_bytes: u64,
+    /// Partitions of the internal topic `__offsets`, should it be new; 0: the cluster has no internal topics.
+    pub offsets_partitions: u32,
 }
 
 impl Default for TopicDefaults {
@@ -171,6 +176,7 @@ impl Default for TopicDefaults {
             segment_bytes: 256 << 20,
             segment_max_age: Duration::from_hours(24),
             max_batch_bytes: 1 << 20,
+            offsets_partitions: internal::OFFSETS_PARTITIONS_DEFAULT,
         }
     }
 }

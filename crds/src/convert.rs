@@ -171,15 +171,14 @@ impl BrokerClusterSpec {
     /// # Errors
     /// Every rule that the number of brokers, the rack's key or the defaults break.
     pub fn topic_defaults(&self) -> Result<TopicDefaults, Vec<Violation>> {
-        let given = self
-            .defaults
-            .clone()
-            .and_then(|d| d.topic)
-            .unwrap_or_default();
+        let defaults = self.defaults.clone().unwrap_or_default();
+        let given = defaults.topic.unwrap_or_default();
+        let offsets_partitions = defaults.group.and_then(|group| group.offsets_partitions);
         let mut violations = rules::check_brokers(None, self.brokers);
         if let Some(rack) = &self.rack {
             violations.extend(rules::check_rack_key(&rack.topology_key));
         }
+        violations.extend(rules::check_offsets_partitions(offsets_partitions));
         let checked = core::TopicSpec::try_from(&given.as_spec());
         let topic = checked.unwrap_or_else(|broken| {
             violations.extend(broken);
@@ -198,6 +197,7 @@ impl BrokerClusterSpec {
             segment_bytes: topic.segment_bytes.unwrap_or(fallback.segment_bytes),
             segment_max_age: topic.segment_max_age.unwrap_or(fallback.segment_max_age),
             max_batch_bytes: topic.max_batch_bytes.unwrap_or(fallback.max_batch_bytes),
+            offsets_partitions: offsets_partitions.unwrap_or(fallback.offsets_partitions),
         })
     }
 
@@ -323,10 +323,14 @@ mod tests {
         let spec: BrokerClusterSpec = serde_json::from_value(serde_json::json!({
             "brokers": 3,
             "storage": { "size": "1Gi" },
-            "defaults": { "topic": { "retention": { "time": "48h" }, "partitions": 6 } },
+            "defaults": {
+                "topic": { "retention": { "time": "48h" }, "partitions": 6 },
+                "group": { "offsetsPartitions": 10 },
+            },
         }))
         .expect("valid");
         let defaults = spec.topic_defaults().expect("valid");
+        assert_eq!(defaults.offsets_partitions, 10);
         let config = core::TopicSpec::default()
             .effective(&defaults)
             .expect("valid");

@@ -41,6 +41,8 @@ pub const CLUSTER_RULES: &[&Rule] = &[
     &rules::STORAGE_GROWS_ONLY,
     &rules::STORAGE_CLASS_IMMUTABLE,
     &rules::RACK_KEY_READABLE,
+    &rules::OFFSETS_PARTITIONS_IN_RANGE,
+    &rules::OFFSETS_PARTITIONS_IMMUTABLE,
 ];
 
 /// The rules of a whole BrokerCluster.
