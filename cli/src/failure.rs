@@ -150,6 +150,7 @@ fn exit_for(code: ErrorCode) -> Exit {
         E::ManagedByKubernetes
         | E::NameConflict
         | E::RetainedDataExists
+        | E::InternalTopic
         | E::ForeignCluster
         | E::UnsupportedVersion => Exit::Conflict,
         code if code.is_retriable() => Exit::Unavailable,

@@ -104,6 +104,15 @@ rules! {
     /// Below a segment's smallest size nothing could be kept.
     RETENTION_BYTES_IN_RANGE = "spec.retention.bytesPerPartition", "retention.bytesPerPartition must be at least 1Mi",
         "!has(self.retention) || !has(self.retention.bytesPerPartition) || !isQuantity(self.retention.bytesPerPartition) || quantity(self.retention.bytesPerPartition).compareTo(quantity('1Mi')) >= 0";
+    /// The last record of each key stays, whatever its age.
+    RETENTION_NOT_WITH_COMPACT = "spec.retention", "retention does not apply with cleanup: Compact (the last record of each key stays); leave it out or write cleanup: CompactAndDelete",
+        "!has(self.cleanup) || self.cleanup != 'Compact' || !has(self.retention) || (!has(self.retention.time) && !has(self.retention.bytesPerPartition))";
+    /// Nothing is compacted otherwise.
+    COMPACTION_NEEDS_COMPACT = "spec.compaction", "compaction does not apply with cleanup: Delete; leave it out or write cleanup: Compact or CompactAndDelete",
+        "!has(self.compaction) || (!has(self.compaction.minLag) && !has(self.compaction.tombstoneRetention)) || (has(self.cleanup) && self.cleanup != 'Delete')";
+    /// Whoever reads from the start needs time to see that a key was deleted.
+    TOMBSTONE_RETENTION_POSITIVE = "spec.compaction.tombstoneRetention", "compaction.tombstoneRetention must be at least 1s",
+        "!has(self.compaction) || !has(self.compaction.tombstoneRetention) || !self.compaction.tombstoneRetention.matches('^([0-9]{1,9}(h|m|s|ms))+$') || duration(self.compaction.tombstoneRetention) >= duration('1s')";
     /// What a gRPC message and a segment can hold.
     MAX_BATCH_BYTES_IN_RANGE = "spec.limits.maxBatchBytes", "limits.maxBatchBytes must be between 1Ki and 16Mi",
         "!has(self.limits) || !has(self.limits.maxBatchBytes) || !isQuantity(self.limits.maxBatchBytes) || (quantity(self.limits.maxBatchBytes).compareTo(quantity('1Ki')) >= 0 && quantity(self.limits.maxBatchBytes).compareTo(quantity('16Mi')) <= 0)";
@@ -125,6 +134,12 @@ rules! {
     /// A topic does not move between clusters. One that named none may name it later: the operator refuses another than the one it lives in.
     CLUSTER_REF_IMMUTABLE = "spec.clusterRef", "clusterRef cannot change; create a Topic in the other cluster and copy",
         "!has(oldSelf.clusterRef) || (has(self.clusterRef) && self.clusterRef == oldSelf.clusterRef)";
+    /// Between 1 and `internal::OFFSETS_PARTITIONS_MAX`.
+    OFFSETS_PARTITIONS_IN_RANGE = "spec.defaults.group.offsetsPartitions", "defaults.group.offsetsPartitions must be between 1 and 1000",
+        "!has(self.defaults) || !has(self.defaults.group) || !has(self.defaults.group.offsetsPartitions) || (self.defaults.group.offsetsPartitions >= 1 && self.defaults.group.offsetsPartitions <= 1000)";
+    /// A group's partition follows from how many there are.
+    OFFSETS_PARTITIONS_IMMUTABLE = "spec.defaults.group.offsetsPartitions", "defaults.group.offsetsPartitions cannot change (groups would not find their offsets); create a new BrokerCluster",
+        "(has(self.defaults) && has(self.defaults.group) && has(self.defaults.group.offsetsPartitions)) == (has(oldSelf.defaults) && has(oldSelf.defaults.group) && has(oldSelf.defaults.group.offsetsPartitions)) && (!has(self.defaults) || !has(self.defaults.group) || !has(self.defaults.group.offsetsPartitions) || self.defaults.group.offsetsPartitions == oldSelf.defaults.group.offsetsPartitions)";
     /// Services, labels and pods are named after the cluster; the label `controller-revision-hash` adds eleven and has room for 63. Over the whole
     /// resource, not its spec.
     CLUSTER_NAME_VALID = "metadata.name", "a cluster's name starts with a letter and has at most 52 lower-case letters, digits and dashes, the last no dash",
@@ -168,6 +183,20 @@ pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
         (
             &RETENTION_BYTES_IN_RANGE,
             within(spec.retention_bytes_per_partition, 1 << 20..=u64::MAX),
+        ),
+        (
+            &RETENTION_NOT_WITH_COMPACT,
+            spec.cleanup.deletes()
+                || spec.retention.is_none() && spec.retention_bytes_per_partition.is_none(),
+        ),
+        (
+            &COMPACTION_NEEDS_COMPACT,
+            spec.cleanup.compacts()
+                || spec.compaction_min_lag.is_none() && spec.tombstone_retention.is_none(),
+        ),
+        (
+            &TOMBSTONE_RETENTION_POSITIVE,
+            at_least_1s(spec.tombstone_retention),
         ),
         (
             &MAX_BATCH_BYTES_IN_RANGE,
@@ -215,6 +244,13 @@ pub fn check_brokers(before: Option<u32>, brokers: u32) -> Vec<Violation> {
             before.is_none_or(|before| brokers >= before),
         ),
     ])
+}
+
+/// The rules of how many partitions `__offsets` is to have.
+pub fn check_offsets_partitions(partitions: Option<u32>) -> Vec<Violation> {
+    let range = 1..=internal::OFFSETS_PARTITIONS_MAX;
+    let holds = partitions.is_none_or(|partitions| range.contains(&partitions));
+    broken(&[(&OFFSETS_PARTITIONS_IN_RANGE, holds)])
 }
 
 /// The rule of the label by whose value a cluster's brokers are told apart, `[DNS name/]name`.
@@ -270,7 +306,7 @@ mod tests {
             );
         }
         assert_eq!(
-            check_topic_name("__offsets"),
+            check_topic_name(internal::OFFSETS),
             [Violation::of(&TOPIC_NAME_NOT_INTERNAL)]
         );
     }

@@ -269,6 +269,7 @@ impl Cluster {
             name: TOPIC.to_owned(),
             partitions: state.partitions.iter().enumerate().map(partition).collect(),
             max_batch_bytes: 1 << 20,
+            internal: false,
         };
         v1::Metadata {
             cluster_id: "fake".to_owned(),
