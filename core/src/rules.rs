@@ -46,7 +46,7 @@ pub const PARTITIONS_MAX: u32 = 10_000;
 pub const BROKERS_MAX: u32 = 256;
 /// Largest size that can be written: 4Ei.
 pub const SIZE_MAX: u64 = 4 << 60;
-/// Longest topic name, in bytes, as in Kafka.
+/// Longest name of a topic or group, in bytes, as in Kafka.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 macro_rules! rules {
@@ -113,6 +113,12 @@ rules! {
     /// Internal topics.
     TOPIC_NAME_NOT_INTERNAL = "spec.topicName", "names that start with __ are internal; choose another",
         "!has(self.topicName) || !self.topicName.startsWith('__')";
+    /// Of consumer groups. Committed offsets are kept under it.
+    GROUP_NAME_VALID = "spec.groupName", "a group's name has 1 to 249 letters, digits, dots, dashes and underscores",
+        "!has(self.groupName) || self.groupName.matches('^[a-zA-Z0-9._-]{1,249}$')";
+    /// Kept for groups of the cluster's own.
+    GROUP_NAME_NOT_INTERNAL = "spec.groupName", "names of groups that start with __ are internal; choose another",
+        "!has(self.groupName) || !self.groupName.startsWith('__')";
     /// Renaming would need a copy.
     TOPIC_NAME_IMMUTABLE = "spec.topicName", "topicName cannot change; create a new Topic and copy",
         "has(self.topicName) == has(oldSelf.topicName) && (!has(self.topicName) || self.topicName == oldSelf.topicName)";
@@ -173,14 +179,25 @@ pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
 
 /// The rules of a topic's name.
 pub fn check_topic_name(name: &str) -> Vec<Violation> {
-    let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    let valid = (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(alphabet)
-        && !matches!(name, "." | "..");
+    let valid = is_kafka_name(name) && !matches!(name, "." | "..");
     broken(&[
         (&TOPIC_NAME_VALID, valid),
         (&TOPIC_NAME_NOT_INTERNAL, !name.starts_with("__")),
     ])
+}
+
+/// The rules of a consumer group's name.
+pub fn check_group_name(name: &str) -> Vec<Violation> {
+    broken(&[
+        (&GROUP_NAME_VALID, is_kafka_name(name)),
+        (&GROUP_NAME_NOT_INTERNAL, !name.starts_with("__")),
+    ])
+}
+
+/// Kafka's alphabet for topics, and its limit.
+fn is_kafka_name(name: &str) -> bool {
+    let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(alphabet)
 }
 
 /// The rules that compare a topic's spec with the one in force before. The current partition count decides, also where `old` left it to a default.
@@ -255,6 +272,19 @@ mod tests {
             check_topic_name("__offsets"),
             [Violation::of(&TOPIC_NAME_NOT_INTERNAL)]
         );
+    }
+
+    #[test]
+    fn a_groups_name_is_of_the_same_alphabet_and_not_internal() {
+        for name in ["billing", "shop.billing", ".", "a-b_c.9", &"x".repeat(249)] {
+            assert_eq!(check_group_name(name), [], "{name}");
+        }
+        for name in ["", "a/b", "a b", "é", &"x".repeat(250)] {
+            let refused = [Violation::of(&GROUP_NAME_VALID)];
+            assert_eq!(check_group_name(name), refused, "{name}");
+        }
+        let internal = [Violation::of(&GROUP_NAME_NOT_INTERNAL)];
+        assert_eq!(check_group_name("__audit"), internal);
     }
 
     #[test]
