@@ -1,4 +1,6 @@
-//! Topics, partitions and brokers: what any broker passes on to the active controller.
+//! Topics, partitions and brokers: what any broker passes on to the active controller. And groups, which their coordinators know.
+
+mod groups;
 
 use taffrail_api::{
     transport::CALL_MESSAGE_BYTES_MAX,
@@ -9,7 +11,9 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{client::Client, connections::BOOTSTRAP_FIRST, error::ClientError};
 
-/// Calls about topics and the cluster's state.
+pub use groups::GroupOffset;
+
+/// Calls about topics, groups and the cluster's state.
 #[derive(Debug, Clone)]
 pub struct Admin {
     client: Client,

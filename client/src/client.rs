@@ -271,7 +271,7 @@ impl Client {
         }
     }
 
-    async fn pause(
+    pub(crate) async fn pause(
         &self,
         attempts: u32,
         deadline: Instant,

@@ -16,12 +16,12 @@ use std::{
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use taffrail_api::{WireError, v1};
-use taffrail_core::{BrokerNumber, Offset, PartitionIndex, TopicId};
+use taffrail_core::{BrokerNumber, Offset, PartitionIndex, TopicId, TopicPartition};
 use tokio::time::{Interval, timeout};
 
 use crate::{
     client::Client, config::ConsumerConfig, connections::Connections, error::ClientError,
-    record::ConsumedRecord,
+    metadata::Topic, record::ConsumedRecord,
 };
 pub use batch::{BatchRecords, ConsumedBatch};
 use lane::FetchLane;
@@ -59,6 +59,8 @@ pub struct Consumer {
     connections: Arc<Connections>,
     partitions: Vec<Assigned>,
     slots: HashMap<(TopicId, u32), usize>,
+    /// Of partitions that were given back.
+    vacant: Vec<usize>,
     lanes: Vec<FetchLane>,
     /// Partitions to be asked for.
     idle: Vec<usize>,
@@ -89,6 +91,7 @@ impl Consumer {
             config,
             partitions: Vec::new(),
             slots: HashMap::new(),
+            vacant: Vec::new(),
             lanes: Vec::new(),
             idle: Vec::new(),
             waiting: Vec::new(),
@@ -128,14 +131,18 @@ impl Consumer {
         }
         let offsets = self.client.offsets(&wanted).await?;
         for ((topic, (_, partition, _)), offset) in topics.into_iter().zip(wanted).zip(offsets) {
-            let key = (topic.id, partition.0);
-            let slot = *self.slots.entry(key).or_insert_with(|| {
-                self.partitions.push(Assigned::new(topic, partition));
-                self.partitions.len() - 1
-            });
-            self.move_to(slot, offset);
+            self.place(topic, partition, offset);
         }
         Ok(())
+    }
+
+    /// Gives a partition back: nothing more of it is fetched or handed out, what was prefetched is dropped. False: it is not assigned.
+    pub fn unassign(&mut self, topic: &str, partition: PartitionIndex) -> bool {
+        let slot = self.slot(topic, partition);
+        if let Some(slot) = slot {
+            self.vacate(slot);
+        }
+        slot.is_some()
     }
 
     /// The next batch of any partition that is not paused; waits until there is one. Errors of a partition come once each, in between;
@@ -147,7 +154,7 @@ impl Consumer {
     /// No partition is assigned; a position is out of range; a batch is damaged; a broker refuses for good. What passes by itself (leader
     /// changes, broken connections) is retried without end.
     pub async fn next_batch(&mut self) -> Result<ConsumedBatch, ClientError> {
-        if self.partitions.is_empty() {
+        if self.slots.is_empty() {
             return Err(ClientError::NothingAssigned);
         }
         poll_fn(|cx| self.poll_next_batch(cx)).await
@@ -167,17 +174,14 @@ impl Consumer {
     /// Stops handing out records of the partition until [`Self::resume`]. What is under way is kept. False: it is not assigned.
     pub fn pause(&mut self, topic: &str, partition: PartitionIndex) -> bool {
         self.with(topic, partition, |consumer, slot| {
-            consumer.partitions[slot].paused = true;
+            consumer.pause_slot(slot, true);
         })
     }
 
     /// Goes on where [`Self::pause`] stopped. False: it is not assigned.
     pub fn resume(&mut self, topic: &str, partition: PartitionIndex) -> bool {
         self.with(topic, partition, |consumer, slot| {
-            consumer.partitions[slot].paused = false;
-            if consumer.partitions[slot].turn == Turn::Idle {
-                consumer.idle.push(slot);
-            }
+            consumer.pause_slot(slot, false);
         })
     }
 
@@ -252,6 +256,55 @@ impl Consumer {
         None
     }
 
+    /// Reads the partition from `offset` on, whether it was assigned before or not.
+    pub(crate) fn place(&mut self, topic: Arc<Topic>, partition: PartitionIndex, offset: Offset) {
+        let key = (topic.id, partition.0);
+        if let Some(slot) = self.slots.get(&key) {
+            self.move_to(*slot, offset);
+            return;
+        }
+        let assigned = Assigned::new(topic, partition);
+        let slot = self.vacant.pop().unwrap_or(self.partitions.len());
+        match self.partitions.get_mut(slot) {
+            Some(vacant) => *vacant = assigned,
+            None => self.partitions.push(assigned),
+        }
+        self.slots.insert(key, slot);
+        self.move_to(slot, offset);
+    }
+
+    /// As [`Self::unassign`], by id.
+    pub(crate) fn remove(&mut self, partition: TopicPartition) {
+        let key = (partition.topic, partition.partition.0);
+        if let Some(slot) = self.slots.get(&key) {
+            self.vacate(*slot);
+        }
+    }
+
+    /// As [`Self::pause`] and [`Self::resume`], by id.
+    pub(crate) fn set_paused(&mut self, partition: TopicPartition, paused: bool) {
+        let key = (partition.topic, partition.partition.0);
+        if let Some(slot) = self.slots.get(&key).copied() {
+            self.pause_slot(slot, paused);
+        }
+    }
+
+    fn pause_slot(&mut self, slot: usize, paused: bool) {
+        self.partitions[slot].paused = paused;
+        if !paused && self.partitions[slot].turn == Turn::Idle {
+            self.idle.push(slot);
+        }
+    }
+
+    /// What is under way for the slot is ignored from now on, as after a seek: requests are told apart by their ids, so that the slot can be used again.
+    fn vacate(&mut self, slot: usize) {
+        self.ready.retain(|chunk| chunk.slot != slot);
+        let assigned = &mut self.partitions[slot];
+        assigned.turn = Turn::Vacant;
+        self.slots.remove(&(assigned.topic.id, assigned.index.0));
+        self.vacant.push(slot);
+    }
+
     fn move_to(&mut self, slot: usize, offset: Offset) {
         self.ready.retain(|chunk| chunk.slot != slot);
         let assigned = &mut self.partitions[slot];
@@ -265,7 +318,9 @@ impl Consumer {
     }
 
     fn slot(&self, topic: &str, partition: PartitionIndex) -> Option<usize> {
-        let is = |a: &Assigned| a.index == partition && *a.topic.name == *topic;
+        let is = |a: &Assigned| {
+            a.turn != Turn::Vacant && a.index == partition && *a.topic.name == *topic
+        };
         self.partitions.iter().position(is)
     }
 

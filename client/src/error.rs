@@ -55,6 +55,34 @@ pub enum ClientError {
         /// Where the next record will be.
         end: Offset,
     },
+    /// The same for a member of a group that is set to stop then.
+    #[error(
+        "group {group:?} is to go on at offset {offset} of {topic}/{partition}, which is out of range: valid are {start} to {end}; the partition waits until the offset is reset (taffrail groups reset {group} --topic {topic} --partition {partition} --to earliest)"
+    )]
+    GroupOutOfRange {
+        /// The group's name.
+        group: String,
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: PartitionIndex,
+        /// What was to be read next.
+        offset: Offset,
+        /// The first record still there.
+        start: Offset,
+        /// Where the next record will be.
+        end: Offset,
+    },
+    /// How far a partition was read is not stored.
+    #[error("{topic}/{partition} was not committed: {source}")]
+    NotCommitted {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: PartitionIndex,
+        /// Why.
+        source: WireError,
+    },
     /// A batch arrived damaged. The partition waits for a seek.
     #[error(
         "the batch at offset {offset} of {topic}/{partition} is damaged: {source}; seek behind it to go on without it"
@@ -92,7 +120,10 @@ impl ClientError {
             Self::Refused(error) => error.code,
             Self::UnknownTopic { .. } => ErrorCode::UnknownTopic,
             Self::UnknownPartition { .. } => ErrorCode::UnknownPartition,
-            Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::OffsetOutOfRange { .. } | Self::GroupOutOfRange { .. } => {
+                ErrorCode::OffsetOutOfRange
+            }
+            Self::NotCommitted { source, .. } => source.code,
             Self::Damaged { source, .. } => source.code(),
             Self::TimedOut { .. } => ErrorCode::TimedOut,
             Self::NothingAssigned => ErrorCode::InvalidRequest,
@@ -102,7 +133,7 @@ impl ClientError {
     /// May the same call succeed later?
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Refused(error) => error.retriable,
+            Self::Refused(error) | Self::NotCommitted { source: error, .. } => error.retriable,
             _ => self.code().is_retriable(),
         }
     }

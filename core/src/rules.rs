@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{internal::is_internal, topic::TopicSpec};
+use crate::{
+    internal::{self, is_internal},
+    topic::TopicSpec,
+};
 
 /// One rule: where it applies and what a user who broke it should do.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub const PARTITIONS_MAX: u32 = 10_000;
 pub const BROKERS_MAX: u32 = 256;
 /// Largest size that can be written: 4Ei.
 pub const SIZE_MAX: u64 = 4 << 60;
-/// Longest topic name, in bytes, as in Kafka.
+/// Longest name of a topic or group, in bytes, as in Kafka.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 macro_rules! rules {

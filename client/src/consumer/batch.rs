@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use taffrail_core::{Offset, PartitionIndex};
+use taffrail_core::{Offset, PartitionIndex, TopicId};
 use taffrail_record::{BatchError, BatchHeader, RecordRef, Records};
 
 use crate::{error::ClientError, record::ConsumedRecord};
@@ -12,6 +12,7 @@ use crate::{error::ClientError, record::ConsumedRecord};
 #[derive(Debug, Clone)]
 pub struct ConsumedBatch {
     pub(super) topic: Arc<str>,
+    pub(super) topic_id: TopicId,
     pub(super) partition: PartitionIndex,
     pub(super) header: BatchHeader,
     /// Records below are not for the user, who began in the middle of the batch.
@@ -24,6 +25,11 @@ impl ConsumedBatch {
     /// The topic's name.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic
+    }
+
+    /// The topic's id: a new topic of an old name has another.
+    pub const fn topic_id(&self) -> TopicId {
+        self.topic_id
     }
 
     /// The partition.

@@ -39,6 +39,8 @@ pub(super) enum Turn {
     Waiting,
     /// It cannot go on until the user seeks.
     Stopped,
+    /// It was given back; the slot may be used for another one.
+    Vacant,
 }
 
 /// Batches of one partition that arrived together.
@@ -110,6 +112,7 @@ impl Assigned {
             }
             return Some(Ok(ConsumedBatch {
                 topic: Arc::clone(&self.topic.name),
+                topic_id: self.topic.id,
                 partition: self.index,
                 header,
                 first,

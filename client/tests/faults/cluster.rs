@@ -20,7 +20,11 @@ use tokio::{
 };
 use tokio_stream::wrappers::TcpListenerStream;
 
-use crate::{cut::Forwarder, service::FakeBroker};
+use crate::{
+    coordinator::{Coordinator, FakeGroups, OFFSETS, OFFSETS_PARTITIONS},
+    cut::Forwarder,
+    service::FakeBroker,
+};
 
 pub(crate) const TOPIC: &str = "flights";
 pub(crate) const TOPIC_ID: [u8; 16] = [7; 16];
@@ -67,6 +71,8 @@ pub(crate) struct State {
     pub(crate) watched: usize,
     /// Calls to WatchMetadata are refused.
     pub(crate) unwatchable: bool,
+    /// Of all groups.
+    pub(crate) coordinator: Coordinator,
     /// A broker that hears no controller, and what it goes on saying.
     deaf: Option<(usize, v1::Metadata)>,
     forwarders: Vec<Forwarder>,
@@ -151,6 +157,7 @@ impl Cluster {
                 faults: VecDeque::new(),
                 advertised: Vec::new(),
                 deaf: None,
+                coordinator: Coordinator::default(),
                 routed: 0,
                 fetched_from: Vec::new(),
                 sequence: 0,
@@ -170,6 +177,7 @@ impl Cluster {
             let service = FakeBroker::server(number, Arc::clone(&cluster));
             let serve = transport::server()
                 .add_service(service)
+                .add_service(FakeGroups::server(number, Arc::clone(&cluster)))
                 .serve_with_incoming(TcpListenerStream::new(listener));
             tokio::spawn(serve);
             let forwarder = Forwarder::start(address).await;
@@ -271,6 +279,27 @@ impl Cluster {
             max_batch_bytes: 1 << 20,
             internal: false,
         };
+        let mut topics = vec![topic];
+        if let Some(leader) = state
+            .coordinator
+            .here
+            .filter(|_| asked.contains(&OFFSETS.to_owned()))
+        {
+            let partition = |partition| v1::PartitionInfo {
+                partition,
+                leader: Some(leader as u32),
+                leader_epoch: state.coordinator.moves,
+                ..v1::PartitionInfo::default()
+            };
+            topics.push(v1::TopicInfo {
+                topic_id: Bytes::from_static(&[9; 16]),
+                name: OFFSETS.to_owned(),
+                partitions: (0..OFFSETS_PARTITIONS).map(partition).collect(),
+                max_batch_bytes: 1 << 20,
+            });
+        }
+        let is_there = |name: &String| topics.iter().any(|topic| topic.name == *name);
+        let unknown_topics = asked.iter().filter(|t| !is_there(t)).cloned().collect();
         v1::Metadata {
             cluster_id: "fake".to_owned(),
             stamp: Some(v1::ControllerStamp {
@@ -278,8 +307,8 @@ impl Cluster {
                 sequence: state.sequence,
             }),
             brokers: state.advertised.iter().enumerate().map(broker).collect(),
-            topics: vec![topic],
-            unknown_topics: asked.iter().filter(|t| *t != TOPIC).cloned().collect(),
+            topics,
+            unknown_topics,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, TOPIC};
 const DEADLINE: Duration = Duration::from_secs(20);
 const P0: PartitionIndex = PartitionIndex(0);
 
-fn config() -> ConsumerConfig {
+pub(crate) fn config() -> ConsumerConfig {
     ConsumerConfig {
         max_wait: Duration::from_millis(50),
         ..ConsumerConfig::default()
@@ -23,7 +23,7 @@ fn config() -> ConsumerConfig {
 }
 
 /// Appends records with these numbers as one batch; the number is also the record time.
-fn append(cluster: &Cluster, partition: usize, numbers: std::ops::Range<u64>) {
+pub(crate) fn append(cluster: &Cluster, partition: usize, numbers: std::ops::Range<u64>) {
     let mut builder = BatchBuilder::new(Compression::None);
     for number in numbers {
         let value = format!("{number:06}");

@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, TOPIC};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let mut looks = interval(Duration::from_millis(2));
     let met = timeout(DEADLINE, async {
         while !condition() {

@@ -2,8 +2,10 @@
 
 mod cluster;
 mod consuming;
+mod coordinator;
 mod cut;
 mod following;
 mod frozen;
+mod group;
 mod producing;
 mod service;

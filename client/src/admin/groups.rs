@@ -1,0 +1,106 @@
+//! Consumer groups, from outside.
+
+use taffrail_api::{WireError, v1};
+use taffrail_core::{Offset, PartitionIndex, TopicId};
+
+use super::Admin;
+use crate::error::ClientError;
+
+/// Where a group is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// Whose partition.
+    pub topic: TopicId,
+    /// Which one.
+    pub partition: PartitionIndex,
+    /// The next record to read.
+    pub offset: Offset,
+}
+
+impl Admin {
+    /// All groups, by name: every broker that coordinates some is asked.
+    ///
+    /// # Errors
+    /// One of them does not answer within the call timeout.
+    pub async fn list_groups(&self) -> Result<Vec<v1::GroupSummary>, ClientError> {
+        let answers = self
+            .client
+            .ask_coordinators(v1::ListGroupsRequest {}, async |mut groups, request| {
+                groups.list_groups(request).await
+            })
+            .await?;
+        let mut groups: Vec<_> = answers
+            .into_iter()
+            .flat_map(|answer| answer.groups)
+            .collect();
+        groups.sort_by(|a, b| a.group.cmp(&b.group));
+        // A group whose coordinator moved meanwhile may be in two answers.
+        groups.dedup_by(|a, b| a.group == b.group);
+        Ok(groups)
+    }
+
+    /// Members and committed offsets of a group.
+    ///
+    /// # Errors
+    /// `UNKNOWN_GROUP`: nobody joined or committed. Or its coordinator does not answer within the call timeout.
+    pub async fn describe_group(
+        &self,
+        group: &str,
+    ) -> Result<v1::DescribeGroupResponse, ClientError> {
+        let request = v1::DescribeGroupRequest {
+            group: group.to_owned(),
+        };
+        self.client
+            .ask_coordinator(group, request, async |mut groups, request| {
+                groups.describe_group(request).await
+            })
+            .await
+    }
+
+    /// Sets committed offsets, whoever reads: members go on from there. An offset that does not exist is not refused; see [`crate::Client::offsets`].
+    ///
+    /// # Errors
+    /// A partition is refused, or the coordinator does not answer within the call timeout.
+    pub async fn reset_group(
+        &self,
+        group: &str,
+        offsets: &[GroupOffset],
+    ) -> Result<(), ClientError> {
+        let offset = |to: &GroupOffset| v1::CommittedOffset {
+            topic_id: to.topic.as_bytes().to_vec().into(),
+            partition: to.partition.0,
+            offset: to.offset.0 as i64,
+            metadata: String::new(),
+        };
+        let request = v1::ResetOffsetsRequest {
+            group: group.to_owned(),
+            offsets: offsets.iter().map(offset).collect(),
+        };
+        let answer = self
+            .client
+            .ask_coordinator(group, request, async |mut groups, request| {
+                groups.reset_offsets(request).await
+            })
+            .await?;
+        match answer.refused.into_iter().find_map(|refused| refused.error) {
+            Some(error) => Err(WireError::from(error).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets a group and its offsets.
+    ///
+    /// # Errors
+    /// `GROUP_NOT_EMPTY`: it has members. `UNKNOWN_GROUP`, or the coordinator does not answer within the call timeout.
+    pub async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
+        let request = v1::DeleteGroupRequest {
+            group: group.to_owned(),
+        };
+        self.client
+            .ask_coordinator(group, request, async |mut groups, request| {
+                groups.delete_group(request).await
+            })
+            .await
+            .map(|_| ())
+    }
+}

@@ -1,0 +1,181 @@
+//! The broker that coordinates a group: the leader of the partition of `__offsets` that the group's name, as a key, belongs to.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use taffrail_api::{
+    WireError,
+    status::from_status,
+    stream::Route,
+    transport::{CALL_MESSAGE_BYTES_MAX, ROUTE_HEADER},
+    v1::groups_client::GroupsClient,
+};
+use taffrail_core::{ErrorCode, PartitionIndex};
+use taffrail_record::partitioner::partition_for_key;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
+
+use crate::{
+    client::{Client, no_leader},
+    connections::{Connections, Reached},
+    error::ClientError,
+    metadata::{Leader, Metadata},
+};
+
+/// Holds members and committed offsets of all groups.
+const OFFSETS: &str = "__offsets";
+
+/// A call to one coordinator, that may have to be made again.
+pub(crate) trait GroupCall<R, T>:
+    AsyncFn(GroupsClient<Channel>, Request<R>) -> Result<Response<T>, Status>
+{
+}
+
+impl<R, T, F> GroupCall<R, T> for F where
+    F: AsyncFn(GroupsClient<Channel>, Request<R>) -> Result<Response<T>, Status>
+{
+}
+
+impl Client {
+    /// Where the group's coordinator is. `renew`: not where it was when somebody asked last.
+    ///
+    /// # Errors
+    /// No broker answers; `__offsets` is not there yet, or nobody leads its partition just now: both retriable.
+    pub(super) async fn coordinator(
+        &self,
+        group: &str,
+        renew: bool,
+    ) -> Result<Leader, ClientError> {
+        let known = self.known();
+        let metadata = if renew || known.topic(OFFSETS).is_none() {
+            self.refresh(&[OFFSETS.to_owned()]).await?
+        } else {
+            known
+        };
+        leader(&metadata, partition(&metadata, group)?)
+    }
+
+    /// Asks the group's coordinator, until the call timeout is over.
+    pub(crate) async fn ask_coordinator<R: Clone, T>(
+        &self,
+        group: &str,
+        request: R,
+        call: impl GroupCall<R, T>,
+    ) -> Result<T, ClientError> {
+        self.with_retries("asking the group's coordinator", async |attempts| {
+            let leader = self.coordinator(group, attempts > 0).await?;
+            let reached = reach(self.connections(), &leader, attempts).await?;
+            self.ask_groups(&reached, request.clone(), &call).await
+        })
+        .await
+    }
+
+    /// Asks every broker that coordinates groups.
+    pub(crate) async fn ask_coordinators<R: Clone, T>(
+        &self,
+        request: R,
+        call: impl GroupCall<R, T>,
+    ) -> Result<Vec<T>, ClientError> {
+        self.with_retries("asking all coordinators of groups", async |attempts| {
+            let metadata = self.refresh(&[OFFSETS.to_owned()]).await?;
+            let count = partitions(&metadata)?;
+            let mut asked = BTreeSet::new();
+            let mut answers = Vec::new();
+            for index in 0..count {
+                let leader = leader(&metadata, PartitionIndex(index))?;
+                if !asked.insert(leader.broker) {
+                    continue;
+                }
+                let reached = reach(self.connections(), &leader, attempts).await?;
+                if reached.route == Route::Through {
+                    // Another one would answer for itself.
+                    return Err(ClientError::Unreachable {
+                        addresses: leader.address,
+                        reason: "every broker is asked for its groups, and this one cannot be reached from here".to_owned(),
+                    });
+                }
+                let answer = self.ask_groups(&reached, request.clone(), &call);
+                answers.push(answer.await?);
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
+    async fn ask_groups<R, T>(
+        &self,
+        reached: &Reached,
+        request: R,
+        call: &impl GroupCall<R, T>,
+    ) -> Result<T, ClientError> {
+        let answered = call(groups(reached), routed(reached, request)).await;
+        answered.map(Response::into_inner).map_err(|status| {
+            self.connections().forget(&reached.address);
+            from_status(&status).into()
+        })
+    }
+
+    async fn with_retries<T>(
+        &self,
+        what: &'static str,
+        once: impl AsyncFn(u32) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let deadline = Instant::now() + self.config().call_timeout;
+        let mut attempts = 0;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Half of what is left: there may be another coordinator by then.
+            let error = match timeout(left / 2, once(attempts)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_elapsed) => WireError::new(ErrorCode::TimedOut, "no answer").into(),
+            };
+            if !error.is_retriable() {
+                return Err(error);
+            }
+            attempts += 1;
+            self.pause(attempts, deadline, what, &error).await?;
+        }
+    }
+}
+
+/// A way to the coordinator.
+pub(super) async fn reach(
+    connections: &Connections,
+    leader: &Leader,
+    attempts: u32,
+) -> Result<Reached, ClientError> {
+    connections.leader(&leader.address, attempts).await
+}
+
+pub(super) fn groups(reached: &Reached) -> GroupsClient<Channel> {
+    GroupsClient::new(reached.channel.clone()).max_decoding_message_size(CALL_MESSAGE_BYTES_MAX)
+}
+
+/// Asks to be passed on to the coordinator where it cannot be reached from here.
+pub(super) fn routed<R>(reached: &Reached, request: R) -> Request<R> {
+    let mut request = Request::new(request);
+    if reached.route == Route::Through {
+        let value = MetadataValue::from_static("1");
+        request.metadata_mut().insert(ROUTE_HEADER, value);
+    }
+    request
+}
+
+fn partition(metadata: &Metadata, group: &str) -> Result<PartitionIndex, ClientError> {
+    Ok(partition_for_key(group.as_bytes(), partitions(metadata)?))
+}
+
+fn partitions(metadata: &Metadata) -> Result<u32, ClientError> {
+    let topic = metadata.topic(OFFSETS).ok_or_else(|| {
+        WireError::new(
+            ErrorCode::NotCoordinator,
+            "the cluster does not have the topic __offsets yet, which holds its groups: it is created a moment after the cluster has started",
+        )
+    })?;
+    Ok(topic.partitions.len() as u32)
+}
+
+fn leader(metadata: &Metadata, partition: PartitionIndex) -> Result<Leader, ClientError> {
+    let leader = metadata.leader(OFFSETS, partition);
+    leader.ok_or_else(|| no_leader(OFFSETS, partition).into())
+}

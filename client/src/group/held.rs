@@ -1,0 +1,101 @@
+//! A partition that the member has, and how far it came.
+
+use std::sync::Arc;
+
+use taffrail_core::{GroupEpoch, Offset};
+
+use super::{assignment::Share, settings::DeliveryMode};
+
+/// Invariant: `begin <= processed <= handed` once it has begun.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) topic: Arc<str>,
+    /// The assignment with which it came, or with which its offset was reset.
+    pub(super) since: GroupEpoch,
+    /// As it was told with that assignment.
+    pub(super) committed: Option<Offset>,
+    /// `None`: where it begins is being looked up.
+    pub(super) progress: Option<Progress>,
+}
+
+/// How far it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
+    begin: Offset,
+    /// The next one to be handed out.
+    handed: Offset,
+    /// The next one to be committed.
+    processed: Offset,
+}
+
+/// Who wants to commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CommitBy {
+    /// The application says so.
+    Application,
+    /// The member itself: time is over, or the partition goes.
+    Member,
+}
+
+impl Held {
+    pub(super) fn new(share: &Share) -> Self {
+        Self {
+            topic: Arc::clone(&share.topic),
+            since: share.since,
+            committed: share.committed,
+            progress: None,
+        }
+    }
+
+    /// What is to be committed, `stored` being what was since it came. Where the group began is always: the start policy counts once.
+    pub(super) fn due(
+        &self,
+        by: CommitBy,
+        delivery: DeliveryMode,
+        stored: Option<Offset>,
+    ) -> Option<Offset> {
+        let progress = self.progress?;
+        let known = stored.or(self.committed);
+        let wanted = match (by, delivery) {
+            (CommitBy::Member, DeliveryMode::Manual) => {
+                return known.is_none().then_some(progress.begin);
+            }
+            _ => progress.processed,
+        };
+        (known != Some(wanted)).then_some(wanted)
+    }
+}
+
+impl Progress {
+    pub(super) const fn at(offset: Offset) -> Self {
+        Self {
+            begin: offset,
+            handed: offset,
+            processed: offset,
+        }
+    }
+
+    /// Records below were handed out.
+    pub(super) fn hand_out(&mut self, next: Offset) {
+        self.handed = next;
+    }
+
+    /// Records below are done with.
+    pub(super) fn process(&mut self, next: Offset) {
+        self.processed = next;
+    }
+
+    /// All that were handed out are.
+    pub(super) fn process_all(&mut self) {
+        self.processed = self.handed;
+    }
+
+    /// Can an application have come so far?
+    pub(super) fn may_commit(&self, next: Offset) -> bool {
+        (self.begin..=self.handed).contains(&next)
+    }
+
+    pub(super) const fn handed(&self) -> Offset {
+        self.handed
+    }
+}
