@@ -42,7 +42,7 @@ use crate::{
     partition::{Fault, Partition, replicate::Assign, table::PartitionTable},
     peers::Peers,
     repeats::Repeats,
-    rpc,
+    rpc::{self, Subscriptions},
     running::{CutOff, RunningBroker},
 };
 
@@ -252,6 +252,7 @@ async fn assemble(
         peers: Peers::new(known_receiver.clone()),
         doubts: Doubts::default(),
         coordinators: Coordinators::default(),
+        subscriptions: Subscriptions::new(Some(client.1)),
         metrics,
         queue,
         decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),

@@ -267,6 +267,7 @@ impl Subscription {
                 None
             };
             let unpack = Unpack {
+                topic: String::new(),
                 partition,
                 batch: batch.clone(),
                 range: from..end.copied().unwrap_or(Offset(u64::MAX)),
