@@ -42,7 +42,7 @@ impl WireError {
 pub const fn grpc_code(code: ErrorCode) -> Code {
     use ErrorCode as E;
     match code {
-        E::Internal => Code::Internal,
+        E::Internal | E::UnreadableGroup => Code::Internal,
         E::InvalidRequest
         | E::CorruptBatch
         | E::BatchTooLarge

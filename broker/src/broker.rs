@@ -13,6 +13,7 @@ use crate::{
     disk::{DiskHandle, space::Space},
     environment::Environment,
     follower::{doubts::Doubts, positions::Positions},
+    group::Coordinators,
     metrics::Metrics,
     partition::{Partition, standing::Role, table::PartitionTable},
     peers::Peers,
@@ -36,6 +37,8 @@ pub(crate) struct Broker {
     pub(crate) peers: Peers,
     /// Leaders that cannot be heard just now.
     pub(crate) doubts: Doubts,
+    /// Of consumer groups.
+    pub(crate) coordinators: Coordinators,
     pub(crate) metrics: Arc<Metrics>,
     /// Bytes of batches between network and disk.
     pub(crate) queue: Arc<Semaphore>,

@@ -52,6 +52,8 @@ pub struct BrokerConfig {
     pub disk: DiskSettings,
     /// How records get from one broker to another.
     pub replication: ReplicationSettings,
+    /// What consumer groups get that do not say otherwise.
+    pub groups: GroupSettings,
 }
 
 /// Limits on everything that can be sent.
@@ -118,6 +120,18 @@ pub struct ReplicationSettings {
     pub catch_up_bytes_per_s_max: u64,
 }
 
+/// What consumer groups get that do not say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroupSettings {
+    /// Not heard of for this long, a member is given up, in milliseconds.
+    pub session_timeout_ms: u64,
+    /// Offsets of a group that nobody was in for this long are forgotten, in milliseconds.
+    pub offset_retention_ms: u64,
+    /// Members of one group.
+    pub members_max: usize,
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -137,6 +151,7 @@ impl Default for BrokerConfig {
             limits: Limits::default(),
             disk: DiskSettings::default(),
             replication: ReplicationSettings::default(),
+            groups: GroupSettings::default(),
         }
     }
 }
@@ -150,6 +165,17 @@ impl Default for ReplicationSettings {
             window_bytes: 16 << 20,
             // A terabyte in three hours; a quarter of what a 10 Gbit/s network carries goes on serving beside it.
             catch_up_bytes_per_s_max: 100_000_000,
+        }
+    }
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: 45_000,
+            // 30 days.
+            offset_retention_ms: 720 * 3_600_000,
+            members_max: 1_000,
         }
     }
 }

@@ -18,6 +18,7 @@
 //! cluster                              the session with the controller, and obeying it
 //! disk                                 the threads that write and sync
 //! follower                             sessions with the leaders of this broker's replicas
+//! group                                consumer groups: the coordinator of a partition of `__offsets`
 //! partition                            one partition: append, commit, fetch
 //! rpc                                  the gRPC services of the client port, and those of the replication port
 //! peers                                other brokers, to route to
@@ -39,6 +40,7 @@ mod disk;
 mod environment;
 mod error;
 mod follower;
+mod group;
 mod http;
 pub mod logging;
 mod metrics;
@@ -54,7 +56,7 @@ pub mod sim;
 mod start;
 
 pub use config::{
-    BrokerConfig, CLIENT_PORT, DiskSettings, HTTP_PORT, Limits, REPLICATION_PORT,
+    BrokerConfig, CLIENT_PORT, DiskSettings, GroupSettings, HTTP_PORT, Limits, REPLICATION_PORT,
     ReplicationSettings,
 };
 pub use environment::Environment;

@@ -15,6 +15,8 @@
 //! taffrail_broker_sync_seconds                          one fdatasync
 //! taffrail_broker_group_requests, .._group_bytes        what one round of the disk thread wrote
 //! taffrail_broker_sync_bytes                            what one sync made durable
+//! taffrail_broker_consumer_groups, .._consumer_group_members   coordinated here
+//! taffrail_broker_offset_commits_total                  positions of consumer groups that were taken over
 //! taffrail_broker_connections                           open connections on the client port
 //! taffrail_broker_queue_bytes                           batches between network and disk
 //! taffrail_broker_controller_connected                  1: the session with the active controller is open
@@ -126,6 +128,9 @@ pub(crate) struct Metrics {
     group_requests: Size,
     group_bytes: Size,
     sync_bytes: Size,
+    consumer_groups: Gauge,
+    consumer_group_members: Gauge,
+    pub(crate) offset_commits: Counter,
     pub(crate) connections: Gauge,
     pub(crate) controller_connected: Gauge,
 }
@@ -222,6 +227,21 @@ impl Metrics {
             self.sync_bytes.0.clone(),
         );
         registry.register(
+            "consumer_groups",
+            "Consumer groups coordinated here",
+            self.consumer_groups.clone(),
+        );
+        registry.register(
+            "consumer_group_members",
+            "Members of the groups coordinated here",
+            self.consumer_group_members.clone(),
+        );
+        registry.register(
+            "offset_commits",
+            "Positions of consumer groups that were taken over",
+            self.offset_commits.clone(),
+        );
+        registry.register(
             "connections",
             "Open connections on the client port",
             self.connections.clone(),
@@ -283,6 +303,39 @@ impl Metrics {
     pub(crate) fn synced(&self, elapsed: Duration, bytes: u64) {
         self.sync_seconds.0.observe(elapsed.as_secs_f64());
         self.sync_bytes.0.observe(bytes as f64);
+    }
+}
+
+/// What one coordinator adds to what is shown; taken away when it is dropped.
+#[derive(Debug)]
+pub(crate) struct CoordinatedMetrics {
+    metrics: Arc<Metrics>,
+    groups: i64,
+    members: i64,
+}
+
+impl CoordinatedMetrics {
+    pub(crate) const fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            groups: 0,
+            members: 0,
+        }
+    }
+
+    /// So many now.
+    pub(crate) fn set(&mut self, groups: usize, members: usize) {
+        let (groups, members) = (groups as i64, members as i64);
+        self.metrics.consumer_groups.inc_by(groups - self.groups);
+        let change = members - self.members;
+        self.metrics.consumer_group_members.inc_by(change);
+        (self.groups, self.members) = (groups, members);
+    }
+}
+
+impl Drop for CoordinatedMetrics {
+    fn drop(&mut self) {
+        self.set(0, 0);
     }
 }
 

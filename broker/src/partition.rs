@@ -10,6 +10,7 @@ pub(crate) mod fetch;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod growth;
+pub(crate) mod hearing;
 pub(crate) mod progress;
 pub(crate) mod replicate;
 pub(crate) mod scrub;
@@ -30,11 +31,14 @@ use std::sync::{
 use taffrail_api::WireError;
 use taffrail_core::{
     ErrorCode, LeaderEpoch, PartitionFault, TopicPartition,
+    internal::is_internal,
     replica::{FollowerLag, Standing as Worth},
 };
 use taffrail_log::{LogError, LogReader};
 
-use self::{growth::Growth, progress::Progress, standing::Standing, waiters::Waiters};
+use self::{
+    growth::Growth, hearing::Hearing, progress::Progress, standing::Standing, waiters::Waiters,
+};
 use crate::metrics::TopicMetrics;
 
 /// One partition on this broker.
@@ -46,6 +50,8 @@ pub(crate) struct Partition {
     pub(crate) waiters: Waiters,
     /// For the sessions of followers.
     pub(crate) growth: Growth,
+    /// Followers of an internal topic's partition.
+    pub(crate) hearing: Hearing,
     pub(crate) metrics: TopicMetrics,
     /// `None`: the log could not be opened, and `fault` says why.
     reader: Option<LogReader>,
@@ -119,6 +125,7 @@ impl Partition {
             progress: Progress::default(),
             waiters: Waiters::default(),
             growth: Growth::default(),
+            hearing: Hearing::default(),
             failed_in: OnceLock::new(),
             quarantine: OnceLock::new(),
             may_lack: AtomicBool::new(false),
@@ -243,6 +250,11 @@ impl Partition {
             ErrorCode::PartitionOffline,
             format!("{} is offline on this broker: {reason}", self.label()),
         )
+    }
+
+    /// Does it belong to a topic that the cluster made for itself?
+    pub(crate) fn is_internal(&self) -> bool {
+        is_internal(&self.topic_name)
     }
 
     /// `topic/partition`, for messages.

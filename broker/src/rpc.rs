@@ -10,6 +10,7 @@
 //! offsets      ListOffsets
 //! metadata     GetMetadata, WatchMetadata
 //! init_producer  InitProducer
+//! groups       taffrail.v1.Groups: to the coordinators
 //! gateway      Publish and Subscribe, for thin clients
 //! admin        forwarded to the active controller
 //! replication  sessions with followers, on a port of their own
@@ -19,6 +20,7 @@ mod admin;
 mod fetch;
 mod foreign;
 mod gateway;
+mod groups;
 mod init_producer;
 mod intake;
 mod metadata;

@@ -36,6 +36,7 @@ use crate::{
     environment::Environment,
     error::BrokerError,
     follower::{self, doubts::Doubts},
+    group::{self, Coordinators},
     http,
     metrics::{Metrics, PartitionCollector},
     partition::{Fault, Partition, replicate::Assign, table::PartitionTable},
@@ -250,6 +251,7 @@ async fn assemble(
         active_controller: active_receiver,
         peers: Peers::new(known_receiver.clone()),
         doubts: Doubts::default(),
+        coordinators: Coordinators::default(),
         metrics,
         queue,
         decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),
@@ -326,6 +328,11 @@ async fn assemble(
     let following = follower::run(Arc::clone(&broker));
     tasks.spawn(async move {
         following.await;
+        Ok(())
+    });
+    let coordinating = group::coordinators::run(Arc::clone(&broker));
+    tasks.spawn(async move {
+        coordinating.await;
         Ok(())
     });
     let (replication_listener, replication_addr) = replication;

@@ -152,6 +152,7 @@ fn exit_for(code: ErrorCode) -> Exit {
         E::ManagedByKubernetes
         | E::NameConflict
         | E::RetainedDataExists
+        | E::InternalTopic
         | E::ForeignCluster
         | E::UnsupportedVersion
         | E::GroupNotEmpty => Exit::Conflict,

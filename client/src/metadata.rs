@@ -54,6 +54,8 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
     /// Largest batch accepted.
     pub max_batch_bytes: usize,
+    /// Is it the cluster's own? Clients read it, and do not write to it.
+    pub is_internal: bool,
 }
 
 /// Who leads a partition.
@@ -169,6 +171,7 @@ fn topic(mut wire: v1::TopicInfo) -> Option<Topic> {
         name: wire.name.into(),
         partitions,
         max_batch_bytes: wire.max_batch_bytes as usize,
+        is_internal: wire.internal,
     })
 }
 
@@ -200,6 +203,7 @@ mod tests {
                     ..v1::PartitionInfo::default()
                 }],
                 max_batch_bytes: 1 << 20,
+                internal: false,
             }],
             ..v1::Metadata::default()
         }

@@ -26,7 +26,7 @@ pub struct ControllerConfig {
     pub mode: Mode,
     /// For messages to people.
     pub cluster_name: String,
-    /// For topics that do not say; `brokers_wanted` also says for how many brokers a first placement waits.
+    /// For topics that do not say, and for internal ones; `brokers_wanted` also says for how many brokers a first placement waits.
     pub defaults: TopicDefaults,
     /// How often brokers are asked to report.
     pub heartbeat_interval: Duration,

@@ -97,6 +97,12 @@ pub enum ApplyError {
         /// The topic's name.
         name: String,
     },
+    /// The topic is the cluster's own.
+    #[error("topic {name} is the cluster's own and stays as long as the cluster")]
+    InternalTopic {
+        /// The topic's name.
+        name: String,
+    },
     /// Replicas cannot be moved so.
     #[error(transparent)]
     Move(#[from] MoveError),
@@ -124,6 +130,7 @@ impl ApplyError {
             Self::Invalid(_) => ErrorCode::InvalidSpec,
             Self::MoreReplicasThanBrokers { .. } => ErrorCode::NotEnoughBrokers,
             Self::RetainedDataExists { .. } => ErrorCode::RetainedDataExists,
+            Self::InternalTopic { .. } => ErrorCode::InternalTopic,
             Self::Move(error) => error.code(),
             Self::ManagedByKubernetes { .. } => ErrorCode::ManagedByKubernetes,
             Self::TooManyWaiting => ErrorCode::ResourceExhausted,
@@ -138,7 +145,9 @@ impl ApplyError {
             Self::Invalid(_) => "InvalidSpec",
             Self::MoreReplicasThanBrokers { .. } => "NotEnoughBrokers",
             Self::RetainedDataExists { .. } => "RetainedDataExists",
-            Self::Move(_) | Self::ManagedByKubernetes { .. } => "NotAllowed",
+            Self::InternalTopic { .. } | Self::Move(_) | Self::ManagedByKubernetes { .. } => {
+                "NotAllowed"
+            }
             Self::TooManyWaiting | Self::NotActive | Self::StoreUnavailable(_) => {
                 "ClusterUnavailable"
             }

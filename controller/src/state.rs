@@ -15,6 +15,7 @@ mod elections;
 mod faulty;
 mod heard;
 mod in_sync;
+mod internal;
 mod live;
 mod moves;
 mod office;
@@ -310,6 +311,17 @@ impl Machine {
             sequence: self.sequence,
         };
         stamp.into()
+    }
+
+    /// An identity that no topic has had: of this controller, in its term, after what it has said so far. A UUID of version 8.
+    fn new_topic_id(&self) -> TopicId {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.settings.holder.to_be_bytes());
+        bytes[8..12].copy_from_slice(&(self.epoch as u32).to_be_bytes());
+        bytes[12..].copy_from_slice(&(self.sequence as u32).to_be_bytes());
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        TopicId::from_bytes(bytes)
     }
 
     fn effect(&mut self, effect: Effect) {

@@ -101,7 +101,7 @@ codes! {
     UnknownProducer = 33, "UNKNOWN_PRODUCER", retriable: false;
     /// The producer id is used with a higher epoch. Nothing was stored.
     ProducerFenced = 34, "PRODUCER_FENCED", retriable: false;
-    /// The topic is the cluster's own: nobody else writes to it.
+    /// The topic is the cluster's own: clients do not write to it, and nobody deletes it.
     InternalTopic = 35, "INTERNAL_TOPIC", retriable: false;
     /// This broker does not coordinate the group, or not yet, or cannot be sure of it just now.
     NotCoordinator = 36, "NOT_COORDINATOR", retriable: true;
@@ -115,6 +115,8 @@ codes! {
     UnknownGroup = 40, "UNKNOWN_GROUP", retriable: false;
     /// The group has members.
     GroupNotEmpty = 41, "GROUP_NOT_EMPTY", retriable: false;
+    /// Records of the group in `__offsets` are nonsense. Other groups are served.
+    UnreadableGroup = 42, "UNREADABLE_GROUP", retriable: false;
 }
 
 impl ErrorCode {

@@ -7,6 +7,7 @@
 //! rules        every validation rule, once, with its message
 //! settings     what of a broker can be tuned, within which bounds
 //! topic        what a user wants of a topic, and what is in force
+//! internal     topics that the cluster makes for itself
 //! assignment   who holds a partition, who leads it
 //! group        consumer groups: members, who reads which partition, how far
 //! replica      what leaders, followers and electors decide
@@ -18,6 +19,7 @@ pub mod assignment;
 pub mod error;
 pub mod group;
 pub mod ids;
+pub mod internal;
 pub mod producers;
 pub mod quantity;
 pub mod replica;
@@ -32,5 +34,6 @@ pub use ids::{
     MemberId, Offset, PartitionEpoch, PartitionIndex, TopicId, TopicPartition,
 };
 pub use topic::{
-    Adoption, DeletionPolicy, Durability, TopicConfig, TopicDefaults, TopicSpec, UncleanElection,
+    Adoption, Cleanup, DeletionPolicy, Durability, TopicConfig, TopicDefaults, TopicSpec,
+    UncleanElection,
 };

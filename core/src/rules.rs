@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::topic::TopicSpec;
+use crate::{
+    internal::{self, is_internal},
+    topic::TopicSpec,
+};
 
 /// One rule: where it applies and what a user who broke it should do.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,6 +107,15 @@ rules! {
     /// Below a segment's smallest size nothing could be kept.
     RETENTION_BYTES_IN_RANGE = "spec.retention.bytesPerPartition", "retention.bytesPerPartition must be at least 1Mi",
         "!has(self.retention) || !has(self.retention.bytesPerPartition) || !isQuantity(self.retention.bytesPerPartition) || quantity(self.retention.bytesPerPartition).compareTo(quantity('1Mi')) >= 0";
+    /// The last record of each key stays, whatever its age.
+    RETENTION_NOT_WITH_COMPACT = "spec.retention", "retention does not apply with cleanup: Compact (the last record of each key stays); leave it out or write cleanup: CompactAndDelete",
+        "!has(self.cleanup) || self.cleanup != 'Compact' || !has(self.retention) || (!has(self.retention.time) && !has(self.retention.bytesPerPartition))";
+    /// Nothing is compacted otherwise.
+    COMPACTION_NEEDS_COMPACT = "spec.compaction", "compaction does not apply with cleanup: Delete; leave it out or write cleanup: Compact or CompactAndDelete",
+        "!has(self.compaction) || (!has(self.compaction.minLag) && !has(self.compaction.tombstoneRetention)) || (has(self.cleanup) && self.cleanup != 'Delete')";
+    /// Whoever reads from the start needs time to see that a key was deleted.
+    TOMBSTONE_RETENTION_POSITIVE = "spec.compaction.tombstoneRetention", "compaction.tombstoneRetention must be at least 1s",
+        "!has(self.compaction) || !has(self.compaction.tombstoneRetention) || !self.compaction.tombstoneRetention.matches('^([0-9]{1,9}(h|m|s|ms))+$') || duration(self.compaction.tombstoneRetention) >= duration('1s')";
     /// What a gRPC message and a segment can hold.
     MAX_BATCH_BYTES_IN_RANGE = "spec.limits.maxBatchBytes", "limits.maxBatchBytes must be between 1Ki and 16Mi",
         "!has(self.limits) || !has(self.limits.maxBatchBytes) || !isQuantity(self.limits.maxBatchBytes) || (quantity(self.limits.maxBatchBytes).compareTo(quantity('1Ki')) >= 0 && quantity(self.limits.maxBatchBytes).compareTo(quantity('16Mi')) <= 0)";
@@ -113,11 +125,11 @@ rules! {
     /// Internal topics.
     TOPIC_NAME_NOT_INTERNAL = "spec.topicName", "names that start with __ are internal; choose another",
         "!has(self.topicName) || !self.topicName.startsWith('__')";
-    /// Of consumer groups. Committed offsets are kept under it.
-    GROUP_NAME_VALID = "spec.groupName", "a group's name has 1 to 249 letters, digits, dots, dashes and underscores",
-        "!has(self.groupName) || self.groupName.matches('^[a-zA-Z0-9._-]{1,249}$')";
-    /// Kept for groups of the cluster's own.
-    GROUP_NAME_NOT_INTERNAL = "spec.groupName", "names of groups that start with __ are internal; choose another",
+    /// The alphabet of topics' names.
+    GROUP_NAME_VALID = "spec.groupName", "a group name has 1 to 249 letters, digits, dots, dashes and underscores, and is not . or ..",
+        "!has(self.groupName) || (self.groupName.matches('^[a-zA-Z0-9._-]{1,249}$') && self.groupName != '.' && self.groupName != '..')";
+    /// As topics' names.
+    GROUP_NAME_NOT_INTERNAL = "spec.groupName", "names that start with __ are internal; choose another",
         "!has(self.groupName) || !self.groupName.startsWith('__')";
     /// Renaming would need a copy.
     TOPIC_NAME_IMMUTABLE = "spec.topicName", "topicName cannot change; create a new Topic and copy",
@@ -125,6 +137,12 @@ rules! {
     /// A topic does not move between clusters. One that named none may name it later: the operator refuses another than the one it lives in.
     CLUSTER_REF_IMMUTABLE = "spec.clusterRef", "clusterRef cannot change; create a Topic in the other cluster and copy",
         "!has(oldSelf.clusterRef) || (has(self.clusterRef) && self.clusterRef == oldSelf.clusterRef)";
+    /// Between 1 and `internal::OFFSETS_PARTITIONS_MAX`.
+    OFFSETS_PARTITIONS_IN_RANGE = "spec.defaults.group.offsetsPartitions", "defaults.group.offsetsPartitions must be between 1 and 1000",
+        "!has(self.defaults) || !has(self.defaults.group) || !has(self.defaults.group.offsetsPartitions) || (self.defaults.group.offsetsPartitions >= 1 && self.defaults.group.offsetsPartitions <= 1000)";
+    /// A group's partition follows from how many there are.
+    OFFSETS_PARTITIONS_IMMUTABLE = "spec.defaults.group.offsetsPartitions", "defaults.group.offsetsPartitions cannot change (groups would not find their offsets); create a new BrokerCluster",
+        "(has(self.defaults) && has(self.defaults.group) && has(self.defaults.group.offsetsPartitions)) == (has(oldSelf.defaults) && has(oldSelf.defaults.group) && has(oldSelf.defaults.group.offsetsPartitions)) && (!has(self.defaults) || !has(self.defaults.group) || !has(self.defaults.group.offsetsPartitions) || self.defaults.group.offsetsPartitions == oldSelf.defaults.group.offsetsPartitions)";
     /// Services, labels and pods are named after the cluster; the label `controller-revision-hash` adds eleven and has room for 63. Over the whole
     /// resource, not its spec.
     CLUSTER_NAME_VALID = "metadata.name", "a cluster's name starts with a letter and has at most 52 lower-case letters, digits and dashes, the last no dash",
@@ -170,6 +188,20 @@ pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
             within(spec.retention_bytes_per_partition, 1 << 20..=u64::MAX),
         ),
         (
+            &RETENTION_NOT_WITH_COMPACT,
+            spec.cleanup.deletes()
+                || spec.retention.is_none() && spec.retention_bytes_per_partition.is_none(),
+        ),
+        (
+            &COMPACTION_NEEDS_COMPACT,
+            spec.cleanup.compacts()
+                || spec.compaction_min_lag.is_none() && spec.tombstone_retention.is_none(),
+        ),
+        (
+            &TOMBSTONE_RETENTION_POSITIVE,
+            at_least_1s(spec.tombstone_retention),
+        ),
+        (
             &MAX_BATCH_BYTES_IN_RANGE,
             within(spec.max_batch_bytes, 1 << 10..=16 << 20),
         ),
@@ -179,25 +211,26 @@ pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
 
 /// The rules of a topic's name.
 pub fn check_topic_name(name: &str) -> Vec<Violation> {
-    let valid = is_kafka_name(name) && !matches!(name, "." | "..");
     broken(&[
-        (&TOPIC_NAME_VALID, valid),
-        (&TOPIC_NAME_NOT_INTERNAL, !name.starts_with("__")),
+        (&TOPIC_NAME_VALID, is_name(name)),
+        (&TOPIC_NAME_NOT_INTERNAL, !is_internal(name)),
     ])
 }
 
 /// The rules of a consumer group's name.
 pub fn check_group_name(name: &str) -> Vec<Violation> {
     broken(&[
-        (&GROUP_NAME_VALID, is_kafka_name(name)),
-        (&GROUP_NAME_NOT_INTERNAL, !name.starts_with("__")),
+        (&GROUP_NAME_VALID, is_name(name)),
+        (&GROUP_NAME_NOT_INTERNAL, !is_internal(name)),
     ])
 }
 
-/// Kafka's alphabet for topics, and its limit.
-fn is_kafka_name(name: &str) -> bool {
+/// Has it Kafka's alphabet?
+fn is_name(name: &str) -> bool {
     let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(alphabet)
+    (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(alphabet)
+        && !matches!(name, "." | "..")
 }
 
 /// The rules that compare a topic's spec with the one in force before. The current partition count decides, also where `old` left it to a default.
@@ -214,6 +247,13 @@ pub fn check_brokers(before: Option<u32>, brokers: u32) -> Vec<Violation> {
             before.is_none_or(|before| brokers >= before),
         ),
     ])
+}
+
+/// The rules of how many partitions `__offsets` is to have.
+pub fn check_offsets_partitions(partitions: Option<u32>) -> Vec<Violation> {
+    let range = 1..=internal::OFFSETS_PARTITIONS_MAX;
+    let holds = partitions.is_none_or(|partitions| range.contains(&partitions));
+    broken(&[(&OFFSETS_PARTITIONS_IN_RANGE, holds)])
 }
 
 /// The rule of the label by whose value a cluster's brokers are told apart, `[DNS name/]name`.
@@ -269,22 +309,25 @@ mod tests {
             );
         }
         assert_eq!(
-            check_topic_name("__offsets"),
+            check_topic_name(internal::OFFSETS),
             [Violation::of(&TOPIC_NAME_NOT_INTERNAL)]
         );
     }
 
     #[test]
-    fn a_groups_name_is_of_the_same_alphabet_and_not_internal() {
-        for name in ["billing", "shop.billing", ".", "a-b_c.9", &"x".repeat(249)] {
-            assert_eq!(check_group_name(name), [], "{name}");
+    fn a_groups_name_is_like_a_topics() {
+        assert_eq!(check_group_name("shop.billing"), []);
+        for name in ["", "a/b", "..", &"x".repeat(250)] {
+            assert_eq!(
+                check_group_name(name),
+                [Violation::of(&GROUP_NAME_VALID)],
+                "{name}"
+            );
         }
-        for name in ["", "a/b", "a b", "é", &"x".repeat(250)] {
-            let refused = [Violation::of(&GROUP_NAME_VALID)];
-            assert_eq!(check_group_name(name), refused, "{name}");
-        }
-        let internal = [Violation::of(&GROUP_NAME_NOT_INTERNAL)];
-        assert_eq!(check_group_name("__audit"), internal);
+        assert_eq!(
+            check_group_name("__billing"),
+            [Violation::of(&GROUP_NAME_NOT_INTERNAL)]
+        );
     }
 
     #[test]

@@ -136,6 +136,9 @@ pub struct Defaults {
     /// Topics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<DefaultTopic>,
+    /// Consumer groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<DefaultGroup>,
 }
 
 /// What a Topic that does not say gets. A change reaches existing topics too.
@@ -157,4 +160,14 @@ pub struct DefaultTopic {
     /// What a producer may send. Default: batches of 1Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+}
+
+/// What consumer groups get.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DefaultGroup {
+    /// Partitions of the topic __offsets, where groups keep their offsets, when the cluster makes it. Default: 50. Immutable: it says in which
+    /// partition a group's offsets are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offsets_partitions: Option<u32>,
 }

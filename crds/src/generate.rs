@@ -24,6 +24,9 @@ pub const TOPIC_RULES: &[&Rule] = &[
     &rules::SEGMENT_AGE_IN_RANGE,
     &rules::RETENTION_TIME_POSITIVE,
     &rules::RETENTION_BYTES_IN_RANGE,
+    &rules::RETENTION_NOT_WITH_COMPACT,
+    &rules::COMPACTION_NEEDS_COMPACT,
+    &rules::TOMBSTONE_RETENTION_POSITIVE,
     &rules::MAX_BATCH_BYTES_IN_RANGE,
     &rules::TOPIC_NAME_VALID,
     &rules::TOPIC_NAME_NOT_INTERNAL,
@@ -38,6 +41,8 @@ pub const CLUSTER_RULES: &[&Rule] = &[
     &rules::STORAGE_GROWS_ONLY,
     &rules::STORAGE_CLASS_IMMUTABLE,
     &rules::RACK_KEY_READABLE,
+    &rules::OFFSETS_PARTITIONS_IN_RANGE,
+    &rules::OFFSETS_PARTITIONS_IMMUTABLE,
 ];
 
 /// The rules of a whole BrokerCluster.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kube::runtime::reflector;
 use taffrail_controller::Deleted;
-use taffrail_core::DeletionPolicy;
+use taffrail_core::{DeletionPolicy, internal::is_internal};
 use taffrail_crds::BrokerCluster;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -87,7 +87,7 @@ async fn retain_vanished_topics(
     for (key, handle) in context.engines.handles() {
         let claimed = claimed_names(&key, &topics, &context.engines);
         for topic in handle.topics() {
-            if claimed.contains(&topic.name) || topic.name.starts_with("__") {
+            if claimed.contains(&topic.name) || is_internal(&topic.name) {
                 continue;
             }
             let place = (key.clone(), topic.name.clone());

@@ -9,7 +9,7 @@ use std::{
 use futures::{Stream, StreamExt as _, future, stream::BoxStream};
 use prost::Message as _;
 use taffrail_api::{WireError, convert, v1};
-use taffrail_core::{Assignment, TopicId, TopicPartition};
+use taffrail_core::{Assignment, TopicId, TopicPartition, internal::is_internal};
 use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
 
@@ -126,6 +126,7 @@ fn describe_topic(view: &ClusterView, id: TopicId, topic: &Topic) -> v1::TopicIn
             .map(|(id, a)| describe_partition(id, a))
             .collect(),
         max_batch_bytes: u32::try_from(topic.config.max_batch_bytes).unwrap_or(u32::MAX),
+        internal: is_internal(&topic.name),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use taffrail_api::{
     listen::{self, Gate, Guard, Limit},
     transport,
-    v1::{self, admin_server::AdminServer},
+    v1::{self, admin_server::AdminServer, groups_server::GroupsServer},
 };
 use tokio::{
     io::{AsyncRead as _, ReadBuf},
@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     admin::AdminService,
     gateway::GatewayService,
+    groups::GroupsService,
     intake::{CountLayer, Intake, Share},
     service::BrokerService,
 };
@@ -38,6 +39,7 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
     for service in [
         "taffrail.v1.Broker",
         "taffrail.v1.Gateway",
+        "taffrail.v1.Groups",
         "taffrail.v1.Admin",
     ] {
         health
@@ -69,6 +71,11 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
         .add_service(BrokerService::new(Arc::clone(&broker)))
         .add_service(GatewayService::new(Arc::clone(&broker)))
         .add_service(
+            GroupsServer::new(GroupsService::new(Arc::clone(&broker)))
+                .max_decoding_message_size(requests_max)
+                .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX),
+        )
+        .add_service(
             AdminServer::new(AdminService::new(broker))
                 .max_decoding_message_size(requests_max)
                 .max_encoding_message_size(transport::CALL_MESSAGE_BYTES_MAX),
@@ -82,6 +89,7 @@ pub(crate) async fn serve(broker: Arc<Broker>, listener: TcpListener) -> Result<
                 "",
                 "taffrail.v1.Broker",
                 "taffrail.v1.Gateway",
+                "taffrail.v1.Groups",
                 "taffrail.v1.Admin",
             ] {
                 health

@@ -118,6 +118,7 @@ impl SimBroker {
             active_controller,
             peers: Peers::new(known_receiver),
             doubts: Doubts::default(),
+            coordinators: Coordinators::default(),
             metrics,
             queue: Arc::new(Semaphore::new(config.limits.queue_bytes_max)),
             decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),

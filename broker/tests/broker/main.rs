@@ -9,6 +9,7 @@ mod controller;
 mod disk;
 mod fixture;
 mod gateway;
+mod groups;
 mod http;
 mod idempotence;
 mod lifecycle;

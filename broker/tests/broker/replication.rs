@@ -16,15 +16,15 @@ use crate::{
 };
 
 /// Brokers 1 and 2 of one cluster.
-struct Two {
-    controller: FakeController,
+pub(crate) struct Two {
+    pub(crate) controller: FakeController,
     dirs: [TempDir; 2],
     brokers: [Option<RunningBroker>; 2],
     catch_up_bytes_per_s_max: u64,
 }
 
 impl Two {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::throttled(ReplicationSettings::default().catch_up_bytes_per_s_max).await
     }
 
@@ -43,7 +43,7 @@ impl Two {
     }
 
     /// Starts a broker, or starts it again.
-    async fn run(&mut self, number: usize) {
+    pub(crate) async fn run(&mut self, number: usize) {
         let config = BrokerConfig {
             name: format!("broker-{number}"),
             replication: ReplicationSettings {
@@ -59,13 +59,13 @@ impl Two {
         self.brokers[number - 1] = Some(broker);
     }
 
-    async fn stop(&mut self, number: usize) {
+    pub(crate) async fn stop(&mut self, number: usize) {
         if let Some(broker) = self.brokers[number - 1].take() {
             broker.stop().await;
         }
     }
 
-    fn broker(&self, number: usize) -> &RunningBroker {
+    pub(crate) fn broker(&self, number: usize) -> &RunningBroker {
         self.brokers[number - 1].as_ref().expect("it runs")
     }
 
@@ -100,7 +100,7 @@ impl Two {
     }
 }
 
-fn both(leader: u32, epoch: i32) -> Topic {
+pub(crate) fn both(leader: u32, epoch: i32) -> Topic {
     let mut topic = Topic::new("flights", &[leader]);
     (topic.replicas, topic.isr) = (vec![1, 2], vec![1, 2]);
     (topic.config.replicas, topic.config.min_in_sync) = (2, 2);

@@ -277,6 +277,7 @@ impl Cluster {
             name: TOPIC.to_owned(),
             partitions: state.partitions.iter().enumerate().map(partition).collect(),
             max_batch_bytes: 1 << 20,
+            internal: false,
         };
         let mut topics = vec![topic];
         if let Some(leader) = state

@@ -10,7 +10,7 @@ use taffrail_api::{
         admin_server::Admin, move_replicas_request::What,
     },
 };
-use taffrail_core::{BrokerNumber, ErrorCode, TopicSpec};
+use taffrail_core::{BrokerNumber, ErrorCode, TopicSpec, internal::is_internal};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
@@ -85,6 +85,9 @@ impl Admin for AdminService {
         request: Request<DeleteTopicRequest>,
     ) -> Result<Response<DeleteTopicResponse>, Status> {
         let name = request.into_inner().name;
+        if is_internal(&name) {
+            return Err(refusal(&ApplyError::InternalTopic { name }));
+        }
         // The resource may be called otherwise than the topic; only a person can tell.
         self.owned_here(|namespace| format!("kubectl delete topic -n {namespace} {name}"))?;
         let deleted = self.handle.delete_topic_as_it_says(&name).await;

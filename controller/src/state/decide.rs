@@ -8,7 +8,7 @@ use std::{
 use taffrail_api::v1::{
     ControllerMessage, HandedOver, MetadataUpdate, Refused, controller_message::Message,
 };
-use taffrail_core::{BrokerNumber, TopicId};
+use taffrail_core::{BrokerNumber, TopicId, internal::is_internal};
 
 use super::{
     Answer, Effect, Io, Machine, Note, Outcome, RequestId, SessionId, Step, Work, closing,
@@ -16,7 +16,7 @@ use super::{
     doubt,
     draft::Draft,
     elections::{self, Calm, Losses},
-    faulty, in_sync,
+    faulty, in_sync, internal,
     live::Liveness,
     moves,
     office::refusal,
@@ -56,7 +56,9 @@ impl Machine {
             if !losses.is_empty() {
                 outcomes.push(Outcome::MayLack(losses));
             }
-            self.own = own(&self.own, &work, &draft.cluster);
+            let (defaults, new_id) = (&self.settings.defaults, self.new_topic_id());
+            let made = internal::tend(&mut draft, &self.live, defaults, new_id);
+            self.own = own(&self.own, &work, made, &draft.cluster);
             if self.is_settled() {
                 moves::follow_replicas(&mut draft, &self.live);
                 place::place_waiting(&mut draft, &self.live, &self.own);
@@ -120,6 +122,10 @@ impl Machine {
                 let id = wanted_id.filter(|id| !topics.contains_key(id));
                 let id = id.unwrap_or(*new_id);
                 Answer::Apply(topics::apply(draft, defaults, name, spec, id))
+            }
+            Request::Delete { name, .. } if is_internal(name) => {
+                let name = name.clone();
+                Answer::Delete(Err(ApplyError::InternalTopic { name }))
             }
             Request::Delete { name, policy } => {
                 match topics::delete(draft, &self.live, name, *policy) {
@@ -267,12 +273,19 @@ impl Machine {
     }
 }
 
-/// Topics that wait for their first partitions under ids that this controller drew: those in `before`, and those that `work` creates.
-fn own(before: &BTreeSet<TopicId>, work: &VecDeque<Work>, cluster: &Cluster) -> BTreeSet<TopicId> {
+/// Topics that wait for their first partitions under ids that this controller drew: those in `before`, those that `work` creates, and the one
+/// that was `made` without being asked for.
+fn own(
+    before: &BTreeSet<TopicId>,
+    work: &VecDeque<Work>,
+    made: Option<TopicId>,
+    cluster: &Cluster,
+) -> BTreeSet<TopicId> {
     let drawn = work.iter().filter_map(|work| match work {
         Work::Request(_, Request::Apply { new_id, .. }) => Some(*new_id),
         _ => None,
     });
     let waits = |id: &TopicId| cluster.topic(*id).is_some_and(|topic| topic.placed == 0);
-    drawn.chain(before.iter().copied()).filter(waits).collect()
+    let drawn = drawn.chain(made).chain(before.iter().copied());
+    drawn.filter(waits).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicId};
+use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicId, internal};
 
 use super::{
     cluster::{Broker, Cluster, Topic},
@@ -27,7 +27,8 @@ pub(crate) fn place_waiting(draft: &mut Draft, live: &Live, own: &BTreeSet<Topic
     if waiting.is_empty() {
         return;
     }
-    waiting.sort_by(|a, b| a.name.cmp(&b.name));
+    let is_internal = |topic: &Topic| internal::is_internal(&topic.name);
+    waiting.sort_by(|a, b| (is_internal(a), &a.name).cmp(&(is_internal(b), &b.name)));
     let mut loads = loads(&draft.cluster);
     for topic in waiting {
         place_topic(draft, live, &topic, &mut loads);

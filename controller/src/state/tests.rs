@@ -2,6 +2,7 @@
 //! what was persisted; at the end everything has to come good.
 
 mod closing;
+mod internal;
 mod moves;
 mod replicated;
 mod world;
@@ -192,9 +193,9 @@ fn run(world: &mut World, op: &Op) {
     }
 }
 
-/// A new store, or a cluster that runs.
-fn begin(is_running: bool) -> World {
-    let mut world = World::new();
+/// A new store, or a cluster that runs, with or without internal topics.
+fn begin(is_running: bool, has_internal: bool) -> World {
+    let mut world = World::wanting(BROKERS, if has_internal { 4 } else { 0 });
     if is_running {
         world.recover();
         world.apply(0, "topic-0", spec(7, 3, Adoption::Never));
@@ -212,8 +213,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(histories()))]
 
     #[test]
-    fn whatever_fails_the_invariants_hold_and_everything_comes_good(is_running in any::<bool>(), keeps_records in any::<bool>(), ops in prop::collection::vec(op(), 0..250)) {
-        let mut world = begin(is_running);
+    fn whatever_fails_the_invariants_hold_and_everything_comes_good(is_running in any::<bool>(), has_internal in any::<bool>(), keeps_records in any::<bool>(), ops in prop::collection::vec(op(), 0..250)) {
+        let mut world = begin(is_running, has_internal);
         world.keeps_records = keeps_records;
         for op in &ops {
             run(&mut world, op);
@@ -225,6 +226,7 @@ proptest! {
         world.assert_good("final");
         world.assert_preferred();
         world.assert_moved();
+        world.assert_internal(has_internal);
     }
 }
 
@@ -240,7 +242,7 @@ fn the_histories_reach_every_rare_path() {
     let histories = prop::collection::vec(op(), 100..250);
     let mut reached = BTreeSet::new();
     for n in 0..200 {
-        let mut world = begin(n % 2 == 0);
+        let mut world = begin(n % 2 == 0, n % 3 == 0);
         let ops = histories
             .new_tree(&mut runner)
             .expect("no filters")

@@ -42,7 +42,7 @@ pub(crate) fn apply(
     }
 }
 
-fn create(
+pub(crate) fn create(
     draft: &mut Draft,
     defaults: &TopicDefaults,
     name: &str,
@@ -88,7 +88,7 @@ fn adopt(
     })
 }
 
-fn change(
+pub(crate) fn change(
     draft: &mut Draft,
     defaults: &TopicDefaults,
     topic: &Topic,

@@ -3,6 +3,7 @@
 mod duel;
 mod fake_broker;
 mod handle;
+mod internal;
 mod racks;
 mod restart;
 mod session;
@@ -18,9 +19,11 @@ use tokio::{net::TcpListener, time::timeout};
 /// Nothing here takes this long on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Of a cluster without internal topics: the tests count what they made.
 pub(crate) fn config(brokers_wanted: u32) -> ControllerConfig {
     let defaults = TopicDefaults {
         brokers_wanted,
+        offsets_partitions: 0,
         ..TopicDefaults::default()
     };
     ControllerConfig::new("main", Mode::Embedded, defaults)

@@ -5,7 +5,6 @@ use std::time::Duration;
 use taffrail_controller::{
     ControllerError, Environment, FileStore, MemoryStore, start, store::Fault,
 };
-use taffrail_core::TopicDefaults;
 use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 
@@ -184,7 +183,7 @@ async fn maps_deleted_under_a_controller_come_back_once_it_is_told() {
     // Nothing is missing: nothing is written.
     let puts = store.puts();
     handle.store_changed().await;
-    handle.set_defaults(TopicDefaults::default()).await;
+    handle.set_defaults(config(1).defaults).await;
     assert_eq!(store.puts(), puts);
 
     let mut snapshot = store.snapshot();

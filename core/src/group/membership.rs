@@ -276,6 +276,13 @@ impl Group {
         self.rebalance(catalog);
     }
 
+    /// Members could not be heard for a while: each has its whole session timeout again.
+    pub fn give_time(&mut self, now: Now) {
+        for member in self.members.values_mut() {
+            member.heard(now);
+        }
+    }
+
     /// When the next member is given up unless it is heard of.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.members.values().map(|m| m.deadline_ms).min()

@@ -60,6 +60,31 @@ const TOPIC_CASES: &[Case] = &[
         "{retention: {bytesPerPartition: 1Ki}}",
     ),
     breaks(
+        &rules::RETENTION_NOT_WITH_COMPACT,
+        "{cleanup: Compact, retention: {time: 1h}}",
+    ),
+    breaks(
+        &rules::RETENTION_NOT_WITH_COMPACT,
+        "{cleanup: Compact, retention: {bytesPerPartition: 1Gi}}",
+    ),
+    changes(
+        &rules::RETENTION_NOT_WITH_COMPACT,
+        "{cleanup: CompactAndDelete, retention: {time: 1h}}",
+        "{cleanup: Compact, retention: {time: 1h}}",
+    ),
+    breaks(
+        &rules::COMPACTION_NEEDS_COMPACT,
+        "{compaction: {minLag: 1m}}",
+    ),
+    breaks(
+        &rules::COMPACTION_NEEDS_COMPACT,
+        "{cleanup: Delete, compaction: {tombstoneRetention: 1h}}",
+    ),
+    breaks(
+        &rules::TOMBSTONE_RETENTION_POSITIVE,
+        "{cleanup: Compact, compaction: {tombstoneRetention: 10ms}}",
+    ),
+    breaks(
         &rules::MAX_BATCH_BYTES_IN_RANGE,
         "{limits: {maxBatchBytes: '100'}}",
     ),
@@ -131,14 +156,38 @@ const CLUSTER_CASES: &[Case] = &[
         &rules::RACK_KEY_READABLE,
         "{brokers: 1, storage: {size: 1Gi}, rack: {topologyKey: /zone}}",
     ),
+    breaks(
+        &rules::OFFSETS_PARTITIONS_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {offsetsPartitions: 0}}}",
+    ),
+    breaks(
+        &rules::OFFSETS_PARTITIONS_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {offsetsPartitions: 1001}}}",
+    ),
+    changes(
+        &rules::OFFSETS_PARTITIONS_IMMUTABLE,
+        "{brokers: 1, storage: {size: 1Gi}}",
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {offsetsPartitions: 10}}}",
+    ),
+    changes(
+        &rules::OFFSETS_PARTITIONS_IMMUTABLE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {offsetsPartitions: 10}}}",
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {offsetsPartitions: 20}}}",
+    ),
+    changes(
+        &rules::OFFSETS_PARTITIONS_IMMUTABLE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {offsetsPartitions: 10}}}",
+        "{brokers: 1, storage: {size: 1Gi}}",
+    ),
 ];
 
 /// Rules over two versions that only the API server sees: elsewhere the name is the identity, and a cluster is a process.
-const KUBERNETES_ONLY: [&Rule; 4] = [
+const KUBERNETES_ONLY: [&Rule; 5] = [
     &rules::TOPIC_NAME_IMMUTABLE,
     &rules::CLUSTER_REF_IMMUTABLE,
     &rules::STORAGE_GROWS_ONLY,
     &rules::STORAGE_CLASS_IMMUTABLE,
+    &rules::OFFSETS_PARTITIONS_IMMUTABLE,
 ];
 
 fn text(kind: &str, name: &str, spec: &str) -> String {

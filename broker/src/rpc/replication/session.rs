@@ -6,13 +6,14 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use http::{Request, Response};
 use taffrail_api::{
     WireError,
+    convert::topic_partition,
     listen::Admission,
     status::from_status,
     stream::{FrameReader, LeaderFrame, respond},
     transport,
     v1::{self, FollowerMessage, follower_message},
 };
-use taffrail_core::{ErrorCode, TopicPartition, replica::FetchRequest};
+use taffrail_core::{BrokerNumber, ErrorCode, TopicPartition, replica::FetchRequest};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
@@ -31,6 +32,7 @@ use crate::{
     broker::Broker,
     partition::{
         growth::News,
+        hearing::Heard,
         replicate::{Fetched, ReplicaFetch},
     },
 };
@@ -104,6 +106,8 @@ async fn run(
         news: Arc::new(News::default()),
         checking: None,
         reads: FuturesUnordered::new(),
+        follower: follower.broker,
+        last: Heard::default(),
         heard: begun,
         begun,
         broker,
@@ -142,6 +146,9 @@ struct Session<'a> {
     reads: FuturesUnordered<BoxFuture<'static, (Read, Result<Found, NotRead>)>>,
     begun: Instant,
     heard: Instant,
+    follower: BrokerNumber,
+    /// The same as `heard`, for those who have to know.
+    last: Heard,
 }
 
 impl Session<'_> {
@@ -233,6 +240,10 @@ impl Session<'_> {
             };
             // Before the look at the log: what comes after it is news.
             partition.growth.add(&self.news);
+            if partition.is_internal() {
+                let (follower, epoch) = (self.follower, request.leader_epoch);
+                partition.hearing.follows(follower, epoch, &self.last);
+            }
             fetches.push(ReplicaFetch {
                 partition,
                 request: *request,
@@ -258,10 +269,23 @@ impl Session<'_> {
             ));
         };
         self.heard = Instant::now();
+        self.last.now(self.broker.uptime_ms());
         let Some(follower_message::Message::Positions(positions)) = message.message else {
             return Err(WireError::invalid("positions come after the hello"));
         };
+        self.forget(&positions)?;
         self.state.hear(&positions)
+    }
+
+    /// What the follower does not follow any more.
+    fn forget(&self, positions: &v1::Positions) -> Result<(), WireError> {
+        for gone in &positions.gone {
+            let id = topic_partition(&gone.topic_id, gone.partition)?;
+            if let Some(partition) = self.broker.partitions.get(id) {
+                partition.hearing.left(self.follower);
+            }
+        }
+        Ok(())
     }
 
     fn now_ms(&self) -> u64 {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use futures::FutureExt as _;
 use taffrail_api::v1::{self, MetadataUpdate, controller_message::Message};
-use taffrail_core::{ClusterId, Incarnation, TopicDefaults, TopicId, TopicSpec};
+use taffrail_core::{ClusterId, Incarnation, TopicDefaults, TopicId, TopicSpec, internal::OFFSETS};
 
 use crate::{
     invariants::{self, BROKER_NUMBERS_ARE_NEVER_REUSED, PLACEMENT_IS_EVEN},
@@ -60,6 +60,8 @@ pub(super) struct World {
     view: Option<View>,
     /// Makes every random number another.
     drawn: u64,
+    /// What controllers are told.
+    defaults: TopicDefaults,
     /// No topic is ever ended by policy `Delete`: then no record may go.
     pub(super) keeps_records: bool,
     /// Names of what happened.
@@ -67,7 +69,13 @@ pub(super) struct World {
 }
 
 impl World {
+    /// A new store, on which nobody works yet; no internal topics.
     pub(super) fn new() -> Self {
+        Self::wanting(BROKERS, 0)
+    }
+
+    /// The same, for a cluster that is to have so many brokers, and so many partitions of `__offsets`.
+    pub(super) fn wanting(brokers_wanted: usize, offsets_partitions: u32) -> Self {
         let brokers = (0..BROKERS).map(|b| Broker {
             uuid: [b as u8 + 1; 16],
             candidates: Vec::new(),
@@ -96,6 +104,11 @@ impl World {
             now_ms: 0,
             view: None,
             drawn: 0,
+            defaults: TopicDefaults {
+                brokers_wanted: brokers_wanted as u32,
+                offsets_partitions,
+                ..TopicDefaults::default()
+            },
             keeps_records: false,
             reached: BTreeSet::new(),
         };
@@ -115,10 +128,7 @@ impl World {
         let settings = Settings {
             holder: self.draw(),
             new_cluster_id: ClusterId::from_bytes([self.draw() as u8; 16]),
-            defaults: TopicDefaults {
-                brokers_wanted: BROKERS as u32,
-                ..TopicDefaults::default()
-            },
+            defaults: self.defaults.clone(),
             heartbeat_interval_ms: 1000,
             suspect_after_ms: 3000,
             session_timeout_ms: 60_000,
@@ -129,6 +139,14 @@ impl World {
             machine,
             io: Some(Io::Load),
             sessions: HashMap::new(),
+        }
+    }
+
+    /// From now on the cluster is to have so many brokers.
+    pub(super) fn want(&mut self, brokers: usize) {
+        self.defaults.brokers_wanted = brokers as u32;
+        for controller in 0..CONTROLLERS {
+            self.event(controller, Event::DefaultsChanged(self.defaults.clone()));
         }
     }
 
@@ -550,6 +568,15 @@ impl World {
             leads.len() == BROKERS && max.zip(min).is_some_and(|(a, b)| a - b <= 1),
             "{PLACEMENT_IS_EVEN}: {leads:?}"
         );
+    }
+
+    /// `__offsets` is there once, and was never made twice, unless the cluster has no internal topics.
+    pub(super) fn assert_internal(&self, has_internal: bool) {
+        let cluster = self.cluster().expect("there is a root");
+        let topics = cluster.root.value.topics.values();
+        let states = topics.filter(|topic| topic.name == OFFSETS);
+        let states: Vec<_> = states.map(|topic| topic.is_active()).collect();
+        assert_eq!(states, vec![true; usize::from(has_internal)]);
     }
 }
 

@@ -102,6 +102,8 @@ impl World {
             new_cluster_id: ClusterId::from_bytes(id),
             defaults: TopicDefaults {
                 brokers_wanted: REPLICAS as u32,
+                // None: what happens to topics happens to these, and each takes its time.
+                offsets_partitions: 0,
                 ..TopicDefaults::default()
             },
             heartbeat_interval_ms: 1_000,

@@ -1,0 +1,27 @@
+//! Consumer groups: the leader of a partition of `__offsets` coordinates the groups whose names are hashed to it.
+//!
+//! ```text
+//! coordinators   which partitions this broker coordinates; where requests go
+//! coordinator    one partition's: events in, records and answers out
+//! event          what members and others ask
+//! load           from the log back to groups
+//! hosted         a group and the connections of its members
+//! write          records on their way to the log, and who is answered once they are durable
+//! records        the records of `__offsets`
+//! catalog        topics and patterns, as groups see them
+//! ```
+//!
+//! Nothing is answered before what it follows from is durable on the in-sync replicas: whatever a member was told, the next coordinator knows.
+
+mod catalog;
+mod coordinator;
+pub(crate) mod coordinators;
+pub(crate) mod event;
+mod hosted;
+mod load;
+mod records;
+mod write;
+
+pub(crate) use catalog::compile as compile_pattern;
+pub(crate) use coordinators::Coordinators;
+pub(crate) use records::{member_id, not_empty};

@@ -1,0 +1,143 @@
+//! Topics and patterns, as groups see them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use regex::{Regex, RegexBuilder};
+use taffrail_core::{
+    TopicId, TopicPartition,
+    group::{Catalog, Subscription, Topic},
+    internal::is_internal,
+};
+
+use crate::cluster::known::Known;
+
+/// What a compiled pattern may take. Matching takes time in proportion to the name, whatever the pattern.
+const PATTERN_BYTES_MAX: usize = 64 << 10;
+
+/// Topics as the newest metadata says, and the patterns of members.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    /// By id: the name, and for each partition the rack of its leader.
+    topics: BTreeMap<TopicId, (Arc<str>, Topic)>,
+    patterns: HashMap<String, Regex>,
+}
+
+impl Topics {
+    /// True: groups may be affected.
+    pub(super) fn update(&mut self, known: &Known) -> bool {
+        let view = &known.view;
+        let rack = |broker| view.brokers.get(&broker).map(|b| b.rack.clone());
+        let mut topics = BTreeMap::new();
+        for (id, topic) in view.topics.iter().filter(|(_, t)| !is_internal(&t.name)) {
+            let leaders = view.partitions_of(*id).map(|(_, a)| a.leader);
+            let racks = leaders.map(|leader| leader.and_then(rack).filter(|r| !r.is_empty()));
+            let racks = racks.map(|rack| rack.into_iter().collect()).collect();
+            topics.insert(*id, (Arc::clone(&topic.name), Topic { racks }));
+        }
+        let shape = |topics: &BTreeMap<TopicId, (Arc<str>, Topic)>| -> Vec<(TopicId, usize)> {
+            topics
+                .iter()
+                .map(|(id, (_, t))| (*id, t.racks.len()))
+                .collect()
+        };
+        // A leader that changes moves no partition from one member to another.
+        let is_changed = shape(&self.topics) != shape(&topics);
+        self.topics = topics;
+        is_changed
+    }
+
+    /// Patterns that somebody subscribes to. One that does not compile matches nothing: it was checked when its member joined.
+    pub(super) fn learn(&mut self, subscription: &Subscription) {
+        for pattern in &subscription.patterns {
+            if !self.patterns.contains_key(pattern)
+                && let Ok(regex) = compile(pattern)
+            {
+                self.patterns.insert(pattern.clone(), regex);
+            }
+        }
+    }
+
+    /// Forgets patterns that nobody uses.
+    pub(super) fn keep_patterns(&mut self, used: &BTreeSet<&str>) {
+        self.patterns
+            .retain(|pattern, _| used.contains(pattern.as_str()));
+    }
+
+    pub(super) fn patterns(&self) -> usize {
+        self.patterns.len()
+    }
+
+    pub(super) fn name(&self, id: TopicId) -> Option<&str> {
+        self.topics.get(&id).map(|(name, _)| &**name)
+    }
+
+    /// Has the topic such a partition?
+    pub(super) fn has(&self, partition: TopicPartition) -> bool {
+        let topic = self.topics.get(&partition.topic);
+        topic.is_some_and(|(_, topic)| (partition.partition.0 as usize) < topic.racks.len())
+    }
+}
+
+impl Catalog for Topics {
+    fn matching(&self, subscription: &Subscription) -> BTreeSet<TopicId> {
+        let patterns: Vec<&Regex> = subscription
+            .patterns
+            .iter()
+            .filter_map(|pattern| self.patterns.get(pattern))
+            .collect();
+        let is_read = |name: &str| {
+            subscription.topics.contains(name) || patterns.iter().any(|p| p.is_match(name))
+        };
+        let topics = self.topics.iter();
+        topics
+            .filter(|(_, (name, _))| is_read(name))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    fn topic(&self, id: TopicId) -> Option<Topic> {
+        self.topics.get(&id).map(|(_, topic)| topic.clone())
+    }
+}
+
+/// A pattern for whole names. The error says what is wrong with it.
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .size_limit(PATTERN_BYTES_MAX)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        compile(pattern).expect("valid").is_match(name)
+    }
+
+    #[test]
+    fn a_pattern_matches_whole_names() {
+        assert!(matches("orders.*", "orders.eu"));
+        assert!(!matches("orders", "orders.eu"));
+        assert!(
+            !matches("eu|us", "orders.eu"),
+            "both ends are anchored for each side"
+        );
+        assert!(matches("eu|us", "us"));
+    }
+
+    #[test]
+    fn a_pattern_that_would_grow_or_backtrack_without_end_does_neither() {
+        assert!(compile("(a{1000}){1000}").is_err());
+        assert!(compile("a(").is_err());
+        let started = Instant::now();
+        assert!(!matches("(a*)*b", &"a".repeat(249)));
+        assert!(started.elapsed().as_secs() < 10, "linear in the name");
+    }
+}

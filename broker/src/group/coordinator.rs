@@ -1,0 +1,379 @@
+//! Coordinates the groups of one partition of `__offsets`, for as long as this broker leads it.
+
+mod requests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use taffrail_api::{WireError, v1};
+use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, group::Now};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+
+use super::{
+    catalog::Topics,
+    event::Event,
+    hosted::Hosted,
+    load,
+    records::{Entry, members_entry},
+    write::{Answer, Writes, append},
+};
+use crate::{
+    broker::Broker,
+    cluster::known::Known,
+    metrics::CoordinatedMetrics,
+    partition::{Partition, standing::Role},
+};
+
+/// Writes under way. While there are so many, events gather, and the next write is larger.
+const WRITES_MAX: usize = 4;
+/// Events that become one write.
+const EVENTS_MAX: usize = 1_000;
+/// Deadlines of members, and whether followers are heard, are looked at so often.
+const TICK: Duration = Duration::from_millis(200);
+/// Groups that nobody was in for long are looked for so often.
+const SWEEP_INTERVAL_MS: u64 = 60_000;
+
+/// The coordinator of one partition, in one leader epoch.
+#[derive(Debug)]
+pub(super) struct Coordinator {
+    broker: Arc<Broker>,
+    partition: Arc<Partition>,
+    epoch: LeaderEpoch,
+    groups: BTreeMap<String, Hosted>,
+    topics: Topics,
+    writes: Writes,
+    /// Of the events that are being dealt with.
+    entries: Vec<Entry>,
+    answers: Vec<Answer>,
+    /// Groups with something new.
+    touched: BTreeSet<String>,
+    /// Can nobody else coordinate, for all that is known?
+    is_sure: bool,
+    /// The shortest of any member.
+    session_timeout_ms: u64,
+    swept_ms: u64,
+    metrics: CoordinatedMetrics,
+}
+
+/// Where a partition's coordinator gets its events.
+pub(super) struct Inbox {
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) known: watch::Receiver<Arc<Known>>,
+}
+
+impl Coordinator {
+    /// Reads the groups from the log.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub(super) async fn load(
+        broker: Arc<Broker>,
+        partition: Arc<Partition>,
+        epoch: LeaderEpoch,
+        known: &Known,
+    ) -> Result<Self, WireError> {
+        let end = load::committed_end(&partition).await;
+        let found = load::load(&partition, end).await?;
+        let metrics = CoordinatedMetrics::new(Arc::clone(&broker.metrics));
+        let mut coordinator = Self {
+            broker,
+            partition,
+            epoch,
+            groups: BTreeMap::new(),
+            topics: Topics::default(),
+            writes: Writes::default(),
+            entries: Vec::new(),
+            answers: Vec::new(),
+            touched: BTreeSet::new(),
+            is_sure: false,
+            session_timeout_ms: 0,
+            swept_ms: 0,
+            metrics,
+        };
+        let now = coordinator.now();
+        let members_max = coordinator.broker.config.groups.members_max;
+        coordinator.groups = found.groups(members_max, now);
+        for hosted in coordinator.groups.values() {
+            for member in hosted.group.members() {
+                coordinator.topics.learn(&member.profile().subscription);
+            }
+        }
+        coordinator.topics.update(known);
+        coordinator.rebalance_all();
+        coordinator.session_timeout_ms = coordinator.shortest_session_timeout_ms();
+        coordinator.is_sure = coordinator.hears_everybody();
+        tracing::info!(partition = %coordinator.partition.label(), %epoch, groups = coordinator.groups.len(), "coordinates groups");
+        Ok(coordinator)
+    }
+
+    /// Until this broker does not lead any more, or a write fails. Returns why.
+    pub(super) async fn run(mut self, inbox: &mut Inbox) -> WireError {
+        let ended = self.coordinate(inbox).await;
+        for hosted in self.groups.values_mut() {
+            for member in hosted.streams.keys().copied().collect::<Vec<_>>() {
+                hosted.end_stream(member, &ended);
+            }
+        }
+        ended
+    }
+
+    async fn coordinate(&mut self, inbox: &mut Inbox) -> WireError {
+        if let Err(error) = self.flush() {
+            return error;
+        }
+        loop {
+            let is_idle = self.groups.is_empty();
+            let done = tokio::select! {
+                () = self.broker.draining.cancelled() => Err(Broker::shutting_down()),
+                written = self.writes.next() => written,
+                event = inbox.events.recv(), if self.writes.len() < WRITES_MAX => match event {
+                    Some(event) => self.hear(event, inbox),
+                    None => Err(Broker::shutting_down()),
+                },
+                changed = inbox.known.changed() => match changed {
+                    Ok(()) => {
+                        let known = Arc::clone(&inbox.known.borrow_and_update());
+                        self.learn(&known)
+                    }
+                    Err(_) => Err(Broker::shutting_down()),
+                },
+                () = sleep(TICK), if !is_idle => self.tick(),
+            };
+            if let Err(error) = done.and_then(|()| self.flush()) {
+                return error;
+            }
+        }
+    }
+
+    /// One event, and those that wait behind it.
+    fn hear(&mut self, first: Event, inbox: &mut Inbox) -> Result<(), WireError> {
+        self.check_leads()?;
+        self.look_around();
+        let mut next = Some(first);
+        for _ in 0..EVENTS_MAX {
+            let Some(event) = next else { break };
+            self.take(event);
+            next = inbox.events.try_recv().ok();
+        }
+        if let Some(event) = next {
+            self.take(event);
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, known: &Known) -> Result<(), WireError> {
+        self.check_leads()?;
+        if self.topics.update(known) {
+            self.rebalance_all();
+        }
+        Ok(())
+    }
+
+    fn rebalance_all(&mut self) {
+        for (name, hosted) in &mut self.groups {
+            if hosted.group.members().len() > 0 {
+                hosted.group.catalog_changed(&self.topics);
+                self.touched.insert(name.clone());
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), WireError> {
+        self.check_leads()?;
+        self.session_timeout_ms = self.shortest_session_timeout_ms();
+        let members = self.groups.values().map(|h| h.group.members().len());
+        self.metrics.set(self.groups.len(), members.sum());
+        self.look_around();
+        let now = self.now();
+        if self.is_sure {
+            for (name, hosted) in &mut self.groups {
+                if hosted
+                    .group
+                    .next_deadline_ms()
+                    .is_some_and(|at| at <= now.ms)
+                {
+                    let expired = hosted.group.expire(&self.topics, now);
+                    for member in expired {
+                        tracing::info!(group = %name, %member, "a member was not heard of in time: others get its partitions");
+                        hosted.end_stream(member, &given_up());
+                    }
+                    self.touched.insert(name.clone());
+                }
+            }
+        }
+        if now.ms >= self.swept_ms + SWEEP_INTERVAL_MS {
+            self.swept_ms = now.ms;
+            self.sweep(now);
+        }
+        Ok(())
+    }
+
+    /// Forgets groups that nobody was in for long, and patterns that nobody uses.
+    fn sweep(&mut self, now: Now) {
+        let retention_ms = self.broker.config.groups.offset_retention_ms;
+        let is_dead = |hosted: &Hosted| {
+            hosted.unreadable.is_empty() && hosted.group.is_dead(now.wall_ms, retention_ms)
+        };
+        let dead: Vec<String> = self
+            .groups
+            .iter()
+            .filter(|(_, hosted)| is_dead(hosted))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in dead {
+            if let Some(hosted) = self.groups.remove(&name) {
+                tracing::info!(group = %name, "nobody was in the group for long: its offsets are forgotten");
+                self.entries.extend(hosted.forget(&name));
+            }
+        }
+        let members = self
+            .groups
+            .values()
+            .flat_map(|hosted| hosted.group.members());
+        let patterns = members.flat_map(|m| &m.profile().subscription.patterns);
+        let used: BTreeSet<&str> = patterns.map(String::as_str).collect();
+        self.topics.keep_patterns(&used);
+    }
+
+    /// Does this broker still lead, in the same epoch?
+    fn check_leads(&self) -> Result<(), WireError> {
+        let standing = self.partition.standing();
+        let leads = standing.role == Role::Leader && standing.leader_epoch == self.epoch;
+        if leads && self.partition.fault().is_none() {
+            return Ok(());
+        }
+        Err(not_coordinator(
+            "another broker coordinates the group by now",
+        ))
+    }
+
+    /// Whoever may be a coordinator without knowing that another one is answers nobody: members that hear from it would go on with partitions that
+    /// others have got.
+    fn look_around(&mut self) {
+        let is_sure = self.hears_everybody();
+        if std::mem::replace(&mut self.is_sure, is_sure) == is_sure {
+            return;
+        }
+        let now = self.now();
+        for (name, hosted) in &mut self.groups {
+            if is_sure {
+                // They could not be heard.
+                hosted.group.give_time(now);
+                continue;
+            }
+            for member in hosted.streams.keys().copied().collect::<Vec<_>>() {
+                hosted.end_stream(member, &unsure());
+            }
+            self.touched.insert(name.clone());
+        }
+        if !is_sure {
+            tracing::warn!(partition = %self.partition.label(), "a follower was not heard of lately: groups are not coordinated until it is, or leaves the in-sync set");
+        }
+    }
+
+    /// Was every in-sync replica heard of in this epoch within a third of the shortest session timeout?
+    fn hears_everybody(&self) -> bool {
+        let known = self.broker.known.borrow();
+        let (Some(me), Some(assignment)) = (
+            self.broker.membership.number(),
+            known.view.partitions.get(&self.partition.id),
+        ) else {
+            return false;
+        };
+        let others = assignment
+            .isr
+            .iter()
+            .copied()
+            .filter(|broker| *broker != me);
+        let heard_ms = self.partition.hearing.longest_silent_ms(others, self.epoch);
+        heard_ms.is_some_and(|ms| {
+            ms.saturating_add(self.session_timeout_ms / 3) >= self.broker.uptime_ms()
+        })
+    }
+
+    fn shortest_session_timeout_ms(&self) -> u64 {
+        let groups = self.groups.values();
+        let timeouts = groups.filter_map(|hosted| hosted.group.session_timeout_ms_min());
+        let default = self.broker.config.groups.session_timeout_ms;
+        timeouts.min().unwrap_or(default)
+    }
+
+    /// Stores what changed, and answers once it is stored.
+    fn flush(&mut self) -> Result<(), WireError> {
+        for name in std::mem::take(&mut self.touched) {
+            let Some(hosted) = self.groups.get_mut(&name) else {
+                continue;
+            };
+            if hosted.group.take_changed() {
+                self.entries
+                    .push(members_entry(&name, &hosted.group.stored()));
+            }
+            hosted.tell(&self.topics, &mut self.answers);
+            if hosted.is_forgotten() && hosted.streams.is_empty() {
+                self.groups.remove(&name);
+            }
+        }
+        if self.groups.is_empty() {
+            // There are no ticks any more.
+            self.metrics.set(0, 0);
+        }
+        let entries = std::mem::take(&mut self.entries);
+        if !entries.is_empty() {
+            for stored in append(&self.broker, &self.partition, self.epoch, &entries)? {
+                self.writes.push(stored);
+            }
+        }
+        let answers = std::mem::take(&mut self.answers);
+        if !answers.is_empty() {
+            self.writes.then(answers);
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            ms: self.broker.uptime_ms(),
+            wall_ms: (self.broker.environment.clock)().max(0).cast_unsigned(),
+        }
+    }
+
+    fn summaries(&self) -> Vec<v1::GroupSummary> {
+        self.groups
+            .iter()
+            .map(|(name, hosted)| hosted.summary(name))
+            .collect()
+    }
+}
+
+pub(super) fn not_coordinator(why: &str) -> WireError {
+    WireError::new(
+        ErrorCode::NotCoordinator,
+        format!("{why}; refresh the metadata and retry"),
+    )
+}
+
+fn unsure() -> WireError {
+    not_coordinator(
+        "this broker has not heard of every in-sync follower lately and cannot be sure to be the group's coordinator",
+    )
+}
+
+fn given_up() -> WireError {
+    WireError::new(
+        ErrorCode::UnknownMember,
+        "no heartbeat came within the session timeout: the member's partitions are others' now; stop processing, and join with a new member id",
+    )
+}
+
+fn label(partition: TopicPartition, topics: &Topics) -> String {
+    match topics.name(partition.topic) {
+        Some(name) => format!("{name}/{}", partition.partition),
+        None => partition.to_string(),
+    }
+}

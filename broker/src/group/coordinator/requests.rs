@@ -1,0 +1,338 @@
+//! What each request does.
+
+use taffrail_api::{WireError, v1};
+use taffrail_core::{
+    ErrorCode, GroupEpoch, MemberId,
+    group::{AssignmentStrategy, Commit, Committed, Group, Join, Refusal},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Coordinator, given_up, label, unsure};
+use crate::{
+    cluster::view::topic_id_bytes,
+    group::{
+        event::{Ask, Event, Position, Reply, Says, Sink, StreamId},
+        hosted::{Hosted, Stream},
+        records::offset_entry,
+        write::Answer,
+    },
+};
+
+/// Groups of one coordinator: each takes memory for as long as its offsets are kept.
+const GROUPS_MAX: usize = 10_000;
+/// Patterns of all members of one coordinator, each compiled once.
+const PATTERNS_MAX: usize = 1_000;
+
+impl Coordinator {
+    pub(super) fn take(&mut self, event: Event) {
+        let Event { group, ask } = event;
+        match ask {
+            Ask::List(reply) => {
+                let groups = self.summaries();
+                self.answers.push(Answer::List(reply, groups));
+            }
+            Ask::Join { join, stream, sink } => {
+                if let Err(error) = self.join(&group, join, stream, &sink) {
+                    // The stream is new and has room.
+                    let _ = sink.try_send(Err(error.into()));
+                }
+            }
+            Ask::Member {
+                member,
+                stream,
+                says,
+            } => self.member_says(&group, member, stream, says),
+            Ask::Commit {
+                member,
+                positions,
+                reply,
+            } => self.commit_outside(&group, member, positions, reply),
+            Ask::Describe(reply) => match self.known_group(&group) {
+                Ok(hosted) => {
+                    let described = hosted.describe(&group);
+                    self.answers.push(Answer::Describe(reply, described));
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Ask::Reset { positions, reply } => self.reset(&group, &positions, reply),
+            Ask::Delete(reply) => self.delete(&group, reply),
+        }
+    }
+
+    /// Only a coordinator that is sure to be one answers.
+    fn known_group(&mut self, name: &str) -> Result<&mut Hosted, WireError> {
+        if !self.is_sure {
+            return Err(unsure());
+        }
+        let hosted = self.groups.get_mut(name);
+        let hosted = hosted.ok_or_else(|| refused(Refusal::UnknownGroup))?;
+        hosted.check_readable()?;
+        Ok(hosted)
+    }
+
+    fn group_or_new(&mut self, name: &str) -> Result<&mut Hosted, WireError> {
+        if !self.groups.contains_key(name) {
+            if self.groups.len() >= GROUPS_MAX {
+                return Err(WireError::new(
+                    ErrorCode::ResourceExhausted,
+                    format!(
+                        "this coordinator has {GROUPS_MAX} groups, as many as it may have: delete some that nobody uses"
+                    ),
+                ));
+            }
+            let members_max = self.broker.config.groups.members_max;
+            let group = Group::new(AssignmentStrategy::default(), members_max, self.now());
+            self.groups.insert(name.to_owned(), Hosted::new(group));
+        }
+        self.known_group(name)
+    }
+
+    fn join(
+        &mut self,
+        name: &str,
+        join: Join,
+        stream: StreamId,
+        sink: &Sink,
+    ) -> Result<(), WireError> {
+        let now = self.now();
+        let (member, profile) = (join.member, join.profile.clone());
+        self.group_or_new(name)?;
+        // A group that has nobody goes again when the events are dealt with.
+        self.touched.insert(name.to_owned());
+        if self.topics.patterns() + profile.subscription.patterns.len() > PATTERNS_MAX {
+            return Err(WireError::new(
+                ErrorCode::ResourceExhausted,
+                format!(
+                    "members of this coordinator's groups use {PATTERNS_MAX} patterns, as many as they may: use fewer"
+                ),
+            ));
+        }
+        self.topics.learn(&profile.subscription);
+        let Some(hosted) = self.groups.get_mut(name) else {
+            return Ok(());
+        };
+        hosted
+            .group
+            .join(join, &self.topics, now)
+            .map_err(refused)?;
+        self.session_timeout_ms = self.session_timeout_ms.min(profile.session_timeout_ms);
+        tracing::info!(group = %name, %member, client = %profile.client_name,
+            instance = profile.instance_id.as_deref().unwrap_or_default(), "a member joined, or came back");
+        let stream = Stream {
+            id: stream,
+            sink: sink.clone(),
+            told: None,
+        };
+        if let Some(before) = hosted.streams.insert(member, stream) {
+            let replaced = WireError::new(
+                ErrorCode::UnknownMember,
+                "the member has a newer stream: what is said on this one does not count",
+            );
+            let _ = before.sink.try_send(Err(replaced.into()));
+        }
+        Ok(())
+    }
+
+    fn member_says(&mut self, name: &str, member: MemberId, stream: StreamId, says: Says) {
+        let now = self.now();
+        let Some(hosted) = self.groups.get_mut(name) else {
+            return;
+        };
+        // Of a stream that does not count any more.
+        let Some(open) = hosted.stream(member, stream) else {
+            return;
+        };
+        let sink = open.sink.clone();
+        match says {
+            Says::Heartbeat(epoch) => match hosted.group.heartbeat(member, epoch, now) {
+                Ok(()) => {
+                    let epoch = hosted.group.member(member).map_or(0, |m| m.epoch().0);
+                    let heartbeat = v1::HeartbeatAnswer { epoch };
+                    let answer = Answer::Member {
+                        sink: sink.clone(),
+                        response: v1::member_response::Response::Heartbeat(heartbeat),
+                        room: None,
+                    };
+                    // Follows from nothing that is written: a member lives on while writes wait.
+                    answer.give();
+                }
+                Err(refusal) => hosted.end_stream(member, &refused(refusal)),
+            },
+            Says::Commit {
+                request_id,
+                epoch,
+                positions,
+                room,
+            } => self.commit(name, (member, epoch), request_id, positions, &sink, room),
+            Says::Leaves { comes_back } => {
+                hosted.streams.remove(&member);
+                tracing::info!(group = %name, %member, comes_back, "a member left");
+                hosted.group.leave(member, comes_back, &self.topics, now);
+            }
+            Says::Gone => {
+                hosted.streams.remove(&member);
+                hosted.group.disconnected(member);
+            }
+        }
+        self.touched.insert(name.to_owned());
+        if sink.capacity() == 0
+            && let Some(hosted) = self.groups.get_mut(name)
+        {
+            let slow = WireError::new(
+                ErrorCode::ResourceExhausted,
+                "the member does not take its answers: read the stream, then join again",
+            );
+            hosted.end_stream(member, &slow);
+        }
+    }
+
+    fn commit(
+        &mut self,
+        name: &str,
+        (member, epoch): (MemberId, GroupEpoch),
+        request_id: u64,
+        positions: Vec<Position>,
+        sink: &Sink,
+        room: OwnedSemaphorePermit,
+    ) {
+        let refused = self.store(name, Commit::Member(member, epoch), positions);
+        let commit = v1::CommitResponse {
+            request_id,
+            refused,
+        };
+        self.answers.push(Answer::Member {
+            sink: sink.clone(),
+            response: v1::member_response::Response::Commit(commit),
+            room: Some(room),
+        });
+    }
+
+    fn commit_outside(
+        &mut self,
+        name: &str,
+        member: Option<(MemberId, GroupEpoch)>,
+        positions: Vec<Position>,
+        reply: Reply<Vec<v1::RefusedCommit>>,
+    ) {
+        let by = match member {
+            Some((member, epoch)) => Commit::Member(member, epoch),
+            None => Commit::Outside,
+        };
+        let group = match by {
+            Commit::Member(..) => self.known_group(name).map(drop),
+            Commit::Outside => self.group_or_new(name).map(drop),
+        };
+        if let Err(error) = group {
+            drop(reply.send(Err(error)));
+            return;
+        }
+        let refused = self.store(name, by, positions);
+        self.touched.insert(name.to_owned());
+        self.answers.push(Answer::Commit(reply, refused));
+    }
+
+    /// Takes over positions. Returns those that are refused.
+    fn store(
+        &mut self,
+        name: &str,
+        by: Commit,
+        positions: Vec<Position>,
+    ) -> Vec<v1::RefusedCommit> {
+        let at_ms = self.now().wall_ms;
+        let mut refusals = Vec::new();
+        let Some(hosted) = self.groups.get_mut(name) else {
+            return refusals;
+        };
+        for position in positions {
+            let partition = position.partition;
+            let committed = Committed {
+                offset: position.offset,
+                metadata: position.metadata,
+                at_ms,
+            };
+            let taken = if self.topics.has(partition) {
+                let taken = hosted.group.commit(by, partition, committed);
+                taken.map_err(refused)
+            } else {
+                Err(unknown_partition(&label(partition, &self.topics)))
+            };
+            match taken {
+                Ok(()) => {
+                    self.broker.metrics.offset_commits.inc();
+                    let stored = hosted.group.committed(partition);
+                    self.entries.push(offset_entry(name, partition, stored));
+                }
+                Err(error) => refusals.push(v1::RefusedCommit {
+                    topic_id: topic_id_bytes(partition.topic),
+                    partition: partition.partition.0,
+                    error: Some(error.into()),
+                }),
+            }
+        }
+        refusals
+    }
+
+    fn reset(&mut self, name: &str, positions: &[Position], reply: Reply<()>) {
+        let at_ms = self.now().wall_ms;
+        let unknown = positions.iter().find(|p| !self.topics.has(p.partition));
+        let unknown = unknown.map(|p| unknown_partition(&label(p.partition, &self.topics)));
+        let hosted = match unknown {
+            Some(error) => Err(error),
+            None => self.group_or_new(name),
+        };
+        let hosted = match hosted {
+            Ok(hosted) => hosted,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let committed = |position: &Position| {
+            let committed = Committed {
+                offset: position.offset,
+                metadata: position.metadata.clone(),
+                at_ms,
+            };
+            (position.partition, committed)
+        };
+        hosted.group.reset(positions.iter().map(committed));
+        let entries: Vec<_> = positions
+            .iter()
+            .map(|p| offset_entry(name, p.partition, hosted.group.committed(p.partition)))
+            .collect();
+        tracing::info!(group = %name, partitions = positions.len(), "offsets were reset");
+        self.entries.extend(entries);
+        self.touched.insert(name.to_owned());
+        self.answers.push(Answer::Done(reply));
+    }
+
+    fn delete(&mut self, name: &str, reply: Reply<()>) {
+        let checked = match self.groups.get(name) {
+            _ if !self.is_sure => Err(unsure()),
+            None => Err(refused(Refusal::UnknownGroup)),
+            Some(hosted) if hosted.group.members().len() > 0 => Err(refused(Refusal::HasMembers)),
+            Some(_) => Ok(()),
+        };
+        if let Err(error) = checked {
+            return drop(reply.send(Err(error)));
+        }
+        if let Some(hosted) = self.groups.remove(name) {
+            tracing::info!(group = %name, "the group was deleted");
+            self.entries.extend(hosted.forget(name));
+        }
+        self.answers.push(Answer::Done(reply));
+    }
+}
+
+fn refused(refusal: Refusal) -> WireError {
+    match refusal {
+        Refusal::UnknownMember => given_up(),
+        other => WireError::new(other.code(), other.to_string()),
+    }
+}
+
+fn unknown_partition(label: &str) -> WireError {
+    WireError::new(
+        ErrorCode::UnknownPartition,
+        format!(
+            "there is no partition {label}: nothing was committed for it; refresh the metadata"
+        ),
+    )
+}

@@ -1,0 +1,240 @@
+//! Which partitions of `__offsets` this broker coordinates, and where requests go.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use taffrail_api::WireError;
+use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, internal::OFFSETS};
+use taffrail_record::partitioner::partition_for_key;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+    time::sleep,
+};
+
+use super::{
+    coordinator::{Coordinator, Inbox, not_coordinator},
+    event::{Event, StreamId},
+};
+use crate::{
+    broker::Broker,
+    partition::{Partition, standing::Role},
+};
+
+/// Events that wait for a coordinator: as many as it deals with in a few writes.
+const EVENTS_MAX: usize = 4_096;
+/// After a failure, before the groups are read again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Partitions that are being made are looked for so often.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The coordinators that run here.
+#[derive(Debug, Default)]
+pub(crate) struct Coordinators {
+    running: RwLock<BTreeMap<TopicPartition, Running>>,
+    streams: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+struct Running {
+    epoch: LeaderEpoch,
+    events: mpsc::Sender<Event>,
+}
+
+impl Coordinators {
+    /// A number for a new stream.
+    pub(crate) fn stream_id(&self) -> StreamId {
+        StreamId(self.streams.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Where requests for a group go.
+    ///
+    /// # Errors
+    /// Another broker coordinates it, or nobody just now.
+    pub(crate) fn of(
+        &self,
+        broker: &Broker,
+        group: &str,
+    ) -> Result<mpsc::Sender<Event>, WireError> {
+        let known = broker.known.borrow();
+        let Some((topic, _)) = known.view.topic_named(OFFSETS) else {
+            return Err(WireError::new(
+                ErrorCode::NotCoordinator,
+                format!(
+                    "there is no topic {OFFSETS} yet: it is made once enough brokers are there; retry"
+                ),
+            ));
+        };
+        let partitions = known.view.partitions_of(topic).count() as u32;
+        if partitions == 0 {
+            return Err(not_coordinator("the group's partition is not there yet"));
+        }
+        let partition = TopicPartition {
+            topic,
+            partition: partition_for_key(group.as_bytes(), partitions),
+        };
+        let running = self
+            .read()
+            .get(&partition)
+            .map(|running| running.events.clone());
+        running.ok_or_else(|| match known.view.leader(partition) {
+            Some(leader) => not_coordinator(&format!(
+                "broker {leader} coordinates the group, or will in a moment: it leads {OFFSETS}/{}",
+                partition.partition
+            )),
+            None => not_coordinator(&format!(
+                "nobody coordinates the group just now: {OFFSETS}/{} has no leader",
+                partition.partition
+            )),
+        })
+    }
+
+    /// All that run here.
+    pub(crate) fn all(&self) -> Vec<mpsc::Sender<Event>> {
+        self.read()
+            .values()
+            .map(|running| running.events.clone())
+            .collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<TopicPartition, Running>> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True: it was not running.
+    fn begin(&self, id: TopicPartition, running: Running) -> bool {
+        let mut all = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        if all
+            .get(&id)
+            .is_some_and(|before| before.epoch >= running.epoch)
+        {
+            return false;
+        }
+        all.insert(id, running);
+        true
+    }
+
+    fn end(&self, id: TopicPartition, epoch: LeaderEpoch) {
+        let mut all = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        if all.get(&id).is_some_and(|running| running.epoch == epoch) {
+            all.remove(&id);
+        }
+    }
+}
+
+/// Starts a coordinator for each partition of `__offsets` that this broker comes to lead, until everything ends.
+pub(crate) async fn run(broker: Arc<Broker>) {
+    let mut known = broker.known.clone();
+    let news = Arc::new(Notify::new());
+    let mut tasks = JoinSet::new();
+    loop {
+        let led = led(&broker, &news);
+        for partition in led.partitions {
+            let (events, received) = mpsc::channel(EVENTS_MAX);
+            let epoch = partition.standing().leader_epoch;
+            let running = Running { epoch, events };
+            if broker.coordinators.begin(partition.id, running) {
+                let inbox = Inbox {
+                    events: received,
+                    known: broker.known.clone(),
+                };
+                tasks.spawn(coordinate(Arc::clone(&broker), partition, epoch, inbox));
+            }
+        }
+        tokio::select! {
+            () = broker.draining.cancelled() => break,
+            () = broker.stopped.cancelled() => break,
+            changed = known.changed() => if changed.is_err() {
+                break;
+            },
+            () = news.notified() => {}
+            () = sleep(LOOK_INTERVAL), if led.is_more_to_come => {}
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Partitions of `__offsets` that this broker leads.
+#[derive(Default)]
+struct Led {
+    partitions: Vec<Arc<Partition>>,
+    /// It is to lead others that it does not have yet.
+    is_more_to_come: bool,
+}
+
+/// Of partitions that this broker will lead, `news` hears when it does.
+fn led(broker: &Broker, news: &Arc<Notify>) -> Led {
+    let known = Arc::clone(&broker.known.borrow());
+    let Some((topic, _)) = known.view.topic_named(OFFSETS) else {
+        return Led::default();
+    };
+    let me = broker.membership.number();
+    let all = known.view.partitions_of(topic);
+    let mut led = Led::default();
+    for (id, _) in all.filter(|(_, a)| a.leader.is_some() && a.leader == me) {
+        let Some(partition) = broker.partitions.get(id) else {
+            led.is_more_to_come = true;
+            continue;
+        };
+        if partition.standing().role != Role::Leader {
+            partition.waiters.add(news);
+        }
+        // Looked at again: it may have become one meanwhile.
+        if partition.standing().role == Role::Leader && partition.fault().is_none() {
+            led.partitions.push(partition);
+        }
+    }
+    led
+}
+
+async fn coordinate(
+    broker: Arc<Broker>,
+    partition: Arc<Partition>,
+    epoch: LeaderEpoch,
+    mut inbox: Inbox,
+) {
+    let known = Arc::clone(&inbox.known.borrow_and_update());
+    let load = Coordinator::load(Arc::clone(&broker), Arc::clone(&partition), epoch, &known);
+    let deposed = deposed(&broker, &partition, epoch);
+    let loaded = tokio::select! {
+        loaded = load => loaded,
+        why = deposed => Err(why),
+    };
+    let ended = match loaded {
+        Ok(coordinator) => coordinator.run(&mut inbox).await,
+        Err(error) => error,
+    };
+    tracing::info!(partition = %partition.label(), %epoch, reason = %ended, "does not coordinate groups any more");
+    if !broker.draining.is_cancelled() && still_leads(&partition, epoch) {
+        sleep(RETRY_INTERVAL).await;
+    }
+    broker.coordinators.end(partition.id, epoch);
+}
+
+fn still_leads(partition: &Partition, epoch: LeaderEpoch) -> bool {
+    let standing = partition.standing();
+    standing.role == Role::Leader && standing.leader_epoch == epoch
+}
+
+/// Resolves when this broker does not lead any more, or stops.
+async fn deposed(broker: &Broker, partition: &Arc<Partition>, epoch: LeaderEpoch) -> WireError {
+    let news = Arc::new(Notify::new());
+    loop {
+        partition.waiters.add(&news);
+        if !still_leads(partition, epoch) {
+            return not_coordinator("another broker leads by now");
+        }
+        tokio::select! {
+            () = broker.draining.cancelled() => return Broker::shutting_down(),
+            () = news.notified() => {}
+        }
+    }
+}

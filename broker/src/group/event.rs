@@ -1,0 +1,81 @@
+//! What members and others ask of a coordinator.
+
+use taffrail_api::{WireError, v1};
+use taffrail_core::{GroupEpoch, MemberId, Offset, TopicPartition, group::Join};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tonic::Status;
+
+/// The way to a member: its stream.
+pub(crate) type Sink = mpsc::Sender<Result<v1::MemberResponse, Status>>;
+
+/// Answers one who awaits it.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, WireError>>;
+
+/// One stream of a member. A later one of the same member takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamId(pub(crate) u64);
+
+/// How far a partition is to count as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) partition: TopicPartition,
+    pub(crate) offset: Offset,
+    pub(crate) metadata: String,
+}
+
+/// What a coordinator is asked.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Whose. Empty: of all.
+    pub(crate) group: String,
+    pub(crate) ask: Ask,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// A member has a new stream.
+    Join {
+        join: Join,
+        stream: StreamId,
+        sink: Sink,
+    },
+    /// A member says something on its stream.
+    Member {
+        member: MemberId,
+        stream: StreamId,
+        says: Says,
+    },
+    /// Somebody commits without a stream: for a member, or for a group that has none.
+    Commit {
+        member: Option<(MemberId, GroupEpoch)>,
+        positions: Vec<Position>,
+        reply: Reply<Vec<v1::RefusedCommit>>,
+    },
+    Describe(Reply<v1::DescribeGroupResponse>),
+    Reset {
+        positions: Vec<Position>,
+        reply: Reply<()>,
+    },
+    Delete(Reply<()>),
+    /// Of all groups.
+    List(Reply<Vec<v1::GroupSummary>>),
+}
+
+/// What a member says.
+#[derive(Debug)]
+pub(crate) enum Says {
+    Heartbeat(GroupEpoch),
+    Commit {
+        request_id: u64,
+        epoch: GroupEpoch,
+        positions: Vec<Position>,
+        /// Room among the stream's unanswered commits.
+        room: OwnedSemaphorePermit,
+    },
+    Leaves {
+        comes_back: bool,
+    },
+    /// Its stream ended.
+    Gone,
+}

@@ -1,0 +1,198 @@
+//! A group and the connections of its members.
+
+use std::collections::BTreeMap;
+
+use taffrail_api::{WireError, convert::offset_to_wire, v1};
+use taffrail_core::{
+    ErrorCode, GroupEpoch, MemberId, TopicPartition,
+    group::{Group, GroupState, Member},
+};
+
+use super::{
+    catalog::Topics,
+    event::{Sink, StreamId},
+    records::{Entry, forgotten_members_entry, offset_entry},
+    write::Answer,
+};
+use crate::cluster::view::topic_id_bytes;
+
+/// A group as its coordinator has it.
+#[derive(Debug)]
+pub(super) struct Hosted {
+    pub(super) group: Group,
+    pub(super) streams: BTreeMap<MemberId, Stream>,
+    /// Records of it that cannot be read, by what they are about, and why: it is not served then.
+    pub(super) unreadable: BTreeMap<Option<TopicPartition>, String>,
+}
+
+/// A member's connection.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: StreamId,
+    pub(super) sink: Sink,
+    /// The assignment that was told on it; `None`: none yet.
+    pub(super) told: Option<GroupEpoch>,
+}
+
+impl Hosted {
+    pub(super) fn new(group: Group) -> Self {
+        Self {
+            group,
+            streams: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+        }
+    }
+
+    /// Is there nothing to know of it?
+    pub(super) fn is_forgotten(&self) -> bool {
+        !self.group.exists() && self.unreadable.is_empty()
+    }
+
+    /// Can all of it be read?
+    pub(super) fn check_readable(&self) -> Result<(), WireError> {
+        match self.unreadable.values().next() {
+            None => Ok(()),
+            Some(what) => Err(WireError::new(
+                ErrorCode::UnreadableGroup,
+                format!(
+                    "the group's state cannot be read ({what}); other groups are served; to begin anew, delete the group (taffrail groups delete)"
+                ),
+            )),
+        }
+    }
+
+    /// Records that forget everything.
+    pub(super) fn forget(&self, name: &str) -> Vec<Entry> {
+        let offsets = self.group.offsets().map(|(partition, _)| partition);
+        let unreadable = self.unreadable.keys().copied().flatten();
+        let mut entries: Vec<_> = offsets
+            .chain(unreadable)
+            .map(|partition| offset_entry(name, partition, None))
+            .collect();
+        entries.push(forgotten_members_entry(name));
+        entries
+    }
+
+    /// The stream of a member, if it is still this one.
+    pub(super) fn stream(&mut self, member: MemberId, id: StreamId) -> Option<&mut Stream> {
+        self.streams
+            .get_mut(&member)
+            .filter(|stream| stream.id == id)
+    }
+
+    /// A stream ends, and says why. The member has until its deadline to come back.
+    pub(super) fn end_stream(&mut self, member: MemberId, why: &WireError) {
+        if let Some(stream) = self.streams.remove(&member) {
+            // One that takes nothing any more does not hear why either.
+            let _ = stream.sink.try_send(Err(why.clone().into()));
+        }
+        self.group.disconnected(member);
+    }
+
+    /// Assignments that members have not heard of.
+    pub(super) fn tell(&mut self, topics: &Topics, answers: &mut Vec<Answer>) {
+        for (id, stream) in &mut self.streams {
+            let Some(member) = self.group.member(*id) else {
+                continue;
+            };
+            if stream.told != Some(member.epoch()) {
+                stream.told = Some(member.epoch());
+                let assigned = assigned(&self.group, member, topics);
+                answers.push(Answer::Member {
+                    sink: stream.sink.clone(),
+                    response: v1::member_response::Response::Assigned(assigned),
+                    room: None,
+                });
+            }
+        }
+    }
+
+    pub(super) fn describe(&self, name: &str) -> v1::DescribeGroupResponse {
+        let offsets = self.group.offsets().map(|(partition, c)| v1::GroupOffset {
+            committed: Some(v1::CommittedOffset {
+                topic_id: topic_id_bytes(partition.topic),
+                partition: partition.partition.0,
+                offset: offset_to_wire(c.offset),
+                metadata: c.metadata.clone(),
+            }),
+            committed_at_ms: c.at_ms.cast_signed(),
+        });
+        v1::DescribeGroupResponse {
+            group: name.to_owned(),
+            state: state(&self.group).into(),
+            epoch: self.group.epoch().0,
+            members: self.group.members().map(describe_member).collect(),
+            offsets: offsets.collect(),
+        }
+    }
+
+    pub(super) fn summary(&self, name: &str) -> v1::GroupSummary {
+        v1::GroupSummary {
+            group: name.to_owned(),
+            state: state(&self.group).into(),
+            members: self.group.members().len() as u32,
+        }
+    }
+}
+
+fn state(group: &Group) -> v1::GroupState {
+    match group.state() {
+        GroupState::Empty => v1::GroupState::GroupEmpty,
+        GroupState::Assigning => v1::GroupState::GroupAssigning,
+        GroupState::Stable => v1::GroupState::GroupStable,
+    }
+}
+
+fn describe_member(member: &Member) -> v1::GroupMember {
+    let profile = member.profile();
+    let partition = |id: TopicPartition, revoking| v1::GroupPartition {
+        topic_id: topic_id_bytes(id.topic),
+        partition: id.partition.0,
+        revoking,
+    };
+    let assigned = member.assigned().map(|(id, _)| partition(id, false));
+    let revoking = member.revoking().map(|id| partition(id, true));
+    v1::GroupMember {
+        member_id: bytes::Bytes::copy_from_slice(member.id().as_bytes()),
+        instance_id: profile.instance_id.clone().unwrap_or_default(),
+        client_name: profile.client_name.clone(),
+        rack: profile.rack.clone().unwrap_or_default(),
+        epoch: member.epoch().0,
+        topics: profile.subscription.topics.iter().cloned().collect(),
+        patterns: profile.subscription.patterns.iter().cloned().collect(),
+        partitions: assigned.chain(revoking).collect(),
+        connected: member.is_connected(),
+    }
+}
+
+/// A ninth of the session timeout: several may get lost.
+fn heartbeat_interval_ms(session_timeout_ms: u64) -> u32 {
+    (session_timeout_ms / 9).max(1) as u32
+}
+
+/// Two thirds of the session timeout. A coordinator that was cut off answers for up to a third of it after another one may have taken over, and that
+/// one gives each member the whole timeout.
+fn answer_timeout_ms(session_timeout_ms: u64) -> u32 {
+    (session_timeout_ms * 2 / 3).max(1) as u32
+}
+
+fn assigned(group: &Group, member: &Member, topics: &Topics) -> v1::Assigned {
+    let partitions = member.assigned().map(|(partition, since)| {
+        let committed = group.committed(partition);
+        v1::AssignedPartition {
+            topic_id: topic_id_bytes(partition.topic),
+            topic: topics.name(partition.topic).unwrap_or_default().to_owned(),
+            partition: partition.partition.0,
+            since_epoch: since.0,
+            offset: committed.map_or(-1, |c| offset_to_wire(c.offset)),
+            metadata: committed.map(|c| c.metadata.clone()).unwrap_or_default(),
+        }
+    });
+    let timeout_ms = member.profile().session_timeout_ms;
+    v1::Assigned {
+        epoch: member.epoch().0,
+        partitions: partitions.collect(),
+        heartbeat_interval_ms: heartbeat_interval_ms(timeout_ms),
+        answer_timeout_ms: answer_timeout_ms(timeout_ms),
+    }
+}

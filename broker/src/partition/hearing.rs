@@ -1,0 +1,100 @@
+//! Which followers a leader has heard lately. A coordinator of groups must know that nobody else can be one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use taffrail_core::{BrokerNumber, LeaderEpoch};
+
+/// When a session last heard of its follower, by the broker's uptime in milliseconds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    pub(crate) fn now(&self, now_ms: u64) {
+        self.0.store(now_ms, Ordering::Release);
+    }
+}
+
+/// The followers of one partition, each in the epoch in which it follows and with the session in which it does.
+#[derive(Debug, Default)]
+pub(crate) struct Hearing(Mutex<BTreeMap<BrokerNumber, (LeaderEpoch, Heard)>>);
+
+impl Hearing {
+    /// A follower asks in `epoch`, and goes on following for as long as its session says something and not that it ceased to.
+    pub(crate) fn follows(&self, follower: BrokerNumber, epoch: LeaderEpoch, heard: &Heard) {
+        self.lock().insert(follower, (epoch, heard.clone()));
+    }
+
+    /// A follower said that it does not follow any more.
+    pub(crate) fn left(&self, follower: BrokerNumber) {
+        self.lock().remove(&follower);
+    }
+
+    /// When that one of `members` was heard in `epoch` that has been silent for longest. `None`: one never was.
+    pub(crate) fn longest_silent_ms(
+        &self,
+        members: impl IntoIterator<Item = BrokerNumber>,
+        epoch: LeaderEpoch,
+    ) -> Option<u64> {
+        let hearing = self.lock();
+        let heard = |member| match hearing.get(&member) {
+            Some((in_epoch, heard)) if *in_epoch == epoch => Some(heard.0.load(Ordering::Acquire)),
+            _ => None,
+        };
+        let mut members = members.into_iter().map(heard);
+        members.try_fold(u64::MAX, |longest, heard| Some(longest.min(heard?)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<BrokerNumber, (LeaderEpoch, Heard)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPOCH: LeaderEpoch = LeaderEpoch(4);
+
+    #[test]
+    fn the_one_that_is_silent_for_longest_counts() {
+        let hearing = Hearing::default();
+        let silent = || hearing.longest_silent_ms([BrokerNumber(1), BrokerNumber(2)], EPOCH);
+        let (one, two) = (Heard::default(), Heard::default());
+        hearing.follows(BrokerNumber(1), EPOCH, &one);
+        assert_eq!(silent(), None, "the other one was never heard");
+        hearing.follows(BrokerNumber(2), EPOCH, &two);
+        one.now(50);
+        two.now(70);
+        assert_eq!(silent(), Some(50));
+        one.now(90);
+        assert_eq!(silent(), Some(70));
+    }
+
+    #[test]
+    fn one_that_left_or_follows_in_another_epoch_is_not_heard() {
+        let hearing = Hearing::default();
+        let silent = || hearing.longest_silent_ms([BrokerNumber(1)], EPOCH);
+        let heard = Heard::default();
+        heard.now(50);
+        hearing.follows(BrokerNumber(1), LeaderEpoch(3), &heard);
+        assert_eq!(silent(), None);
+        hearing.follows(BrokerNumber(1), EPOCH, &heard);
+        assert_eq!(silent(), Some(50));
+        hearing.left(BrokerNumber(1));
+        assert_eq!(silent(), None);
+    }
+
+    #[test]
+    fn without_followers_nobody_is_missed() {
+        assert_eq!(
+            Hearing::default().longest_silent_ms([], EPOCH),
+            Some(u64::MAX)
+        );
+    }
+}

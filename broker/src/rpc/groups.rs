@@ -1,0 +1,179 @@
+//! taffrail.v1.Groups: what is asked of coordinators, checked before they hear of it.
+
+mod check;
+mod member;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::stream::BoxStream;
+use taffrail_api::{
+    WireError,
+    v1::{self, groups_server::Groups},
+};
+use taffrail_core::{ErrorCode, GroupEpoch};
+use tokio::{sync::oneshot, time::timeout};
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use self::check::{group_name, positions};
+use crate::{
+    broker::Broker,
+    group::{
+        event::{Ask, Event, Reply},
+        member_id,
+    },
+};
+
+/// A coordinator answers once what it wrote is stored; until then the call waits.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves taffrail.v1.Groups.
+#[derive(Debug, Clone)]
+pub(super) struct GroupsService {
+    broker: Arc<Broker>,
+}
+
+impl GroupsService {
+    pub(super) const fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+
+    /// Asks the coordinator of a group, and waits for its answer.
+    async fn ask<T>(
+        &self,
+        call: &'static str,
+        group: String,
+        ask: impl FnOnce(Reply<T>) -> Result<Ask, WireError>,
+    ) -> Result<T, Status> {
+        self.broker.metrics.requests(call).inc();
+        let asked = async {
+            group_name(&group)?;
+            let (reply, answer) = oneshot::channel();
+            let ask = ask(reply)?;
+            let coordinator = self.broker.coordinators.of(&self.broker, &group)?;
+            let event = Event { group, ask };
+            let answered = async {
+                coordinator.send(event).await.map_err(|_| ended())?;
+                answer.await.unwrap_or_else(|_| Err(ended()))
+            };
+            timeout(ANSWER_TIMEOUT, answered)
+                .await
+                .unwrap_or_else(|_| Err(late()))
+        };
+        asked.await.map_err(|error: WireError| {
+            self.broker.metrics.error(call, error.code);
+            error.into()
+        })
+    }
+}
+
+#[async_trait]
+impl Groups for GroupsService {
+    type JoinStream = BoxStream<'static, Result<v1::MemberResponse, Status>>;
+
+    async fn join(
+        &self,
+        request: Request<Streaming<v1::MemberRequest>>,
+    ) -> Result<Response<Self::JoinStream>, Status> {
+        self.broker.metrics.requests("join_group").inc();
+        let responses = member::serve(&self.broker, request.into_inner());
+        Ok(Response::new(responses))
+    }
+
+    async fn commit_offsets(
+        &self,
+        request: Request<v1::CommitOffsetsRequest>,
+    ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
+        let v1::CommitOffsetsRequest {
+            group,
+            member_id: member,
+            epoch,
+            offsets,
+        } = request.into_inner();
+        let limits = &self.broker.config.limits;
+        let ask = |reply| {
+            let member = if member.is_empty() {
+                None
+            } else {
+                Some((member_id(&member)?, GroupEpoch(epoch)))
+            };
+            let positions = positions(offsets, limits.partitions_per_request_max)?;
+            Ok(Ask::Commit {
+                member,
+                positions,
+                reply,
+            })
+        };
+        let refused = self.ask("commit_offsets", group, ask).await?;
+        Ok(Response::new(v1::CommitOffsetsResponse { refused }))
+    }
+
+    async fn list_groups(
+        &self,
+        _: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        self.broker.metrics.requests("list_groups").inc();
+        let mut groups = Vec::new();
+        for coordinator in self.broker.coordinators.all() {
+            let (reply, answer) = oneshot::channel();
+            let event = Event {
+                group: String::new(),
+                ask: Ask::List(reply),
+            };
+            let answered = async {
+                coordinator.send(event).await.map_err(|_| ended())?;
+                answer.await.unwrap_or_else(|_| Err(ended()))
+            };
+            let answered = timeout(ANSWER_TIMEOUT, answered).await;
+            groups.extend(answered.unwrap_or_else(|_| Err(late()))?);
+        }
+        Ok(Response::new(v1::ListGroupsResponse { groups }))
+    }
+
+    async fn describe_group(
+        &self,
+        request: Request<v1::DescribeGroupRequest>,
+    ) -> Result<Response<v1::DescribeGroupResponse>, Status> {
+        let group = request.into_inner().group;
+        let described = self.ask("describe_group", group, |reply| Ok(Ask::Describe(reply)));
+        Ok(Response::new(described.await?))
+    }
+
+    async fn reset_offsets(
+        &self,
+        request: Request<v1::ResetOffsetsRequest>,
+    ) -> Result<Response<v1::ResetOffsetsResponse>, Status> {
+        let v1::ResetOffsetsRequest { group, offsets } = request.into_inner();
+        let max = self.broker.config.limits.partitions_per_request_max;
+        let ask = |reply| {
+            let positions = positions(offsets, max)?;
+            Ok(Ask::Reset { positions, reply })
+        };
+        self.ask("reset_offsets", group, ask).await?;
+        Ok(Response::new(v1::ResetOffsetsResponse {}))
+    }
+
+    async fn delete_group(
+        &self,
+        request: Request<v1::DeleteGroupRequest>,
+    ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
+        let group = request.into_inner().group;
+        self.ask("delete_group", group, |reply| Ok(Ask::Delete(reply)))
+            .await?;
+        Ok(Response::new(v1::DeleteGroupResponse {}))
+    }
+}
+
+/// The coordinator ended before it answered.
+fn ended() -> WireError {
+    WireError::new(
+        ErrorCode::NotCoordinator,
+        "this broker does not coordinate the group any more; refresh the metadata and retry",
+    )
+}
+
+fn late() -> WireError {
+    WireError::new(
+        ErrorCode::TimedOut,
+        "the coordinator did not answer in time: the in-sync replicas may be slow; what was asked may still be done",
+    )
+}

@@ -1,0 +1,167 @@
+//! A member's stream.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream::BoxStream};
+use taffrail_api::{WireError, status::from_status, v1};
+use taffrail_core::{ErrorCode, GroupEpoch, MemberId};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{check, ended};
+use crate::{
+    broker::Broker,
+    group::event::{Ask, Event, Says, Sink, StreamId},
+};
+
+/// Commits of one member that were not answered yet. While there are so many, its stream is not read.
+const COMMITS_MAX: usize = 32;
+/// Answers that the member has not taken: all its commits, and what else may come meanwhile.
+const ANSWERS_MAX: usize = COMMITS_MAX + 32;
+/// A stranger does not get to hold a stream for long.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers at once; what is wrong comes as the status at the end.
+pub(super) fn serve(
+    broker: &Arc<Broker>,
+    requests: Streaming<v1::MemberRequest>,
+) -> BoxStream<'static, Result<v1::MemberResponse, Status>> {
+    let (sink, responses) = mpsc::channel(ANSWERS_MAX);
+    let serving = Arc::clone(broker);
+    broker.streams.spawn(async move {
+        let ended = tokio::select! {
+            () = serving.draining.cancelled() => Err(Broker::shutting_down()),
+            ended = run(&serving, requests, &sink) => ended,
+        };
+        if let Err(error) = ended {
+            serving.metrics.error("join_group", error.code);
+            // One that takes nothing does not hear why.
+            let _ = sink.try_send(Err(error.into()));
+        }
+    });
+    // What follows an error is void.
+    let mut is_over = false;
+    ReceiverStream::new(responses)
+        .take_while(move |response| {
+            let goes_on = !is_over;
+            is_over = response.is_err();
+            std::future::ready(goes_on)
+        })
+        .boxed()
+}
+
+/// A member that joined on this stream.
+struct Joined {
+    group: String,
+    member: MemberId,
+    stream: StreamId,
+    coordinator: mpsc::Sender<Event>,
+    commits: Arc<Semaphore>,
+    positions_max: usize,
+}
+
+async fn run(
+    broker: &Arc<Broker>,
+    mut requests: Streaming<v1::MemberRequest>,
+    sink: &Sink,
+) -> Result<(), WireError> {
+    let first = timeout(JOIN_TIMEOUT, requests.message()).await;
+    let first = first.map_err(|_| WireError::new(ErrorCode::TimedOut, "no join came in time"))?;
+    let first = first.map_err(|status| from_status(&status))?;
+    let Some(v1::member_request::Request::Join(join)) = first.and_then(|first| first.request)
+    else {
+        return Err(WireError::invalid("join first"));
+    };
+    let (group, join) = check::join(join, &broker.config.groups)?;
+    let joined = Joined {
+        coordinator: broker.coordinators.of(broker, &group)?,
+        group,
+        member: join.member,
+        stream: broker.coordinators.stream_id(),
+        commits: Arc::new(Semaphore::new(COMMITS_MAX)),
+        positions_max: broker.config.limits.partitions_per_request_max,
+    };
+    let (stream, sink_of_member) = (joined.stream, sink.clone());
+    joined
+        .send(Ask::Join {
+            join,
+            stream,
+            sink: sink_of_member,
+        })
+        .await?;
+    let ended = tokio::select! {
+        ended = joined.listen(&mut requests) => ended,
+        // The coordinator ended it, and said why; or the member takes nothing any more.
+        () = sink.closed() => Ok(()),
+    };
+    // A coordinator that is gone knows.
+    let _ = joined.says(Says::Gone).await;
+    ended
+}
+
+impl Joined {
+    async fn listen(&self, requests: &mut Streaming<v1::MemberRequest>) -> Result<(), WireError> {
+        use v1::member_request::Request;
+        loop {
+            let received = requests
+                .message()
+                .await
+                .map_err(|status| from_status(&status))?;
+            let Some(received) = received else {
+                return Ok(());
+            };
+            match received.request {
+                Some(Request::Heartbeat(heartbeat)) => {
+                    self.says(Says::Heartbeat(GroupEpoch(heartbeat.epoch)))
+                        .await?;
+                }
+                Some(Request::Commit(commit)) => self.commit(commit).await?,
+                Some(Request::Leave(leave)) => {
+                    let comes_back = leave.comes_back;
+                    return self.says(Says::Leaves { comes_back }).await;
+                }
+                Some(Request::Join(_)) => {
+                    return Err(WireError::invalid(
+                        "a member joins once on a stream: open another one",
+                    ));
+                }
+                None => return Err(WireError::invalid("a request that says nothing")),
+            }
+        }
+    }
+
+    async fn commit(&self, commit: v1::CommitRequest) -> Result<(), WireError> {
+        let room = Arc::clone(&self.commits)
+            .acquire_owned()
+            .await
+            .map_err(|_| ended())?;
+        let says = Says::Commit {
+            request_id: commit.request_id,
+            epoch: GroupEpoch(commit.epoch),
+            positions: check::positions(commit.offsets, self.positions_max)?,
+            room,
+        };
+        self.says(says).await
+    }
+
+    async fn says(&self, says: Says) -> Result<(), WireError> {
+        self.send(Ask::Member {
+            member: self.member,
+            stream: self.stream,
+            says,
+        })
+        .await
+    }
+
+    async fn send(&self, ask: Ask) -> Result<(), WireError> {
+        let event = Event {
+            group: self.group.clone(),
+            ask,
+        };
+        self.coordinator.send(event).await.map_err(|_| ended())
+    }
+}
