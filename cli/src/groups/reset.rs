@@ -64,7 +64,8 @@ impl FromStr for To {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(ago) = text.strip_prefix('-') {
-            let ago = parse_duration(ago).map_err(|error| error.to_string())?;
+            let ago =
+                parse_duration(ago).map_err(|error| format!("{error}; -1h is an hour ago"))?;
             return Ok(Self::Ago(ago));
         }
         let at = text.parse::<From>();

@@ -1,6 +1,6 @@
 //! Consumer groups, from outside.
 
-use taffrail_api::{WireError, v1};
+use taffrail_api::v1;
 use taffrail_core::{Offset, PartitionIndex, TopicId};
 
 use super::Admin;
@@ -76,16 +76,12 @@ impl Admin {
             group: group.to_owned(),
             offsets: offsets.iter().map(offset).collect(),
         };
-        let answer = self
-            .client
+        self.client
             .ask_coordinator(group, request, async |mut groups, request| {
                 groups.reset_offsets(request).await
             })
-            .await?;
-        match answer.refused.into_iter().find_map(|refused| refused.error) {
-            Some(error) => Err(WireError::from(error).into()),
-            None => Ok(()),
-        }
+            .await
+            .map(|_| ())
     }
 
     /// Forgets a group and its offsets.
