@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    apply, bench, consume, delete, demo, describe, dev, failure::Outcome, get, log_command,
+    apply, bench, consume, delete, demo, describe, dev, failure::Outcome, get, groups, log_command,
     logging::LogArgs, move_replicas, produce,
 };
 
@@ -47,6 +47,8 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Print the records of a topic
     Consume(consume::ConsumeArgs),
+    /// Consumer groups: who is in, how far they have read, and where they go on
+    Groups(groups::GroupsArgs),
     /// Measure throughput and latency
     Bench(bench::BenchArgs),
     /// Look into the files of a partition, offline
@@ -88,6 +90,7 @@ impl Cli {
             Command::Move(args) => move_replicas::run(args).await,
             Command::Produce(args) => produce::run(args).await,
             Command::Consume(args) => consume::run(args).await,
+            Command::Groups(args) => groups::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Log(args) => log_command::run(args),
             Command::Completions { shell } => completions(shell),

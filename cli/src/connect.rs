@@ -15,7 +15,7 @@ use taffrail_api::{
 use taffrail_client::{
     ApplyOutcome, Client, ClientConfig, ClientError, FlushError, ProduceError, Start, Topic,
 };
-use taffrail_core::{ErrorCode, PartitionIndex, TopicSpec};
+use taffrail_core::{ErrorCode, PartitionIndex, TopicSpec, rules};
 use tokio::task::JoinError;
 
 use crate::{
@@ -78,6 +78,14 @@ pub(crate) fn topic_names(arguments: &[String]) -> Vec<String> {
 
 fn plain(argument: &str) -> &str {
     argument.strip_prefix("topic/").unwrap_or(argument)
+}
+
+/// A group's name, if it can be one.
+pub(crate) fn group_name(argument: &str) -> Result<String, &'static str> {
+    match rules::check_group_name(argument).first() {
+        Some(violation) => Err(violation.message),
+        None => Ok(argument.to_owned()),
+    }
 }
 
 /// ` -f FILE` for each file.
@@ -238,21 +246,16 @@ pub(crate) async fn starts(
         }
         None => (0..count).collect(),
     };
-    let start = match from {
-        From::Earliest => Start::Earliest,
-        From::Latest => Start::Latest,
-        From::Timestamp(ms) => Start::Timestamp(ms),
-        From::Offset(offset) => {
-            let [partition] = partitions[..] else {
-                return Err(Failure::usage(
-                    "--from OFFSET needs --partition: each partition counts its own offsets",
-                ));
-            };
-            check_range(client, topic, partition, offset).await?;
-            return Ok(BTreeMap::from([(partition, offset)]));
-        }
+    if let Some(start) = from.start() {
+        return offsets(client, topic, &partitions, start).await;
+    }
+    let (From::Offset(offset), [partition]) = (from, &partitions[..]) else {
+        return Err(Failure::usage(
+            "--from OFFSET needs --partition: each partition counts its own offsets",
+        ));
     };
-    offsets(client, topic, &partitions, start).await
+    check_range(client, topic, *partition, offset).await?;
+    Ok(BTreeMap::from([(*partition, offset)]))
 }
 
 /// Where each partition ends now.
@@ -286,13 +289,24 @@ async fn check_range(client: &Client, topic: &str, partition: u32, offset: u64) 
     if (first..=end).contains(&offset) {
         return Ok(());
     }
-    Err(Failure::of(
+    Err(out_of_range(topic, partition, offset, first..=end))
+}
+
+/// The failure of an offset that somebody asked for.
+pub(crate) fn out_of_range(
+    topic: &str,
+    partition: u32,
+    offset: u64,
+    valid: std::ops::RangeInclusive<u64>,
+) -> Failure {
+    let (first, end) = valid.into_inner();
+    Failure::of(
         ErrorCode::OffsetOutOfRange,
         format!("offset {offset} of {topic}/{partition} is out of range"),
     )
     .hint(format!(
         "it has {first} to {end}, and {end} is the next one to be written"
-    )))
+    ))
 }
 
 /// The failure of a call.
@@ -306,6 +320,9 @@ pub(crate) fn client_failure(error: &ClientError) -> Failure {
             "start one with: taffrail dev\n  or say where one is: --server HOST:PORT, or TAFFRAIL_SERVER in the environment",
         ),
         ClientError::UnknownTopic { topic } => unknown_topic(topic),
+        ClientError::Refused(error) if error.code == ErrorCode::UnknownGroup => {
+            Failure::of(error.code, error.message.clone()).hint("see: taffrail groups list")
+        }
         ClientError::Refused(error) => Failure::of(error.code, error.message.clone()),
         error => Failure::of(error.code(), error.to_string()),
     }

@@ -1,16 +1,19 @@
 //! `taffrail consume`: the records of a topic, on standard output.
 
+mod member;
 mod print;
 mod reader;
 
 use std::{
-    io::{BufWriter, Write as _},
+    io::{BufWriter, Write},
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
+use taffrail_client::{Client, ConsumedBatch, ConsumedRecord};
 use taffrail_core::quantity::parse_duration;
 
+use member::{As, Member};
 pub(crate) use print::Printed;
 pub(crate) use reader::{Reader, Until};
 
@@ -18,6 +21,7 @@ use crate::{
     cli::ServerArgs,
     connect::{self, client_failure},
     failure::Outcome,
+    signals,
     table::human_count,
     time::From,
 };
@@ -38,15 +42,18 @@ pub(crate) enum RecordOutput {
 /// Print the records of a topic
 ///
 /// Ends where the topic ended when it began, unless --follow is given. Order holds within a partition.
+///
+/// With --group it reads what the group has not read yet, shares the partitions with the group's other members, and commits what it has printed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   taffrail consume flights --from 2013-01-31T12:00:00Z --max 5
-  taffrail consume flights --from latest --follow")]
+  taffrail consume flights --from latest --follow
+  taffrail consume flights --group billing --follow")]
 pub(crate) struct ConsumeArgs {
     /// Of which topic
     #[arg(value_parser = connect::topic_name)]
     topic: String,
-    /// Where to start: earliest, latest, an offset, or a time
+    /// Where to start: earliest, latest, an offset, or a time. With --group: only where the group has committed nothing
     #[arg(
         long,
         default_value = "earliest",
@@ -54,8 +61,14 @@ pub(crate) struct ConsumeArgs {
     )]
     from: From,
     /// Only this partition
-    #[arg(long, short, value_name = "NUMBER")]
+    #[arg(long, short, value_name = "NUMBER", conflicts_with = "group")]
     partition: Option<u32>,
+    /// As a member of this consumer group
+    #[arg(long, short, value_parser = connect::group_name, value_name = "NAME")]
+    group: Option<String>,
+    /// As this static member of the group: its partitions wait for it while it restarts
+    #[arg(long, requires = "group", value_name = "ID")]
+    instance_id: Option<String>,
     /// End after this many records
     #[arg(long, short = 'n', value_name = "COUNT")]
     max: Option<u64>,
@@ -75,25 +88,88 @@ pub(crate) struct ConsumeArgs {
 /// Prints them, then says on standard error how many there were.
 pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     let client = connect::client_of_topic(&args.server, &args.topic, args.wait).await?;
-    let starts = connect::starts(&client, &args.topic, args.partition, args.from).await?;
     let until = if args.follow {
         Until::Stopped
     } else {
         Until::End
     };
-    let mut reader = Reader::open(&client, &args.topic, starts, until).await?;
+    let mut source = open(&client, &args, until).await?;
     let mut out = BufWriter::with_capacity(256 << 10, std::io::stdout());
+    let printed = print_all(&args, &mut source, &mut out).await;
+    let flushed = out.flush();
+    // What was printed is committed also if the next record could not be.
+    if let Source::Member(member) = source
+        && flushed.is_ok()
+    {
+        member.close(&args.topic).await?;
+    }
+    let printed = printed?;
+    flushed?;
+    eprintln!("{} records read from {}", human_count(printed), args.topic);
+    Ok(())
+}
+
+/// Where batches come from.
+enum Source {
+    Reader(Box<Reader>),
+    Member(Box<Member>),
+}
+
+impl Source {
+    async fn next(&mut self) -> Outcome<Option<ConsumedBatch>> {
+        match self {
+            Self::Reader(reader) => reader.next().await,
+            Self::Member(member) => member.next().await,
+        }
+    }
+
+    fn printed(&mut self, record: &ConsumedRecord) {
+        if let Self::Member(member) = self {
+            member.printed(record.partition, record.offset);
+        }
+    }
+}
+
+async fn open(client: &Client, args: &ConsumeArgs, until: Until) -> Outcome<Source> {
+    let Some(group) = &args.group else {
+        let starts = connect::starts(client, &args.topic, args.partition, args.from).await?;
+        let reader = Reader::open(client, &args.topic, starts, until).await?;
+        return Ok(Source::Reader(Box::new(reader)));
+    };
+    let who = As {
+        group: group.clone(),
+        instance_id: args.instance_id.clone(),
+        from: args.from,
+    };
+    let member = Member::join(client, &args.topic, who, until).await?;
+    Ok(Source::Member(Box::new(member)))
+}
+
+/// Until the end, --max or a signal; says how many there were.
+async fn print_all(args: &ConsumeArgs, source: &mut Source, out: &mut impl Write) -> Outcome<u64> {
     let mut left = args.max.unwrap_or(u64::MAX);
     let mut printed = 0_u64;
-    while left > 0
-        && let Some(batch) = reader.next().await?
-    {
+    // A member commits and leaves when it is stopped; nobody else has something to do then.
+    let mut signals = match source {
+        Source::Reader(_) => None,
+        Source::Member(_) => Some(signals::interrupted()?),
+    };
+    while left > 0 {
+        let next = match &mut signals {
+            None => source.next().await?,
+            Some(signals) => tokio::select! {
+                next = source.next() => next?,
+                () = signals.next() => None,
+            },
+        };
+        let Some(batch) = next else { break };
         for record in batch.records().map_err(|error| client_failure(&error))? {
             let record = record.map_err(|error| client_failure(&error))?;
             if left == 0 {
                 break;
             }
-            Printed::from(&record).write(args.output, &mut out)?;
+            Printed::from(&record).write(args.output, out)?;
+            source.printed(&record);
             printed += 1;
             left -= 1;
         }
@@ -102,7 +178,5 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
             out.flush()?;
         }
     }
-    out.flush()?;
-    eprintln!("{} records read from {}", human_count(printed), args.topic);
-    Ok(())
+    Ok(printed)
 }

@@ -11,12 +11,13 @@ use crate::{
     connect::{self, client_failure},
     consume::{Reader, Until},
     dev::TOPICS_DEADLINE,
-    embedded::{Embedded, Listen, Options, interrupted},
+    embedded::{Embedded, Listen, Options},
     failure::{Exit, Failure, Outcome},
     input::{self, Fields, Format, Source},
     logging::Logging,
     manifest,
     produce::{AcksArg, send_all},
+    signals,
 };
 
 const TOPIC: &str = "flights";
@@ -43,7 +44,7 @@ pub(crate) struct DemoArgs {
 /// Tells the story, then serves.
 pub(crate) async fn run(args: DemoArgs, log: Logging) -> Outcome {
     let manifests = manifest::parse("examples", &format!("{CLUSTER_YAML}---\n{TOPIC_YAML}"))?;
-    let stop = interrupted()?;
+    let stop = signals::interrupted()?;
     let started = Instant::now();
     let mut embedded = Embedded::start(Options {
         data_dir: args.data_dir.clone(),

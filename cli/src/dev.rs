@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use crate::{
     apply::{apply_all, tell_what_is_skipped, wait_until_ready},
     connect,
-    embedded::{BROKERS_MAX, Embedded, Listen, Options, interrupted},
+    embedded::{BROKERS_MAX, Embedded, Listen, Options},
     failure::Outcome,
     logging::Logging,
-    manifest,
+    manifest, signals,
 };
 
 /// How long topics may take to become Ready.
@@ -49,7 +49,7 @@ pub(crate) struct DevArgs {
 pub(crate) async fn run(args: DevArgs, log: Logging) -> Outcome {
     let manifests = manifest::read(&args.filename)?;
     tell_what_is_skipped(&manifests);
-    let stop = interrupted()?;
+    let stop = signals::interrupted()?;
     let mut embedded = Embedded::start(Options {
         data_dir: args.data_dir.clone(),
         listen: args.listen,

@@ -10,7 +10,6 @@ mod control;
 mod failures;
 mod listen;
 mod processes;
-mod signals;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,7 +23,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use listen::{DEFAULT_ADDRESS, Listen};
 pub(crate) use processes::BROKER;
-pub(crate) use signals::{Interrupted, interrupted};
 
 use self::{
     control::Control,
@@ -35,6 +33,7 @@ use crate::{
     failure::{Failure, Outcome},
     logging::Logging,
     manifest::Cluster,
+    signals::Interrupted,
 };
 
 /// One machine is no place for more.

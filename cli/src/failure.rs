@@ -146,13 +146,16 @@ fn exit_for(code: ErrorCode) -> Exit {
         | E::BatchTooLarge
         | E::RecordTooLarge
         | E::UnsupportedCompression => Exit::Invalid,
-        E::UnknownTopic | E::UnknownPartition | E::OffsetOutOfRange => Exit::NotFound,
+        E::UnknownTopic | E::UnknownPartition | E::UnknownGroup | E::OffsetOutOfRange => {
+            Exit::NotFound
+        }
         E::ManagedByKubernetes
         | E::NameConflict
         | E::RetainedDataExists
         | E::InternalTopic
         | E::ForeignCluster
-        | E::UnsupportedVersion => Exit::Conflict,
+        | E::UnsupportedVersion
+        | E::GroupNotEmpty => Exit::Conflict,
         code if code.is_retriable() => Exit::Unavailable,
         _ => Exit::Failed,
     }

@@ -5,6 +5,7 @@
 //! demo dev     an embedded cluster (embedded.rs) in this process, or around it
 //! apply get describe delete move topics, read from manifests (manifest.rs), shown by view.rs and table.rs
 //! produce consume bench          records in (input.rs) and out
+//! groups       consumer groups: members, lag, resets
 //! log_command  the files of a partition, offline
 //! failure      codes, messages, exit codes
 //! ```
@@ -23,12 +24,14 @@ mod dev;
 mod embedded;
 mod failure;
 mod get;
+mod groups;
 mod input;
 mod log_command;
 mod logging;
 mod manifest;
 mod move_replicas;
 mod produce;
+mod signals;
 mod table;
 mod time;
 mod view;

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use jiff::{Timestamp, civil, tz::TimeZone};
+use taffrail_client::Start;
 
 /// Milliseconds since the epoch of an RFC 3339 time; without a zone it is UTC, a date alone is its midnight.
 pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
@@ -54,6 +55,18 @@ pub(crate) enum From {
     Offset(u64),
     /// The first record of this time or later, in milliseconds since the epoch.
     Timestamp(i64),
+}
+
+impl From {
+    /// The same for the client, if it is a position of all partitions.
+    pub(crate) const fn start(self) -> Option<Start> {
+        match self {
+            Self::Earliest => Some(Start::Earliest),
+            Self::Latest => Some(Start::Latest),
+            Self::Timestamp(ms) => Some(Start::Timestamp(ms)),
+            Self::Offset(_) => None,
+        }
+    }
 }
 
 impl FromStr for From {

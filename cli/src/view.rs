@@ -1,6 +1,7 @@
-//! Topics, partitions and brokers as people and scripts see them.
+//! Topics, partitions, brokers and groups as people and scripts see them.
 
 mod brokers;
+mod groups;
 pub(crate) mod last_heard;
 mod moves;
 mod partitions;
@@ -12,6 +13,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub(crate) use brokers::{BrokerView, Brokers};
+pub(crate) use groups::{GroupView, Groups, Progress, ProgressView, state_name};
 pub(crate) use moves::MoveView;
 pub(crate) use partitions::{PartitionView, Partitions};
 pub(crate) use topics::{TopicView, Topics};

@@ -77,3 +77,42 @@ fn completions_are_printed_for_a_shell() {
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("_taffrail"));
 }
+
+#[test]
+fn what_cannot_be_of_a_group_is_refused_before_anybody_is_asked() {
+    let wrong: &[(&[&str], &str)] = &[
+        (&["groups", "describe", "__audit"], "internal"),
+        (&["groups", "reset", "billing", "--to", "-1200"], "-1h"),
+        (&["groups", "reset", "billing"], "--to"),
+        (
+            &[
+                "groups",
+                "reset",
+                "billing",
+                "--to",
+                "5",
+                "--partition",
+                "0",
+            ],
+            "--topic",
+        ),
+        (&["consume", "flights", "--instance-id", "a"], "--group"),
+        (
+            &[
+                "consume",
+                "flights",
+                "--group",
+                "billing",
+                "--partition",
+                "0",
+            ],
+            "--partition",
+        ),
+    ];
+    for (args, part) in wrong {
+        let output = taffrail(args);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+        assert!(message.contains(part), "{args:?}: {message}");
+    }
+}

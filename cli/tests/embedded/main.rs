@@ -3,6 +3,7 @@
 
 mod brokers;
 mod dev;
+mod groups;
 
 use std::{
     fs,

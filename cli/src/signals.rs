@@ -39,7 +39,10 @@ impl Interrupted {
         });
     }
 
-    async fn next(&mut self) {
+    /// Resolves with the next signal.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

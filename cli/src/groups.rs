@@ -1,0 +1,118 @@
+//! `taffrail groups`: consumer groups, how far they are, and where they go on.
+
+mod describe;
+mod progress;
+mod reset;
+
+use std::io::Write as _;
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    cli::ServerArgs,
+    connect::{self, client_failure},
+    failure::{Failure, Outcome},
+    time::now_ms,
+    view::{self, GroupView, Groups, Output},
+};
+
+/// Consumer groups: who is in, how far they have read, and where they go on
+#[derive(Args, Debug)]
+pub(crate) struct GroupsArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// List the groups
+    List {
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Show a group's members and how far it has read each partition
+    Describe {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Show how far a group is behind, by partition
+    Lag {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Set where a group goes on, also while it is being read
+    Reset(reset::ResetArgs),
+    /// Forget a group without members, and how far it has read
+    Delete {
+        #[command(flatten)]
+        of: Of,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// Which group.
+#[derive(Args, Debug)]
+struct Of {
+    /// Which group
+    #[arg(value_parser = connect::group_name, value_name = "NAME")]
+    group: String,
+}
+
+/// How a list is printed, and where it comes from.
+#[derive(Args, Debug)]
+struct Show {
+    /// How to print it
+    #[arg(long, short, value_enum, default_value = "table")]
+    output: Output,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Does what was asked for.
+pub(crate) async fn run(args: GroupsArgs) -> Outcome {
+    match args.what {
+        What::List { show } => list(&show).await,
+        What::Describe { of, show } => describe::run(&of.group, &show).await,
+        What::Lag { of, show } => {
+            let client = connect::client(&show.server).await?;
+            let progress = progress::of_group(&client, &of.group).await?;
+            print(&progress, show.output)
+        }
+        What::Reset(args) => reset::run(args).await,
+        What::Delete { of, server } => delete(&of.group, &server).await,
+    }
+}
+
+async fn list(show: &Show) -> Outcome {
+    let admin = connect::client(&show.server).await?.admin();
+    let listed = admin.list_groups().await;
+    let listed = listed.map_err(|error| client_failure(&error))?;
+    let groups = listed.into_iter().map(GroupView::from).collect();
+    print(&Groups(groups), show.output)
+}
+
+async fn delete(group: &str, server: &ServerArgs) -> Outcome {
+    let admin = connect::client(server).await?.admin();
+    let deleted = admin.delete_group(group).await;
+    deleted.map_err(|error| {
+        let failure = client_failure(&error);
+        if failure.code() == "GROUP_NOT_EMPTY" {
+            failure.hint(format!(
+                "stop its members first; see: taffrail groups describe {group}"
+            ))
+        } else {
+            failure
+        }
+    })?;
+    writeln!(std::io::stdout(), "group/{group} deleted")?;
+    Ok(())
+}
+
+fn print<L: view::Listing>(list: &L, output: Output) -> Outcome {
+    view::print(list, output, now_ms(), &mut std::io::stdout()).map_err(Failure::from)
+}

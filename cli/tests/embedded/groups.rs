@@ -1,0 +1,217 @@
+//! Consumer groups as a person uses them.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+use super::{FLIGHTS, json_lines, with_flights};
+use crate::dev::{Dev, until};
+
+fn consume(dev: &Dev, more: &[&str]) -> Vec<(u64, u64)> {
+    let arguments = ["consume", "flights", "--group", "billing", "-o", "json"];
+    places(&dev.ok(&[&arguments[..], more].concat()))
+}
+
+fn places(out: &str) -> Vec<(u64, u64)> {
+    let number = |record: &Value, field: &str| record[field].as_u64().expect("a number");
+    json_lines(out)
+        .iter()
+        .map(|record| (number(record, "partition"), number(record, "offset")))
+        .collect()
+}
+
+fn json(dev: &Dev, arguments: &[&str]) -> Value {
+    let out = dev.ok(&[arguments, &["-o", "json"]].concat());
+    serde_json::from_str(&out).expect("JSON")
+}
+
+fn lags(dev: &Dev) -> Vec<u64> {
+    let lag = json(dev, &["groups", "lag", "billing"]);
+    let items = lag["items"].as_array().expect("a list");
+    items
+        .iter()
+        .map(|item| item["lag"].as_u64().expect("a number"))
+        .collect()
+}
+
+#[test]
+fn a_group_reads_every_flight_once_and_goes_on_where_it_was() {
+    let dev = Dev::start(&[]);
+    with_flights(&dev);
+    let mut seen = consume(&dev, &["--max", "1000"]);
+    assert_eq!(seen.len(), 1_000);
+    seen.extend(consume(&dev, &[]));
+    assert_eq!(seen.len(), FLIGHTS, "none twice");
+    assert_eq!(seen.into_iter().collect::<BTreeSet<_>>().len(), FLIGHTS);
+    assert_eq!(consume(&dev, &[]), []);
+    assert_eq!(lags(&dev), [0, 0, 0]);
+    let groups = json(&dev, &["groups", "list"]);
+    assert_eq!(groups["items"][0]["name"], "billing");
+    assert_eq!(groups["items"][0]["state"], "Empty");
+    let table = dev.ok(&["groups", "describe", "billing"]);
+    for part in ["Name:", "billing", "Empty", "flights"] {
+        assert!(table.contains(part), "{part} is not in {table}");
+    }
+}
+
+#[test]
+fn a_reset_moves_a_group_and_a_dry_run_does_not() {
+    let dev = Dev::start(&[]);
+    with_flights(&dev);
+    assert_eq!(consume(&dev, &[]).len(), FLIGHTS);
+    let reset = |more: &[&str]| {
+        let ended = dev.run(&[&["groups", "reset", "billing"], more].concat());
+        (ended.code, ended.stdout, ended.stderr)
+    };
+    let (code, table, summary) = reset(&["--to", "earliest", "--dry-run"]);
+    assert_eq!(code, Some(0), "{summary}");
+    assert!(table.contains("read again"), "{table}");
+    assert!(
+        summary.contains("27,004 records would be read again"),
+        "{summary}"
+    );
+    assert_eq!(consume(&dev, &[]), []);
+
+    let (code, _, summary) = reset(&["--to", "earliest"]);
+    assert_eq!(code, Some(0), "{summary}");
+    assert_eq!(lags(&dev).iter().sum::<u64>(), FLIGHTS as u64);
+    assert_eq!(consume(&dev, &[]).len(), FLIGHTS);
+
+    let one = ["--topic", "flights", "--partition", "1"];
+    let (code, ..) = reset(&[&one[..], &["--to", "7"]].concat());
+    assert_eq!(code, Some(0));
+    assert_eq!(consume(&dev, &["--max", "1"]), [(1, 7)]);
+
+    let (code, _, message) = reset(&[&one[..], &["--to", "99999999"]].concat());
+    assert_eq!(code, Some(4), "{message}");
+    assert!(message.contains("OFFSET_OUT_OF_RANGE"), "{message}");
+    let (code, _, message) = reset(&["--to", "7"]);
+    assert_eq!(code, Some(2), "{message}");
+    // All flights are of 2013.
+    let (code, ..) = reset(&["--to", "-1h"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(lags(&dev), [0, 0, 0]);
+}
+
+#[test]
+fn what_is_not_a_group_is_not_found() {
+    let dev = Dev::start(&[]);
+    with_flights(&dev);
+    for command in [
+        &["groups", "describe", "nobody"][..],
+        &["groups", "lag", "nobody"],
+        &["groups", "delete", "nobody"],
+        &["groups", "reset", "nobody", "--to", "earliest"],
+    ] {
+        let ended = dev.run(command);
+        assert_eq!(ended.code, Some(4), "{command:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("error[UNKNOWN_GROUP]"),
+            "{}",
+            ended.stderr
+        );
+    }
+    assert!(dev.ok(&["groups", "list"]).contains("no groups"));
+}
+
+/// A member that follows, and what it printed.
+struct Follower {
+    child: Child,
+    out: String,
+}
+
+impl Follower {
+    fn start(dev: &Dev, name: &str) -> Self {
+        let out = dev.file(name, "");
+        let arguments = [
+            "consume", "flights", "--group", "billing", "--follow", "-o", "json",
+        ];
+        let child = Command::new(env!("CARGO_BIN_EXE_taffrail"))
+            .args(arguments)
+            .env("TAFFRAIL_SERVER", dev.address())
+            .stdin(Stdio::null())
+            .stdout(File::create(&out).expect("writable"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        Self { child, out }
+    }
+
+    fn seen(&self) -> Vec<(u64, u64)> {
+        let text = fs::read_to_string(&self.out).expect("readable");
+        // The last line may not be there as a whole.
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        places(whole)
+    }
+
+    /// SIGTERM: it commits and leaves.
+    fn stop(&mut self) {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM).expect("it runs");
+        assert!(self.child.wait().expect("it ended").success());
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn members_with_partitions(dev: &Dev) -> Option<usize> {
+    let ended = dev.run(&["groups", "describe", "billing", "-o", "json"]);
+    let group: Value = serde_json::from_str(&ended.stdout).ok()?;
+    let members = group["members"].as_array()?;
+    let has_some = |member: &&Value| member["partitions"].as_u64() > Some(0);
+    (group["state"] == "Stable").then(|| members.iter().filter(has_some).count())
+}
+
+#[test]
+fn members_share_the_partitions_and_who_stays_reads_on_for_who_leaves() {
+    let dev = Dev::start(&[]);
+    with_flights(&dev);
+    let mut first = Follower::start(&dev, "first.jsonl");
+    until("the first one has everything", || {
+        (members_with_partitions(&dev) == Some(1)).then_some(())
+    });
+    let second = Follower::start(&dev, "second.jsonl");
+    until("they share", || {
+        (members_with_partitions(&dev) == Some(2)).then_some(())
+    });
+    let refused = dev.run(&["groups", "delete", "billing"]);
+    assert_eq!(refused.code, Some(6), "{}", refused.stderr);
+    dev.ok_with(&["produce", "flights", "-"], b"a\nb\nc\nd\ne\nf\n");
+    let total = FLIGHTS + 6;
+    let all = |followers: &[&Follower]| -> Vec<(u64, u64)> {
+        followers
+            .iter()
+            .flat_map(|follower| follower.seen())
+            .collect()
+    };
+    until("all are read", || {
+        (all(&[&first, &second]).len() >= total).then_some(())
+    });
+    first.stop();
+    until("the second one has everything", || {
+        (members_with_partitions(&dev) == Some(1)).then_some(())
+    });
+    let records: Vec<String> = (0..30).map(|i| format!("after {i}\n")).collect();
+    dev.ok_with(&["produce", "flights", "-"], records.concat().as_bytes());
+    until("it reads on", || {
+        (all(&[&first, &second]).len() >= total + 30).then_some(())
+    });
+    let seen = all(&[&first, &second]);
+    let once: BTreeSet<_> = seen.iter().copied().collect();
+    assert_eq!(
+        (seen.len(), once.len()),
+        (total + 30, total + 30),
+        "nobody crashed: none twice"
+    );
+    drop(second);
+}
