@@ -44,6 +44,19 @@ pub(crate) async fn run(args: DescribeArgs) -> Outcome {
     Ok(())
 }
 
+/// `Delete`, or how it compacts.
+fn cleanup(topic: &TopicView) -> String {
+    let spares = topic.status.effective.compaction.as_ref();
+    let cleanup = topic.cleanup();
+    let Some((min_lag, tombstones)) = spares.and_then(|c| c.min_lag.zip(c.tombstone_retention))
+    else {
+        return format!("{cleanup:?}");
+    };
+    format!(
+        "{cleanup:?} (spares records younger than {min_lag}, and for {tombstones} those that delete a key)"
+    )
+}
+
 fn describe(topic: &TopicView, out: &mut dyn Write) -> Outcome {
     let (status, effective) = (&topic.status, &topic.status.effective);
     let segment = &effective.segment;
@@ -66,6 +79,7 @@ fn describe(topic: &TopicView, out: &mut dyn Write) -> Outcome {
         ),
         ("Durability", format!("{:?}", effective.durability)),
         ("Retention", topic.retention()),
+        ("Cleanup", cleanup(topic)),
         (
             "Segments",
             format!(

@@ -32,5 +32,6 @@ pub use ids::{
     PartitionEpoch, PartitionIndex, TopicId, TopicPartition,
 };
 pub use topic::{
-    Adoption, DeletionPolicy, Durability, TopicConfig, TopicDefaults, TopicSpec, UncleanElection,
+    Adoption, Cleanup, DeletionPolicy, Durability, TopicConfig, TopicDefaults, TopicSpec,
+    UncleanElection,
 };

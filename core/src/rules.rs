@@ -104,6 +104,15 @@ rules! {
     /// Below a segment's smallest size nothing could be kept.
     RETENTION_BYTES_IN_RANGE = "spec.retention.bytesPerPartition", "retention.bytesPerPartition must be at least 1Mi",
         "!has(self.retention) || !has(self.retention.bytesPerPartition) || !isQuantity(self.retention.bytesPerPartition) || quantity(self.retention.bytesPerPartition).compareTo(quantity('1Mi')) >= 0";
+    /// The last record of each key stays, whatever its age.
+    RETENTION_NOT_WITH_COMPACT = "spec.retention", "retention does not apply with cleanup: Compact (the last record of each key stays); leave it out or write cleanup: CompactAndDelete",
+        "!has(self.cleanup) || self.cleanup != 'Compact' || !has(self.retention) || (!has(self.retention.time) && !has(self.retention.bytesPerPartition))";
+    /// Nothing is compacted otherwise.
+    COMPACTION_NEEDS_COMPACT = "spec.compaction", "compaction does not apply with cleanup: Delete; leave it out or write cleanup: Compact or CompactAndDelete",
+        "!has(self.compaction) || (!has(self.compaction.minLag) && !has(self.compaction.tombstoneRetention)) || (has(self.cleanup) && self.cleanup != 'Delete')";
+    /// Whoever reads from the start needs time to see that a key was deleted.
+    TOMBSTONE_RETENTION_POSITIVE = "spec.compaction.tombstoneRetention", "compaction.tombstoneRetention must be at least 1s",
+        "!has(self.compaction) || !has(self.compaction.tombstoneRetention) || !self.compaction.tombstoneRetention.matches('^([0-9]{1,9}(h|m|s|ms))+$') || duration(self.compaction.tombstoneRetention) >= duration('1s')";
     /// What a gRPC message and a segment can hold.
     MAX_BATCH_BYTES_IN_RANGE = "spec.limits.maxBatchBytes", "limits.maxBatchBytes must be between 1Ki and 16Mi",
         "!has(self.limits) || !has(self.limits.maxBatchBytes) || !isQuantity(self.limits.maxBatchBytes) || (quantity(self.limits.maxBatchBytes).compareTo(quantity('1Ki')) >= 0 && quantity(self.limits.maxBatchBytes).compareTo(quantity('16Mi')) <= 0)";
@@ -162,6 +171,20 @@ pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
         (
             &RETENTION_BYTES_IN_RANGE,
             within(spec.retention_bytes_per_partition, 1 << 20..=u64::MAX),
+        ),
+        (
+            &RETENTION_NOT_WITH_COMPACT,
+            spec.cleanup.deletes()
+                || spec.retention.is_none() && spec.retention_bytes_per_partition.is_none(),
+        ),
+        (
+            &COMPACTION_NEEDS_COMPACT,
+            spec.cleanup.compacts()
+                || spec.compaction_min_lag.is_none() && spec.tombstone_retention.is_none(),
+        ),
+        (
+            &TOMBSTONE_RETENTION_POSITIVE,
+            at_least_1s(spec.tombstone_retention),
         ),
         (
             &MAX_BATCH_BYTES_IN_RANGE,

@@ -48,6 +48,33 @@ pub enum UncleanElection {
     Allow,
 }
 
+/// How old records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Cleanup {
+    /// By age and size, as `retention` says.
+    #[default]
+    Delete,
+    /// Of each key the last record stays, for ever. Retention does not apply.
+    Compact,
+    /// Of each key the last record stays until `retention` takes it.
+    CompactAndDelete,
+}
+
+impl Cleanup {
+    /// Do earlier records of a key go?
+    pub const fn compacts(self) -> bool {
+        matches!(self, Self::Compact | Self::CompactAndDelete)
+    }
+
+    /// Do records go by age and size?
+    pub const fn deletes(self) -> bool {
+        matches!(self, Self::Delete | Self::CompactAndDelete)
+    }
+}
+
+/// How long a record that deletes its key is kept where a topic does not say, as in Kafka.
+pub const TOMBSTONE_RETENTION_DEFAULT: Duration = Duration::from_hours(24);
+
 /// What a user wrote. Absent: the cluster's default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicSpec {
@@ -63,6 +90,12 @@ pub struct TopicSpec {
     pub retention: Option<Duration>,
     /// Oldest segments go when a partition is larger than this.
     pub retention_bytes_per_partition: Option<u64>,
+    /// How old records go.
+    pub cleanup: Cleanup,
+    /// A record is not compacted away before it is this old.
+    pub compaction_min_lag: Option<Duration>,
+    /// A record that deletes its key is kept this long once everything before it was compacted.
+    pub tombstone_retention: Option<Duration>,
     /// A segment is rolled at this size.
     pub segment_bytes: Option<u64>,
     /// A segment is rolled at this age.
@@ -88,10 +121,16 @@ pub struct TopicConfig {
     pub min_in_sync: u32,
     /// When a record counts as stored.
     pub durability: Durability,
-    /// Kept at least this long after append; `None`: for ever.
+    /// Kept at least this long after append; `None`: for ever, as always with `Cleanup::Compact`.
     pub retention: Option<Duration>,
-    /// Size above which the oldest segments go; `None`: no limit.
+    /// Size above which the oldest segments go; `None`: no limit, as always with `Cleanup::Compact`.
     pub retention_bytes_per_partition: Option<u64>,
+    /// How old records go.
+    pub cleanup: Cleanup,
+    /// A record is not compacted away before it is this old. Says nothing unless `cleanup` compacts.
+    pub compaction_min_lag: Duration,
+    /// A record that deletes its key is kept this long once everything before it was compacted. Says nothing unless `cleanup` compacts.
+    pub tombstone_retention: Duration,
     /// A segment is rolled at this size.
     pub segment_bytes: u64,
     /// A segment is rolled at this age.
@@ -146,15 +185,23 @@ impl TopicSpec {
         let replicas = self
             .replicas
             .unwrap_or_else(|| defaults.brokers_wanted.clamp(1, 3));
+        let deletes = self.cleanup.deletes();
+        let retention = self.retention.or(defaults.retention);
+        let retention_bytes = self
+            .retention_bytes_per_partition
+            .or(defaults.retention_bytes_per_partition);
         let config = TopicConfig {
             partitions: self.partitions.unwrap_or(defaults.partitions),
             replicas,
             min_in_sync: self.min_in_sync.unwrap_or(replicas / 2 + 1),
             durability: self.durability.unwrap_or(defaults.durability),
-            retention: self.retention.or(defaults.retention),
-            retention_bytes_per_partition: self
-                .retention_bytes_per_partition
-                .or(defaults.retention_bytes_per_partition),
+            retention: retention.filter(|_| deletes),
+            retention_bytes_per_partition: retention_bytes.filter(|_| deletes),
+            cleanup: self.cleanup,
+            compaction_min_lag: self.compaction_min_lag.unwrap_or_default(),
+            tombstone_retention: self
+                .tombstone_retention
+                .unwrap_or(TOMBSTONE_RETENTION_DEFAULT),
             segment_bytes: self.segment_bytes.unwrap_or(defaults.segment_bytes),
             segment_max_age: self.segment_max_age.unwrap_or(defaults.segment_max_age),
             max_batch_bytes: self.max_batch_bytes.unwrap_or(defaults.max_batch_bytes),
@@ -187,6 +234,45 @@ mod tests {
                 (replicas, min_in_sync)
             );
         }
+    }
+
+    #[test]
+    fn retention_is_for_topics_whose_records_go_by_age_or_size() {
+        let defaults = TopicDefaults {
+            retention_bytes_per_partition: Some(1 << 30),
+            ..TopicDefaults::default()
+        };
+        let with = |cleanup| {
+            let spec = TopicSpec {
+                cleanup,
+                ..TopicSpec::default()
+            };
+            let config = spec.effective(&defaults).expect("valid");
+            (config.retention, config.retention_bytes_per_partition)
+        };
+        let by_default = (defaults.retention, defaults.retention_bytes_per_partition);
+        assert_eq!(with(Cleanup::Delete), by_default);
+        assert_eq!(with(Cleanup::CompactAndDelete), by_default);
+        assert_eq!(with(Cleanup::Compact), (None, None));
+    }
+
+    #[test]
+    fn a_compacted_topic_says_how_or_gets_kafkas_defaults() {
+        let spec = TopicSpec {
+            cleanup: Cleanup::Compact,
+            ..TopicSpec::default()
+        };
+        let config = spec.effective(&TopicDefaults::default()).expect("valid");
+        assert_eq!(config.compaction_min_lag, Duration::ZERO);
+        assert_eq!(config.tombstone_retention, Duration::from_hours(24));
+        let spec = TopicSpec {
+            compaction_min_lag: Some(Duration::from_mins(1)),
+            tombstone_retention: Some(Duration::from_hours(1)),
+            ..spec
+        };
+        let config = spec.effective(&TopicDefaults::default()).expect("valid");
+        assert_eq!(config.compaction_min_lag, Duration::from_mins(1));
+        assert_eq!(config.tombstone_retention, Duration::from_hours(1));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use taffrail_core::{
 use crate::{
     broker_cluster::{BrokerCluster, BrokerClusterSpec, DefaultTopic},
     topic::{
-        Adoption, DeletionPolicy, Durability, EffectiveTopic, Limits, Retention, Segment, Topic,
-        TopicSpec, UncleanElection,
+        Adoption, Cleanup, Compaction, DeletionPolicy, Durability, EffectiveTopic, Limits,
+        Retention, Segment, Topic, TopicSpec, UncleanElection,
     },
     units::{GoDuration, Size},
 };
@@ -29,6 +29,26 @@ impl From<core::Durability> for Durability {
         match durability {
             core::Durability::Fsync => Self::Fsync,
             core::Durability::PageCache => Self::PageCache,
+        }
+    }
+}
+
+impl From<Cleanup> for core::Cleanup {
+    fn from(cleanup: Cleanup) -> Self {
+        match cleanup {
+            Cleanup::Delete => Self::Delete,
+            Cleanup::Compact => Self::Compact,
+            Cleanup::CompactAndDelete => Self::CompactAndDelete,
+        }
+    }
+}
+
+impl From<core::Cleanup> for Cleanup {
+    fn from(cleanup: core::Cleanup) -> Self {
+        match cleanup {
+            core::Cleanup::Delete => Self::Delete,
+            core::Cleanup::Compact => Self::Compact,
+            core::Cleanup::CompactAndDelete => Self::CompactAndDelete,
         }
     }
 }
@@ -67,6 +87,7 @@ impl TryFrom<&TopicSpec> for core::TopicSpec {
 
     fn try_from(spec: &TopicSpec) -> Result<Self, Vec<Violation>> {
         let retention = spec.retention.as_ref();
+        let compaction = spec.compaction.as_ref();
         let segment = spec.segment.as_ref();
         let wanted = Self {
             partitions: spec.partitions,
@@ -77,6 +98,9 @@ impl TryFrom<&TopicSpec> for core::TopicSpec {
             retention_bytes_per_partition: retention
                 .and_then(|r| r.bytes_per_partition)
                 .map(|s| s.0),
+            cleanup: spec.cleanup.map(Into::into).unwrap_or_default(),
+            compaction_min_lag: compaction.and_then(|c| c.min_lag).map(|d| d.0),
+            tombstone_retention: compaction.and_then(|c| c.tombstone_retention).map(|d| d.0),
             segment_bytes: segment.and_then(|s| s.bytes).map(|s| s.0),
             segment_max_age: segment.and_then(|s| s.max_age).map(|d| d.0),
             max_batch_bytes: spec
@@ -125,6 +149,11 @@ impl From<&TopicConfig> for EffectiveTopic {
                 time: config.retention.map(GoDuration),
                 bytes_per_partition: config.retention_bytes_per_partition.map(Size),
             },
+            cleanup: Some(config.cleanup.into()),
+            compaction: config.cleanup.compacts().then_some(Compaction {
+                min_lag: Some(GoDuration(config.compaction_min_lag)),
+                tombstone_retention: Some(GoDuration(config.tombstone_retention)),
+            }),
             segment: Segment {
                 bytes: Some(Size(config.segment_bytes)),
                 max_age: Some(GoDuration(config.segment_max_age)),
@@ -263,6 +292,29 @@ mod tests {
                 Violation::of(&rules::PARTITIONS_IN_RANGE),
                 Violation::of(&rules::TOPIC_NAME_NOT_INTERNAL)
             ]
+        );
+    }
+
+    #[test]
+    fn what_compaction_spares_is_shown_where_there_is_compaction() {
+        let effective = |spec: serde_json::Value| {
+            let spec: TopicSpec = serde_json::from_value(spec).expect("valid");
+            let spec = core::TopicSpec::try_from(&spec).expect("valid");
+            let config = spec.effective(&TopicDefaults::default()).expect("valid");
+            serde_json::to_value(EffectiveTopic::from(&config)).expect("JSON")
+        };
+        let plain = effective(serde_json::json!({}));
+        assert_eq!(plain["cleanup"], "Delete");
+        assert_eq!(plain.get("compaction"), None);
+        let compacted = effective(serde_json::json!({
+            "cleanup": "Compact",
+            "compaction": { "minLag": "5m" },
+        }));
+        assert_eq!(compacted["cleanup"], "Compact");
+        assert_eq!(compacted["retention"], serde_json::json!({}));
+        assert_eq!(
+            compacted["compaction"],
+            serde_json::json!({ "minLag": "5m", "tombstoneRetention": "24h" })
         );
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use taffrail_core::{
-    Adoption, DeletionPolicy, Durability, TopicConfig, TopicSpec, UncleanElection,
+    Adoption, Cleanup, DeletionPolicy, Durability, TopicConfig, TopicSpec, UncleanElection,
+    topic::TOMBSTONE_RETENTION_DEFAULT,
 };
 
 use crate::{WireError, v1};
@@ -37,6 +38,16 @@ impl From<Adoption> for v1::Adoption {
     }
 }
 
+impl From<Cleanup> for v1::Cleanup {
+    fn from(c: Cleanup) -> Self {
+        match c {
+            Cleanup::Delete => Self::Delete,
+            Cleanup::Compact => Self::Compact,
+            Cleanup::CompactAndDelete => Self::CompactAndDelete,
+        }
+    }
+}
+
 impl From<&TopicSpec> for v1::TopicSpec {
     fn from(s: &TopicSpec) -> Self {
         Self {
@@ -55,6 +66,9 @@ impl From<&TopicSpec> for v1::TopicSpec {
             deletion_policy: v1::DeletionPolicy::from(s.deletion_policy).into(),
             adoption: v1::Adoption::from(s.adoption).into(),
             allow_unclean_election: s.unclean_election == UncleanElection::Allow,
+            cleanup: v1::Cleanup::from(s.cleanup).into(),
+            compaction_min_lag_ms: s.compaction_min_lag.map(to_ms),
+            tombstone_retention_ms: s.tombstone_retention.map(to_ms),
         }
     }
 }
@@ -70,6 +84,9 @@ impl TryFrom<v1::TopicSpec> for TopicSpec {
             durability: durability(s.durability)?,
             retention: s.retention_ms.map(Duration::from_millis),
             retention_bytes_per_partition: s.retention_bytes_per_partition,
+            cleanup: cleanup(s.cleanup)?,
+            compaction_min_lag: s.compaction_min_lag_ms.map(Duration::from_millis),
+            tombstone_retention: s.tombstone_retention_ms.map(Duration::from_millis),
             segment_bytes: s.segment_bytes,
             segment_max_age: s.segment_max_age_ms.map(Duration::from_millis),
             max_batch_bytes: s.max_batch_bytes,
@@ -86,6 +103,7 @@ impl TryFrom<v1::TopicSpec> for TopicSpec {
 
 impl From<&TopicConfig> for v1::TopicConfig {
     fn from(c: &TopicConfig) -> Self {
+        let compacts = c.cleanup.compacts();
         Self {
             partitions: c.partitions,
             replicas: c.replicas,
@@ -96,6 +114,9 @@ impl From<&TopicConfig> for v1::TopicConfig {
             segment_bytes: c.segment_bytes,
             segment_max_age_ms: to_ms(c.segment_max_age),
             max_batch_bytes: c.max_batch_bytes,
+            cleanup: v1::Cleanup::from(c.cleanup).into(),
+            compaction_min_lag_ms: compacts.then_some(to_ms(c.compaction_min_lag)),
+            tombstone_retention_ms: compacts.then_some(to_ms(c.tombstone_retention)),
         }
     }
 }
@@ -117,6 +138,11 @@ impl TryFrom<v1::TopicConfig> for TopicConfig {
                 .ok_or_else(|| WireError::invalid("topic config: durability is missing"))?,
             retention: c.retention_ms.map(Duration::from_millis),
             retention_bytes_per_partition: c.retention_bytes_per_partition,
+            cleanup: cleanup(c.cleanup)?,
+            compaction_min_lag: Duration::from_millis(c.compaction_min_lag_ms.unwrap_or_default()),
+            tombstone_retention: c
+                .tombstone_retention_ms
+                .map_or(TOMBSTONE_RETENTION_DEFAULT, Duration::from_millis),
             segment_bytes: c.segment_bytes,
             segment_max_age: Duration::from_millis(c.segment_max_age_ms),
             max_batch_bytes: c.max_batch_bytes,
@@ -130,6 +156,15 @@ fn durability(number: i32) -> Result<Option<Durability>, WireError> {
         Ok(v1::Durability::Fsync) => Ok(Some(Durability::Fsync)),
         Ok(v1::Durability::PageCache) => Ok(Some(Durability::PageCache)),
         Err(_) => Err(unknown("durability", number)),
+    }
+}
+
+fn cleanup(number: i32) -> Result<Cleanup, WireError> {
+    match v1::Cleanup::try_from(number) {
+        Ok(v1::Cleanup::Unspecified | v1::Cleanup::Delete) => Ok(Cleanup::Delete),
+        Ok(v1::Cleanup::Compact) => Ok(Cleanup::Compact),
+        Ok(v1::Cleanup::CompactAndDelete) => Ok(Cleanup::CompactAndDelete),
+        Err(_) => Err(unknown("cleanup", number)),
     }
 }
 
@@ -175,6 +210,9 @@ mod tests {
             partitions: Some(3),
             durability: Some(Durability::PageCache),
             retention: Some(Duration::from_mins(1)),
+            cleanup: Cleanup::CompactAndDelete,
+            compaction_min_lag: Some(Duration::from_secs(5)),
+            tombstone_retention: Some(Duration::from_hours(2)),
             deletion_policy: DeletionPolicy::DeleteIfEmpty,
             adoption: Adoption::ByName,
             unclean_election: UncleanElection::Allow,
@@ -189,6 +227,22 @@ mod tests {
             TopicConfig::try_from(v1::TopicConfig::from(&config)),
             Ok(config)
         );
+    }
+
+    #[test]
+    fn a_config_of_before_compaction_deletes_as_it_did() {
+        let config = TopicSpec::default()
+            .effective(&TopicDefaults::default())
+            .expect("valid");
+        let wire = v1::TopicConfig {
+            cleanup: 0,
+            ..v1::TopicConfig::from(&config)
+        };
+        assert_eq!(
+            (wire.compaction_min_lag_ms, wire.tombstone_retention_ms),
+            (None, None)
+        );
+        assert_eq!(TopicConfig::try_from(wire), Ok(config));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use taffrail_core::{TopicConfig, TopicId};
 use taffrail_crds::{
     GoDuration, Size, TopicSpec,
     topic::{
-        Adoption, DeletionPolicy, EffectiveTopic, Limits, Partitions, Retention, Segment,
-        UncleanElection,
+        Adoption, Cleanup, Compaction, DeletionPolicy, EffectiveTopic, Limits, Partitions,
+        Retention, Segment, UncleanElection,
     },
 };
 
@@ -139,6 +139,11 @@ impl TopicView {
         self.status.conditions.iter().find(|c| c.kind == kind)
     }
 
+    /// How its old records go.
+    pub(crate) fn cleanup(&self) -> Cleanup {
+        self.status.effective.cleanup.unwrap_or(Cleanup::Delete)
+    }
+
     /// `7d`, `50Gi`, both or `forever`.
     pub(crate) fn retention(&self) -> String {
         let Retention {
@@ -173,7 +178,14 @@ impl Listing for Topics {
             "OLDEST",
         ];
         if wide {
-            heads.extend(["REASON", "ONLINE", "MIN-IN-SYNC", "DURABILITY", "TOPIC-ID"]);
+            heads.extend([
+                "REASON",
+                "ONLINE",
+                "MIN-IN-SYNC",
+                "DURABILITY",
+                "CLEANUP",
+                "TOPIC-ID",
+            ]);
         }
         let mut table = Table::new(&heads);
         for topic in &self.0 {
@@ -203,6 +215,7 @@ impl TopicView {
                 format!("{}/{}", status.partitions.online, status.partitions.wanted),
                 effective.min_in_sync.to_string(),
                 format!("{:?}", effective.durability),
+                format!("{:?}", self.cleanup()),
                 status.topic_id.clone(),
             ]);
         }
@@ -216,6 +229,10 @@ fn as_resource(spec: &taffrail_core::TopicSpec) -> TopicSpec {
     let retention = Retention {
         time: duration(spec.retention),
         bytes_per_partition: spec.retention_bytes_per_partition.map(Size),
+    };
+    let compaction = Compaction {
+        min_lag: duration(spec.compaction_min_lag),
+        tombstone_retention: duration(spec.tombstone_retention),
     };
     let segment = Segment {
         bytes: spec.segment_bytes.map(Size),
@@ -232,6 +249,11 @@ fn as_resource(spec: &taffrail_core::TopicSpec) -> TopicSpec {
         min_in_sync: spec.min_in_sync,
         durability: spec.durability.map(Into::into),
         retention: (retention != Retention::default()).then_some(retention),
+        cleanup: match spec.cleanup {
+            taffrail_core::Cleanup::Delete => None,
+            cleanup => Some(cleanup.into()),
+        },
+        compaction: (compaction != Compaction::default()).then_some(compaction),
         segment: (segment != Segment::default()).then_some(segment),
         limits: (limits != Limits::default()).then_some(limits),
         deletion_policy: match spec.deletion_policy {
@@ -299,7 +321,8 @@ mod tests {
              flights   3            1          True    168h        3.0Mi   60m\n"
         );
         assert!(
-            printed(Output::Wide).contains("AllPartitionsOnline   3/3      1             Fsync")
+            printed(Output::Wide)
+                .contains("AllPartitionsOnline   3/3      1             Fsync        Delete")
         );
     }
 
@@ -309,6 +332,31 @@ mod tests {
         let manifests = crate::manifest::parse("get", &text).expect("a manifest");
         assert_eq!(manifests.topics[0].name, "flights");
         assert_eq!(manifests.topics[0].spec.partitions, Some(3));
+    }
+
+    #[test]
+    fn a_compacted_topic_says_so_and_can_be_applied_again() {
+        let spec = taffrail_core::TopicSpec {
+            cleanup: taffrail_core::Cleanup::Compact,
+            compaction_min_lag: Some(Duration::from_mins(5)),
+            ..taffrail_core::TopicSpec::default()
+        };
+        let config = spec.effective(&taffrail_core::TopicDefaults::default());
+        let status = v1::TopicStatus {
+            name: "prices".into(),
+            topic_id: vec![7; 16].into(),
+            spec: Some((&spec).into()),
+            effective: Some((&config.expect("valid")).into()),
+            ..v1::TopicStatus::default()
+        };
+        let prices = Topics(vec![status.try_into().expect("valid")]);
+        let mut out = Vec::new();
+        print(&prices, Output::Yaml, 0, &mut out).expect("memory");
+        let text = String::from_utf8(out).expect("text");
+        let manifests = crate::manifest::parse("get", &text).expect("a manifest");
+        assert_eq!(manifests.topics[0].spec, spec);
+        assert!(text.contains("tombstoneRetention: 24h"), "{text}");
+        assert_eq!(prices.0[0].retention(), "forever");
     }
 
     #[test]

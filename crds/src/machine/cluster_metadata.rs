@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::topic::{Adoption, DeletionPolicy, Durability, UncleanElection};
+use crate::topic::{Adoption, Cleanup, DeletionPolicy, Durability, UncleanElection};
 
 /// The root of a cluster's metadata, named as its BrokerCluster. A controller takes office by a compare-and-swap on it.
 #[derive(
@@ -113,6 +113,13 @@ pub struct StoredTopicSpec {
     /// As in the Topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unclean_election: Option<UncleanElection>,
+    /// As in the Topic. Absent: Delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<Cleanup>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction_min_lag_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tombstone_retention_ms: Option<i64>,
 }
 
 /// What is in force, in plain numbers. An absent field means that there is no limit.
@@ -131,6 +138,13 @@ pub struct StoredTopicConfig {
     pub segment_bytes: i64,
     pub segment_max_age_ms: i64,
     pub max_batch_bytes: i64,
+    /// As in the Topic. Absent: Delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<Cleanup>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction_min_lag_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tombstone_retention_ms: Option<i64>,
 }
 
 /// A replica that has not confirmed its deletion yet.

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Durability, Limits, Retention, Segment};
+use super::{Cleanup, Compaction, Durability, Limits, Retention, Segment};
 use crate::units::Size;
 
 /// What the operator says of a topic.
@@ -57,6 +57,12 @@ pub struct EffectiveTopic {
     pub durability: Durability,
     /// How long records are kept.
     pub retention: Retention,
+    /// How old records go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<Cleanup>,
+    /// What compaction spares, where cleanup compacts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compaction>,
     /// When a segment is closed.
     pub segment: Segment,
     /// What a producer may send.

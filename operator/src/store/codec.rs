@@ -186,6 +186,9 @@ mod tests {
             deletion_policy: v1::DeletionPolicy::DeleteIfEmpty.into(),
             adoption: v1::Adoption::Fresh.into(),
             allow_unclean_election: true,
+            cleanup: v1::Cleanup::CompactAndDelete.into(),
+            compaction_min_lag_ms: Some(60_000),
+            tombstone_retention_ms: Some(3_600_000),
             ..v1::TopicSpec::default()
         };
         let config = v1::TopicConfig {
@@ -198,6 +201,9 @@ mod tests {
             segment_bytes: 1 << 28,
             segment_max_age_ms: 86_400_000,
             max_batch_bytes: 1 << 20,
+            cleanup: v1::Cleanup::CompactAndDelete.into(),
+            compaction_min_lag_ms: Some(60_000),
+            tombstone_retention_ms: Some(3_600_000),
         };
         let written = v1::ClusterMetadata {
             cluster_id: "6f1c5c6a-0123-4567-89ab-cdef00112233".to_owned(),

@@ -21,7 +21,7 @@ const COLUMNS: [(&str, &[&str], &[&str]); 5] = [
             "SIZE",
             "AGE",
         ],
-        &["REASON", "CLUSTER"],
+        &["REASON", "CLUSTER", "CLEANUP"],
     ),
     ("clustermetadata", &["NAME", "EPOCH", "AGE"], &[]),
     ("partitionmaps", &["NAME", "CLUSTER", "AGE"], &[]),
@@ -80,5 +80,8 @@ fn kubectl_get_shows_each_kind_in_its_columns() {
     let shown = table(&["get", "tp", "--output=wide", "--no-headers"]);
     let cells: Vec<_> = shown.split_whitespace().collect();
     assert_eq!(cells[..6], ["flights", "3", "1", "True", "True", "168h"]);
-    assert_eq!(cells[8..], ["AllPartitionsOnline", "default/main"]);
+    assert_eq!(
+        cells[8..],
+        ["AllPartitionsOnline", "default/main", "Delete"]
+    );
 }

@@ -60,6 +60,31 @@ const TOPIC_CASES: &[Case] = &[
         "{retention: {bytesPerPartition: 1Ki}}",
     ),
     breaks(
+        &rules::RETENTION_NOT_WITH_COMPACT,
+        "{cleanup: Compact, retention: {time: 1h}}",
+    ),
+    breaks(
+        &rules::RETENTION_NOT_WITH_COMPACT,
+        "{cleanup: Compact, retention: {bytesPerPartition: 1Gi}}",
+    ),
+    changes(
+        &rules::RETENTION_NOT_WITH_COMPACT,
+        "{cleanup: CompactAndDelete, retention: {time: 1h}}",
+        "{cleanup: Compact, retention: {time: 1h}}",
+    ),
+    breaks(
+        &rules::COMPACTION_NEEDS_COMPACT,
+        "{compaction: {minLag: 1m}}",
+    ),
+    breaks(
+        &rules::COMPACTION_NEEDS_COMPACT,
+        "{cleanup: Delete, compaction: {tombstoneRetention: 1h}}",
+    ),
+    breaks(
+        &rules::TOMBSTONE_RETENTION_POSITIVE,
+        "{cleanup: Compact, compaction: {tombstoneRetention: 10ms}}",
+    ),
+    breaks(
         &rules::MAX_BATCH_BYTES_IN_RANGE,
         "{limits: {maxBatchBytes: '100'}}",
     ),

@@ -31,6 +31,18 @@ const REFUSED: &[(&str, &[&str])] = &[
         &["spec.retention.time", "at least 1s"],
     ),
     (
+        "cleanup: Compact\n  retention: {time: 1h}",
+        &["spec.retention", "cleanup: CompactAndDelete"],
+    ),
+    (
+        "compaction: {minLag: 1m}",
+        &["spec.compaction", "cleanup: Compact"],
+    ),
+    (
+        "cleanup: Squeeze",
+        &["spec.cleanup", "Squeeze", "CompactAndDelete"],
+    ),
+    (
         "segment: {bytes: 12 parsecs}",
         &["spec.segment.bytes", "is not a size", "512Mi"],
     ),

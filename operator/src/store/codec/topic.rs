@@ -4,7 +4,7 @@ use taffrail_api::v1;
 use taffrail_core::TopicId;
 use taffrail_crds::{
     machine::{PendingDelete, StoredTopic, StoredTopicConfig, StoredTopicSpec, TopicState},
-    topic::{Adoption, DeletionPolicy, Durability, UncleanElection},
+    topic::{Adoption, Cleanup, DeletionPolicy, Durability, UncleanElection},
 };
 
 use super::{DecodeError, id_text, parse, unsigned};
@@ -97,6 +97,9 @@ fn spec_to_stored(spec: &v1::TopicSpec) -> StoredTopicSpec {
         unclean_election: spec
             .allow_unclean_election
             .then_some(UncleanElection::Allow),
+        cleanup: cleanup(spec.cleanup()),
+        compaction_min_lag_ms: spec.compaction_min_lag_ms.map(u64::cast_signed),
+        tombstone_retention_ms: spec.tombstone_retention_ms.map(u64::cast_signed),
     }
 }
 
@@ -130,6 +133,15 @@ fn spec_from_stored(spec: &StoredTopicSpec) -> Result<v1::TopicSpec, DecodeError
         deletion_policy: deletion_policy.into(),
         adoption: adoption.into(),
         allow_unclean_election: spec.unclean_election == Some(UncleanElection::Allow),
+        cleanup: wire_cleanup(spec.cleanup).into(),
+        compaction_min_lag_ms: number(
+            "topics.spec.compactionMinLagMs",
+            spec.compaction_min_lag_ms,
+        )?,
+        tombstone_retention_ms: number(
+            "topics.spec.tombstoneRetentionMs",
+            spec.tombstone_retention_ms,
+        )?,
     })
 }
 
@@ -144,6 +156,9 @@ fn config_to_stored(config: &v1::TopicConfig) -> StoredTopicConfig {
         segment_bytes: config.segment_bytes.cast_signed(),
         segment_max_age_ms: config.segment_max_age_ms.cast_signed(),
         max_batch_bytes: config.max_batch_bytes.cast_signed(),
+        cleanup: cleanup(config.cleanup()),
+        compaction_min_lag_ms: config.compaction_min_lag_ms.map(u64::cast_signed),
+        tombstone_retention_ms: config.tombstone_retention_ms.map(u64::cast_signed),
     }
 }
 
@@ -162,7 +177,34 @@ fn config_from_stored(config: &StoredTopicConfig) -> Result<v1::TopicConfig, Dec
         segment_bytes: unsigned("topics.config.segmentBytes", config.segment_bytes)?,
         segment_max_age_ms: unsigned("topics.config.segmentMaxAgeMs", config.segment_max_age_ms)?,
         max_batch_bytes: unsigned("topics.config.maxBatchBytes", config.max_batch_bytes)?,
+        cleanup: wire_cleanup(config.cleanup).into(),
+        compaction_min_lag_ms: number(
+            "topics.config.compactionMinLagMs",
+            config.compaction_min_lag_ms,
+        )?,
+        tombstone_retention_ms: number(
+            "topics.config.tombstoneRetentionMs",
+            config.tombstone_retention_ms,
+        )?,
     })
+}
+
+fn cleanup(cleanup: v1::Cleanup) -> Option<Cleanup> {
+    match cleanup {
+        v1::Cleanup::Unspecified => None,
+        v1::Cleanup::Delete => Some(Cleanup::Delete),
+        v1::Cleanup::Compact => Some(Cleanup::Compact),
+        v1::Cleanup::CompactAndDelete => Some(Cleanup::CompactAndDelete),
+    }
+}
+
+fn wire_cleanup(cleanup: Option<Cleanup>) -> v1::Cleanup {
+    match cleanup {
+        None => v1::Cleanup::Unspecified,
+        Some(Cleanup::Delete) => v1::Cleanup::Delete,
+        Some(Cleanup::Compact) => v1::Cleanup::Compact,
+        Some(Cleanup::CompactAndDelete) => v1::Cleanup::CompactAndDelete,
+    }
 }
 
 fn durability(durability: v1::Durability) -> Option<Durability> {

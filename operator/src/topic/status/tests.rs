@@ -29,10 +29,10 @@ fn seen(online: u32, bytes: u64) -> Sight {
                 min_in_sync: 1,
                 durability: v1::Durability::Fsync.into(),
                 retention_ms: Some(3_600_000),
-                retention_bytes_per_partition: None,
                 segment_bytes: 1 << 28,
                 segment_max_age_ms: 86_400_000,
                 max_batch_bytes: 1 << 20,
+                ..v1::TopicConfig::default()
             }),
             partitions_online: online,
             bytes,
