@@ -214,7 +214,7 @@ async fn assemble(
     let dir = Arc::new(dir);
     let outboxes = Outboxes::default();
     let (disk, threads) = disk::start(
-        config.disk.sync_threads,
+        &config.disk,
         Arc::clone(&dir),
         &environment,
         &space,
