@@ -18,7 +18,7 @@ use super::Ledger;
 use crate::wait;
 
 /// Enough for every partition of a test.
-const KEYS: u64 = 30;
+const KEYS: u64 = 100;
 /// Sent and not answered yet, at most.
 const IN_FLIGHT_MAX: usize = 2_000;
 /// A constant load that leaves most of a small machine to the cluster.

@@ -19,7 +19,7 @@ use crate::{SOME, TOPIC};
 
 const GROUP: &str = "billing";
 const MEMBERS: usize = 50;
-const PARTITIONS: u32 = 30;
+const PARTITIONS: u32 = 20;
 /// A member that is lost is given up soon.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
 /// What a member works on a batch.
