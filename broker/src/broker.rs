@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     partition::{Partition, standing::Role, table::PartitionTable},
     peers::Peers,
+    rpc::Subscriptions,
 };
 
 /// The handles that tasks need. Each mutable thing has its owner elsewhere.
@@ -39,6 +40,8 @@ pub(crate) struct Broker {
     pub(crate) doubts: Doubts,
     /// Of consumer groups.
     pub(crate) coordinators: Coordinators,
+    /// Members of groups that this broker is for thin clients.
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) metrics: Arc<Metrics>,
     /// Bytes of batches between network and disk.
     pub(crate) queue: Arc<Semaphore>,

@@ -104,6 +104,12 @@ pub struct DiskSettings {
     pub checkpoint_interval_ms: u64,
     /// How often `pageCache` topics are synced, in milliseconds.
     pub background_sync_interval_ms: u64,
+    /// How often logs are looked for that compaction is due for, in milliseconds.
+    pub compaction_interval_ms: u64,
+    /// What compaction may read and write a second, over all logs; 0: no limit.
+    pub compaction_bytes_per_s_max: u64,
+    /// The memory in which compaction keeps track of keys, 32 bytes for each: with more keys one pass becomes several.
+    pub compaction_map_bytes: usize,
     /// How often a sealed segment is read to compare its checksum, in milliseconds; 0: never.
     pub scrub_interval_ms: u64,
 }
@@ -211,6 +217,12 @@ impl Default for DiskSettings {
             expire_interval_ms: 5_000,
             checkpoint_interval_ms: 30_000,
             background_sync_interval_ms: 1_000,
+            // As Kafka's log.cleaner.backoff.ms.
+            compaction_interval_ms: 15_000,
+            // A gigabyte in half a minute, read twice and written; a fifth of what a small cloud volume can do stays free beside producers.
+            compaction_bytes_per_s_max: 100_000_000,
+            // Two million keys; with all buffers, compaction stays below 128 MiB.
+            compaction_map_bytes: 64 << 20,
             // 256 MiB a minute at most.
             scrub_interval_ms: 60_000,
         }

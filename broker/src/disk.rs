@@ -6,10 +6,13 @@
 //!                                        ▲  │                             │
 //!                                        ├──│────────SyncDone─────────────┘
 //!                                        │  └─UpkeepJob─▶ inbox ──▶ upkeep-0, upkeep-1: seals, checkpoints, removals
-//!                                        └───UpkeepDone────────────────┘
+//!                                        │  │                             │
+//!                                        │  └─CompactionJob─▶ inbox ──▶ compaction: one pass at a time
+//!                                        └───UpkeepDone, CompactionDone───┘
 //! ```
 
 mod closing;
+mod compactor;
 pub(crate) mod handle;
 mod inbox;
 pub(crate) mod maintenance;

@@ -17,6 +17,9 @@
 //! taffrail_broker_sync_bytes                            what one sync made durable
 //! taffrail_broker_consumer_groups, .._consumer_group_members   coordinated here
 //! taffrail_broker_offset_commits_total                  positions of consumer groups that were taken over
+//! taffrail_broker_compaction_bytes_total                read or written by compaction
+//! taffrail_broker_compaction_removed_bytes_total        what logs became smaller by
+//! taffrail_broker_compactions_total{outcome}            passes over a log: done, stopped, failed
 //! taffrail_broker_connections                           open connections on the client port
 //! taffrail_broker_queue_bytes                           batches between network and disk
 //! taffrail_broker_controller_connected                  1: the session with the active controller is open
@@ -24,6 +27,7 @@
 //! taffrail_broker_disk_full                             1: produce is refused
 //! taffrail_broker_partitions{state}                     leader, other, stray, offline
 //! taffrail_broker_partition_log_bytes{topic,partition}  and .._log_start_offset, .._high_watermark, .._log_end_offset
+//! taffrail_broker_partition_dirty_bytes{topic,partition}  and .._cleaned_offset: of compacted logs
 //! ```
 
 mod collect;
@@ -43,6 +47,8 @@ use prometheus_client::{
 use taffrail_core::ErrorCode;
 
 pub(crate) use collect::PartitionCollector;
+
+use crate::partition::compact::Ended;
 
 /// Label of everything that is counted by topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +70,11 @@ struct CallLabel {
 struct ErrorLabel {
     call: &'static str,
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 /// A topic's counters, held by its partitions.
@@ -131,6 +142,9 @@ pub(crate) struct Metrics {
     consumer_groups: Gauge,
     consumer_group_members: Gauge,
     pub(crate) offset_commits: Counter,
+    compaction_bytes: Counter,
+    compaction_removed_bytes: Counter,
+    compactions: Family<OutcomeLabel, Counter>,
     pub(crate) connections: Gauge,
     pub(crate) controller_connected: Gauge,
 }
@@ -226,6 +240,7 @@ impl Metrics {
             Unit::Bytes,
             self.sync_bytes.0.clone(),
         );
+        self.register_compaction(registry);
         registry.register(
             "consumer_groups",
             "Consumer groups coordinated here",
@@ -250,6 +265,26 @@ impl Metrics {
             "controller_connected",
             "1 while the session with the active controller is open",
             self.controller_connected.clone(),
+        );
+    }
+
+    fn register_compaction(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "compaction",
+            "Read or written by compaction",
+            Unit::Bytes,
+            self.compaction_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "compaction_removed",
+            "What logs became smaller by",
+            Unit::Bytes,
+            self.compaction_removed_bytes.clone(),
+        );
+        registry.register(
+            "compactions",
+            "Passes of compaction over a log",
+            self.compactions.clone(),
         );
     }
 
@@ -298,6 +333,24 @@ impl Metrics {
     pub(crate) fn group_written(&self, requests: u64, bytes: u64) {
         self.group_requests.0.observe(requests as f64);
         self.group_bytes.0.observe(bytes as f64);
+    }
+
+    pub(crate) fn compaction_bytes(&self, bytes: u64) {
+        self.compaction_bytes.inc_by(bytes);
+    }
+
+    pub(crate) fn compacted(&self, ended: Ended) {
+        let outcome = match ended {
+            Ended::Done { removed_bytes } => {
+                self.compaction_removed_bytes.inc_by(removed_bytes);
+                "done"
+            }
+            Ended::Stopped => "stopped",
+            Ended::Failed => "failed",
+        };
+        self.compactions
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc();
     }
 
     pub(crate) fn synced(&self, elapsed: Duration, bytes: u64) {

@@ -6,6 +6,7 @@ pub(crate) mod ack;
 pub(crate) mod append;
 pub(crate) mod chain;
 pub(crate) mod commit;
+pub(crate) mod compact;
 pub(crate) mod fetch;
 #[cfg(test)]
 mod fixture;

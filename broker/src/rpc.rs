@@ -32,6 +32,8 @@ mod service;
 
 use taffrail_api::{stream::Route, transport::ROUTE_HEADER};
 
+pub(crate) use gateway::Subscriptions;
+
 /// Does the caller ask to be routed?
 fn route_of(headers: &http::HeaderMap) -> Route {
     if headers.get(ROUTE_HEADER).is_some_and(|v| v == "1") {

@@ -166,6 +166,7 @@ struct Due {
     replicas: u64,
     expire: u64,
     checkpoint: u64,
+    compact: u64,
     sync: u64,
     space: u64,
     serve: u64,
@@ -260,6 +261,9 @@ impl SimBroker {
         }
         if is_due(&mut due.checkpoint, settings.checkpoint_interval_ms) {
             disk.checkpoint();
+        }
+        if is_due(&mut due.compact, settings.compaction_interval_ms) {
+            disk.compact();
         }
         if is_due(&mut due.sync, settings.background_sync_interval_ms) {
             disk.sync_in_background();

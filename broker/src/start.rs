@@ -42,7 +42,7 @@ use crate::{
     partition::{Fault, Partition, replicate::Assign, table::PartitionTable},
     peers::Peers,
     repeats::Repeats,
-    rpc,
+    rpc::{self, Subscriptions},
     running::{CutOff, RunningBroker},
 };
 
@@ -214,7 +214,7 @@ async fn assemble(
     let dir = Arc::new(dir);
     let outboxes = Outboxes::default();
     let (disk, threads) = disk::start(
-        config.disk.sync_threads,
+        &config.disk,
         Arc::clone(&dir),
         &environment,
         &space,
@@ -252,6 +252,7 @@ async fn assemble(
         peers: Peers::new(known_receiver.clone()),
         doubts: Doubts::default(),
         coordinators: Coordinators::default(),
+        subscriptions: Subscriptions::new(Some(client.1)),
         metrics,
         queue,
         decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),

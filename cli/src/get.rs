@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use taffrail_core::ErrorCode;
+use taffrail_core::{ErrorCode, internal::is_internal};
 
 use crate::{
     cli::ServerArgs,
@@ -35,11 +35,21 @@ pub(crate) struct GetArgs {
     /// Only these topics, or the partitions of these topics
     #[arg(value_name = "TOPIC")]
     topics: Vec<String>,
+    /// Also the cluster's own topics, whose names begin with __
+    #[arg(long)]
+    internal: bool,
     /// How to print the list
     #[arg(long, short, value_enum, default_value = "table")]
     output: Output,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+impl GetArgs {
+    /// Internal topics are listed where somebody asks for them.
+    fn shows(&self, topic: &str) -> bool {
+        self.internal || !self.topics.is_empty() || !is_internal(topic)
+    }
 }
 
 /// Prints the list; while the controller is away, what a broker last heard.
@@ -56,8 +66,16 @@ pub(crate) async fn run(args: GetArgs) -> Outcome {
 async fn list(admin: &Admin, args: &GetArgs) -> Outcome {
     let names = topic_names(&args.topics);
     match args.kind {
-        Kind::Topics => show(&Topics(admin.topics(&names).await?), args.output),
-        Kind::Partitions => show(&Partitions(admin.partitions(&names).await?), args.output),
+        Kind::Topics => {
+            let mut topics = admin.topics(&names).await?;
+            topics.retain(|topic| args.shows(&topic.metadata.name));
+            show(&Topics(topics), args.output)
+        }
+        Kind::Partitions => {
+            let mut partitions = admin.partitions(&names).await?;
+            partitions.retain(|partition| args.shows(&partition.topic));
+            show(&Partitions(partitions), args.output)
+        }
         Kind::Brokers => show(&Brokers(admin.brokers().await?), args.output),
     }
 }
@@ -79,7 +97,10 @@ async fn list_last_heard(admin: &Admin, args: &GetArgs, why: &Failure) -> Outcom
         Kind::Brokers => Vec::new(),
         Kind::Topics | Kind::Partitions => topic_names(&args.topics),
     };
-    let heard = admin.last_heard(&names).await?;
+    let mut heard = admin.last_heard(&names).await?;
+    if args.kind != Kind::Brokers {
+        heard.topics.retain(|topic| args.shows(&topic.name));
+    }
     eprintln!(
         "warning[{}]: {}\n  below is what a broker last heard; how things are now is not known before a controller is back",
         why.code(),

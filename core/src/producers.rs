@@ -255,6 +255,12 @@ impl ProducerTable {
         }
     }
 
+    /// Where the batches begin that are remembered, of all producers, in no order: a log that has these says the same of its producers.
+    pub fn remembered(&self) -> impl Iterator<Item = Offset> {
+        let batches = self.producers.values().flat_map(|p| &p.batches);
+        batches.map(|noted| noted.base_offset)
+    }
+
     /// How many producers are known.
     pub fn len(&self) -> usize {
         self.producers.len()

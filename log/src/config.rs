@@ -16,6 +16,18 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// One index entry for at least this many bytes.
     pub index_interval_bytes: u32,
+    /// Of each key only the last record is kept; `None`: all are.
+    pub compaction: Option<CompactionConfig>,
+}
+
+/// What of a compacted log stays for a while, though it is not the last word on its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// A segment is not touched before its last append is this old.
+    pub min_lag: Duration,
+    /// A tombstone goes this long after everything before it of its key is gone. Longer than a follower may be away: one that has the old record
+    /// and never sees the tombstone keeps it for ever.
+    pub tombstone_retention: Duration,
 }
 
 impl Default for LogConfig {
@@ -27,6 +39,7 @@ impl Default for LogConfig {
             retention: None,
             retention_bytes: None,
             index_interval_bytes: 4096,
+            compaction: None,
         }
     }
 }

@@ -15,6 +15,7 @@
 //! reader      LogReader: read by offset, look up by record time
 //! sync        SyncToken: makes durable what was appended
 //! upkeep      Upkeep: seals, checkpoints and removals, on any thread
+//! compaction  Compaction: of each key the last record stays, on any thread
 //! segment     one .log file with its index, time index and seal
 //! identity    whose directory this is
 //! checkpoint  log start, recovery point, high watermark
@@ -28,6 +29,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod checkpoint;
+mod compaction;
 mod config;
 pub mod disk;
 mod epochs;
@@ -48,12 +50,14 @@ pub mod sim;
 mod sync;
 mod upkeep;
 
-pub use config::LogConfig;
+pub use compaction::{Compacted, Compaction};
+pub use config::{CompactionConfig, LogConfig};
 pub use disk::{Disk, DiskFile, MappedMax, StdDisk};
 pub use error::LogError;
 pub use identity::{PartitionIdentity, read_identity};
 pub use partition::{
-    Appended, Expired, Opened, PartitionLog, RecoveryReport, Torn, delete_dir, set_aside_dir,
+    Appended, Cleanliness, Expired, Opened, PartitionLog, RecoveryReport, Torn, delete_dir,
+    set_aside_dir,
 };
 pub use producers::sequenced;
 pub use reader::{LogReader, ReadBatches, SegmentInfo};

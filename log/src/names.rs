@@ -7,6 +7,10 @@ use taffrail_core::Offset;
 pub(crate) const IDENTITY: &str = "identity";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const EPOCHS: &str = "epochs";
+pub(crate) const CLEANED: &str = "cleaned";
+/// Of a file that compaction made, until it takes its name.
+pub(crate) const CLEAN_SUFFIX: &str = ".clean";
+const SWAP_SUFFIX: &str = ".swap";
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// What a segment has files of.
@@ -54,10 +58,30 @@ pub(crate) fn parse_segment(name: &str) -> Option<(Offset, Part)> {
     Some((Offset(digits.parse().ok()?), part))
 }
 
+/// Where compaction writes what is to take a file's place.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    with_suffix(path, CLEAN_SUFFIX)
+}
+
+/// `<dir>/<20-digit base offset>.swap`: the seal of a segment whose files are to be exchanged for those that compaction made.
+pub(crate) fn swap(dir: &Path, base: Offset) -> PathBuf {
+    dir.join(format!("{:020}{SWAP_SUFFIX}", base.0))
+}
+
+/// The reverse of [`swap`]'s file name.
+pub(crate) fn parse_swap(name: &str) -> Option<Offset> {
+    let log = format!("{}.log", name.strip_suffix(SWAP_SUFFIX)?);
+    parse_segment(&log).map(|(base, _)| base)
+}
+
 /// Where a file is written before it takes its name.
 pub(crate) fn temporary(path: &Path) -> PathBuf {
+    with_suffix(path, TEMPORARY_SUFFIX)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(TEMPORARY_SUFFIX);
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -74,11 +98,22 @@ mod tests {
     }
 
     #[test]
+    fn a_swaps_name_leads_back_to_its_segment() {
+        let path = swap(Path::new("/d"), Offset(42));
+        let name = path.file_name().and_then(|n| n.to_str()).expect("UTF-8");
+        assert_eq!(parse_swap(name), Some(Offset(42)));
+        assert_eq!(parse_swap("00000000000000000042.seal"), None);
+        assert_eq!(parse_swap("42.swap"), None);
+    }
+
+    #[test]
     fn other_files_are_no_segments() {
         for name in [
             "identity",
             "42.log",
             "00000000000000000042.log.tmp",
+            "00000000000000000042.log.clean",
+            "00000000000000000042.swap",
             "x.log",
             ".log",
         ] {

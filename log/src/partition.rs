@@ -6,6 +6,7 @@
 //! append     append and roll
 //! durable    sync tokens, checkpoints, clean stop
 //! retention  expire whole segments
+//! compact    plan passes of compaction, and take in what they exchanged
 //! truncate   cut the end off
 //! restart    remove everything and begin at another offset
 //! delete     remove everything, on an explicit order; or give it another place
@@ -13,6 +14,7 @@
 //! ```
 
 mod append;
+mod compact;
 mod delete;
 mod durable;
 mod open;
@@ -31,12 +33,16 @@ use taffrail_core::{
 };
 
 pub use append::Appended;
+pub use compact::Cleanliness;
 pub use delete::{delete_dir, set_aside_dir};
 pub use open::{Opened, RecoveryReport, Torn};
 pub use retention::Expired;
 
+use compact::PassOut;
+
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
+    compaction::cleaned::Cleaned,
     config::LogConfig,
     identity::PartitionIdentity,
     reader::LogReader,
@@ -67,6 +73,10 @@ pub struct PartitionLog {
     active_unnamed: bool,
     /// One was planned and has not come back.
     upkeep_is_out: bool,
+    /// A pass of compaction that was planned and has not come back.
+    pass_out: Option<PassOut>,
+    /// What the file of that name has.
+    cleaned: Cleaned,
     durable: LogPoint,
     high_watermark: Offset,
     /// Raised by every truncation.

@@ -80,7 +80,8 @@ pub fn sequenced(header: &BatchHeader) -> Option<SequencedBatch> {
         producer_id: header.producer_id,
         epoch: header.producer_epoch,
         base_sequence: header.base_sequence,
-        records: header.record_count,
+        // Those that compaction took had sequence numbers, too.
+        records: header.offsets(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use taffrail_core::Offset;
-use taffrail_record::{BatchHeader, records};
+use taffrail_record::{BatchHeader, ProducerStamp, empty, records};
 
 use crate::{
     error::LogError,
@@ -141,8 +141,17 @@ impl LogReader {
                 Err(error) => return Err(self.expired_meanwhile(error, from)),
             };
             left = left.saturating_sub(chunk.bytes.len());
+            let mut bytes = chunk.bytes;
+            if found.chunks.is_empty()
+                && let Some((empty, rest)) = from_within_gap(&bytes, from)
+            {
+                found.chunks.push(empty);
+                bytes = rest;
+            }
             found.next_offset = chunk.next_offset;
-            found.chunks.push(chunk.bytes);
+            if !bytes.is_empty() {
+                found.chunks.push(bytes);
+            }
             // Chunks end early only at the bounds or at the segment's end.
             if left == 0 || found.next_offset < segment.next_offset() {
                 break;
@@ -204,9 +213,10 @@ impl LogReader {
     pub fn verify_segment(&self, base_offset: Offset) -> Result<bool, LogError> {
         let segments = self.shared.segments();
         let found = segments.iter().find(|s| s.base() == base_offset);
-        match found.and_then(|s| s.seal()) {
-            Some(seal) => {
-                let verified = crate::inspect::verify_sealed(&self.shared.home, seal);
+        match found.and_then(|s| Some((s, s.seal()?))) {
+            Some((segment, seal)) => {
+                let file = segment.file();
+                let verified = file.and_then(|file| crate::inspect::verify_sealed(&file, seal));
                 match verified.map_err(|e| self.expired_meanwhile(e, base_offset)) {
                     Err(LogError::OffsetOutOfRange { .. }) => Ok(false),
                     verified => verified.map(|()| true),
@@ -235,6 +245,19 @@ impl LogReader {
 
 fn out_of_range(offset: Offset, start: Offset, end: Offset) -> LogError {
     LogError::OffsetOutOfRange { offset, start, end }
+}
+
+/// The log of a follower may end within offsets that compaction has made one empty batch of here: that begins at `from` for it. `None`: the first batch is
+/// no such one.
+fn from_within_gap(batches: &Bytes, from: Offset) -> Option<(Bytes, Bytes)> {
+    let header = BatchHeader::parse(batches).ok()?;
+    let is_gap = header.record_count == 0 && header.producer_id == ProducerStamp::NONE.id;
+    (is_gap && header.base_offset < from).then(|| {
+        let (last, epoch) = (header.last_offset(), header.leader_epoch);
+        let gap = empty(from, last, epoch, ProducerStamp::NONE);
+        let rest = batches.slice(header.total_bytes()..);
+        (Bytes::copy_from_slice(&gap), rest)
+    })
 }
 
 /// The segment that holds `offset`, if any does yet.

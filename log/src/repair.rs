@@ -12,6 +12,7 @@ use taffrail_core::Offset;
 
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
+    compaction::swap,
     disk::{Disk, OpenMode},
     error::{AtPath, LogError},
     file::LogFile,
@@ -53,6 +54,8 @@ pub fn plan(disk: Arc<dyn Disk>, dir: &Path) -> Result<Option<Cut>, LogError> {
         disk,
         dir: dir.to_owned(),
     };
+    // As opening would: until then a segment's files may belong to two.
+    swap::finish_all(&home)?;
     let checkpoint = match Checkpoint::read(&*home.disk, dir) {
         Err(LogError::Unreadable { .. }) => None,
         read => read?,
@@ -142,7 +145,7 @@ impl Walk {
         };
         match (seal, &good.reason) {
             (Some(seal), None) => {
-                if let Err(LogError::Damaged { reason, .. }) = verify_sealed(&self.home, &seal) {
+                if let Err(LogError::Damaged { reason, .. }) = verify_sealed(&file, &seal) {
                     // No batch says where: the segment goes as a whole, unless it is only cut short.
                     if good.offset == seal.end {
                         (good.offset, good.position) = (base, 0);
@@ -229,7 +232,9 @@ pub fn cut(disk: Arc<dyn Disk>, dir: &Path, cut: &Cut, aside: &Path) -> Result<(
         home.disk.sync_dir(made).at("sync", made)?;
     }
     lower_marks(&home, cut)?;
-    move_file(&home.disk, &dir.join(names::EPOCHS), aside)?;
+    for table in [names::EPOCHS, names::CLEANED] {
+        move_file(&home.disk, &dir.join(table), aside)?;
+    }
     let bases = inspect::segments(&*home.disk, dir)?;
     let later = bases.iter().filter(|base| **base > cut.segment);
     for base in later.rev() {

@@ -4,6 +4,7 @@
 //! active   the writer of the last segment
 //! entry    index entries, which batches get one, and their bytes in the index files
 //! index    offset and time -> position, in memory while active, on disk once sealed
+//! detach   a segment whose files are about to be exchanged for others
 //! read     whole batches from an offset on
 //! rebuild  a lost or damaged index from the batches
 //! scan     checks every batch of a file: recovery and verification
@@ -12,6 +13,7 @@
 //! ```
 
 pub(crate) mod active;
+mod detach;
 pub(crate) mod entry;
 mod entry_builder;
 pub(crate) mod index;
@@ -92,7 +94,7 @@ impl Segment {
     }
 
     /// A segment that was sealed in an earlier run. Opens nothing.
-    pub(crate) fn sealed(home: Arc<Home>, seal: Seal, index: SegmentIndex) -> Self {
+    fn sealed(home: Arc<Home>, seal: Seal, index: SegmentIndex) -> Self {
         Self {
             home,
             base: seal.base,
@@ -109,6 +111,17 @@ impl Segment {
             trusted_from: u64::MAX,
             map_ahead_bytes: 0,
         }
+    }
+
+    /// The same, with an index: built from the batches if its files are not there.
+    pub(crate) fn of_seal(home: &Arc<Home>, seal: Seal) -> Result<Self, LogError> {
+        if let Some(index) = SegmentIndex::on_disk(Arc::clone(home), seal.base) {
+            return Ok(Self::sealed(Arc::clone(home), seal, index));
+        }
+        let index = SegmentIndex::in_memory(Arc::clone(home), seal.base, Vec::new(), 0);
+        let segment = Self::sealed(Arc::clone(home), seal, index);
+        segment.rebuild_index()?;
+        Ok(segment)
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -168,9 +181,14 @@ impl Segment {
 
     /// The file, opened if it is not.
     pub(crate) fn file(&self) -> Result<LogFile, LogError> {
+        if let Some(file) = self.open_file() {
+            return Ok(file);
+        }
+        let opened = self.home.open(self.base, Part::Log, OpenMode::Read);
+        // If another file has taken the name meanwhile, this one was detached before.
         match self.open_file() {
             Some(file) => Ok(file),
-            None => self.home.open(self.base, Part::Log, OpenMode::Read),
+            None => opened,
         }
     }
 

@@ -11,6 +11,7 @@ use std::{
 use taffrail_core::Offset;
 
 use crate::{
+    compaction::swap::Swapped,
     disk::{Disk, OpenMode},
     error::LogError,
     file::LogFile,
@@ -88,6 +89,8 @@ pub(crate) struct SyncedThrough {
 pub(crate) struct Shared {
     pub(crate) home: Arc<Home>,
     segments: RwLock<Segments>,
+    /// Their files were exchanged, and the log's owner has not put them into `segments` yet.
+    swapped: Mutex<Vec<Swapped>>,
     log_start: AtomicU64,
     log_end: AtomicU64,
     /// The first disk error. Set once, for good.
@@ -104,6 +107,7 @@ impl Shared {
         Self {
             home,
             segments: RwLock::new(Arc::new(segments)),
+            swapped: Mutex::default(),
             log_start: AtomicU64::new(log_start.0),
             log_end: AtomicU64::new(log_end.0),
             poison: OnceLock::new(),
@@ -141,6 +145,16 @@ impl Shared {
             .segments
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(segments);
+    }
+
+    pub(crate) fn add_swapped(&self, swapped: Swapped) {
+        let mut all = self.swapped.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(swapped);
+    }
+
+    pub(crate) fn take_swapped(&self) -> Vec<Swapped> {
+        let mut all = self.swapped.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *all)
     }
 
     pub(crate) fn sync_state(&self) -> MutexGuard<'_, SyncedThrough> {

@@ -6,6 +6,7 @@ mod snappy;
 mod zstandard;
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, Read},
     str::FromStr,
@@ -82,15 +83,27 @@ impl Compression {
     }
 
     pub(crate) fn decompress(self, packed: Bytes, limit_bytes: usize) -> Result<Bytes, BatchError> {
+        match self.unpack(&packed, limit_bytes)? {
+            Cow::Borrowed(_) => Ok(packed),
+            Cow::Owned(plain) => Ok(plain.into()),
+        }
+    }
+
+    /// Borrowed: it is not compressed.
+    pub(crate) fn unpack(
+        self,
+        packed: &[u8],
+        limit_bytes: usize,
+    ) -> Result<Cow<'_, [u8]>, BatchError> {
         let plain = match self {
-            Self::None => return Ok(packed),
-            Self::Gzip => gzip::decompress(&packed, limit_bytes),
-            Self::Snappy => snappy::decompress(&packed, limit_bytes),
-            Self::Lz4 => lz4::decompress(&packed, limit_bytes),
-            Self::Zstd => zstandard::decompress(&packed, limit_bytes),
+            Self::None => return Ok(Cow::Borrowed(packed)),
+            Self::Gzip => gzip::decompress(packed, limit_bytes),
+            Self::Snappy => snappy::decompress(packed, limit_bytes),
+            Self::Lz4 => lz4::decompress(packed, limit_bytes),
+            Self::Zstd => zstandard::decompress(packed, limit_bytes),
         };
         match plain {
-            Ok(plain) => Ok(plain.into()),
+            Ok(plain) => Ok(Cow::Owned(plain)),
             Err(Failure::TooLarge) => Err(BatchError::DecompressedTooLarge { limit_bytes }),
             Err(Failure::Malformed(reason)) => Err(BatchError::Decompress {
                 compression: self,

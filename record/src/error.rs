@@ -38,7 +38,7 @@ pub enum BatchError {
         /// Of the bytes.
         actual: u32,
     },
-    /// The record count is not positive, or contradicts the last offset delta.
+    /// The record count is negative, or contradicts the last offset delta: more records than offsets, or fewer from a producer.
     #[error("batch says it has {count} records, but its last offset delta is {last_offset_delta}")]
     Count {
         /// The record count field.

@@ -38,6 +38,11 @@ impl Attributes {
         Self(compression.number() as u16)
     }
 
+    /// The same flags, with another compression.
+    pub(crate) const fn with_compression(self, compression: Compression) -> Self {
+        Self(self.0 & !0b111 | compression.number() as u16)
+    }
+
     /// The field as it is on the wire.
     pub const fn bits(self) -> u16 {
         self.0
@@ -75,8 +80,9 @@ impl Attributes {
     }
 }
 
-/// A batch's header. A value of this type is structurally sound: `batch_length >= 49`, `record_count >= 1` and
-/// `record_count == last_offset_delta + 1`, the compression is known. Whether the CRC is right, only [`crate::verify`] says.
+/// A batch's header. A value of this type is structurally sound: `batch_length >= 49`, `record_count <= last_offset_delta + 1`, the compression is
+/// known. Fewer records than offsets are what compaction leaves, possibly none: see [`Self::is_whole`]. Whether the CRC is right, only
+/// [`crate::verify`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
     /// Offset of the first record. Set by the broker.
@@ -132,7 +138,8 @@ impl BatchHeader {
         let attributes = Attributes::parse(u16::from_be_bytes(field(bytes, ATTRIBUTES_AT)))?;
         let last_offset_delta = i32::from_be_bytes(field(bytes, LAST_OFFSET_DELTA_AT));
         let count = i32::from_be_bytes(field(bytes, RECORD_COUNT_AT));
-        if count < 1 || last_offset_delta != count - 1 {
+        if count < 0 || last_offset_delta < 0 || i64::from(count) > i64::from(last_offset_delta) + 1
+        {
             return Err(BatchError::Count {
                 count,
                 last_offset_delta,
@@ -167,6 +174,16 @@ impl BatchHeader {
     /// Offset of the first record after this batch.
     pub const fn next_offset(&self) -> Offset {
         self.last_offset().plus(1)
+    }
+
+    /// How many records its producer sent: each has an offset and a sequence number, also if it is gone.
+    pub const fn offsets(&self) -> u32 {
+        self.last_offset_delta + 1
+    }
+
+    /// Has it every record that its producer sent?
+    pub const fn is_whole(&self) -> bool {
+        self.record_count == self.offsets()
     }
 
     /// The header's bytes.

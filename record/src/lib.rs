@@ -14,6 +14,7 @@
 //! builder       records -> one batch
 //! reader        one batch -> records
 //! walk          does one batch hold the records that its header says
+//! retain        one batch with fewer of its records, or with none: what compaction leaves
 //! compression   none, gzip, snappy, lz4, zstd; decompression is bounded
 //! partitioner   Kafka's murmur2, so that keys land where Kafka's users expect
 //! error         what can be wrong with a batch
@@ -27,6 +28,7 @@ mod error;
 mod header;
 pub mod partitioner;
 mod reader;
+mod retain;
 mod varint;
 mod walk;
 
@@ -36,4 +38,5 @@ pub use compression::Compression;
 pub use error::BatchError;
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES};
 pub use reader::{Header, Record, RecordRef, Records, records};
+pub use retain::{Retained, Retainer, empty, visit};
 pub use walk::verify_records;

@@ -81,7 +81,7 @@ pub fn records(batch: Bytes, limit_bytes: usize) -> Result<Records, BatchError> 
         header,
         body,
         at: 0,
-        index: 0,
+        place: Place::default(),
     })
 }
 
@@ -91,7 +91,7 @@ pub struct Records {
     header: BatchHeader,
     body: Bytes,
     at: usize,
-    index: u32,
+    place: Place,
 }
 
 impl Records {
@@ -103,24 +103,43 @@ impl Records {
     /// The next record, borrowed: nothing is allocated or counted.
     #[inline]
     pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, BatchError>> {
-        if self.index == self.header.record_count {
+        if self.place.index == self.header.record_count {
             return self.end().map(Err);
         }
         let mut rest = &self.body[self.at..];
-        match parse(&mut rest, &self.header, self.index) {
+        match parse(&mut rest, &self.header, self.place) {
             Ok(record) => {
                 self.at = self.body.len() - rest.len();
-                self.index += 1;
+                self.place = self.place.after(&self.header, &record);
                 Some(Ok(record))
             }
             // Field by field: the record above borrows the body.
             Err(reason) => {
-                let index = self.index;
-                self.index = self.header.record_count;
+                let index = self.place.index;
+                self.place.index = self.header.record_count;
                 self.at = self.body.len();
                 Some(Err(BatchError::Record { index, reason }))
             }
         }
+    }
+
+    /// Passes over the records below `offset`.
+    ///
+    /// # Errors
+    /// That of the first record that is malformed.
+    pub fn skip_before(&mut self, offset: Offset) -> Result<(), BatchError> {
+        while self.place.index < self.header.record_count {
+            let (at, place) = (self.at, self.place);
+            match self.next_ref() {
+                Some(Ok(record)) if record.offset < offset => {}
+                Some(Err(error)) => return Err(error),
+                Some(Ok(_)) | None => {
+                    (self.at, self.place) = (at, place);
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// After the last record nothing may follow.
@@ -135,15 +154,16 @@ impl Iterator for Records {
     type Item = Result<Record, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.index == self.header.record_count {
+        if self.place.index == self.header.record_count {
             return self.end().map(Err);
         }
         let body = &self.body;
         let mut rest = &body[self.at..];
-        let Ok(record) = parse(&mut rest, &self.header, self.index) else {
+        let Ok(record) = parse(&mut rest, &self.header, self.place) else {
             // The same again, for its error.
             return self.next_ref()?.err().map(Err);
         };
+        let place = self.place.after(&self.header, &record);
         let owned = |field: &[u8]| body.slice_ref(field);
         let headers = record.headers().map(|(key, value)| Header {
             key: String::from_utf8_lossy(key).into_owned(),
@@ -157,12 +177,12 @@ impl Iterator for Records {
             headers: headers.collect(),
         };
         self.at = body.len() - rest.len();
-        self.index += 1;
+        self.place = place;
         Some(Ok(record))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = (self.header.record_count - self.index) as usize;
+        let left = (self.header.record_count - self.place.index) as usize;
         // One more item if bytes trail; fewer if a record is malformed.
         (0, Some(left + 1))
     }
@@ -170,11 +190,36 @@ impl Iterator for Records {
 
 impl FusedIterator for Records {}
 
+/// Where the next record is: after so many records, and at this offset relative to the base or, if some are gone, a later one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) index: u32,
+    offset_delta: u32,
+}
+
+impl Place {
+    #[inline]
+    pub(crate) fn after(self, header: &BatchHeader, record: &RecordRef<'_>) -> Self {
+        Self {
+            index: self.index + 1,
+            offset_delta: (record.offset.0 - header.base_offset.0) as u32 + 1,
+        }
+    }
+
+    /// May the record here have this offset? Each record that is still to come needs one, too.
+    #[inline]
+    fn allows(self, header: &BatchHeader, offset_delta: i32) -> bool {
+        let gone = header.offsets() - header.record_count;
+        u32::try_from(offset_delta)
+            .is_ok_and(|delta| delta >= self.offset_delta && delta - self.index <= gone)
+    }
+}
+
 #[inline]
-fn parse<'a>(
+pub(crate) fn parse<'a>(
     rest: &mut &'a [u8],
     header: &BatchHeader,
-    index: u32,
+    place: Place,
 ) -> Result<RecordRef<'a>, &'static str> {
     let length = varint::read_i32(rest).ok_or("its length is cut short")?;
     let length = usize::try_from(length).map_err(|_| "its length is negative")?;
@@ -186,7 +231,7 @@ fn parse<'a>(
     record = fields;
     let timestamp_delta = varint::read_i64(&mut record).ok_or("its timestamp is cut short")?;
     let offset_delta = varint::read_i32(&mut record).ok_or("its offset is cut short")?;
-    if i64::from(offset_delta) != i64::from(index) {
+    if !place.allows(header, offset_delta) {
         return Err("its offset is not the next one");
     }
     let key = read_field(&mut record).ok_or("its key is cut short")?;
@@ -201,7 +246,7 @@ fn parse<'a>(
         header.base_timestamp_ms.wrapping_add(timestamp_delta)
     };
     Ok(RecordRef {
-        offset: header.base_offset.plus(u64::from(index)),
+        offset: header.base_offset.plus(offset_delta as u64),
         timestamp_ms,
         key,
         value,

@@ -7,7 +7,7 @@ const RECORD_BYTES_MIN: usize = 7;
 /// What follows the offset: key length, value length, header count.
 const RECORD_TAIL_BYTES_MIN: usize = 3;
 
-/// Checks that a batch holds as many records as its header says, that their offsets are consecutive from 0, and that nothing follows them.
+/// Checks that a batch is as a producer sends it: it has at least one record and as many as offsets, their offsets are consecutive from 0, and nothing follows them.
 /// Looks at the first few bytes of each record only: keys, values and headers are the reader's. Allocates nothing.
 ///
 /// Compressed records are not decompressed: only their count is held against `decompressed_bytes_max`.
@@ -21,6 +21,12 @@ pub fn verify_records(
     batch: &[u8],
     decompressed_bytes_max: usize,
 ) -> Result<(), BatchError> {
+    if !header.is_whole() {
+        return Err(BatchError::Count {
+            count: header.record_count as i32,
+            last_offset_delta: header.last_offset_delta as i32,
+        });
+    }
     let body = batch.get(HEADER_BYTES..).unwrap_or_default();
     let is_packed = header.attributes.compression() != crate::Compression::None;
     let room = if !is_packed {
@@ -125,6 +131,23 @@ mod tests {
             check(&batch, i32::MAX as u32),
             Err(BatchError::TooManyRecords { .. })
         ));
+    }
+
+    #[test]
+    fn a_batch_with_fewer_records_than_offsets_is_refused() {
+        let batch = batch(Compression::None, 3);
+        let header = BatchHeader::parse(&batch).expect("a header");
+        for record_count in [0, 2] {
+            let lacking = BatchHeader {
+                record_count,
+                ..header
+            };
+            let count = BatchError::Count {
+                count: record_count as i32,
+                last_offset_delta: 2,
+            };
+            assert_eq!(verify_records(&lacking, &batch, 1 << 20), Err(count));
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{
 };
 
 use serde::Deserialize;
+use taffrail_core::internal::is_internal;
+use taffrail_log::{StdDisk, read_identity};
 
 use crate::{dev::Dev, wait};
 
@@ -60,16 +62,22 @@ pub fn after_start(dev: &Dev, topic: &str) -> Vec<Partition> {
     })
 }
 
-/// The folders of all partitions with this number.
+/// The folders of all partitions with this number, those of internal topics aside.
 ///
 /// # Panics
-/// If the data folder cannot be read.
+/// If the data folder, or a partition's identity, cannot be read.
 pub fn folders(data_dir: &Path, partition: u32) -> Vec<PathBuf> {
     let suffix = format!("-{partition}");
+    let disk = StdDisk::default();
+    let is_users = |folder: &PathBuf| {
+        let identity = read_identity(&disk, folder);
+        !is_internal(&identity.expect("a partition").topic_name)
+    };
     fs::read_dir(data_dir.join("broker-0/partitions"))
         .expect("the broker has partitions")
         .map(|entry| entry.expect("the entry is readable").path())
         .filter(|path| path.to_string_lossy().ends_with(&suffix))
+        .filter(is_users)
         .collect()
 }
 

@@ -3,7 +3,9 @@
 thin_client.py PROTO_DIR STUBS_DIR ADDRESS SCENARIO
 """
 
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import grpc
@@ -56,6 +58,86 @@ def publish_and_subscribe(channel: grpc.Channel) -> None:
         assert list(got.headers) == list(record.headers), (got, record)
 
 
+RECORDS = 300
+
+
+def subscription(v1, name: str):
+    return v1.SubscribeRequest(max_records=10, group=v1.GroupSubscription(group="billing", topics=["events"], client_name=name))
+
+
+def group_of_two(channel: grpc.Channel) -> None:
+    """Two members share the partitions; one is killed, and the other one gets what it had, from where it had committed."""
+    from taffrail.v1 import gateway_pb2 as v1
+    from taffrail.v1 import gateway_pb2_grpc
+
+    gateway = gateway_pb2_grpc.GatewayStub(channel)
+    sent = [v1.PublishRecord(key=f"key-{i % 20}".encode(), value=str(i).encode()) for i in range(RECORDS)]
+    published = gateway.Publish(v1.PublishRequest(topic="events", records=sent), timeout=TIMEOUT_S)
+    assert not any(result.HasField("error") for result in published.results), published
+
+    # It reads some, commits the first answer of each partition only, and is killed.
+    dying = subprocess.Popen([sys.executable, *sys.argv[:4], "dying_member"], stdout=subprocess.PIPE, text=True)
+    committed = {}
+    for line in dying.stdout:
+        if line.strip() == "enough":
+            break
+        partition, offset = line.split()
+        committed[int(partition)] = int(offset)
+    assert len(committed) == 3, f"alone it has all partitions: {committed}"
+
+    processed, partitions, member_id = {}, [], None
+    call = gateway.Subscribe(subscription(v1, "survivor"), timeout=TIMEOUT_S)
+    for answer in call:
+        if answer.HasField("member"):
+            if member_id is None:
+                assert not answer.member.partitions, "the other one has them all yet"
+                dying.kill()
+            member_id, partitions = answer.member.member_id, answer.member.partitions
+        for record in answer.records:
+            assert record.topic == "events", record
+            processed[record.partition, record.offset] = record.value
+            position = v1.ReadPosition(topic="events", partition=record.partition, offset=record.offset + 1)
+            answered = gateway.Commit(v1.CommitReadRequest(member_id=member_id, positions=[position]), timeout=TIMEOUT_S)
+            assert not answered.refused, answered
+        if len(processed) == RECORDS - sum(committed.values()):
+            break
+    dying.wait()
+    assert len(partitions) == 3, partitions
+    for partition, offset in committed.items():
+        read = sorted(o for p, o in processed if p == partition)
+        assert read[0] == offset, f"it went on at {read[0]}, committed was {offset}"
+        assert read == list(range(offset, read[-1] + 1)), "a record was skipped"
+    # What was never handed out cannot be committed.
+    beyond = v1.ReadPosition(topic="events", partition=0, offset=1_000_000)
+    refused = gateway.Commit(v1.CommitReadRequest(member_id=member_id, positions=[beyond]), timeout=TIMEOUT_S).refused
+    assert len(refused) == 1 and refused[0].error.message, refused
+    call.cancel()
+
+
+def dying_member(channel: grpc.Channel) -> None:
+    """A member that says what it has committed, and then only reads on."""
+    from taffrail.v1 import gateway_pb2 as v1
+    from taffrail.v1 import gateway_pb2_grpc
+
+    gateway = gateway_pb2_grpc.GatewayStub(channel)
+    member_id, committed, seen = None, set(), 0
+    for answer in gateway.Subscribe(subscription(v1, "dying"), timeout=TIMEOUT_S):
+        if answer.HasField("member"):
+            member_id = answer.member.member_id
+        seen += len(answer.records)
+        if answer.records and answer.records[0].partition not in committed:
+            last = answer.records[-1]
+            position = v1.ReadPosition(topic="events", partition=last.partition, offset=last.offset + 1)
+            answered = gateway.Commit(v1.CommitReadRequest(member_id=member_id, positions=[position]), timeout=TIMEOUT_S)
+            assert not answered.refused, answered
+            committed.add(last.partition)
+            print(last.partition, last.offset + 1, flush=True)
+        if seen == RECORDS:
+            break
+    print("enough", flush=True)
+    threading.Event().wait()
+
+
 def unknown_topic(channel: grpc.Channel) -> None:
     """An error has a stable code, where any gRPC library finds it."""
     from taffrail.v1 import gateway_pb2 as v1
@@ -96,13 +178,13 @@ def reflection(channel: grpc.Channel) -> None:
     """The standard reflection service knows every service and the fields of its messages."""
     database = ProtoReflectionDescriptorDatabase(channel)
     services = set(database.get_services())
-    for name in ("Admin", "Broker", "Gateway"):
+    for name in ("Admin", "Broker", "Gateway", "Groups"):
         assert f"taffrail.v1.{name}" in services, services
     file = database.FindFileContainingSymbol("taffrail.v1.PublishRequest")
     assert "PublishRequest" in [message.name for message in file.message_type]
 
 
-SCENARIOS = {f.__name__: f for f in (publish_and_subscribe, unknown_topic, malformed_message, health, reflection)}
+SCENARIOS = {f.__name__: f for f in (publish_and_subscribe, group_of_two, dying_member, unknown_topic, malformed_message, health, reflection)}
 
 
 def main() -> None:

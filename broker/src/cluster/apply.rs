@@ -7,7 +7,7 @@ use taffrail_core::{
     Assignment, BrokerNumber, ControllerStamp, Durability, ErrorCode, PartitionEpoch, TopicConfig,
     TopicPartition, replica::LeaderRules,
 };
-use taffrail_log::{LogConfig, LogError, delete_dir};
+use taffrail_log::{CompactionConfig, LogConfig, LogError, delete_dir};
 use tokio::{
     sync::{mpsc, watch},
     time::{Duration, interval},
@@ -371,6 +371,10 @@ pub(crate) fn log_config(config: Option<&TopicConfig>) -> LogConfig {
         segment_max_age: config.segment_max_age,
         retention: config.retention,
         retention_bytes: config.retention_bytes_per_partition,
+        compaction: config.cleanup.compacts().then_some(CompactionConfig {
+            min_lag: config.compaction_min_lag,
+            tombstone_retention: config.tombstone_retention,
+        }),
         ..LogConfig::default()
     })
 }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use futures::{StreamExt as _, stream};
 use taffrail_api::WireError;
-use taffrail_core::{ClusterId, Durability, TopicConfig, TopicPartition};
+use taffrail_core::{ClusterId, Durability, TopicConfig, TopicPartition, internal::is_internal};
 use taffrail_log::{Disk, LogConfig, LogError, PartitionIdentity, PartitionLog};
 
 use super::{
@@ -22,6 +22,15 @@ use crate::{
 const CREATING_MAX: usize = 8;
 /// Partitions that are made between two updates: some tenths of a second on a slow disk, and few enough entries of the roster are written anew.
 const CREATED_AT_ONCE_MAX: usize = 128;
+/// The same of internal topics, which nobody waits for: a topic that a user makes meanwhile does not wait for them either.
+const INTERNAL_AT_ONCE_MAX: usize = CREATING_MAX;
+
+/// When a partition is created: those of internal topics after all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    is_internal: bool,
+    id: TopicPartition,
+}
 
 /// Partitions that are to be created.
 #[derive(Debug, Default)]
@@ -29,15 +38,26 @@ pub(crate) struct Uncreated {
     /// So many have not been tried since it was looked last.
     left: usize,
     /// The last one that was tried: those that cannot be created hold nothing up.
-    last: Option<TopicPartition>,
+    last: Option<Turn>,
     /// Those that could not be, for want of room.
     refused: Repeats,
+}
+
+impl Turn {
+    fn of(id: TopicPartition, topic: &Topic) -> Self {
+        Self {
+            is_internal: is_internal(&topic.name),
+            id,
+        }
+    }
 }
 
 impl Uncreated {
     /// So many are missing now.
     pub(super) fn look(&mut self, missing: usize) {
         self.left = missing;
+        // What users made since does not wait until the internal ones have had their turn.
+        self.last.take_if(|turn| turn.is_internal);
     }
 
     /// Is there something to be created?
@@ -46,14 +66,24 @@ impl Uncreated {
     }
 
     /// The next ones of what is `missing`.
-    fn next<T>(&mut self, mut missing: Vec<(TopicPartition, T)>) -> Vec<(TopicPartition, T)> {
-        let tried = missing.partition_point(|(id, _)| Some(*id) <= self.last);
+    fn next<T>(&mut self, mut missing: Vec<(Turn, T)>) -> Vec<(Turn, T)> {
+        missing.sort_by_key(|(turn, _)| *turn);
+        let tried = missing.partition_point(|(turn, _)| Some(*turn) <= self.last);
         missing.rotate_left(tried);
         self.left = self.left.min(missing.len());
-        let now = self.left.min(CREATED_AT_ONCE_MAX);
+        let is_internal = missing.first().is_some_and(|(turn, _)| turn.is_internal);
+        let max = if is_internal {
+            INTERNAL_AT_ONCE_MAX
+        } else {
+            CREATED_AT_ONCE_MAX
+        };
+        let alike = missing
+            .iter()
+            .take_while(|(t, _)| t.is_internal == is_internal);
+        let now = self.left.min(max).min(alike.count());
         self.left -= now;
         missing.truncate(now);
-        self.last = missing.last().map(|(id, _)| *id);
+        self.last = missing.last().map(|(turn, _)| *turn);
         missing
     }
 }
@@ -75,9 +105,11 @@ impl Conductor {
         let (Some(me), Ok(cluster)) = (self.broker.membership.number(), known.cluster()) else {
             return self.uncreated.look(0);
         };
-        let next: Vec<(_, Topic)> = self.uncreated.next(missing(&self.broker, me, &known));
+        let missing = missing(&self.broker, me, &known).into_iter();
+        let missing = missing.map(|(id, topic)| (Turn::of(id, &topic), topic));
+        let next = self.uncreated.next(missing.collect());
         let created: Vec<Created> = stream::iter(next)
-            .map(|(id, topic)| self.create(id, cluster, topic.name, topic.config))
+            .map(|(turn, topic)| self.create(turn.id, cluster, topic.name, topic.config))
             .buffer_unordered(CREATING_MAX)
             .filter_map(async |created| created)
             .collect()
@@ -203,8 +235,43 @@ mod tests {
         }
     }
 
-    fn missing(partitions: impl Iterator<Item = u32>) -> Vec<(TopicPartition, ())> {
-        partitions.map(|partition| (id(partition), ())).collect()
+    fn turn(is_internal: bool, partition: u32) -> (Turn, ()) {
+        let id = id(partition);
+        (Turn { is_internal, id }, ())
+    }
+
+    fn missing(partitions: impl Iterator<Item = u32>) -> Vec<(Turn, ())> {
+        partitions.map(|partition| turn(false, partition)).collect()
+    }
+
+    #[test]
+    fn internal_topics_come_last_and_few_at_a_time() {
+        let mut uncreated = Uncreated::default();
+        uncreated.look(53);
+        let mut left: Vec<_> = (0..50).map(|n| turn(true, n)).collect();
+        left.extend((50..53).map(|n| turn(false, n)));
+        let mut sizes = Vec::new();
+        while uncreated.are_left() {
+            let next = uncreated.next(left.clone());
+            sizes.push(next.len());
+            left.retain(|one| !next.contains(one));
+        }
+        assert_eq!(sizes, [3, 8, 8, 8, 8, 8, 8, 2]);
+        assert_eq!(left, []);
+    }
+
+    #[test]
+    fn a_users_partition_that_comes_meanwhile_does_not_wait_for_internal_topics() {
+        let mut uncreated = Uncreated::default();
+        uncreated.look(50);
+        let internal = |from| (from..50).map(|n| turn(true, n));
+        let first = uncreated.next(internal(0).collect());
+        assert_eq!(first.len(), 8);
+        // An update.
+        uncreated.look(43);
+        let users = turn(false, 99);
+        let next = uncreated.next(internal(8).chain([users]).collect());
+        assert_eq!(next, [users]);
     }
 
     #[test]
@@ -225,7 +292,7 @@ mod tests {
         uncreated.next(missing(0..300));
         // An update, before the others had their turn.
         uncreated.look(300);
-        assert_eq!(uncreated.next(missing(0..300))[0].0, id(128));
+        assert_eq!(uncreated.next(missing(0..300))[0], turn(false, 128));
     }
 
     #[test]

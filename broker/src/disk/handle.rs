@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    compactor::Compactor,
     inbox::Inbox,
     space::Space,
     sync_pool::SyncPool,
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     cluster::known::Run,
+    config::DiskSettings,
     datadir::DataDir,
     environment::Environment,
     metrics::Metrics,
@@ -28,6 +30,7 @@ use crate::{
         Partition,
         append::{Append, OwnedLog, Removal},
         commit::{SyncDone, SyncJob},
+        compact::{CompactionDone, CompactionJob},
         replicate::{Assign, Fetched, ReplicaFetch, Replicated},
         upkeep::UpkeepDone,
     },
@@ -51,9 +54,12 @@ pub(super) enum Command {
     },
     SyncDone(SyncDone),
     UpkeepDone(UpkeepDone),
+    TakeInCompacted(Arc<Partition>),
+    CompactionDone(CompactionDone),
     SyncInBackground,
     Expire,
     Checkpoint,
+    Compact,
     Close {
         reply: oneshot::Sender<usize>,
     },
@@ -82,6 +88,7 @@ pub(super) enum ReplicationCommand {
 struct Pools {
     syncs: SyncPool,
     upkeeps: UpkeepPool,
+    compactor: Compactor,
 }
 
 impl Jobs for Pools {
@@ -91,6 +98,14 @@ impl Jobs for Pools {
 
     fn keep_up(&mut self, job: Job) {
         self.upkeeps.push(job);
+    }
+
+    fn compact(&mut self, job: CompactionJob) {
+        self.compactor.push(job);
+    }
+
+    fn stop_compacting(&mut self) {
+        self.compactor.stop();
     }
 }
 
@@ -120,7 +135,7 @@ pub(crate) struct DiskThreads(Mutex<Vec<JoinHandle<()>>>);
 
 /// Starts the threads.
 pub(crate) fn start(
-    sync_threads: usize,
+    settings: &DiskSettings,
     dir: Arc<DataDir>,
     environment: &Environment,
     space: &Arc<Space>,
@@ -133,11 +148,18 @@ pub(crate) fn start(
         broken: CancellationToken::new(),
     };
     let watch = Watch(handle.clone());
-    let (syncs, mut threads) = SyncPool::start(sync_threads, &inbox, metrics, &watch)?;
+    let (syncs, mut threads) = SyncPool::start(settings.sync_threads, &inbox, metrics, &watch)?;
     let (upkeeps, upkeep_threads) = UpkeepPool::start(&dir, &inbox, &watch)?;
     threads.extend(upkeep_threads);
+    let (compactor, compaction_thread) =
+        Compactor::start(settings, &dir, environment, &inbox, metrics, &watch)?;
+    threads.push(compaction_thread);
     let writer = Writer::new(
-        Pools { syncs, upkeeps },
+        Pools {
+            syncs,
+            upkeeps,
+            compactor,
+        },
         environment.clone(),
         Arc::clone(space),
         Arc::clone(metrics),
@@ -248,6 +270,10 @@ impl DiskHandle {
 
     pub(crate) fn checkpoint(&self) {
         self.tell(Command::Checkpoint);
+    }
+
+    pub(crate) fn compact(&self) {
+        self.tell(Command::Compact);
     }
 
     /// Writes and syncs what is queued, leaves clean-stop marks and ends the threads. The number of logs that could not be closed cleanly.

@@ -24,6 +24,7 @@ pub(crate) async fn run(
     let mut look = every(settings.space_interval_ms);
     let mut expire = every(settings.expire_interval_ms);
     let mut checkpoint = every(settings.checkpoint_interval_ms);
+    let mut compact = every(settings.compaction_interval_ms);
     let mut sync = every(settings.background_sync_interval_ms);
     let mut replicas = every(REPLICAS_INTERVAL_MS);
     loop {
@@ -38,6 +39,7 @@ pub(crate) async fn run(
             }
             _ = expire.tick() => disk.expire(),
             _ = checkpoint.tick() => disk.checkpoint(),
+            _ = compact.tick() => disk.compact(),
             _ = sync.tick() => disk.sync_in_background(),
             _ = replicas.tick() => disk.tick(),
         }

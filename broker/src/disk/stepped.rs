@@ -18,8 +18,11 @@ use super::{
 use crate::{
     environment::Environment,
     metrics::Metrics,
-    partition::{append::OwnedLog, commit::SyncJob},
+    partition::{append::OwnedLog, commit::SyncJob, compact::CompactionJob},
 };
+
+/// Logs are small here.
+const COMPACTION_MAP_BYTES: usize = 1 << 20;
 
 /// What a thread would do beside the writer.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(crate) enum Blocking {
     Sync(SyncJob),
     #[expect(private_interfaces, reason = "nobody else looks at it")]
     Upkeep(Job),
+    Compaction(CompactionJob),
 }
 
 impl Blocking {
@@ -66,6 +70,13 @@ impl Jobs for Planned {
     fn keep_up(&mut self, job: Job) {
         self.push(Blocking::Upkeep(job));
     }
+
+    fn compact(&mut self, job: CompactionJob) {
+        self.push(Blocking::Compaction(job));
+    }
+
+    /// A pass is one step, and never under way.
+    fn stop_compacting(&mut self) {}
 }
 
 /// The writer and its queue.
@@ -147,6 +158,9 @@ impl Stepped {
         let done = match blocking {
             Blocking::Sync(job) => Command::SyncDone(job.run(&self.metrics)),
             Blocking::Upkeep(Job::Upkeep(job)) => Command::UpkeepDone(job.run()),
+            Blocking::Compaction(job) => {
+                Command::CompactionDone(job.run(COMPACTION_MAP_BYTES, |_| true))
+            }
             Blocking::Upkeep(Job::Remove { log, how, reply }) => {
                 // The one who asked may have stopped waiting.
                 let _ = reply.send(log.remove(how));

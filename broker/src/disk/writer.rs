@@ -25,6 +25,7 @@ use crate::{
         Partition,
         append::{Append, OwnedLog, Removal, Written},
         commit::{SyncDone, SyncJob},
+        compact::{CompactionDone, CompactionJob, Ended},
         replicate::Owner,
     },
     repeats::Repeats,
@@ -42,6 +43,10 @@ pub(super) trait Jobs {
     fn sync(&mut self, job: SyncJob);
     /// Nobody does.
     fn keep_up(&mut self, job: Job);
+    /// Nobody does, and it takes long.
+    fn compact(&mut self, job: CompactionJob);
+    /// The pass under way is to end.
+    fn stop_compacting(&mut self);
 }
 
 /// Where decisions of replicas go.
@@ -82,6 +87,10 @@ pub(super) struct Writer<J> {
     replicated: Written,
     /// One is planned between two rounds, so that no request waits for many.
     chores: VecDeque<Chore>,
+    /// The log that a pass of compaction is out for.
+    compacting: Option<TopicPartition>,
+    /// The next pass is of one after it.
+    compacted_last: Option<TopicPartition>,
     closing: Option<oneshot::Sender<usize>>,
     page_cache_used_ms: i64,
     /// Of this round: the wall clock, and one that never goes back.
@@ -122,6 +131,8 @@ impl<J: Jobs> Writer<J> {
             touched: Vec::new(),
             replicated: Written::default(),
             chores: VecDeque::new(),
+            compacting: None,
+            compacted_last: None,
             closing: None,
             page_cache_used_ms: i64::MIN,
             wall_ms: 0,
@@ -213,6 +224,12 @@ impl<J: Jobs> Writer<J> {
                     None => self.keep_up(id),
                 }
             }
+            Command::TakeInCompacted(partition) => {
+                if let Some(log) = self.owned(&partition) {
+                    log.take_in_compacted();
+                }
+            }
+            Command::CompactionDone(done) => self.compacted(done),
             Command::Adopt(log) => {
                 self.logs.insert(log.partition.id, *log);
             }
@@ -243,8 +260,10 @@ impl<J: Jobs> Writer<J> {
             Command::SyncInBackground => self.sync_in_background(),
             Command::Expire => self.plan(Chore::Expire),
             Command::Checkpoint => self.plan(Chore::Checkpoint),
+            Command::Compact => self.compact(),
             Command::Close { reply } => {
                 self.chores.clear();
+                self.jobs.stop_compacting();
                 self.closing = Some(reply);
             }
         }
@@ -396,6 +415,42 @@ impl<J: Jobs> Writer<J> {
                     log.tick(&owner);
                 }
             }
+        }
+    }
+
+    /// Starts a pass, in turn over the logs that want one.
+    fn compact(&mut self) {
+        if self.closing.is_some() || self.compacting.is_some() {
+            return;
+        }
+        let last = self.compacted_last;
+        let mut ids: Vec<_> = self.logs.keys().copied().collect();
+        let after = ids.partition_point(|id| Some(*id) <= last);
+        ids.rotate_left(after);
+        let now_ms = self.wall_ms;
+        for id in ids {
+            let log = self.logs.get_mut(&id);
+            if let Some(job) = log.and_then(|log| log.next_compaction(now_ms)) {
+                self.compacting = Some(id);
+                self.compacted_last = Some(id);
+                self.jobs.compact(job);
+                return;
+            }
+        }
+    }
+
+    fn compacted(&mut self, done: CompactionDone) {
+        self.compacting = None;
+        let now_ms = self.wall_ms;
+        let partition = Arc::clone(&done.partition);
+        let ended = match self.owned(&partition) {
+            Some(log) => log.compaction_done(done, now_ms),
+            None => Ended::Stopped,
+        };
+        self.metrics.compacted(ended);
+        // What failed is tried again later.
+        if matches!(ended, Ended::Done { .. }) {
+            self.compact();
         }
     }
 

@@ -135,7 +135,7 @@ fn follower_lags(partitions: &[Arc<Partition>]) -> BTreeMap<&str, u64> {
 
 type Value = fn(&Partition) -> u64;
 
-const OF_PARTITIONS: [(&str, &str, Option<Unit>, Value); 4] = [
+const OF_PARTITIONS: [(&str, &str, Option<Unit>, Value); 6] = [
     ("partition_log", "Size of the log", Some(Unit::Bytes), |p| {
         p.progress.bytes()
     }),
@@ -156,6 +156,18 @@ const OF_PARTITIONS: [(&str, &str, Option<Unit>, Value); 4] = [
         "Next record to be appended",
         None,
         |p| p.progress.log_end().0,
+    ),
+    (
+        "partition_dirty",
+        "Of a compacted log, what waits for a pass",
+        Some(Unit::Bytes),
+        |p| p.progress.dirty_bytes(),
+    ),
+    (
+        "partition_cleaned_offset",
+        "Of a compacted log, where the last pass ended",
+        None,
+        |p| p.progress.cleaned_to().0,
     ),
 ];
 

@@ -24,6 +24,9 @@ pub(crate) struct Progress {
     latest_from: AtomicU64,
     /// Records from here on were written a moment ago, and so are in the page cache.
     warm_from: AtomicU64,
+    /// Below it no key has two records; 0 where nothing is compacted.
+    cleaned_to: AtomicU64,
+    dirty_bytes: AtomicU64,
 }
 
 impl Default for Progress {
@@ -38,6 +41,8 @@ impl Default for Progress {
             last_epoch: AtomicI64::new(-1),
             latest_from: AtomicU64::new(0),
             warm_from: AtomicU64::new(u64::MAX),
+            cleaned_to: AtomicU64::new(0),
+            dirty_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -108,6 +113,20 @@ impl Progress {
 
     pub(crate) fn set_warm_from(&self, offset: Offset) {
         self.warm_from.store(offset.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cleaned_to(&self) -> Offset {
+        Offset(self.cleaned_to.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that wait for compaction.
+    pub(crate) fn dirty_bytes(&self) -> u64 {
+        self.dirty_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_cleanliness(&self, cleaned_to: Offset, dirty_bytes: u64) {
+        self.cleaned_to.store(cleaned_to.0, Ordering::Relaxed);
+        self.dirty_bytes.store(dirty_bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn extend(&self, extent: LogExtent) {

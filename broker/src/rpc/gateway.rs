@@ -1,6 +1,7 @@
 //! Plain records for thin clients: any broker takes them, routes to the leaders, batches and decodes.
 
 mod codec;
+mod member;
 mod publish;
 mod subscribe;
 mod unpack;
@@ -24,6 +25,7 @@ use tonic::{Request, Response, Status, async_trait, body::Body, server::NamedSer
 use tower::{Service, service_fn};
 
 use self::codec::PublishCodec;
+pub(crate) use self::member::subscriptions::Subscriptions;
 
 use crate::{broker::Broker, cluster::view::Topic};
 
@@ -105,10 +107,29 @@ impl Gateway for Calls {
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         self.broker.metrics.requests("subscribe").inc();
-        match subscribe::subscribe(&self.broker, request.into_inner()).await {
+        let mut request = request.into_inner();
+        let subscribed = match request.group.take() {
+            Some(group) => member::subscribe(&self.broker, request, group).await,
+            None => subscribe::subscribe(&self.broker, request).await,
+        };
+        match subscribed {
             Ok(records) => Ok(Response::new(records)),
             Err(error) => {
                 self.broker.metrics.error("subscribe", error.code);
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        request: Request<v1::CommitReadRequest>,
+    ) -> Result<Response<v1::CommitReadResponse>, Status> {
+        self.broker.metrics.requests("commit_read").inc();
+        match member::commit(&self.broker, request.into_inner()).await {
+            Ok(response) => Ok(Response::new(response)),
+            Err(error) => {
+                self.broker.metrics.error("commit_read", error.code);
                 Err(error.into())
             }
         }

@@ -16,7 +16,7 @@ use taffrail_api::{
     transport,
     v1::{Acks, ProduceAck, ProduceRequest},
 };
-use taffrail_core::{BrokerNumber, ErrorCode, TopicPartition, replica};
+use taffrail_core::{BrokerNumber, ErrorCode, TopicPartition, internal, replica};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{Interval, MissedTickBehavior, interval},
@@ -305,10 +305,27 @@ pub(crate) fn check(
 ) -> Result<Verified, WireError> {
     // First: whoever does not lead says so, and clients look for the leader, whose disk may have room.
     let standing = partition.check_leads(convert::known_epoch(request.leader_epoch)?)?;
+    not_internal(&partition.topic_name)?;
     broker.space.check()?;
     let limits = Limits {
         batch_bytes_max: standing.max_batch_bytes,
         decompressed_bytes_max: broker.config.limits.decompressed_bytes_max,
     };
     verify(&request.batches, limits, standing.leader_epoch)
+}
+
+/// May clients write to the topic of this name?
+///
+/// # Errors
+/// It is the cluster's own.
+pub(super) fn not_internal(topic: &str) -> Result<(), WireError> {
+    if !internal::is_internal(topic) {
+        return Ok(());
+    }
+    Err(WireError::new(
+        ErrorCode::InternalTopic,
+        format!(
+            "topic {topic} is the cluster's own: it can be read, and records go to a topic of yours"
+        ),
+    ))
 }

@@ -29,10 +29,11 @@ use crate::{
     },
     disk::{Outboxes, space::Space, stepped::Stepped},
     follower::{doubts::Doubts, throttle::Throttle},
+    group::Coordinators,
     metrics::Metrics,
     partition::table::PartitionTable,
     peers::Peers,
-    rpc::replication::stepped::Seats,
+    rpc::{Subscriptions, replication::stepped::Seats},
     start::take_in,
 };
 
@@ -119,6 +120,7 @@ impl SimBroker {
             peers: Peers::new(known_receiver),
             doubts: Doubts::default(),
             coordinators: Coordinators::default(),
+            subscriptions: Subscriptions::new(None),
             metrics,
             queue: Arc::new(Semaphore::new(config.limits.queue_bytes_max)),
             decompressions: Arc::new(Semaphore::new(config.limits.decompressions_max)),

@@ -5,6 +5,7 @@ mod bad_input;
 mod bad_peers;
 mod clocks;
 mod cluster;
+mod compaction;
 mod controller;
 mod disk;
 mod fixture;

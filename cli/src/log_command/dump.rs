@@ -68,9 +68,18 @@ fn dump(
 
 fn print_batch(batch: &BatchAt, out: &mut dyn Write) -> Outcome {
     let header = &batch.header;
+    // Of what compaction took only the offsets are left.
+    let times = match header.record_count {
+        0 => "none".to_owned(),
+        _ => format!(
+            "{} to {}",
+            format_timestamp(header.base_timestamp_ms),
+            format_timestamp(header.max_timestamp_ms)
+        ),
+    };
     writeln!(
         out,
-        "  offset {}..{}  records {}  bytes {}  position {}  epoch {}  compression {}  times {} to {}",
+        "  offset {}..{}  records {}  bytes {}  position {}  epoch {}  compression {}  times {times}",
         header.base_offset,
         header.last_offset(),
         header.record_count,
@@ -78,8 +87,6 @@ fn print_batch(batch: &BatchAt, out: &mut dyn Write) -> Outcome {
         batch.position,
         header.leader_epoch,
         header.attributes.compression().name(),
-        format_timestamp(header.base_timestamp_ms),
-        format_timestamp(header.max_timestamp_ms),
     )?;
     Ok(())
 }

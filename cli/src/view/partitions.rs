@@ -16,7 +16,8 @@ pub(crate) struct Partitions(pub(crate) Vec<PartitionView>);
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PartitionView {
-    topic: String,
+    /// Of this topic.
+    pub(crate) topic: String,
     partition: u32,
     leader: Option<u32>,
     leader_epoch: i32,

@@ -1,6 +1,6 @@
 //! `taffrail dev --brokers N`: each broker is a process that can be killed, and none stays behind.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use serde_json::Value;
 
@@ -47,8 +47,12 @@ fn each_broker_is_a_process_and_all_of_them_serve() {
     dev.ok(&["apply", "-f", &example("topic.yaml")]);
     let flights = example("flights-2013-01.csv.gz");
     dev.ok(&["produce", "flights", &flights, "--key-field", "tailnum"]);
-    let leads = |broker: &Value| broker["leads"] == 1;
-    assert!(brokers(&dev).iter().all(leads), "{:?}", brokers(&dev));
+    let list = dev.ok(&["get", "partitions", "flights", "-o", "json"]);
+    let partitions: Value = serde_json::from_str(&list).expect("JSON");
+    let partitions = partitions["items"].as_array().expect("a list");
+    let leaders = partitions.iter().map(|p| p["leader"].as_u64());
+    let leaders: BTreeSet<_> = leaders.collect();
+    assert_eq!(leaders.len(), 3, "each broker leads one: {partitions:?}");
     let read = || json_lines(&dev.ok(&["consume", "flights", "-o", "json"])).len();
     assert_eq!(read(), FLIGHTS);
 
@@ -75,6 +79,25 @@ fn each_broker_is_a_process_and_all_of_them_serve() {
     );
     assert_eq!(fewer.code, Some(2), "{}", fewer.stderr);
     assert!(fewer.stderr.contains("--brokers 4"), "{}", fewer.stderr);
+}
+
+#[test]
+fn a_cluster_that_has_grown_to_three_brokers_keeps_three_copies_of_its_own_topics() {
+    let mut dev = Dev::start(&[]);
+    let copies = |dev: &Dev| -> Vec<usize> {
+        let list = dev.ok(&["get", "partitions", "--internal", "-o", "json"]);
+        let list: Value = serde_json::from_str(&list).expect("JSON");
+        let partitions = list["items"].as_array().expect("a list").iter();
+        let isr = partitions.map(|p| p["isr"].as_array().expect("a list").len());
+        isr.collect()
+    };
+    until("one copy", || (copies(&dev) == [1; 50]).then_some(()));
+    dev.terminate();
+    dev.set_arguments(&["--brokers", "3"]);
+    dev.start_again();
+    until("three copies", || (copies(&dev) == [3; 50]).then_some(()));
+    let described = dev.ok(&["describe", "__offsets"]);
+    assert!(described.contains("3 (minInSync 2)"), "{described}");
 }
 
 #[test]

@@ -52,9 +52,10 @@ impl ConsumedBatch {
         self.header.next_offset()
     }
 
-    /// How many records are handed out.
-    pub const fn record_count(&self) -> u64 {
-        self.header.next_offset().0 - self.first.0
+    /// How many records are handed out: at most so many, if compaction took some and reading begins in the middle of the batch.
+    pub fn record_count(&self) -> u64 {
+        let offsets = self.header.next_offset().0 - self.first.0;
+        offsets.min(u64::from(self.header.record_count))
     }
 
     /// The batch as it is stored.
@@ -69,11 +70,9 @@ impl ConsumedBatch {
     pub fn records(&self) -> Result<BatchRecords, ClientError> {
         let mut records = taffrail_record::records(self.bytes.clone(), self.limit_bytes)
             .map_err(|source| self.damaged(source))?;
-        for _ in self.header.base_offset.0..self.first.0 {
-            if let Some(Err(source)) = records.next_ref() {
-                return Err(self.damaged(source));
-            }
-        }
+        records
+            .skip_before(self.first)
+            .map_err(|source| self.damaged(source))?;
         Ok(BatchRecords {
             batch: self.clone(),
             records,

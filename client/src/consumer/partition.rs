@@ -107,7 +107,8 @@ impl Assigned {
                 continue;
             }
             self.position = header.next_offset();
-            if header.attributes.is_control() {
+            // Of what compaction took only the offsets are left.
+            if header.attributes.is_control() || header.record_count == 0 {
                 continue;
             }
             return Some(Ok(ConsumedBatch {

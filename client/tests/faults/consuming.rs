@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use taffrail_client::{
     ClientError, Compression, ConsumedRecord, Consumer, ConsumerConfig, ErrorCode, Offset,
     PartitionIndex, Start,
 };
-use taffrail_record::{BatchBuilder, NewRecord};
+use taffrail_record::{BatchBuilder, NewRecord, ProducerStamp, Retained, Retainer, empty};
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, TOPIC};
+use crate::cluster::{Cluster, TOPIC, header};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const P0: PartitionIndex = PartitionIndex(0);
@@ -112,6 +112,52 @@ async fn an_offset_within_a_batch_is_where_reading_begins() {
     let first = records.next_ref().expect("three").expect("sound");
     assert_eq!(first.offset, Offset(7));
     assert_eq!(offsets(&mut consumer, 10).await, range(10..20));
+}
+
+/// Takes these records out of a partition's only batch, as compaction does.
+fn compact(cluster: &Cluster, gone: std::ops::Range<u64>) {
+    let mut state = cluster.state();
+    let log = &mut state.partitions[0].log;
+    let header = header(&log[0]);
+    let mut retainer = Retainer::default();
+    let kept = retainer.retain(&header, &log[0], 1 << 20, |record| {
+        !gone.contains(&record.offset.0)
+    });
+    let Ok(Retained::Some(kept)) = kept else {
+        panic!("some are left: {kept:?}");
+    };
+    log[0] = Bytes::copy_from_slice(kept);
+}
+
+#[tokio::test]
+async fn offsets_without_records_are_passed_over() {
+    let cluster = Cluster::start(1, 1).await;
+    append(&cluster, 0, 0..10);
+    compact(&cluster, 3..7);
+    {
+        let mut state = cluster.state();
+        let gap = empty(Offset(10), Offset(20), 0, ProducerStamp::NONE);
+        state.partitions[0].log.push(Bytes::copy_from_slice(&gap));
+    }
+    for (from, expected) in [
+        (0, vec![0, 1, 2, 7, 8, 9]),
+        (2, vec![2, 7, 8, 9]),
+        (4, vec![7, 8, 9]),
+    ] {
+        let mut consumer = consumer(&cluster, Start::Offset(Offset(from))).await;
+        assert_eq!(
+            offsets(&mut consumer, expected.len()).await,
+            expected,
+            "from {from}"
+        );
+        // Where there are only such offsets nothing comes, and the position moves on nevertheless.
+        let polled = consumer.poll(Duration::from_millis(120)).await;
+        assert_eq!(polled.expect("no error"), []);
+        assert_eq!(consumer.position(TOPIC, P0), Some(Offset(21)));
+    }
+    let mut consumer = consumer(&cluster, Start::Offset(Offset(15))).await;
+    append(&cluster, 0, 21..23);
+    assert_eq!(offsets(&mut consumer, 2).await, [21, 22]);
 }
 
 #[tokio::test]

@@ -265,3 +265,24 @@ fn the_bytes_of_a_snapshot_never_change() {
     ];
     assert_eq!(encoded(&table), expected);
 }
+
+#[test]
+fn the_batches_that_are_remembered_say_all_that_is_known() {
+    let mut table = ProducerTable::default();
+    let mut log = Vec::new();
+    for n in 0..100_u64 {
+        let batch = batch((n % 3) as i64, 0, (n / 3 * 2) as i32, 2);
+        // One producer is more diligent than the others.
+        if n % 3 == 0 || n < 10 {
+            table.note(&batch, Offset(n * 2), 5);
+            log.push((batch, Offset(n * 2)));
+        }
+    }
+    let remembered: Vec<Offset> = table.remembered().collect();
+    let mut again = ProducerTable::default();
+    for (batch, offset) in log.iter().filter(|(_, at)| remembered.contains(at)) {
+        again.note(batch, *offset, 5);
+    }
+    assert_eq!(again, table);
+    assert_eq!((remembered.len(), log.len()), (BATCHES_REMEMBERED + 6, 40));
+}

@@ -10,9 +10,11 @@ use taffrail_core::{Offset, replica::EpochTable};
 use super::Batches;
 use crate::{
     checkpoint::Checkpoint,
+    compaction::{cleaned::Cleaned, swap},
     disk::{Disk, OpenMode},
     epochs,
     error::LogError,
+    file::LogFile,
     identity::{PartitionIdentity, read_identity},
     names::{self, Part},
     producers,
@@ -137,6 +139,14 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> Result<Verified, LogError> {
             ),
         );
     }
+    let cleaned = verified.found(&dir.join(names::CLEANED), Cleaned::read(&home))?;
+    if let Some(cleaned) = cleaned.filter(|cleaned| cleaned.up_to() > verified.log_end) {
+        let beyond = format!(
+            "it says that the log is compacted up to {}",
+            cleaned.up_to()
+        );
+        verified.note(dir.join(names::CLEANED), beyond);
+    }
     let epochs = epochs::read(&*home.disk, dir);
     if let Some(Some(epochs)) = verified.found(&epochs_path, epochs)?
         && table
@@ -161,6 +171,9 @@ fn verify_segment(
     let seal = verified
         .found(&seal_path, Seal::read(home, base))?
         .flatten();
+    // Opening finishes it; until then each file is good, but they may belong to two segments.
+    let is_changing = swap::is_under_way(home, base);
+    let seal = seal.filter(|_| !is_changing);
     verified.segments += 1;
     verified.sealed += usize::from(seal.is_some());
     let file = home.open(base, Part::Log, OpenMode::Read)?;
@@ -191,14 +204,14 @@ fn verify_segment(
     verified.log_end = batches.offset();
     let snapshot = producers::read(home, base);
     verified.found(&home.path(base, Part::Producers), snapshot)?;
-    if let Some(problem) = wrong {
+    if let Some(problem) = wrong.filter(|_| !is_changing) {
         verified.note(home.path(base, Part::Index), problem);
     }
     if let Some(seal) = seal {
         if let Some(error) = bad {
             verified.note(path.clone(), error.to_string());
         }
-        let sealed = verify_sealed(home, &seal);
+        let sealed = verify_sealed(&file, &seal);
         verified.found(&path, sealed)?;
     } else if let Some(error) = bad {
         let mut scanner = Scanner::new(&file)?;
@@ -223,8 +236,7 @@ fn mismatch(entry: &Entry, base: Offset, batch: &super::BatchAt) -> Option<Strin
 }
 
 /// Compares a sealed segment's file with its checksum. If they differ, the batches tell where.
-pub(crate) fn verify_sealed(home: &Home, seal: &Seal) -> Result<(), LogError> {
-    let file = home.open(seal.base, Part::Log, OpenMode::Read)?;
+pub(crate) fn verify_sealed(file: &LogFile, seal: &Seal) -> Result<(), LogError> {
     let bytes = file.bytes()?;
     let damaged = |position, reason: &str| LogError::Damaged {
         path: file.path().to_owned(),
@@ -250,7 +262,7 @@ pub(crate) fn verify_sealed(home: &Home, seal: &Seal) -> Result<(), LogError> {
     if hasher.finalize() == seal.crc32 {
         return Ok(());
     }
-    for batch in Batches::of(&file, seal.base)? {
+    for batch in Batches::of(file, seal.base)? {
         batch?;
     }
     Err(damaged(0, "its checksum is not that of its seal"))

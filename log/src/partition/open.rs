@@ -7,6 +7,7 @@ use taffrail_core::{Offset, producers::ProducerTable, replica::EpochTable};
 use super::{PartitionLog, recover};
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
+    compaction::cleaned::Cleaned,
     config::LogConfig,
     disk::Disk,
     epochs,
@@ -135,6 +136,7 @@ impl PartitionLog {
         };
         let mut log = Self::assemble(home, parts);
         log.epochs_changed = recovered.epochs_changed;
+        log.open_cleaned()?;
         if derived.batches_read > 0 || !derived.beyond.is_empty() {
             log.producers_unsaved_bytes = NOTHING_SAVED;
             // So that the next opening need not read them again. If there is no room, it does.
@@ -169,6 +171,8 @@ impl PartitionLog {
             producers: parts.producers,
             active_unnamed: false,
             upkeep_is_out: false,
+            pass_out: None,
+            cleaned: Cleaned::default(),
             high_watermark: parts.written.map_or(log_start, |w| w.high_watermark),
             generation: 0,
             written: parts.written,

@@ -20,7 +20,7 @@ use crate::{
     epochs,
     error::{AtPath, LogError},
     names::{self, Part},
-    segment::{Segment, active::ActiveSegment, index::SegmentIndex, scan::epoch_of, seal::Seal},
+    segment::{Segment, active::ActiveSegment, scan::epoch_of, seal::Seal},
     shared::Home,
 };
 use scan_segment::{Scanned, scan_segment};
@@ -150,16 +150,8 @@ impl Recovery<'_> {
     }
 
     fn take_sealed(&mut self, seal: Seal) -> Result<(), LogError> {
-        let index = SegmentIndex::on_disk(Arc::clone(self.home), seal.base);
-        let is_missing = index.is_none();
-        let index = index.unwrap_or_else(|| {
-            SegmentIndex::in_memory(Arc::clone(self.home), seal.base, Vec::new(), 0)
-        });
-        let segment = Segment::sealed(Arc::clone(self.home), seal, index);
-        if is_missing {
-            segment.rebuild_index()?;
-            self.report.indexes_rebuilt += 1;
-        }
+        let segment = Segment::of_seal(self.home, seal)?;
+        self.report.indexes_rebuilt += usize::from(segment.index().rebuilds() > 0);
         let last = Offset(seal.end.0 - 1);
         let known = (self.epochs.at(seal.base), self.epochs.at(last));
         self.epochs_wrong |= known != (Some(seal.first_epoch), Some(seal.last_epoch));

@@ -7,8 +7,10 @@ use taffrail_core::{Offset, producers::ProducerTable};
 use super::PartitionLog;
 use crate::{
     checkpoint::{Checkpoint, LogPoint},
+    compaction::cleaned::Cleaned,
     epochs,
     error::LogError,
+    names,
     producers::{NOTHING_SAVED, Snapshot},
     segment::active::ActiveSegment,
     shared::SyncedThrough,
@@ -37,6 +39,8 @@ impl PartitionLog {
         self.epochs.clear();
         epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
         self.epochs_changed = false;
+        self.cleaned = Cleaned::default();
+        self.home.remove(&self.home.dir.join(names::CLEANED))?;
         self.home.remove_segment(self.active.point().segment)?;
         if !producers.is_empty() {
             // Before the start moves, too: nothing else says it again.

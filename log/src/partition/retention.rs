@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use taffrail_core::Offset;
 
-use super::PartitionLog;
+use super::{PartitionLog, compact::PassOut};
 use crate::{
     error::LogError,
     segment::Segment,
@@ -38,9 +38,10 @@ impl PartitionLog {
     ) -> Result<Option<Upkeep>, LogError> {
         self.shared.check_not_poisoned()?;
         self.high_watermark = high_watermark;
-        if self.upkeep_is_out {
+        if self.upkeep_is_out || self.pass_out == Some(PassOut::Merging) {
             return Ok(None);
         }
+        self.take_in_compacted();
         self.roll_if_too_old(now_ms)?;
         let segments = self.shared.segments();
         let gone = self.count_expired(&segments, now_ms);

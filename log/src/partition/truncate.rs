@@ -48,13 +48,17 @@ impl PartitionLog {
         if to == end {
             return Ok(end);
         }
+        // Nothing is exchanged while segments are cut.
+        let shared = Arc::clone(&self.shared);
+        let mut upkeep = shared.upkeep();
+        self.take_in_compacted();
         let segments = self.shared.segments();
         let keep = segments.partition_point(|s| s.base() <= to) - 1;
         let cut = self.copy_prefix(&segments[keep], to)?;
         let new_end = cut.point.offset;
         let mut derived = producers::derive(&self.home, &segments, new_end, &self.producers)?;
         derived.keep_oldest(&self.home)?;
-        if let Err(error) = self.cut_to(cut, &segments, keep, &derived) {
+        if let Err(error) = self.cut_to(cut, &segments, keep, &derived, &mut upkeep) {
             self.shared.poison(&error.to_string());
             return Err(error);
         }
@@ -108,10 +112,9 @@ impl PartitionLog {
         segments: &[Arc<Segment>],
         keep: usize,
         producers: &Derived,
+        upkeep: &mut u64,
     ) -> Result<(), LogError> {
         let Cut { point, entries } = cut;
-        let shared = Arc::clone(&self.shared);
-        let mut upkeep = shared.upkeep();
         for job in self.jobs.iter().filter(|job| job.base() >= point.segment) {
             job.cancel();
         }
@@ -177,6 +180,9 @@ impl PartitionLog {
         self.epochs.cut(end.offset);
         epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
         self.epochs_changed = false;
+        if self.cleaned.cut(end.offset) {
+            self.cleaned.write(&self.home)?;
+        }
         Ok(())
     }
 }

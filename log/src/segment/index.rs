@@ -222,6 +222,20 @@ impl SegmentIndex {
         }
     }
 
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> u64 {
+        match &*self.read() {
+            State::Memory { entries, .. } => entries.len() as u64,
+            State::OnDisk { entries } => *entries,
+        }
+    }
+
+    /// Keeps these, which are all, in memory: the files are not looked at again.
+    pub(crate) fn keep(&self, entries: Vec<Entry>) {
+        let persisted = entries.len();
+        *self.write() = State::Memory { entries, persisted };
+    }
+
     /// Takes entries built anew, and writes the files again. If that fails, memory serves until the next start.
     pub(crate) fn replace(&self, entries: Vec<Entry>) {
         *self.write() = State::Memory {

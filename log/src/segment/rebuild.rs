@@ -24,7 +24,10 @@ impl Segment {
         Ok(())
     }
 
-    fn entries_from_batches(&self, known: &HashMap<u64, i64>) -> Result<Vec<Entry>, LogError> {
+    pub(super) fn entries_from_batches(
+        &self,
+        known: &HashMap<u64, i64>,
+    ) -> Result<Vec<Entry>, LogError> {
         let mut builder = EntryBuilder::new(self.base(), INTERVAL_BYTES);
         let mut time_ms = self.first_append_time_ms();
         self.walk(0, self.bytes(), WALK_BYTES, |position, header| {

@@ -1,8 +1,11 @@
 //! The seal of a segment: it is complete, durable, and its bytes have this checksum.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use taffrail_core::{LeaderEpoch, Offset};
@@ -41,21 +44,33 @@ pub(crate) struct Seal {
 
 impl Seal {
     pub(crate) fn write_later(&self, home: &Home) -> Result<(), LogError> {
-        let path = home.path(self.base, Part::Seal);
-        frame::replace_later(&*home.disk, &path, KIND, &self.payload())
+        self.write_later_as(home, &home.path(self.base, Part::Seal))
+    }
+
+    /// Under another name.
+    pub(crate) fn write_later_as(&self, home: &Home, path: &Path) -> Result<(), LogError> {
+        frame::replace_later(&*home.disk, path, KIND, &self.payload())
     }
 
     /// `None` if there is no such file.
     pub(crate) fn read(home: &Home, base: Offset) -> Result<Option<Self>, LogError> {
-        let path = home.path(base, Part::Seal);
-        let Some(payload) = frame::read(&*home.disk, &path, KIND)? else {
+        Self::read_from(home, &home.path(base, Part::Seal), base)
+    }
+
+    /// The same, under another name.
+    pub(crate) fn read_from(
+        home: &Home,
+        path: &Path,
+        base: Offset,
+    ) -> Result<Option<Self>, LogError> {
+        let Some(payload) = frame::read(&*home.disk, path, KIND)? else {
             return Ok(None);
         };
         Self::parse(&payload)
             .filter(|seal| seal.base == base && seal.base < seal.end && seal.bytes > 0)
             .map(Some)
             .ok_or(LogError::Unreadable {
-                path,
+                path: path.to_owned(),
                 reason: "its fields are wrong",
             })
     }

@@ -24,6 +24,7 @@ pub(crate) fn small() -> LogConfig {
         retention: None,
         retention_bytes: None,
         index_interval_bytes: 256,
+        compaction: None,
     }
 }
 

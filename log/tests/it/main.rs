@@ -3,6 +3,7 @@
 mod append_and_read;
 mod cached;
 mod common;
+mod compaction;
 mod concurrency;
 mod faults;
 mod golden;

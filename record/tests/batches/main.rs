@@ -4,4 +4,5 @@ mod differential;
 mod garbage;
 mod golden;
 mod made_up;
+mod retained;
 mod roundtrip;

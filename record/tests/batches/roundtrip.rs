@@ -212,9 +212,9 @@ fn each_thing_that_can_be_wrong_has_its_own_error() {
         }
     );
     assert_eq!(
-        with(57, &0i32.to_be_bytes()),
+        with(57, &(-1i32).to_be_bytes()),
         BatchError::Count {
-            count: 0,
+            count: -1,
             last_offset_delta: 0
         }
     );

@@ -3,6 +3,7 @@
 
 mod controller;
 mod crash;
+mod groups;
 mod in_sync;
 mod moves;
 mod network;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use taffrail_client::{Client, ProducerConfig, Record};
+use taffrail_core::internal::OFFSETS_PARTITIONS_DEFAULT;
 use taffrail_tests::{manifest, operated::Operated, traffic, wait};
 
 const TOPICS: usize = 1_000;
@@ -131,7 +132,8 @@ async fn a_thousand_topics_become_ready_and_then_cost_the_api_server_next_to_not
     });
     let maps = ["get", "partitionmaps", "--output", "name"];
     let maps = operated.api().kubectl(&maps).expect_success();
-    assert_eq!(maps.lines().count(), TOPICS.div_ceil(128));
+    let partitions = TOPICS + OFFSETS_PARTITIONS_DEFAULT as usize;
+    assert_eq!(maps.lines().count(), partitions.div_ceil(128));
 
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let client = traffic::connect(broker.address()).await;

@@ -192,3 +192,29 @@ fn another_operator_takes_over_when_the_lease_of_the_first_ends() {
         "{topics}"
     );
 }
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn the_clusters_own_topic_has_no_resource_and_stays_where_topics_without_one_go() {
+    let (operated, broker) = start();
+    let serves = |topic: &str| {
+        let list = ["get", "topics", "--internal", "--output", "json"];
+        let name = format!("\"name\": \"{topic}\"");
+        broker.taffrail(&list).expect_success().contains(&name)
+    };
+    wait::until("the cluster's own topic", wait::PATIENCE, || {
+        serves("__offsets").then_some(())
+    });
+    // One that comes and goes later is looked for as long as it is.
+    operated.apply_and_wait(&named("passing", &["partitions: 1"]), "topic/passing");
+    let delete = ["delete", "topic", "passing"];
+    operated.api().kubectl(&delete).expect_success();
+    wait::until("the end of the other", wait::PATIENCE, || {
+        (!serves("passing")).then_some(())
+    });
+    assert!(serves("__offsets"));
+    let topics = operated.api().get(&["topics"]);
+    assert_eq!(topics["items"].as_array().map(Vec::len), Some(0));
+    let said = broker.taffrail(&["delete", "__offsets"]).expect_failure();
+    assert!(said.contains("INTERNAL_TOPIC"), "{said}");
+}

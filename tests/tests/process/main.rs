@@ -8,6 +8,7 @@ mod data_folder;
 mod delete_if_empty;
 mod errors;
 mod from_outside;
+mod internal;
 mod main_job;
 mod manifests;
 mod topics;

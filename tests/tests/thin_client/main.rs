@@ -35,6 +35,12 @@ fn what_is_published_is_received_in_order_with_all_its_parts() {
 
 #[test]
 #[ignore = "needs Python with grpcio: cargo xtask ci"]
+fn of_two_members_of_a_group_one_is_killed_and_the_other_goes_on_where_it_had_committed() {
+    run("group_of_two");
+}
+
+#[test]
+#[ignore = "needs Python with grpcio: cargo xtask ci"]
 fn an_unknown_topic_has_a_stable_code_in_the_trailer() {
     run("unknown_topic");
 }

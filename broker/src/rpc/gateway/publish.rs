@@ -27,7 +27,7 @@ use crate::{
         ack::{Outcome, Responder},
         append::Append,
     },
-    rpc::produce::check,
+    rpc::produce::{check, not_internal},
 };
 
 const TIMEOUT_DEFAULT_MS: u32 = 30_000;
@@ -47,6 +47,7 @@ pub(super) async fn publish(
 ) -> Result<PublishResponse, WireError> {
     let limits = &broker.config.limits;
     let (_, topic, partitions) = find_topic(broker, &request.topic)?;
+    not_internal(&topic.name)?;
     if partitions.is_empty() {
         return Err(WireError::new(
             ErrorCode::NotYetKnown,

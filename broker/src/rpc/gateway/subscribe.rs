@@ -255,6 +255,10 @@ impl Subscription {
         let is_compressed = header.attributes.compression() != Compression::None;
         let end = self.ends.as_ref().and_then(|ends| ends.get(&partition));
         let mut from = self.next.get(&partition).copied().unwrap_or_default();
+        // Of what compaction took only the offsets are left.
+        if header.record_count == 0 {
+            return Ok(());
+        }
         while from < header.next_offset() {
             let Ok(slot) = answers.clone().reserve_owned().await else {
                 // The client is gone; the subscription ends by itself.
@@ -267,6 +271,7 @@ impl Subscription {
                 None
             };
             let unpack = Unpack {
+                topic: String::new(),
                 partition,
                 batch: batch.clone(),
                 range: from..end.copied().unwrap_or(Offset(u64::MAX)),

@@ -24,6 +24,8 @@ const ANSWER_BYTES: usize = 1 << 20;
 
 /// A batch to unpack.
 pub(super) struct Unpack {
+    /// To be told with each record; empty: the client knows.
+    pub(super) topic: String,
     pub(super) partition: u32,
     pub(super) batch: Bytes,
     /// The records that are wanted: a batch may begin before, and reach beyond.
@@ -52,7 +54,7 @@ impl Unpack {
                 continue;
             }
             let offset = record.offset;
-            let record = to_wire(self.partition, record);
+            let record = to_wire(&self.topic, self.partition, record);
             if ready.is_full(&record, self.records_max) {
                 slot = slot.send(ready.take());
                 if !slot.wait(&self.runtime, patience) {
@@ -77,7 +79,10 @@ enum Slot {
 impl Slot {
     fn send(self, records: Vec<SubscribedRecord>) -> Self {
         match self {
-            Self::Free(permit) => Self::Used(permit.send(SubscribeResponse { records })),
+            Self::Free(permit) => Self::Used(permit.send(SubscribeResponse {
+                records,
+                member: None,
+            })),
             Self::Used(sender) => Self::Used(sender),
         }
     }
@@ -120,8 +125,9 @@ impl Ready {
     }
 }
 
-fn to_wire(partition: u32, record: Record) -> SubscribedRecord {
+fn to_wire(topic: &str, partition: u32, record: Record) -> SubscribedRecord {
     SubscribedRecord {
+        topic: topic.to_owned(),
         partition,
         offset: convert::offset_to_wire(record.offset),
         timestamp_ms: record.timestamp_ms,
@@ -163,6 +169,7 @@ mod tests {
         slot: OwnedPermit<SubscribeResponse>,
     ) -> Option<Offset> {
         let unpack = Unpack {
+            topic: String::new(),
             partition: 3,
             batch: batch.clone(),
             range: Offset(range.start)..Offset(range.end),

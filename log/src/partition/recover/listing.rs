@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use taffrail_core::Offset;
 
 use crate::{
+    compaction::swap,
     error::{AtPath, LogError},
     names::{self, Part},
     shared::Home,
 };
 
-/// Base offsets of the segments that are part of the log, in order. Removes what a crash left behind: files that did not get their name,
+/// Base offsets of the segments that are part of the log, in order. Finishes exchanges of segments. Removes what a crash left behind: files that did not get their name,
 /// indexes without a log, and segments that had expired.
 pub(super) fn segments(home: &Home, log_start: Option<Offset>) -> Result<Vec<Offset>, LogError> {
+    swap::finish_all(home)?;
     let listed = home.disk.list(&home.dir).at("list", &home.dir)?;
     let mut bases = BTreeSet::new();
     for name in &listed {

@@ -1,0 +1,168 @@
+//! Compacted topics: of each key the last record stays.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use taffrail_api::v1::{SubscribeRequest, gateway_client::GatewayClient, subscribe_request::Start};
+use taffrail_broker::{DiskSettings, Environment};
+use taffrail_core::Cleanup;
+use taffrail_record::{BatchBuilder, Compression, NewRecord};
+
+use crate::{
+    controller::Topic,
+    fixture::{Fixture, request, until, within},
+    http::ask,
+};
+
+/// Three of them fill a segment.
+const VALUE_BYTES: usize = 300_000;
+
+fn keyed(key: &str, value: u32) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&NewRecord {
+        key: Some(key.as_bytes()),
+        value: Some(&value_of(value)),
+        timestamp_ms: 1_000,
+        ..NewRecord::default()
+    });
+    builder.build().expect("a record")
+}
+
+/// A number with many zeros before it.
+fn value_of(n: u32) -> Vec<u8> {
+    let digits = n.to_string();
+    let zeros = "0".repeat(VALUE_BYTES - digits.len());
+    (zeros + &digits).into_bytes()
+}
+
+/// A compacted topic with twelve values of two keys, by turns.
+async fn compacted(settings: DiskSettings) -> Fixture {
+    let fixture = Fixture::in_environment(1, Environment::real(None), settings).await;
+    let mut topic = Topic {
+        generation: 2,
+        leader_epoch: 2,
+        ..Topic::new("flights", &[1])
+    };
+    topic.config.segment_bytes = 1 << 20;
+    topic.config.cleanup = Cleanup::Compact;
+    topic.config.retention = None;
+    fixture.put(topic).await;
+    let mut client = fixture.client().await;
+    for n in 0..12 {
+        let key = if n % 2 == 0 { "a" } else { "b" };
+        client
+            .produce(request(0, keyed(key, n)))
+            .await
+            .expect("stored");
+    }
+    fixture
+}
+
+/// Numbers of the records, as a smart client and as a thin one reads them.
+async fn numbers(fixture: &Fixture) -> Vec<u32> {
+    let values = fixture.client().await.values(0, 0).await;
+    let values: Vec<u32> = values
+        .iter()
+        .map(|v| v.parse().expect("a number"))
+        .collect();
+    let request = SubscribeRequest {
+        topic: "flights".into(),
+        start: Some(Start::Earliest(true)),
+        until_end: true,
+        ..SubscribeRequest::default()
+    };
+    let mut stream = GatewayClient::new(fixture.channel())
+        .subscribe(request)
+        .await
+        .expect("opens")
+        .into_inner();
+    let mut thin = Vec::new();
+    while let Some(answer) = within("records", stream.message()).await.expect("open") {
+        for record in answer.records {
+            let value = String::from_utf8(record.value.expect("a value").to_vec());
+            let number: u32 = value.expect("text").parse().expect("a number");
+            assert_eq!(record.offset, i64::from(number), "it has its offset still");
+            thin.push(number);
+        }
+    }
+    assert!(
+        thin.ends_with(&values) || values.ends_with(&thin),
+        "{values:?} {thin:?}"
+    );
+    values
+}
+
+#[tokio::test]
+async fn the_last_value_of_each_key_is_there_after_compaction_and_a_restart() {
+    let settings = DiskSettings {
+        compaction_interval_ms: 20,
+        checkpoint_interval_ms: 20,
+        ..DiskSettings::default()
+    };
+    let fixture = compacted(settings).await;
+    // Below the active segment only the last of each key, and all of the active one.
+    let expected = [7, 8, 9, 10, 11];
+    until("compaction", async || {
+        numbers(&fixture).await.len() == expected.len()
+    })
+    .await;
+    assert_eq!(numbers(&fixture).await, expected);
+    let (_, metrics) = ask(&fixture.broker, "GET /metrics", "").await;
+    let value_of = |metric: &str| -> u64 {
+        let line = metrics.lines().find(|line| line.starts_with(metric));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("{metric} in {metrics}"))
+    };
+    assert!(value_of("taffrail_broker_compactions_total{outcome=\"done\"}") >= 1);
+    assert!(value_of("taffrail_broker_compaction_removed_bytes_total") >= 7 * VALUE_BYTES as u64);
+    assert!(value_of("taffrail_broker_compaction_bytes_total") >= 9 * VALUE_BYTES as u64);
+    assert_eq!(value_of("taffrail_broker_partition_cleaned_offset"), 9);
+    assert_eq!(value_of("taffrail_broker_partition_dirty_bytes"), 0);
+    let fixture = fixture.restart().await;
+    until("the partition", async || {
+        fixture
+            .controller
+            .report(crate::fixture::TOPIC, 0)
+            .is_some_and(|r| r.leading)
+    })
+    .await;
+    assert_eq!(numbers(&fixture).await, expected);
+    let mut client = fixture.client().await;
+    client
+        .produce(request(0, keyed("a", 12)))
+        .await
+        .expect("the log goes on");
+    assert_eq!(numbers(&fixture).await.last(), Some(&12));
+}
+
+#[tokio::test]
+async fn a_broker_does_not_wait_for_a_pass_to_stop() {
+    let settings = DiskSettings {
+        compaction_interval_ms: 20,
+        checkpoint_interval_ms: 20,
+        // What is more than a second's worth takes weeks.
+        compaction_bytes_per_s_max: 1,
+        ..DiskSettings::default()
+    };
+    let fixture = compacted(settings).await;
+    until("a pass that is held back", async || {
+        let (_, metrics) = ask(&fixture.broker, "GET /metrics", "").await;
+        let line = "taffrail_broker_compaction_bytes_total ";
+        metrics
+            .lines()
+            .any(|l| l.strip_prefix(line).is_some_and(|bytes| bytes != "0"))
+    })
+    .await;
+    let started = Instant::now();
+    let fixture = fixture.restart().await;
+    assert!(started.elapsed() < Duration::from_secs(10));
+    until("the partition", async || {
+        fixture
+            .controller
+            .report(crate::fixture::TOPIC, 0)
+            .is_some_and(|r| r.leading)
+    })
+    .await;
+    // With the settings of that one a pass may be over by now.
+    assert!(numbers(&fixture).await.ends_with(&[7, 8, 9, 10, 11]));
+}

@@ -1,0 +1,160 @@
+//! A tombstone stays until everybody had time to see it, and takes what is older of its key with it.
+
+use taffrail_core::Offset;
+use taffrail_record::Compression;
+
+use super::fixture::{Fixture, TOMBSTONE_RETENTION_MS, compacted, key, newest, text};
+
+/// Ten keys, of which one was deleted, in sealed segments.
+fn with_a_tombstone() -> Fixture {
+    let mut fixture = Fixture::new(compacted());
+    for round in 0..3 {
+        for k in 0..10 {
+            fixture.append(Compression::None, [(key(k), Some(text(round)))]);
+        }
+    }
+    fixture.append(Compression::None, [(key(3), None)]);
+    for _ in 0..4 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 600]))]);
+    }
+    fixture.settle();
+    fixture
+}
+
+fn has_tombstone(fixture: &Fixture) -> bool {
+    fixture.records().values().any(|(_, value)| value.is_none())
+}
+
+fn has_key(fixture: &Fixture, k: u32) -> bool {
+    let wanted = key(k);
+    let records = fixture.records();
+    records
+        .values()
+        .any(|(key, _)| key.as_deref() == Some(&wanted[..]))
+}
+
+#[test]
+fn a_tombstone_stays_for_its_retention_after_the_pass_that_took_what_was_older() {
+    let mut fixture = with_a_tombstone();
+    // However old it is when it is seen for the first time.
+    fixture.now_ms += 10 * TOMBSTONE_RETENTION_MS;
+    let before = newest(&fixture.records());
+    fixture.compact().expect("due");
+    assert!(has_tombstone(&fixture));
+    fixture.now_ms += TOMBSTONE_RETENTION_MS;
+    assert!(fixture.compact().is_none(), "nothing is due yet");
+    fixture.now_ms += 1;
+    fixture.compact().expect("a pass for the tombstone alone");
+    assert!(!has_tombstone(&fixture) && !has_key(&fixture, 3));
+    assert_eq!(newest(&fixture.records()), before);
+    fixture.now_ms += 10 * TOMBSTONE_RETENTION_MS;
+    assert!(fixture.compact().is_none(), "it was the only one");
+}
+
+#[test]
+fn the_retention_goes_on_over_a_restart() {
+    let mut fixture = with_a_tombstone();
+    fixture.compact().expect("due");
+    fixture.reopen();
+    fixture.now_ms += TOMBSTONE_RETENTION_MS;
+    assert!(fixture.compact().is_none());
+    fixture.now_ms += 1;
+    fixture.compact().expect("due");
+    assert!(!has_tombstone(&fixture));
+}
+
+#[test]
+fn without_the_file_that_says_what_is_clean_tombstones_only_stay_longer() {
+    for damaged in [false, true] {
+        let mut fixture = with_a_tombstone();
+        fixture.compact().expect("due");
+        if damaged {
+            fixture
+                .disk
+                .flip_bit(&fixture.place.dir.join("cleaned"), 20);
+            fixture.log = fixture
+                .place
+                .open(fixture.config.clone())
+                .expect("open")
+                .log;
+        } else {
+            fixture.remove_file("cleaned");
+            fixture.reopen();
+        }
+        fixture.now_ms += 2 * TOMBSTONE_RETENTION_MS;
+        let before = newest(&fixture.records());
+        fixture.compact().expect("all is dirty again");
+        assert!(has_tombstone(&fixture));
+        fixture.now_ms += TOMBSTONE_RETENTION_MS + 1;
+        fixture.compact().expect("due");
+        assert!(!has_tombstone(&fixture));
+        assert_eq!(newest(&fixture.records()), before);
+    }
+}
+
+#[test]
+fn a_key_that_comes_back_is_there() {
+    let mut fixture = with_a_tombstone();
+    fixture.compact().expect("due");
+    fixture.append(Compression::None, [(key(3), Some(text(77)))]);
+    for _ in 0..30 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 600]))]);
+    }
+    fixture.settle();
+    fixture.compact().expect("due");
+    assert!(
+        has_key(&fixture, 3) && !has_tombstone(&fixture),
+        "the tombstone has a successor"
+    );
+}
+
+#[test]
+fn what_is_appended_after_a_cut_counts_as_dirty() {
+    let mut fixture = with_a_tombstone();
+    fixture.compact().expect("due");
+    let to = fixture.log.truncate(Offset(20)).expect("truncate");
+    for round in 100..110 {
+        for k in 0..10 {
+            fixture.append(Compression::None, [(key(k), Some(text(round)))]);
+        }
+    }
+    fixture.append(Compression::None, [(key(3), None)]);
+    for _ in 0..4 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 600]))]);
+    }
+    fixture.settle();
+    fixture.now_ms += 2 * TOMBSTONE_RETENTION_MS;
+    let before = fixture.records();
+    assert!(to <= Offset(20));
+    let done = fixture.compact().expect("due");
+    assert!(has_tombstone(&fixture), "it was not clean before");
+    fixture.check_kept(&before, done.cleaned_to);
+}
+
+#[test]
+fn a_log_that_begins_anew_is_not_clean() {
+    let mut fixture = with_a_tombstone();
+    fixture.compact().expect("due");
+    let start = Offset(5);
+    fixture
+        .log
+        .restart(start, taffrail_core::producers::ProducerTable::default())
+        .expect("restart");
+    for round in 0..5 {
+        for k in 0..4 {
+            fixture.append(Compression::None, [(key(k), Some(text(round)))]);
+        }
+    }
+    fixture.append(Compression::None, [(key(3), None)]);
+    for _ in 0..3 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 600]))]);
+    }
+    fixture.settle();
+    fixture.now_ms += 2 * TOMBSTONE_RETENTION_MS;
+    let before = fixture.records();
+    let done = fixture.compact().expect("due");
+    fixture.check_kept(&before, done.cleaned_to);
+    assert!(has_tombstone(&fixture));
+    fixture.reopen();
+    fixture.check_kept(&before, done.cleaned_to);
+}
