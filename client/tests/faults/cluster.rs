@@ -296,6 +296,7 @@ impl Cluster {
                 name: OFFSETS.to_owned(),
                 partitions: (0..OFFSETS_PARTITIONS).map(partition).collect(),
                 max_batch_bytes: 1 << 20,
+                internal: true,
             });
         }
         let is_there = |name: &String| topics.iter().any(|topic| topic.name == *name);

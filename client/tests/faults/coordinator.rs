@@ -50,6 +50,9 @@ pub(crate) struct Coordinator {
     pub(crate) is_silent: bool,
     /// The next commits are refused with these.
     pub(crate) commit_faults: VecDeque<ErrorCode>,
+    /// What it heard while it was silent: the epochs of joins, and how many commits.
+    pub(crate) unheard_joins: Vec<u64>,
+    pub(crate) unheard_commits: usize,
     /// What was heard, in order.
     pub(crate) joins: Vec<v1::JoinGroup>,
     pub(crate) heartbeats: Vec<u64>,
@@ -72,6 +75,8 @@ impl Default for Coordinator {
             answer_timeout_ms: 10_000,
             is_silent: false,
             commit_faults: VecDeque::new(),
+            unheard_joins: Vec::new(),
+            unheard_commits: 0,
             joins: Vec::new(),
             heartbeats: Vec::new(),
             commits: Vec::new(),
@@ -182,6 +187,7 @@ impl Coordinator {
 
     fn hear(&mut self, member: MemberId, says: Says) -> Result<(), WireError> {
         if self.is_silent {
+            self.unheard_commits += usize::from(matches!(says, Says::Commit(_)));
             return Ok(());
         }
         let answer = match says {
@@ -427,7 +433,10 @@ fn hear(
         return Err(refused(ErrorCode::NotCoordinator));
     }
     match (says, *member) {
-        (Says::Join(_), _) if coordinator.is_silent => Ok(()),
+        (Says::Join(join), _) if coordinator.is_silent => {
+            coordinator.unheard_joins.push(join.epoch);
+            Ok(())
+        }
         (Says::Join(join), None) => {
             *member = MemberId::try_from(&join.member_id[..]).ok();
             coordinator.join(join, partitions, sink.clone())

@@ -25,7 +25,11 @@ async fn what_was_handed_out_is_committed_in_time_once_the_application_came_back
     append(&cluster, 0, 0..10);
     let mut group = member(&cluster).await;
     assert_eq!(batch(&mut group).await, (0, 0, 10));
-    tokio::time::sleep(WHILE).await;
+    let before = cluster.state().coordinator.heartbeats.len();
+    until("several commits are due", || {
+        cluster.state().coordinator.heartbeats.len() > before + 5
+    })
+    .await;
     assert_eq!(
         cluster.state().coordinator.offsets(),
         [(0, 0)],

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use taffrail_client::{Client, ClientConfig, ErrorCode, Loss};
-use tokio::time::sleep;
 
 use super::*;
 use crate::{
@@ -89,7 +88,10 @@ async fn a_member_that_is_not_answered_stops_and_comes_back_with_its_id_where_it
     cluster.state().coordinator.is_silent = true;
     append(&cluster, 0, 20..30);
     // The application is busy for longer than the member may process: what was prefetched must not come.
-    sleep(Duration::from_millis(400)).await;
+    until("its time is over", || {
+        cluster.state().coordinator.unheard_joins.contains(&0)
+    })
+    .await;
     let lost = event(&mut group).await.expect("no error");
     assert_eq!(loss(&lost), Some(Loss::NotAnswered), "{lost:?}");
     assert_eq!(owned(&group), [0; 0]);
@@ -134,12 +136,9 @@ async fn an_application_that_stays_away_loses_its_partitions_and_gets_them_when_
         cluster.state().coordinator.group.members().len() == 0
     })
     .await;
-    sleep(WHILE).await;
-    assert_eq!(
-        cluster.state().coordinator.joins.len(),
-        1,
-        "it does not come back alone"
-    );
+    let alone = until("it joins", || cluster.state().coordinator.joins.len() > 1);
+    let alone = timeout(WHILE, alone).await;
+    alone.expect_err("it does not come back alone");
     let lost = event(&mut group).await.expect("no error");
     assert_eq!(loss(&lost), Some(Loss::TooSlow), "{lost:?}");
     assert_eq!(batch(&mut group).await, (0, 0, 10));

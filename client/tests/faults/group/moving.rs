@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use taffrail_client::ErrorCode;
-use tokio::time::sleep;
 
 use super::*;
 use crate::{cluster::Cluster, consuming::append, following::until};
@@ -51,7 +50,10 @@ async fn a_commit_under_way_is_stored_by_the_next_coordinator() {
     assert_eq!(batch(&mut group).await, (0, 0, 10));
     cluster.state().coordinator.is_silent = true;
     let commit = group.begin_commit();
-    sleep(WHILE).await;
+    until("it is sent", || {
+        cluster.state().coordinator.unheard_commits > 0
+    })
+    .await;
     cluster.state().coordinator.is_silent = false;
     cluster.state().coordinator.move_to(1);
     let stored = timeout(DEADLINE, commit).await;
