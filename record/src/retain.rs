@@ -17,12 +17,12 @@ use crate::{
 /// No record, no time: Kafka's word for it.
 const NO_TIMESTAMP: i64 = -1;
 
-/// Visits the records of a batch in order. `limit_bytes` bounds what they may decompress to. No allocation for a record.
+/// Visits the records of a batch in order. `limit_bytes` bounds their bytes, decompressed if they have to be. No allocation for a record.
 ///
 /// `batch` is the one whose header `header` is, whole.
 ///
 /// # Errors
-/// The records do not decompress within the limit, or are malformed. What was visited before then is no news of this batch.
+/// The records have more bytes than the limit, do not decompress, or are malformed. What was visited before then is no news of this batch.
 pub fn visit(
     header: &BatchHeader,
     batch: &[u8],
@@ -55,10 +55,10 @@ impl Retainer {
     /// Leaves the records that `keep` says. The batch keeps its offsets, sequence numbers, times, leader epoch and compression; records that do not become
     /// smaller by compression are stored as they are.
     ///
-    /// `batch` is the one whose header `header` is, whole; `limit_bytes` bounds what its records may decompress to.
+    /// `batch` is the one whose header `header` is, whole; `limit_bytes` bounds the bytes of its records, decompressed if they have to be.
     ///
     /// # Errors
-    /// The records do not decompress within the limit, or are malformed: what is in the batch is not known.
+    /// The records have more bytes than the limit, do not decompress, or are malformed: what is in the batch is not known.
     pub fn retain(
         &mut self,
         header: &BatchHeader,
@@ -161,9 +161,14 @@ fn unpack<'a>(
     limit_bytes: usize,
 ) -> Result<Cow<'a, [u8]>, BatchError> {
     let body = batch.get(HEADER_BYTES..).unwrap_or_default();
-    match header.record_count {
-        0 if body.is_empty() => Ok(Cow::Borrowed(body)),
-        _ => header.attributes.compression().unpack(body, limit_bytes),
+    let compression = header.attributes.compression();
+    match compression {
+        _ if body.is_empty() => Ok(Cow::Borrowed(body)),
+        // What is kept of it is copied.
+        Compression::None if body.len() > limit_bytes => {
+            Err(BatchError::DecompressedTooLarge { limit_bytes })
+        }
+        _ => compression.unpack(body, limit_bytes),
     }
 }
 

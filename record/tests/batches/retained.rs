@@ -130,6 +130,18 @@ fn reading_begins_at_the_first_record_that_is_left() {
 }
 
 #[test]
+fn records_beyond_the_limit_are_not_looked_at() {
+    for compression in Compression::ALL {
+        let batch = stored(compression, &vec![a_record(); 50]);
+        let header = verify(&batch).expect("sound");
+        let mut retainer = Retainer::default();
+        let refused = retainer.retain(&header, &batch, 100, |_| false);
+        let too_large = BatchError::DecompressedTooLarge { limit_bytes: 100 };
+        assert_eq!(refused, Err(too_large), "{compression}");
+    }
+}
+
+#[test]
 fn records_of_one_offset_are_no_batch() {
     let mut batch = stored(Compression::None, &vec![a_record(); 3]).to_vec();
     let header = verify(&batch).expect("sound");
