@@ -97,6 +97,34 @@ fn a_cut_under_a_pass_ends_it() {
 }
 
 #[test]
+fn a_segment_that_is_complete_when_its_log_is_cut_is_not_exchanged_any_more() {
+    let mut fixture = history(compacted());
+    let pass = fixture.log.plan_compaction(fixture.now_ms);
+    let pass = pass.expect("sound").expect("due");
+    let held = fixture.disk.hold(".timeindex.clean");
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| pass.run(1 << 20, |_| true));
+        while held.waiting() == 0 {
+            assert!(!running.is_finished(), "it writes an index");
+            std::thread::yield_now();
+        }
+        fixture.log.truncate(Offset(100)).expect("truncate");
+        drop(held);
+        let ended = running.join().expect("no panic");
+        assert_eq!(ended.expect("no error"), None);
+    });
+    fixture.log.compaction_done(pass, Ok(None)).expect("done");
+    let all = fixture.records();
+    fixture.reopen();
+    assert_eq!(fixture.records(), all);
+    assert_eq!(
+        headers_from(&fixture.log, Offset(0)).len(),
+        33,
+        "nothing is compacted"
+    );
+}
+
+#[test]
 fn segments_that_expire_under_a_pass_are_gone() {
     let config = LogConfig {
         retention: Some(Duration::from_secs(30)),

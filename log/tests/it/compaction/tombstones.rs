@@ -52,6 +52,36 @@ fn a_tombstone_stays_for_its_retention_after_the_pass_that_took_what_was_older()
 }
 
 #[test]
+fn a_pass_for_other_keys_leaves_a_tombstone_whose_retention_is_not_over() {
+    let mut fixture = with_a_tombstone();
+    fixture.compact().expect("due");
+    for _ in 0..30 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 600]))]);
+    }
+    fixture.settle();
+    fixture.now_ms += TOMBSTONE_RETENTION_MS;
+    fixture.compact().expect("due");
+    assert!(has_tombstone(&fixture));
+}
+
+#[test]
+fn a_tombstone_in_place_of_what_was_cut_takes_its_key_with_it() {
+    let mut fixture = with_a_tombstone();
+    fixture.compact().expect("due");
+    fixture.log.truncate(Offset(20)).expect("truncate");
+    fixture.append(Compression::None, [(key(3), Some(text(50)))]);
+    fixture.append(Compression::None, [(key(3), None)]);
+    for _ in 0..30 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 600]))]);
+    }
+    fixture.settle();
+    fixture.now_ms += 2 * TOMBSTONE_RETENTION_MS;
+    let before = newest(&fixture.records());
+    fixture.compact().expect("due");
+    assert_eq!(newest(&fixture.records()), before, "no value comes back");
+}
+
+#[test]
 fn the_retention_goes_on_over_a_restart() {
     let mut fixture = with_a_tombstone();
     fixture.compact().expect("due");
