@@ -12,7 +12,7 @@ use taffrail_api::{WireError, v1};
 use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, group::Now};
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{
@@ -127,6 +127,9 @@ impl Coordinator {
         if let Err(error) = self.flush() {
             return error;
         }
+        // One for all rounds: members that talk all the time must not put it off.
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_idle = self.groups.is_empty();
             let done = tokio::select! {
@@ -143,7 +146,7 @@ impl Coordinator {
                     }
                     Err(_) => Err(Broker::shutting_down()),
                 },
-                () = sleep(TICK), if !is_idle => self.tick(),
+                _ = ticks.tick(), if !is_idle => self.tick(),
             };
             if let Err(error) = done.and_then(|()| self.flush()) {
                 return error;

@@ -3,8 +3,11 @@
 mod failover;
 mod member;
 
+use std::time::Duration;
+
 use taffrail_api::{WireError, status::from_status, v1};
 use taffrail_core::{ErrorCode, TopicId, internal};
+use tokio::time::timeout;
 use tonic::Status;
 
 use self::member::{TestMember, at, groups, joining, partitions};
@@ -110,8 +113,11 @@ async fn a_member_that_is_silent_loses_its_partitions_and_is_told_what_to_do() {
     let mut silent = TestMember::join(fixture.channel(), silent).await;
     let assigned = silent.assigned().await;
     let mut other = TestMember::join(fixture.channel(), joining(2)).await;
-    other.assigned().await;
-    let ended = silent.ended().await;
+    let none = other.assigned().await;
+    let ended = tokio::select! {
+        ended = silent.ended() => ended,
+        () = other.talk(none.epoch) => unreachable!("it talks on"),
+    };
     assert_eq!(ended.code, ErrorCode::UnknownMember);
     assert!(ended.message.contains("new member id"), "{ended}");
     assert_eq!(partitions(&other.assigned().await), [0, 1, 2, 3]);
@@ -132,11 +138,10 @@ async fn a_heartbeat_keeps_a_member() {
     };
     let mut member = TestMember::join(fixture.channel(), short).await;
     let assigned = member.assigned().await;
-    let started = tokio::time::Instant::now();
-    while started.elapsed().as_millis() < 2_500 {
-        member.heartbeat(assigned.epoch);
-        assert_eq!(member.answered().await, assigned.epoch);
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let talk = timeout(Duration::from_millis(2_500), member.talk(assigned.epoch));
+    tokio::select! {
+        ended = member.ended() => panic!("it was given up: {ended}"),
+        _ = talk => {}
     }
 }
 

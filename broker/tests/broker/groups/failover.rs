@@ -80,16 +80,11 @@ async fn a_coordinator_that_does_not_hear_its_follower_answers_nobody() {
     let assigned = member.assigned().await;
     two.stop(2).await;
     // The map still has it in the in-sync set: for all that this broker knows, it may lead by now.
-    let silenced = within("an end to answers", async {
-        loop {
-            member.heartbeat(assigned.epoch);
-            if let Err(ended) = member.next().await {
-                return ended;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    });
-    let ended = silenced.await;
+    let talk = member.talk(assigned.epoch);
+    let ended = tokio::select! {
+        ended = within("an end to answers", member.ended()) => ended,
+        () = talk => unreachable!("it talks on"),
+    };
     assert_eq!(ended.code, ErrorCode::NotCoordinator);
     assert!(ended.message.contains("follower"), "{ended}");
     let mut other = TestMember::join(channel(two.broker(1)), joining(2)).await;

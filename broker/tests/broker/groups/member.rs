@@ -1,11 +1,13 @@
 //! A member that does what a test says.
 
+use std::time::Duration;
+
 use taffrail_api::{
     WireError,
     status::from_status,
     v1::{self, groups_client::GroupsClient, member_request::Request, member_response::Response},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::interval};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
@@ -98,11 +100,19 @@ impl TestMember {
         self.say(Request::Heartbeat(v1::MemberHeartbeat { epoch }));
     }
 
-    /// The answer to a heartbeat: the newest assignment.
-    pub(crate) async fn answered(&mut self) -> u64 {
-        match self.hear().await.expect("no end") {
-            Response::Heartbeat(heartbeat) => heartbeat.epoch,
-            other => panic!("{other:?} instead of an answer"),
+    /// Heartbeats for ever.
+    pub(crate) fn talk(&self, epoch: u64) -> impl Future<Output = ()> + use<> {
+        let requests = self.requests.clone();
+        async move {
+            let mut beats = interval(Duration::from_millis(20));
+            loop {
+                beats.tick().await;
+                let request = Request::Heartbeat(v1::MemberHeartbeat { epoch });
+                // A stream that ended says why in its answers.
+                let _ = requests.send(v1::MemberRequest {
+                    request: Some(request),
+                });
+            }
         }
     }
 
@@ -132,11 +142,6 @@ impl TestMember {
 
     pub(crate) fn leave(&self, comes_back: bool) {
         self.say(Request::Leave(v1::LeaveGroup { comes_back }));
-    }
-
-    /// Whatever comes next, or why the stream ends.
-    pub(crate) async fn next(&mut self) -> Result<(), WireError> {
-        self.hear().await.map(drop)
     }
 
     /// Why the stream ends.
