@@ -60,7 +60,9 @@ fn every_guarantee_names_a_test_that_is_there() {
 
 #[test]
 fn its_commands_are_commands() {
-    let commands = ["demo", "dev", "get", "consume", "produce", "describe"];
+    let commands = [
+        "demo", "dev", "get", "consume", "produce", "describe", "groups",
+    ];
     for line in code(&read("README.md"), "sh") {
         if let Some(command) = line.strip_prefix("taffrail ") {
             let first = command.split(' ').next().unwrap_or_default();

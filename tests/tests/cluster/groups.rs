@@ -86,9 +86,8 @@ async fn join(client: &Client) -> Group {
 async fn work(client: Client, member: usize, ledger: Shared) {
     let mut group = join(&client).await;
     loop {
-        let batch = match group.next().await.expect("a group goes on") {
-            GroupEvent::Batch(batch) => batch,
-            _ => continue,
+        let GroupEvent::Batch(batch) = group.next().await.expect("a group goes on") else {
+            continue;
         };
         let (partition, first) = (batch.partition().0, batch.first_offset().0);
         with(&ledger, |l| l.begin(member, partition, first));
@@ -100,7 +99,7 @@ async fn work(client: Client, member: usize, ledger: Shared) {
                 partition,
                 batch.next_offset().0,
                 batch.record_count(),
-            )
+            );
         });
     }
 }
