@@ -76,7 +76,7 @@ pub const SETTINGS: &[Setting] = &[
     at_least(1, "replication.connections_max", COUNT_MAX),
     at_least(1, "replication.window_bytes", COUNT_MAX),
     at_least(0, "replication.catch_up_bytes_per_s_max", NUMBER_MAX),
-    at_least(1_000, "groups.session_timeout_ms", 1_800_000),
+    at_least(3_000, "groups.session_timeout_ms", 1_800_000),
     at_least(1_000, "groups.offset_retention_ms", NUMBER_MAX),
     at_least(1, "groups.members_max", COUNT_MAX),
 ];

@@ -20,7 +20,7 @@ use super::{
     event::Event,
     hosted::Hosted,
     load,
-    records::{Entry, members_entry},
+    records::{Entry, forgotten_members_entry, members_entry},
     write::{Answer, Writes, append},
 };
 use crate::{
@@ -36,6 +36,8 @@ const WRITES_MAX: usize = 4;
 const EVENTS_MAX: usize = 1_000;
 /// Deadlines of members, and whether followers are heard, are looked at so often.
 const TICK: Duration = Duration::from_millis(200);
+/// Without a look for so long, the process or the machine stood still.
+const STALL_MS: u64 = 2_000;
 /// Groups that nobody was in for long are looked for so often.
 const SWEEP_INTERVAL_MS: u64 = 60_000;
 
@@ -57,6 +59,7 @@ pub(super) struct Coordinator {
     is_sure: bool,
     /// The shortest of any member.
     session_timeout_ms: u64,
+    ticked_ms: u64,
     swept_ms: u64,
     metrics: CoordinatedMetrics,
 }
@@ -93,6 +96,7 @@ impl Coordinator {
             touched: BTreeSet::new(),
             is_sure: false,
             session_timeout_ms: 0,
+            ticked_ms: 0,
             swept_ms: 0,
             metrics,
         };
@@ -194,6 +198,13 @@ impl Coordinator {
         self.metrics.set(self.groups.len(), members.sum());
         self.look_around();
         let now = self.now();
+        if now.ms >= self.ticked_ms + STALL_MS {
+            // This broker stood still: what members said meanwhile still waits to be heard.
+            for hosted in self.groups.values_mut() {
+                hosted.group.give_time(now);
+            }
+        }
+        self.ticked_ms = now.ms;
         if self.is_sure {
             for (name, hosted) in &mut self.groups {
                 if hosted
@@ -314,8 +325,11 @@ impl Coordinator {
                 continue;
             };
             if hosted.group.take_changed() {
-                self.entries
-                    .push(members_entry(&name, &hosted.group.stored()));
+                self.entries.push(if hosted.is_forgotten() {
+                    forgotten_members_entry(&name)
+                } else {
+                    members_entry(&name, &hosted.group.stored())
+                });
             }
             hosted.tell(&self.topics, &mut self.answers);
             if hosted.is_forgotten() && hosted.streams.is_empty() {

@@ -107,7 +107,7 @@ async fn what_was_committed_is_there_after_a_restart_and_a_member_comes_back_to_
 async fn a_member_that_is_silent_loses_its_partitions_and_is_told_what_to_do() {
     let fixture = coordinated().await;
     let silent = v1::JoinGroup {
-        session_timeout_ms: 1_000,
+        session_timeout_ms: 3_000,
         ..joining(1)
     };
     let mut silent = TestMember::join(fixture.channel(), silent).await;
@@ -133,12 +133,12 @@ async fn a_member_that_is_silent_loses_its_partitions_and_is_told_what_to_do() {
 async fn a_heartbeat_keeps_a_member() {
     let fixture = coordinated().await;
     let short = v1::JoinGroup {
-        session_timeout_ms: 1_000,
+        session_timeout_ms: 3_000,
         ..joining(1)
     };
     let mut member = TestMember::join(fixture.channel(), short).await;
     let assigned = member.assigned().await;
-    let talk = timeout(Duration::from_millis(2_500), member.talk(assigned.epoch));
+    let talk = timeout(Duration::from_millis(4_500), member.talk(assigned.epoch));
     tokio::select! {
         ended = member.ended() => panic!("it was given up: {ended}"),
         _ = talk => {}

@@ -7,6 +7,7 @@ mod in_sync;
 mod losses;
 mod operators;
 mod restored;
+mod writes;
 
 use taffrail_tests::{cluster::Cluster, load::Load};
 

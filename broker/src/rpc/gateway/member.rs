@@ -37,6 +37,8 @@ const ANSWERS_MAX: usize = 2;
 const COMMITS_MAX: usize = 16;
 /// How long a partition that goes to another member waits for what was sent of it to be committed.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
+/// To say that it leaves: a coordinator that is stopping, too, is not waited for.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// For a commit to be stored.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -175,8 +177,10 @@ impl StandingIn {
             let _ = farewell.send(error.into());
         }
         // It leaves at once: its client is gone, and others can go on. What is not committed is theirs.
-        if let Err(error) = group.close().await {
-            tracing::debug!(%error, "a member could not leave; its session ends by itself");
+        match timeout(LEAVE_TIMEOUT, group.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the last commits of a member failed"),
+            Err(_) => tracing::debug!("a member could not leave; its session ends by itself"),
         }
     }
 

@@ -22,8 +22,8 @@ const PATTERN_BYTES_MAX: usize = 256;
 /// Instance ids, racks and what members call themselves.
 const NAME_BYTES_MAX: usize = 256;
 const METADATA_BYTES_MAX: usize = 4_096;
-/// Heartbeats come nine times as often.
-const SESSION_TIMEOUT_MS_MIN: u32 = 1_000;
+/// A third of it is how long a coordinator may go without word of a follower, and idle followers say something every half second.
+const SESSION_TIMEOUT_MS_MIN: u32 = 3_000;
 const SESSION_TIMEOUT_MS_MAX: u32 = 1_800_000;
 
 pub(super) fn group_name(name: &str) -> Result<(), WireError> {
@@ -178,8 +178,8 @@ mod tests {
         assert!(huge.contains("regular expression"), "{huge}");
         refused(|j| j.patterns.push("x".repeat(257)));
         refused(|j| j.instance_id = "x".repeat(257));
-        let timeout = refused(|j| j.session_timeout_ms = 999);
-        assert!(timeout.contains("between 1000 and"), "{timeout}");
+        let timeout = refused(|j| j.session_timeout_ms = 2_999);
+        assert!(timeout.contains("between 3000 and"), "{timeout}");
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! What many partitions cost the API server: when a broker dies, and at rest.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster},
+    wait,
+};
+
+const TOPIC: &str = "events";
+const PARTITIONS: usize = 1_500;
+/// For 3,000 partitions it may be 100.
+const FAIL_OVER_WRITES_MAX: f64 = 50.0;
+/// The Lease included.
+const WRITES_PER_SECOND_MAX: f64 = 1.0;
+/// Several renewals of the Lease and rounds of summaries.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// Everything that the operator has written, its Lease included.
+fn writes(cluster: &mut Cluster) -> f64 {
+    let metrics = cluster.operated().metrics();
+    let counted = [
+        "taffrail_operator_api_writes_total",
+        "taffrail_operator_metadata_writes_total",
+    ];
+    let lines = metrics
+        .lines()
+        .filter(|line| counted.iter().any(|name| line.starts_with(name)));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// Waits until ten seconds bring a few renewals of the Lease and hardly more. When that began, and what was written until then.
+fn rest(cluster: &mut Cluster) -> (Instant, f64) {
+    let mut seen = VecDeque::from([(Instant::now(), writes(cluster))]);
+    wait::until("rest", wait::PATIENCE, || {
+        let (now, count) = (Instant::now(), writes(cluster));
+        seen.push_back((now, count));
+        let (then, before) = seen[0];
+        if now - then < Duration::from_secs(10) {
+            return None;
+        }
+        seen.pop_front();
+        (count - before <= 6.0).then_some((then, before))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+async fn the_death_of_a_broker_of_many_partitions_costs_few_writes_and_rest_next_to_none() {
+    let mut cluster = Cluster::start_operated("writes", BROKERS).await;
+    let partitions = format!("partitions: {PARTITIONS}");
+    cluster.create(TOPIC, &[&partitions, "replicas: 3", "minInSync: 2"]);
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    rest(&mut cluster);
+    let (begun, before) = (Instant::now(), writes(&mut cluster));
+    wait::until("the window", wait::PATIENCE, || {
+        (begun.elapsed() >= WINDOW).then_some(())
+    });
+    let at_rest = (writes(&mut cluster) - before) / begun.elapsed().as_secs_f64();
+    assert!(at_rest > 0.0, "the Lease at least is renewed");
+    assert!(
+        at_rest <= WRITES_PER_SECOND_MAX,
+        "{at_rest:.2} writes a second at rest"
+    );
+
+    let dead = cluster.metadata().leader(TOPIC, 0).await;
+    let number = cluster.metadata().known_partitions(TOPIC).await[0].leader;
+    let before = writes(&mut cluster);
+    cluster.kill(dead);
+    wait::until_async(
+        "other leaders, and sets without it",
+        wait::PATIENCE,
+        async || {
+            let partitions = cluster.metadata().partitions(TOPIC).await?;
+            let is_without = |isr: &[u32]| !isr.iter().any(|member| Some(*member) == number);
+            let mut all = partitions.iter();
+            all.all(|p| p.leader.is_some() && p.leader != number && is_without(&p.isr))
+                .then_some(())
+        },
+    )
+    .await;
+    let (_, after) = rest(&mut cluster);
+    let written = after - before;
+    println!(
+        "{at_rest:.2} writes a second at rest, {written} until {PARTITIONS} partitions went on without a broker"
+    );
+    assert!(written <= FAIL_OVER_WRITES_MAX, "{written} writes");
+}
