@@ -286,6 +286,10 @@ impl Metrics {
             "Passes of compaction over a log",
             self.compactions.clone(),
         );
+        // Shown from the beginning: an alert on the first one needs a zero before it.
+        for outcome in ["done", "stopped", "failed"] {
+            drop(self.compactions.get_or_create(&OutcomeLabel { outcome }));
+        }
     }
 
     /// A topic's counters, to be kept.
