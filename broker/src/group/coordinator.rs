@@ -112,7 +112,10 @@ impl Coordinator {
         coordinator.rebalance_all();
         coordinator.session_timeout_ms = coordinator.shortest_session_timeout_ms();
         coordinator.is_sure = coordinator.hears_everybody();
-        tracing::info!(partition = %coordinator.partition.label(), %epoch, groups = coordinator.groups.len(), "coordinates groups");
+        let (partition, groups) = (coordinator.partition.label(), coordinator.groups.len());
+        if groups > 0 {
+            tracing::info!(%partition, %epoch, groups, "coordinates groups");
+        }
         Ok(coordinator)
     }
 

@@ -212,7 +212,9 @@ async fn coordinate(
         Ok(coordinator) => coordinator.run(&mut inbox).await,
         Err(error) => error,
     };
-    tracing::info!(partition = %partition.label(), %epoch, reason = %ended, "does not coordinate groups any more");
+    if ended.code != ErrorCode::ShuttingDown {
+        tracing::info!(partition = %partition.label(), %epoch, reason = %ended, "does not coordinate groups any more");
+    }
     if !broker.draining.is_cancelled() && still_leads(&partition, epoch) {
         sleep(RETRY_INTERVAL).await;
     }
