@@ -55,7 +55,7 @@ use crate::{
 use change::Change;
 pub use commits::Commit;
 pub use event::{GroupEvent, GroupPartition, Loss};
-use held::{CommitBy, Held};
+use held::Held;
 use session::Session;
 pub use settings::{DeliveryMode, GroupBuilder, OutOfRange};
 use settings::{Settings, SharedSettings};
@@ -174,7 +174,7 @@ impl Group {
         for progress in self.held.values_mut().filter_map(|h| h.progress.as_mut()) {
             progress.process_all();
         }
-        self.commit_due(CommitBy::Application, |_| true)
+        self.commit_due(|_| true)
     }
 
     /// Commits how far one partition was processed: `next` is the first record that was not.
@@ -200,15 +200,15 @@ impl Group {
         };
         progress.process(next);
         self.out = self.out.filter(|(out, _)| *out != found);
-        Ok(self.commit_due(CommitBy::Application, |at| *at == found))
+        Ok(self.commit_due(|at| *at == found))
     }
 
     /// Commits what is to be of these partitions.
-    fn commit_due(&self, by: CommitBy, which: impl Fn(&TopicPartition) -> bool) -> Commit {
+    fn commit_due(&self, which: impl Fn(&TopicPartition) -> bool) -> Commit {
         let mut offsets = BTreeMap::new();
         for (at, held) in self.held.iter().filter(|(at, _)| which(at)) {
             let stored = self.shared.commits.stored(at, held.since);
-            if let Some(offset) = held.due(by, self.settings.delivery, stored) {
+            if let Some(offset) = held.due(stored) {
                 offsets.insert(*at, (Arc::clone(&held.topic), offset));
             }
         }
@@ -231,7 +231,7 @@ impl Group {
     /// As [`Self::commit`]. The member leaves all the same.
     pub async fn close(mut self) -> Result<(), ClientError> {
         let after = self.client.config().call_timeout;
-        let commit = self.commit_due(CommitBy::Member, |_| true);
+        let commit = self.commit_due(|_| true);
         let committed = stored(commit, after).await;
         self.shared.leave(Leaving {
             comes_back: self.settings.instance_id.is_some(),

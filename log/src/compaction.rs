@@ -27,7 +27,12 @@ mod rewrite;
 pub(crate) mod swap;
 mod walk;
 
-use std::sync::Arc;
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use taffrail_core::{Offset, producers::ProducerTable};
 
@@ -54,8 +59,8 @@ pub struct Compaction {
     pub(crate) shared: Arc<Shared>,
     /// As in a sync token.
     pub(crate) generation: u64,
-    /// Those that may be touched, from the log start on.
-    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Those that may be touched, from the log start on; once it runs the first one only: what is exchanged must not be held, or its room is not free.
+    pub(crate) segments: Mutex<Vec<Arc<Segment>>>,
     /// Up to the pass before this one.
     pub(crate) cleaned: Cleaned,
     pub(crate) config: CompactionConfig,
@@ -117,15 +122,21 @@ impl Compaction {
             Err(Halt::Stopped) => Ok(None),
             // Files that went with their log are no error.
             Err(Halt::Failed(error)) if error.is_not_found() && self.is_stale() => Ok(None),
+            // What it read may have been shortened under it.
+            Err(Halt::Failed(_)) if self.is_cut() && self.shared.check_not_poisoned().is_ok() => {
+                Ok(None)
+            }
             Err(Halt::Failed(error)) => Err(error),
         }
     }
 
     fn pass(&self, map_bytes: usize, pace: &mut Pace<'_>) -> Result<Compacted, Halt> {
-        let dirty = self.dirty_from()..self.end();
+        let mut segments = self.take_segments();
+        let dirty = self.dirty(&segments);
+        let end = dirty.end;
         let mut map = OffsetMap::new(map_bytes, dirty.end.0 - dirty.start.0);
-        let mapped_to = mapping::fill(&mut map, &self.segments, dirty, pace)?;
-        let remembered = self.remembered()?;
+        let mapped_to = mapping::fill(&mut map, &segments, dirty, pace)?;
+        let remembered = self.remembered(&segments, end)?;
         let mut compacted = Compacted {
             cleaned_to: mapped_to,
             segments: 0,
@@ -134,11 +145,12 @@ impl Compaction {
             records_removed: 0,
             cleaned: self.cleaned.clone(),
         };
-        let mut tombstones = 0;
-        let below = self.segments.iter().take_while(|s| s.base() < mapped_to);
-        let below = &self.segments[..below.count()];
-        for group in self.groups(below) {
+        let (mut tombstones, has_unreadable) = (0, Cell::new(false));
+        segments.retain(|s| s.base() < mapped_to);
+        for group in self.groups(segments) {
+            let group = &group[..];
             let rewrite = Rewrite {
+                has_unreadable: &has_unreadable,
                 compaction: self,
                 map: &map,
                 remembered: &remembered,
@@ -165,43 +177,49 @@ impl Compaction {
     }
 
     /// Before it no key has two records, and no tombstone an older record.
-    fn dirty_from(&self) -> Offset {
-        let start = self.segments.first().map_or(Offset::ZERO, |s| s.base());
-        self.cleaned.up_to().max(start).min(self.end())
+    fn dirty(&self, segments: &[Arc<Segment>]) -> Range<Offset> {
+        let start = segments.first().map_or(Offset::ZERO, |s| s.base());
+        let end = segments.last().map_or(Offset::ZERO, |s| s.next_offset());
+        self.cleaned.up_to().max(start).min(end)..end
     }
 
-    fn end(&self) -> Offset {
-        let last = self.segments.last();
-        last.map_or(Offset::ZERO, |s| s.next_offset())
+    fn segments(&self) -> MutexGuard<'_, Vec<Arc<Segment>>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All but the first stay with the caller.
+    fn take_segments(&self) -> Vec<Arc<Segment>> {
+        let mut segments = self.segments();
+        let first = segments.first().cloned();
+        std::mem::replace(&mut *segments, first.into_iter().collect())
     }
 
     /// Where the batches begin that the log's producers are known by, in order. What is known at the end is all that matters: it lies below the high
     /// watermark, so no log is ever cut further back.
-    fn remembered(&self) -> Result<Vec<Offset>, LogError> {
+    fn remembered(&self, segments: &[Arc<Segment>], end: Offset) -> Result<Vec<Offset>, LogError> {
         let home = &self.shared.home;
         let none = ProducerTable::default();
-        let derived = producers::derive(home, &self.segments, self.end(), &none)?;
+        let derived = producers::derive(home, segments, end, &none)?;
         let mut remembered: Vec<Offset> = derived.table.remembered().collect();
         remembered.sort_unstable();
         Ok(remembered)
     }
 
     /// Neighbours that become one segment: what is left of many would otherwise be as many files for ever.
-    fn groups<'a>(&self, segments: &'a [Arc<Segment>]) -> Vec<&'a [Arc<Segment>]> {
-        let (mut groups, mut rest) = (Vec::new(), segments);
-        while let Some(first) = rest.first() {
+    fn groups(&self, segments: Vec<Arc<Segment>>) -> impl Iterator<Item = Vec<Arc<Segment>>> {
+        let mut rest = VecDeque::from(segments);
+        let merged_bytes_max = self.merged_bytes_max;
+        std::iter::from_fn(move || {
+            let base = rest.front()?.base();
             let mut bytes = 0;
             let fits = |segment: &&Arc<Segment>| {
                 bytes += segment.bytes();
-                let offsets = segment.next_offset().0 - first.base().0;
-                self.merged_bytes_max.is_some_and(|max| bytes <= max) && offsets < 1 << 31
+                let offsets = segment.next_offset().0 - base.0;
+                merged_bytes_max.is_some_and(|max| bytes <= max) && offsets < 1 << 31
             };
             let count = rest.iter().take_while(fits).count().max(1);
-            let (group, after) = rest.split_at(count);
-            groups.push(group);
-            rest = after;
-        }
-        groups
+            Some(rest.drain(..count).collect())
+        })
     }
 
     /// The new files take the old ones' names, unless the log has changed under them.
@@ -254,6 +272,6 @@ impl Compaction {
     }
 
     fn is_stale(&self) -> bool {
-        self.is_cut() || !self.has_all(&self.segments[..1])
+        self.is_cut() || !self.has_all(&self.segments())
     }
 }

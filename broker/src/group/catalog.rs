@@ -66,8 +66,14 @@ impl Topics {
             .retain(|pattern, _| used.contains(pattern.as_str()));
     }
 
-    pub(super) fn patterns(&self) -> usize {
+    /// How many there are with those of another member.
+    pub(super) fn patterns_with(&self, subscription: &Subscription) -> usize {
+        let mut new = subscription.patterns.iter();
         self.patterns.len()
+            + new
+                .by_ref()
+                .filter(|p| !self.patterns.contains_key(*p))
+                .count()
     }
 
     pub(super) fn name(&self, id: TopicId) -> Option<&str> {

@@ -201,8 +201,8 @@ impl Coordinator {
         self.metrics.set(self.groups.len(), members.sum());
         self.look_around();
         let now = self.now();
-        if now.ms >= self.ticked_ms + STALL_MS {
-            // This broker stood still: what members said meanwhile still waits to be heard.
+        if now.ms >= self.ticked_ms + STALL_MS || self.writes.len() >= WRITES_MAX {
+            // This broker stood still, or waits for its writes: what members said meanwhile still waits to be heard.
             for hosted in self.groups.values_mut() {
                 hosted.group.give_time(now);
             }
@@ -294,7 +294,7 @@ impl Coordinator {
         }
     }
 
-    /// Was every in-sync replica heard of in this epoch within a third of the shortest session timeout?
+    /// Was every in-sync replica, and one that may have become one, heard of in this epoch within a third of the shortest session timeout?
     fn hears_everybody(&self) -> bool {
         let known = self.broker.known.borrow();
         let (Some(me), Some(assignment)) = (
@@ -303,12 +303,14 @@ impl Coordinator {
         ) else {
             return false;
         };
+        let hearing = &self.partition.hearing;
         let others = assignment
             .isr
             .iter()
             .copied()
-            .filter(|broker| *broker != me);
-        let heard_ms = self.partition.hearing.longest_silent_ms(others, self.epoch);
+            .filter(|broker| *broker != me)
+            .chain(hearing.newcomer(assignment.partition_epoch));
+        let heard_ms = hearing.longest_silent_ms(others, self.epoch);
         heard_ms.is_some_and(|ms| {
             ms.saturating_add(self.session_timeout_ms / 3) >= self.broker.uptime_ms()
         })
@@ -323,16 +325,23 @@ impl Coordinator {
 
     /// Stores what changed, and answers once it is stored.
     fn flush(&mut self) -> Result<(), WireError> {
+        let bytes_max = self.partition.standing().max_batch_bytes;
         for name in std::mem::take(&mut self.touched) {
             let Some(hosted) = self.groups.get_mut(&name) else {
                 continue;
             };
             if hosted.group.take_changed() {
-                self.entries.push(if hosted.is_forgotten() {
+                let entry = if hosted.is_forgotten() {
                     forgotten_members_entry(&name)
                 } else {
                     members_entry(&name, &hosted.group.stored())
-                });
+                };
+                if entry.fits(bytes_max) {
+                    self.entries.push(entry);
+                } else {
+                    hosted.is_too_large(bytes_max);
+                    continue;
+                }
             }
             hosted.tell(&self.topics, &mut self.answers);
             if hosted.is_forgotten() && hosted.streams.is_empty() {

@@ -215,10 +215,12 @@ async fn coordinate(
     if ended.code != ErrorCode::ShuttingDown {
         tracing::info!(partition = %partition.label(), %epoch, reason = %ended, "does not coordinate groups any more");
     }
+    // Whoever waits in the inbox hears that nobody is there.
+    broker.coordinators.end(partition.id, epoch);
+    drop(inbox);
     if !broker.draining.is_cancelled() && still_leads(&partition, epoch) {
         sleep(RETRY_INTERVAL).await;
     }
-    broker.coordinators.end(partition.id, epoch);
 }
 
 fn still_leads(partition: &Partition, epoch: LeaderEpoch) -> bool {

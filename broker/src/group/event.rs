@@ -1,12 +1,55 @@
 //! What members and others ask of a coordinator.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use taffrail_api::{WireError, v1};
 use taffrail_core::{GroupEpoch, MemberId, Offset, TopicPartition, group::Join};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tonic::Status;
 
 /// The way to a member: its stream.
-pub(crate) type Sink = mpsc::Sender<Result<v1::MemberResponse, Status>>;
+#[derive(Debug, Clone)]
+pub(crate) struct Sink {
+    responses: mpsc::Sender<Result<v1::MemberResponse, Status>>,
+    has_lost: Arc<AtomicBool>,
+}
+
+impl Sink {
+    pub(crate) fn new(responses: mpsc::Sender<Result<v1::MemberResponse, Status>>) -> Self {
+        Self {
+            responses,
+            has_lost: Arc::default(),
+        }
+    }
+
+    /// Says something. A member that leaves so many answers lying that there is no room loses this one, and then its stream.
+    pub(crate) fn tell(&self, response: v1::member_response::Response) {
+        let response = v1::MemberResponse {
+            response: Some(response),
+        };
+        if self.responses.try_send(Ok(response)).is_err() {
+            self.has_lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Says why the stream ends. One that takes nothing does not hear why.
+    pub(crate) fn end(&self, why: &WireError) {
+        let _ = self.responses.try_send(Err(why.clone().into()));
+    }
+
+    /// Was there something that it did not hear?
+    pub(crate) fn has_lost(&self) -> bool {
+        self.has_lost.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when nobody takes answers any more.
+    pub(crate) async fn closed(&self) {
+        self.responses.closed().await;
+    }
+}
 
 /// Answers one who awaits it.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, WireError>>;

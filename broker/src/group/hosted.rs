@@ -61,6 +61,20 @@ impl Hosted {
         }
     }
 
+    /// Its members do not fit into a record: what they were told last is what is stored, and nothing can be added to it. No other group notices.
+    pub(super) fn is_too_large(&mut self, bytes_max: usize) {
+        let what = format!(
+            "its members and what they read do not fit into {bytes_max} bytes: use fewer members, topics or partitions"
+        );
+        self.unreadable.insert(None, what);
+        let Err(why) = self.check_readable() else {
+            return;
+        };
+        for member in self.streams.keys().copied().collect::<Vec<_>>() {
+            self.end_stream(member, &why);
+        }
+    }
+
     /// Records that forget everything.
     pub(super) fn forget(&self, name: &str) -> Vec<Entry> {
         let offsets = self.group.offsets().map(|(partition, _)| partition);
@@ -83,8 +97,7 @@ impl Hosted {
     /// A stream ends, and says why. The member has until its deadline to come back.
     pub(super) fn end_stream(&mut self, member: MemberId, why: &WireError) {
         if let Some(stream) = self.streams.remove(&member) {
-            // One that takes nothing any more does not hear why either.
-            let _ = stream.sink.try_send(Err(why.clone().into()));
+            stream.sink.end(why);
         }
         self.group.disconnected(member);
     }

@@ -30,6 +30,17 @@ pub(super) struct Entry {
     pub(super) value: Option<Vec<u8>>,
 }
 
+/// What a batch and a record take beside key and value, and more.
+const ENVELOPE_BYTES: usize = 256;
+
+impl Entry {
+    /// Is there room for it in a batch?
+    pub(super) fn fits(&self, batch_bytes_max: usize) -> bool {
+        let value = self.value.as_ref().map_or(0, Vec::len);
+        self.key.len() + value + ENVELOPE_BYTES <= batch_bytes_max
+    }
+}
+
 impl Key {
     pub(super) fn encode(&self) -> Vec<u8> {
         v1::OffsetsKey {

@@ -44,7 +44,7 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// Whoever asked may be gone. A member that leaves so many answers lying loses its stream by what the caller does with the sink.
+    /// Whoever asked may be gone.
     pub(super) fn give(self) {
         match self {
             Self::Member {
@@ -52,10 +52,7 @@ impl Answer {
                 response,
                 room,
             } => {
-                let response = v1::MemberResponse {
-                    response: Some(response),
-                };
-                let _ = sink.try_send(Ok(response));
+                sink.tell(response);
                 drop(room);
             }
             Self::Commit(reply, refused) => drop(reply.send(Ok(refused))),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use taffrail_api::WireError;
 use taffrail_core::{
     Durability, ErrorCode, Offset,
-    replica::{LeaderEffect, Replica, Role, SyncPoint},
+    replica::{IsrChange, LeaderEffect, Replica, Role, SyncPoint},
 };
 use taffrail_log::{LogError, SyncToken};
 
@@ -152,7 +152,13 @@ impl OwnedLog {
             match effect {
                 LeaderEffect::HighWatermark(to) => self.partition.commit(to),
                 LeaderEffect::TooFewInSync => self.answer_short(),
-                LeaderEffect::Ask(request) => owner.asks.ask(id, request),
+                LeaderEffect::Ask(request) => {
+                    if let IsrChange::Expand { broker, .. } = request.change {
+                        let asked_in = request.partition_epoch;
+                        self.partition.hearing.may_join(broker, asked_in);
+                    }
+                    owner.asks.ask(id, request);
+                }
                 LeaderEffect::Confirm {
                     broker,
                     incarnation,

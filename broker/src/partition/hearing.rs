@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use taffrail_core::{BrokerNumber, LeaderEpoch};
+use taffrail_core::{BrokerNumber, LeaderEpoch, PartitionEpoch};
 
 /// When a session last heard of its follower, by the broker's uptime in milliseconds.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,11 @@ impl Heard {
 
 /// The followers of one partition, each in the epoch in which it follows and with the session in which it does.
 #[derive(Debug, Default)]
-pub(crate) struct Hearing(Mutex<BTreeMap<BrokerNumber, (LeaderEpoch, Heard)>>);
+pub(crate) struct Hearing {
+    followers: Mutex<BTreeMap<BrokerNumber, (LeaderEpoch, Heard)>>,
+    /// Whom the controller was asked to take into the in-sync set, and of which version of the assignment: for all that is known it is in it.
+    joining: Mutex<Option<(BrokerNumber, PartitionEpoch)>>,
+}
 
 impl Hearing {
     /// A follower asks in `epoch`, and goes on following for as long as its session says something and not that it ceased to.
@@ -33,6 +37,23 @@ impl Hearing {
     /// A follower said that it does not follow any more.
     pub(crate) fn left(&self, follower: BrokerNumber) {
         self.lock().remove(&follower);
+    }
+
+    /// The controller is about to be asked to take `follower` into the in-sync set.
+    pub(crate) fn may_join(&self, follower: BrokerNumber, asked_in: PartitionEpoch) {
+        *self.joining() = Some((follower, asked_in));
+    }
+
+    /// Who may be in the in-sync set besides those of the assignment, which is of that version.
+    pub(crate) fn newcomer(&self, version: PartitionEpoch) -> Option<BrokerNumber> {
+        let joining = *self.joining();
+        joining
+            .filter(|(_, asked_in)| version <= *asked_in)
+            .map(|(follower, _)| follower)
+    }
+
+    fn joining(&self) -> MutexGuard<'_, Option<(BrokerNumber, PartitionEpoch)>> {
+        self.joining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When that one of `members` was heard in `epoch` that has been silent for longest. `None`: one never was.
@@ -51,7 +72,9 @@ impl Hearing {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<BrokerNumber, (LeaderEpoch, Heard)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,6 +111,15 @@ mod tests {
         assert_eq!(silent(), Some(50));
         hearing.left(BrokerNumber(1));
         assert_eq!(silent(), None);
+    }
+
+    #[test]
+    fn one_that_was_asked_for_counts_until_a_later_assignment_comes() {
+        let hearing = Hearing::default();
+        assert_eq!(hearing.newcomer(PartitionEpoch(7)), None);
+        hearing.may_join(BrokerNumber(2), PartitionEpoch(7));
+        assert_eq!(hearing.newcomer(PartitionEpoch(7)), Some(BrokerNumber(2)));
+        assert_eq!(hearing.newcomer(PartitionEpoch(8)), None);
     }
 
     #[test]

@@ -164,7 +164,7 @@ async fn a_commit_of_what_is_not_the_members_is_refused_and_the_rest_is_stored()
         .collect();
     let expected = [
         (theirs, ErrorCode::NotAssigned),
-        (99, ErrorCode::UnknownPartition),
+        (99, ErrorCode::NotAssigned),
     ];
     assert_eq!(codes, expected);
     let described = describe(&fixture, "billing").await.expect("known");

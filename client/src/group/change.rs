@@ -16,7 +16,7 @@ use super::{
     assignment::Assignment,
     commits::Commit,
     event::{GroupEvent, GroupPartition, Loss},
-    held::{CommitBy, Held},
+    held::Held,
     named,
 };
 
@@ -125,7 +125,7 @@ impl Group {
             self.carry_out(now);
             return;
         }
-        let commit = self.commit_due(CommitBy::Member, |at| change.going.contains(at));
+        let commit = self.commit_due(|at| change.going.contains(at));
         let patience = Box::pin(sleep(self.client.config().call_timeout));
         if let Some(change) = &mut self.change {
             change.commit = Some(Committing { commit, patience });

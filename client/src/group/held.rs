@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use taffrail_core::{GroupEpoch, Offset};
 
-use super::{assignment::Share, settings::DeliveryMode};
+use super::assignment::Share;
 
 /// Invariant: `begin <= processed <= handed` once it has begun.
 #[derive(Debug)]
@@ -28,15 +28,6 @@ pub(super) struct Progress {
     processed: Offset,
 }
 
-/// Who wants to commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CommitBy {
-    /// The application says so.
-    Application,
-    /// The member itself: time is over, or the partition goes.
-    Member,
-}
-
 impl Held {
     pub(super) fn new(share: &Share) -> Self {
         Self {
@@ -47,22 +38,12 @@ impl Held {
         }
     }
 
-    /// What is to be committed, `stored` being what was since it came. Where the group began is always: the start policy counts once.
-    pub(super) fn due(
-        &self,
-        by: CommitBy,
-        delivery: DeliveryMode,
-        stored: Option<Offset>,
-    ) -> Option<Offset> {
-        let progress = self.progress?;
+    /// What is to be committed, `stored` being what was since it came: how far it was processed. At the least that is where the group began, so that the start
+    /// policy counts once; with `Manual` only the application moves it.
+    pub(super) fn due(&self, stored: Option<Offset>) -> Option<Offset> {
+        let processed = self.progress?.processed;
         let known = stored.or(self.committed);
-        let wanted = match (by, delivery) {
-            (CommitBy::Member, DeliveryMode::Manual) => {
-                return known.is_none().then_some(progress.begin);
-            }
-            _ => progress.processed,
-        };
-        (known != Some(wanted)).then_some(wanted)
+        (known != Some(processed)).then_some(processed)
     }
 }
 

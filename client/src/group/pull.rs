@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Group, Loss,
     event::{GroupEvent, GroupPartition},
-    held::{CommitBy, Progress},
+    held::Progress,
     settings::{DeliveryMode, OutOfRange},
     starts::Begin,
 };
@@ -109,7 +109,7 @@ impl Group {
     fn commit_in_time(&mut self, now: Instant) {
         self.commit_at = now + self.settings.commit_interval;
         // What is refused is tried again with the next one, or is not the member's any more.
-        drop(self.commit_due(CommitBy::Member, |_| true));
+        drop(self.commit_due(|_| true));
     }
 
     /// What is there already. Nothing else is looked at while batches come one after the other.

@@ -27,13 +27,13 @@ pub(super) fn fill(
             if put_batch(map, header, batch, &mut keys) {
                 return Ok(true);
             }
-            // What does not fit even into an empty map is passed over: its keys' older records go when a later one is written.
-            let is_first = header.base_offset <= dirty.start;
-            full_at = Some(if is_first {
-                header.next_offset()
-            } else {
-                header.base_offset
-            });
+            // One that does not fit even into an empty map is held all the same. Were it passed over, its tombstones would go one day, and what they
+            // delete would not.
+            if header.base_offset <= dirty.start {
+                map.hold(&keys);
+                return Ok(true);
+            }
+            full_at = Some(header.base_offset);
             Ok(false)
         })?;
         if let Some(offset) = full_at {

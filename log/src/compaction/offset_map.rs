@@ -13,6 +13,11 @@ const SLOTS_MIN: u64 = 16;
 /// billion of them come to 2^-69.
 pub(super) type KeyHash = [u64; 2];
 
+/// Three quarters of the slots, and for half as many keys again as slots were asked for, all of them.
+const fn used_max(slots: u64) -> u64 {
+    slots - slots.div_ceil(4)
+}
+
 /// Open addressing. Invariant: `used <= used_max`, which is three quarters of the slots.
 #[derive(Debug)]
 pub(super) struct OffsetMap {
@@ -33,8 +38,21 @@ impl OffsetMap {
             words: vec![0; slots as usize * WORDS],
             slots,
             used: 0,
-            used_max: slots / 4 * 3,
+            used_max: used_max(slots),
             keys: [RandomState::new(), RandomState::new()],
+        }
+    }
+
+    /// Holds these and nothing else, whatever room they need: one batch's, of which there are no more than its records.
+    pub(super) fn hold(&mut self, keys: &[(KeyHash, Offset)]) {
+        let count = keys.len() as u64;
+        self.slots = (count + count / 2).max(SLOTS_MIN);
+        self.words = vec![0; self.slots as usize * WORDS];
+        self.used = 0;
+        self.used_max = used_max(self.slots);
+        for (key, offset) in keys {
+            let has_room = self.put(*key, *offset);
+            debug_assert!(has_room, "there are as many slots as it takes");
         }
     }
 
@@ -94,6 +112,15 @@ mod tests {
             assert_eq!(map.last(map.hash(key.as_bytes())), Some(offset));
         }
         assert_eq!(map.last(map.hash(b"never put")), None);
+    }
+
+    #[test]
+    fn it_has_room_for_as_many_keys_as_it_was_made_for() {
+        for keys in 0..3_000_u64 {
+            let mut map = OffsetMap::new(1 << 20, keys);
+            let has_room = (0..keys).all(|n| map.put([n << 50, n], Offset(n)));
+            assert!(has_room, "{keys} keys");
+        }
     }
 
     #[test]

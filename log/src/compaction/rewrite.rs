@@ -1,6 +1,6 @@
 //! What becomes of each batch.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use taffrail_core::Offset;
 use taffrail_record::{
@@ -25,6 +25,8 @@ pub(super) struct Rewrite<'a> {
     pub(super) remembered: &'a [Offset],
     /// The map has everything before it.
     pub(super) mapped_to: Offset,
+    /// A batch before was kept whole, for it could not be read here. Of the whole pass.
+    pub(super) has_unreadable: &'a Cell<bool>,
 }
 
 /// A new segment.
@@ -102,6 +104,8 @@ impl Rewrite<'_> {
         let compaction = self.compaction;
         let retention = compaction.config.tombstone_retention;
         record.value.is_some()
+            // It may delete what is in a batch that is kept whole.
+            || self.has_unreadable.get()
             || !compaction
                 .cleaned
                 .lets_go(record.offset, retention, compaction.now_ms)
@@ -132,7 +136,9 @@ impl Batches<'_> {
                 .retain(header, batch, DECOMPRESSED_BYTES_MAX, |record| {
                     let keeps = rewrite.keeps(record);
                     let is_tombstone = record.key.is_some() && record.value.is_none();
-                    let counts = keeps && is_tombstone && record.offset < rewrite.mapped_to;
+                    let goes_one_day =
+                        record.offset < rewrite.mapped_to && !rewrite.has_unreadable.get();
+                    let counts = keeps && is_tombstone && goes_one_day;
                     tombstones += u64::from(counts);
                     keeps
                 })
@@ -143,8 +149,12 @@ impl Batches<'_> {
                 return self.take_empty(header, batch, append_time_ms, output, pace);
             }
             Ok(Retained::Some(kept)) => (kept, false),
-            // What nobody can read is kept as it is.
-            Ok(Retained::All) | Err(_) => (batch, true),
+            Ok(Retained::All) => (batch, true),
+            // What cannot be read here is kept as it is: consumers may read it.
+            Err(_) => {
+                rewrite.has_unreadable.set(true);
+                (batch, true)
+            }
         };
         // Borrowed from the retainer, of which the end of a gap makes no use.
         let gap = self.gap.take();

@@ -1,6 +1,9 @@
 //! Plans passes of compaction, and takes in what they exchanged.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use taffrail_core::Offset;
 
@@ -68,7 +71,7 @@ impl PartitionLog {
         Ok(Some(Compaction {
             shared: Arc::clone(&self.shared),
             generation: self.generation,
-            segments,
+            segments: Mutex::new(segments),
             cleaned: self.cleaned.clone(),
             config,
             merged_bytes_max: keeps_all.then_some(self.config.segment_bytes.min(u32::MAX.into())),

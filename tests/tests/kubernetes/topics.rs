@@ -203,7 +203,9 @@ fn the_clusters_own_topic_has_no_resource_and_stays_where_topics_without_one_go(
         broker.taffrail(&list).expect_success().contains(&name)
     };
     wait::until("the cluster's own topic", wait::PATIENCE, || {
-        serves("__offsets").then_some(())
+        // The broker may not listen yet.
+        let list = broker.taffrail(&["get", "topics", "--internal"]);
+        list.stdout.contains("__offsets").then_some(())
     });
     // One that comes and goes later is looked for as long as it is.
     operated.apply_and_wait(&named("passing", &["partitions: 1"]), "topic/passing");

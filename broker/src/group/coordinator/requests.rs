@@ -34,7 +34,7 @@ impl Coordinator {
             Ask::Join { join, stream, sink } => {
                 if let Err(error) = self.join(&group, join, stream, &sink) {
                     // The stream is new and has room.
-                    let _ = sink.try_send(Err(error.into()));
+                    sink.end(&error);
                 }
             }
             Ask::Member {
@@ -71,6 +71,9 @@ impl Coordinator {
     }
 
     fn group_or_new(&mut self, name: &str) -> Result<&mut Hosted, WireError> {
+        if !self.is_sure {
+            return Err(unsure());
+        }
         if !self.groups.contains_key(name) {
             if self.groups.len() >= GROUPS_MAX {
                 return Err(WireError::new(
@@ -99,7 +102,7 @@ impl Coordinator {
         self.group_or_new(name)?;
         // A group that has nobody goes again when the events are dealt with.
         self.touched.insert(name.to_owned());
-        if self.topics.patterns() + profile.subscription.patterns.len() > PATTERNS_MAX {
+        if self.topics.patterns_with(&profile.subscription) > PATTERNS_MAX {
             return Err(WireError::new(
                 ErrorCode::ResourceExhausted,
                 format!(
@@ -128,7 +131,7 @@ impl Coordinator {
                 ErrorCode::UnknownMember,
                 "the member has a newer stream: what is said on this one does not count",
             );
-            let _ = before.sink.try_send(Err(replaced.into()));
+            before.sink.end(&replaced);
         }
         Ok(())
     }
@@ -175,7 +178,7 @@ impl Coordinator {
             }
         }
         self.touched.insert(name.to_owned());
-        if sink.capacity() == 0
+        if sink.has_lost()
             && let Some(hosted) = self.groups.get_mut(name)
         {
             let slow = WireError::new(
@@ -250,11 +253,13 @@ impl Coordinator {
                 metadata: position.metadata,
                 at_ms,
             };
-            let taken = if self.topics.has(partition) {
+            // What a member holds was there once; whether it still is makes no difference to it.
+            let is_odd = by == Commit::Outside && !self.topics.has(partition);
+            let taken = if is_odd {
+                Err(unknown_partition(&label(partition, &self.topics)))
+            } else {
                 let taken = hosted.group.commit(by, partition, committed);
                 taken.map_err(refused)
-            } else {
-                Err(unknown_partition(&label(partition, &self.topics)))
             };
             match taken {
                 Ok(()) => {

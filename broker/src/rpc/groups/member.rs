@@ -31,7 +31,7 @@ pub(super) fn serve(
     requests: Streaming<v1::MemberRequest>,
 ) -> BoxStream<'static, Result<v1::MemberResponse, Status>> {
     let (sink, responses) = mpsc::channel(ANSWERS_MAX);
-    let serving = Arc::clone(broker);
+    let (serving, sink) = (Arc::clone(broker), Sink::new(sink));
     broker.streams.spawn(async move {
         let ended = tokio::select! {
             () = serving.draining.cancelled() => Err(Broker::shutting_down()),
@@ -39,8 +39,7 @@ pub(super) fn serve(
         };
         if let Err(error) = ended {
             serving.metrics.error("join_group", error.code);
-            // One that takes nothing does not hear why.
-            let _ = sink.try_send(Err(error.into()));
+            sink.end(&error);
         }
     });
     // What follows an error is void.
@@ -97,6 +96,8 @@ async fn run(
         ended = joined.listen(&mut requests) => ended,
         // The coordinator ended it, and said why; or the member takes nothing any more.
         () = sink.closed() => Ok(()),
+        // It may have ended before it heard of this member.
+        () = joined.coordinator.closed() => Err(ended()),
     };
     // A coordinator that is gone knows.
     let _ = joined.says(Says::Gone).await;

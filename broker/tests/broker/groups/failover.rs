@@ -73,7 +73,7 @@ async fn another_coordinator_knows_members_and_offsets() {
 async fn a_coordinator_that_does_not_hear_its_follower_answers_nobody() {
     let mut two = coordinated().await;
     let short = v1::JoinGroup {
-        session_timeout_ms: 3_000,
+        session_timeout_ms: 9_000,
         ..joining(1)
     };
     let mut member = TestMember::join(channel(two.broker(1)), short).await;
@@ -92,7 +92,7 @@ async fn a_coordinator_that_does_not_hear_its_follower_answers_nobody() {
     two.run(2).await;
     coordinates(&two, 1).await;
     let back = v1::JoinGroup {
-        session_timeout_ms: 3_000,
+        session_timeout_ms: 9_000,
         epoch: assigned.epoch,
         ..joining(1)
     };

@@ -188,3 +188,56 @@ fn a_log_that_begins_anew_is_not_clean() {
     fixture.reopen();
     fixture.check_kept(&before, done.cleaned_to);
 }
+
+/// Values of some keys, and then one batch that deletes all of them; everything is sealed.
+fn deleted_at_once(keys: u32) -> Fixture {
+    let mut fixture = Fixture::new(compacted());
+    for k in 0..keys {
+        fixture.append(Compression::None, [(key(k), Some(text(k)))]);
+    }
+    fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 1_200]))]);
+    fixture.settle();
+    fixture
+}
+
+#[test]
+fn a_batch_that_deletes_more_keys_than_the_map_has_room_for_deletes_them_for_ever() {
+    let keys = 40;
+    let mut fixture = deleted_at_once(keys);
+    // So small that the tombstones do not fit.
+    while fixture.compact_with(1, |_| true).is_some() {}
+    fixture.append(Compression::None, (0..keys).map(|k| (key(k), None)));
+    for _ in 0..2 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 1_200]))]);
+    }
+    fixture.settle();
+    for _ in 0..6 {
+        while fixture.compact_with(1, |_| true).is_some() {}
+        fixture.now_ms += 10 * TOMBSTONE_RETENTION_MS;
+        for k in 0..keys {
+            let newest = newest(&fixture.records());
+            assert!(!newest.contains_key(&key(k)[..]), "key {k} is back");
+        }
+    }
+}
+
+#[test]
+fn behind_a_batch_that_cannot_be_read_no_tombstone_goes() {
+    let mut fixture = Fixture::new(compacted());
+    fixture.append_batch(super::fixture::unreadable());
+    fixture.append(Compression::None, [(key(3), Some(text(1)))]);
+    fixture.append(Compression::None, [(key(3), None)]);
+    for _ in 0..4 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 600]))]);
+    }
+    fixture.settle();
+    for _ in 0..3 {
+        while fixture.compact().is_some() {}
+        fixture.now_ms += 10 * TOMBSTONE_RETENTION_MS;
+    }
+    assert!(
+        has_tombstone(&fixture),
+        "it may delete what is in that batch"
+    );
+    assert!(fixture.compact().is_none(), "and no pass is due for it");
+}
