@@ -86,8 +86,5 @@ async fn the_death_of_a_broker_of_many_partitions_costs_few_writes_and_rest_next
     .await;
     let (_, after) = rest(&mut cluster);
     let written = after - before;
-    println!(
-        "{at_rest:.2} writes a second at rest, {written} until {PARTITIONS} partitions went on without a broker"
-    );
     assert!(written <= FAIL_OVER_WRITES_MAX, "{written} writes");
 }
