@@ -8,7 +8,7 @@ use std::{
 use taffrail_core::Offset;
 use taffrail_log::{LogConfig, LogError, LogReader};
 
-use crate::common::{OnDisk, append, batch, seal, small};
+use crate::common::{OnDisk, append, batch, seal, small, sync};
 
 /// Reads from the log start to the end, over and over, and checks every byte.
 fn read_all(reader: &LogReader, over: &AtomicBool) -> u64 {
@@ -108,6 +108,17 @@ fn readers_see_whole_batches_while_segments_roll_seal_and_expire() {
             assert!(reader.join().expect("reader") > 0);
         }
     });
+    // What the threads did not come to: there are no more segments than this.
+    for _ in 0..20 {
+        sync(&mut log);
+        let end = log.durable_end();
+        let mut due = log.plan_expiry(600, end).expect("plan");
+        while let Some(upkeep) = due {
+            let result = upkeep.run();
+            let done = log.upkeep_done(upkeep, result).expect("sound disk");
+            due = done.map(|(_, removal)| removal);
+        }
+    }
     assert!(log.log_start() > Offset::ZERO);
     let end = log.log_end();
     log.close(end).expect("close");
