@@ -15,11 +15,9 @@ use taffrail_client::{
     ClientError, ConsumedBatch, DeliveryMode, Group, GroupEvent, GroupPartition, Start,
 };
 use taffrail_core::{ErrorCode, MemberId, Offset, PartitionIndex};
-use taffrail_record::Compression;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
-    task::spawn_blocking,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -281,7 +279,7 @@ impl StandingIn {
 
     /// Sends the records of a batch. While the client does not take them, nothing of the batch is kept decompressed.
     async fn send(&mut self, group: &mut Group, batch: &ConsumedBatch) -> Result<(), WireError> {
-        let is_compressed = batch.header().attributes.compression() != Compression::None;
+        let compression = batch.header().attributes.compression();
         let partition = GroupPartition {
             topic: Arc::clone(batch.topic()),
             partition: batch.partition(),
@@ -290,12 +288,6 @@ impl StandingIn {
         let mut from = batch.first_offset();
         while from < batch.next_offset() {
             let slot = self.slot(group).await?;
-            let permit = if is_compressed {
-                let all = Arc::clone(&self.broker.decompressions);
-                all.acquire_owned().await.ok()
-            } else {
-                None
-            };
             let unpack = Unpack {
                 topic: batch.topic().to_string(),
                 partition: batch.partition().0,
@@ -305,16 +297,9 @@ impl StandingIn {
                 bytes_max: self.broker.config.limits.decompressed_bytes_max,
                 runtime: Handle::current(),
             };
-            let unpacked = spawn_blocking(move || {
-                let unpacked = unpack.run(slot);
-                drop(permit);
-                unpacked
-            });
-            from = unpacked
-                .await
-                .map_err(|e| WireError::new(ErrorCode::Internal, format!("unpacking: {e}")))?
-                .map_err(|e| WireError::new(e.code(), e.to_string()))?
-                .unwrap_or(batch.next_offset());
+            let decompressions = Arc::clone(&self.broker.decompressions);
+            let unpacked = unpack.deliver(slot, compression, &decompressions).await?;
+            from = unpacked.unwrap_or(batch.next_offset());
         }
         Ok(())
     }

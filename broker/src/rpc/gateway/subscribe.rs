@@ -20,11 +20,10 @@ use taffrail_api::{
     },
 };
 use taffrail_core::{ErrorCode, Offset, TopicId};
-use taffrail_record::{BatchError, BatchHeader, Compression, split};
+use taffrail_record::{BatchError, BatchHeader, split};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
-    task::spawn_blocking,
     time::sleep,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -252,7 +251,7 @@ impl Subscription {
         batch: Bytes,
         answers: &Answers,
     ) -> Result<(), WireError> {
-        let is_compressed = header.attributes.compression() != Compression::None;
+        let compression = header.attributes.compression();
         let end = self.ends.as_ref().and_then(|ends| ends.get(&partition));
         let mut from = self.next.get(&partition).copied().unwrap_or_default();
         // Of what compaction took only the offsets are left.
@@ -264,12 +263,6 @@ impl Subscription {
                 // The client is gone; the subscription ends by itself.
                 return Ok(());
             };
-            let permit = if is_compressed {
-                let all = Arc::clone(&self.broker.decompressions);
-                all.acquire_owned().await.ok()
-            } else {
-                None
-            };
             let unpack = Unpack {
                 topic: String::new(),
                 partition,
@@ -279,16 +272,9 @@ impl Subscription {
                 bytes_max: self.broker.config.limits.decompressed_bytes_max,
                 runtime: Handle::current(),
             };
-            let unpacked = spawn_blocking(move || {
-                let unpacked = unpack.run(slot);
-                drop(permit);
-                unpacked
-            });
-            from = unpacked
-                .await
-                .map_err(|e| WireError::new(ErrorCode::Internal, format!("unpacking: {e}")))?
-                .map_err(|e| corrupt(&e))?
-                .unwrap_or(header.next_offset());
+            let decompressions = Arc::clone(&self.broker.decompressions);
+            let unpacked = unpack.deliver(slot, compression, &decompressions).await?;
+            from = unpacked.unwrap_or(header.next_offset());
         }
         Ok(())
     }

@@ -2,20 +2,25 @@
 
 use std::{
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use prost::Message as _;
 use taffrail_api::{
-    convert,
+    WireError, convert,
     v1::{Header, SubscribeResponse, SubscribedRecord},
 };
-use taffrail_core::Offset;
-use taffrail_record::{BatchError, Record, records};
+use taffrail_core::{ErrorCode, Offset};
+use taffrail_record::{BatchError, Compression, Record, records};
 use tokio::{
     runtime::Handle,
-    sync::mpsc::{OwnedPermit, Sender},
+    sync::{
+        Semaphore,
+        mpsc::{OwnedPermit, Sender},
+    },
+    task::spawn_blocking,
     time::timeout,
 };
 
@@ -37,6 +42,29 @@ pub(super) struct Unpack {
 }
 
 impl Unpack {
+    /// As [`Self::run`], on a thread that may block, and of compressed batches no more at a time than `decompressions` has room for.
+    pub(super) async fn deliver(
+        self,
+        slot: OwnedPermit<SubscribeResponse>,
+        compression: Compression,
+        decompressions: &Arc<Semaphore>,
+    ) -> Result<Option<Offset>, WireError> {
+        let permit = if compression == Compression::None {
+            None
+        } else {
+            Arc::clone(decompressions).acquire_owned().await.ok()
+        };
+        let unpacked = spawn_blocking(move || {
+            let unpacked = self.run(slot);
+            drop(permit);
+            unpacked
+        });
+        unpacked
+            .await
+            .map_err(|e| WireError::new(ErrorCode::Internal, format!("unpacking: {e}")))?
+            .map_err(|e| WireError::new(e.code(), e.to_string()))
+    }
+
     /// Sends answers until all is sent (`None`), or until the client is slower than the decompression was: then the decompressed batch is given up,
     /// and whoever calls goes on from the offset returned.
     pub(super) fn run(
@@ -146,8 +174,8 @@ fn to_wire(topic: &str, partition: u32, record: Record) -> SubscribedRecord {
 
 #[cfg(test)]
 mod tests {
-    use taffrail_record::{BatchBuilder, Compression, NewRecord};
-    use tokio::{sync::mpsc, task::spawn_blocking};
+    use taffrail_record::{BatchBuilder, NewRecord};
+    use tokio::sync::mpsc;
 
     use super::*;
 
