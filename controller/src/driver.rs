@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     config::{ControllerConfig, Environment},
     error::ControllerError,
+    groups::GroupsView,
     handle::{COMMANDS_MAX, Command, ControllerHandle, Office, Pending},
     request::Request,
     state::{Effect, Event, Failure, Machine, Settings, WriteFailure, draft::Write},
@@ -46,12 +47,14 @@ pub async fn start(
     let (machine, first) = Machine::new(settings);
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (view, view_seen) = watch::channel(Arc::new(View::default()));
+    let (groups, groups_seen) = watch::channel(Arc::default());
     let (version, version_seen) = watch::channel(0);
     let (office, office_seen) = watch::channel(Office::Active);
     let (started, has_started) = oneshot::channel();
     let handle = ControllerHandle {
         commands,
         view: view_seen,
+        groups: groups_seen,
         version: version_seen,
         office: office_seen,
         writes: WriteCounters::default(),
@@ -67,6 +70,7 @@ pub async fn start(
         pending: Pending::default(),
         started: Some(started),
         view,
+        groups,
         version,
         office,
         writes: handle.writes.clone(),
@@ -123,6 +127,7 @@ struct Driver {
     /// Until office is taken.
     started: Option<oneshot::Sender<Result<(), ControllerError>>>,
     view: watch::Sender<Arc<View>>,
+    groups: watch::Sender<Arc<GroupsView>>,
     version: watch::Sender<u64>,
     office: watch::Sender<Office>,
     writes: WriteCounters,
@@ -316,6 +321,7 @@ impl Driver {
                 let _ = done.send(());
                 return;
             }
+            Command::SetGroups(groups) => Event::GroupsDeclared(groups),
             Command::SessionOpened {
                 register,
                 outbox,

@@ -2,7 +2,7 @@
 
 mod pending;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use taffrail_api::v1;
 use taffrail_core::{DeletionPolicy, TopicDefaults, TopicId, TopicSpec};
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     config::Mode,
+    groups::{GroupsView, WantedGroup},
     request::{Applied, ApplyError, Deleted, MoveRequest, PlannedMove},
     view::View,
     writes::{WriteCount, WriteCounters},
@@ -49,6 +50,7 @@ pub(crate) enum Command {
         defaults: TopicDefaults,
         done: oneshot::Sender<()>,
     },
+    SetGroups(BTreeMap<String, WantedGroup>),
     SessionOpened {
         register: Box<v1::Register>,
         outbox: mpsc::Sender<v1::ControllerMessage>,
@@ -89,6 +91,7 @@ pub(crate) enum Office {
 pub struct ControllerHandle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) view: watch::Receiver<Arc<View>>,
+    pub(crate) groups: watch::Receiver<Arc<GroupsView>>,
     pub(crate) version: watch::Receiver<u64>,
     pub(crate) office: watch::Receiver<Office>,
     pub(crate) writes: WriteCounters,
@@ -215,6 +218,23 @@ impl ControllerHandle {
             // An error means that the controller stopped: the next one is told at its start.
             let _ = is_done.await;
         }
+    }
+
+    /// Says what is declared of consumer groups: all there is, each time. Brokers remember it over restarts of both sides; as long as nothing was said,
+    /// what they remember holds.
+    pub async fn set_groups(&self, groups: BTreeMap<String, WantedGroup>) {
+        // An error means that the controller stopped: the next one is told at its start.
+        let _ = self.commands.send(Command::SetGroups(groups)).await;
+    }
+
+    /// Consumer groups, as they were a few seconds ago at most: those with a policy, and those that a coordinator knows.
+    pub fn groups(&self) -> Arc<GroupsView> {
+        self.groups.borrow().clone()
+    }
+
+    /// Whenever there is a new picture of the groups.
+    pub fn groups_changed(&self) -> watch::Receiver<Arc<GroupsView>> {
+        self.groups.clone()
     }
 
     /// Tells that somebody else took something out of the store: what is missing is written anew. Only whoever has seen it has to tell.

@@ -12,6 +12,7 @@
 mod config;
 mod driver;
 mod error;
+mod groups;
 mod handle;
 mod invariants;
 mod placement;
@@ -27,6 +28,7 @@ mod writes;
 pub use config::{ControllerConfig, Environment, Mode};
 pub use driver::start;
 pub use error::ControllerError;
+pub use groups::{GroupsView, WantedGroup};
 pub use handle::ControllerHandle;
 pub use request::{
     Applied, ApplyError, ApplyOutcome, Deleted, MoveError, MoveRequest, PlannedMove,

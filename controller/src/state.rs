@@ -13,6 +13,7 @@ pub(crate) mod draft;
 mod effect;
 mod elections;
 mod faulty;
+mod groups;
 mod heard;
 mod in_sync;
 mod internal;
@@ -34,7 +35,7 @@ mod update;
 mod tests;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
 };
 
@@ -44,6 +45,7 @@ use taffrail_core::{
 };
 
 use crate::{
+    groups::WantedGroup,
     request::Request,
     store::{ObjectName, Snapshot, Version},
     view::{Loss, View},
@@ -73,6 +75,8 @@ pub(crate) enum Event {
     WriteFailed(WriteFailure),
     Request(RequestId, Request),
     DefaultsChanged(TopicDefaults),
+    /// All that is declared of consumer groups.
+    GroupsDeclared(BTreeMap<String, WantedGroup>),
     /// Somebody else took something out of the store: it has to be read again.
     StoreChanged,
     SessionOpened(SessionId, Box<v1::Register>),
@@ -259,6 +263,7 @@ impl Machine {
                 self.settings.defaults = defaults;
                 self.queue.push_back(Work::FollowDefaults);
             }
+            Event::GroupsDeclared(groups) => self.groups_declared(groups),
             Event::SessionOpened(id, register) => self.session_opened(id, *register),
             Event::Heartbeat(id, heartbeat) => {
                 let has_doubts = !heartbeat.doubts.is_empty();

@@ -6,6 +6,7 @@
 //! assignor     who is to read which partition: one pure function
 //! reconcile    from what members hold to what they are to hold, one owner at a time
 //! offsets      how far partitions were read; commits and resets
+//! policy       what a ConsumerGroup declares
 //! stored       what outlives a coordinator
 //! ```
 //!
@@ -15,6 +16,7 @@ mod assignor;
 mod member;
 mod membership;
 mod offsets;
+mod policy;
 mod reconcile;
 mod stored;
 #[cfg(test)]
@@ -24,4 +26,5 @@ pub use assignor::{AssignmentStrategy, Reader, Topic, assign};
 pub use member::{Member, Profile, Subscription};
 pub use membership::{Catalog, Expired, Group, GroupState, Join, Now, Refusal};
 pub use offsets::{Commit, Committed};
+pub use policy::{Delivery, GroupPolicy, OutOfRange, StartFrom};
 pub use stored::{StoredGroup, StoredMember};

@@ -90,6 +90,9 @@ impl ClusterView {
                 .collect(),
             deletes: Vec::new(),
             removed_topics: Vec::new(),
+            groups: Vec::new(),
+            removed_groups: Vec::new(),
+            all_groups: false,
         }
     }
 

@@ -207,5 +207,6 @@ fn assigned(group: &Group, member: &Member, topics: &Topics) -> v1::Assigned {
         partitions: partitions.collect(),
         heartbeat_interval_ms: heartbeat_interval_ms(timeout_ms),
         answer_timeout_ms: answer_timeout_ms(timeout_ms),
+        policy: None,
     }
 }

@@ -12,6 +12,7 @@ use taffrail_core::{
 
 use super::{
     cluster::{Cluster, PendingDelete, Topic},
+    groups::DeclaredGroups,
     registration::{Registration, Stored},
 };
 
@@ -92,6 +93,8 @@ pub(crate) struct Live {
     hears_until_ms: Option<u64>,
     /// Partitions of which a broker knows more than the store, and that wait for others.
     pub(crate) doubted: BTreeSet<TopicPartition>,
+    /// What is declared of consumer groups.
+    pub(crate) groups: DeclaredGroups,
     /// What the store held when the controller took office.
     found: Option<Cluster>,
 }

@@ -32,6 +32,9 @@ pub(crate) fn full(cluster: &Cluster, live: &Live, to: BrokerNumber) -> Metadata
         partitions: served.map(|(_, p, a)| partition(p, a)).collect(),
         deletes: orders(cluster, to),
         removed_topics: ended.map(|topic| stored::topic_id(topic.id)).collect(),
+        groups: live.groups.records(),
+        removed_groups: Vec::new(),
+        all_groups: live.groups.are_known(),
     }
 }
 
