@@ -7,12 +7,14 @@
 //! reconcile    from what members hold to what they are to hold, one owner at a time
 //! offsets      how far partitions were read; commits and resets
 //! policy       what a ConsumerGroup declares
+//! lag          how far it is behind, and when it loses data
 //! stored       what outlives a coordinator
 //! ```
 //!
 //! An assignment is a target: a member gives up what it lost before another one gets it (KIP-848), and nobody else stops.
 
 mod assignor;
+mod lag;
 mod member;
 mod membership;
 mod offsets;
@@ -23,6 +25,7 @@ mod stored;
 mod tests;
 
 pub use assignor::{AssignmentStrategy, Reader, Topic, assign};
+pub use lag::{HORIZON_MS, History, Lag, LogState, Retention, lag};
 pub use member::{Member, Profile, Subscription};
 pub use membership::{Catalog, Expired, Group, GroupState, Join, Now, Refusal};
 pub use offsets::{Commit, Committed};
