@@ -240,6 +240,7 @@ impl Volume {
             partitions: reports,
             disk_full: false,
             doubts: Vec::new(),
+            groups: Vec::new(),
         }));
         answers
     }
