@@ -4,6 +4,7 @@
 mod brokers;
 mod dev;
 mod groups;
+mod plan;
 
 use std::{
     fs,
