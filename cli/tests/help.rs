@@ -28,6 +28,8 @@ const COMMANDS: &[&[&str]] = &[
     &["bench", "produce"],
     &["bench", "consume"],
     &["bench", "latency"],
+    &["bench", "commit"],
+    &["bench", "rebalance"],
     &["log"],
     &["log", "dump"],
     &["log", "verify"],
