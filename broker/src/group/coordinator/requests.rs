@@ -3,7 +3,7 @@
 use taffrail_api::{WireError, v1};
 use taffrail_core::{
     ErrorCode, GroupEpoch, MemberId,
-    group::{AssignmentStrategy, Commit, Committed, Group, Join, Refusal},
+    group::{Commit, Committed, Group, Join, Refusal},
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -84,7 +84,7 @@ impl Coordinator {
                 ));
             }
             let members_max = self.broker.config.groups.members_max;
-            let group = Group::new(AssignmentStrategy::default(), members_max, self.now());
+            let group = Group::new(self.policy(name), members_max, self.now());
             self.groups.insert(name.to_owned(), Hosted::new(group));
         }
         self.known_group(name)
@@ -118,7 +118,9 @@ impl Coordinator {
             .group
             .join(join, &self.topics, now)
             .map_err(refused)?;
-        self.session_timeout_ms = self.session_timeout_ms.min(profile.session_timeout_ms);
+        let timeout_ms = hosted.group.session_timeout_ms_min();
+        let timeouts_ms = timeout_ms.into_iter().chain([self.session_timeout_ms]);
+        self.session_timeout_ms = timeouts_ms.min().unwrap_or(self.session_timeout_ms);
         tracing::info!(group = %name, %member, client = %profile.client_name,
             instance = profile.instance_id.as_deref().unwrap_or_default(), "a member joined, or came back");
         let stream = Stream {
@@ -263,6 +265,7 @@ impl Coordinator {
             };
             match taken {
                 Ok(()) => {
+                    hosted.is_news = true;
                     self.broker.metrics.offset_commits.inc();
                     let stored = hosted.group.committed(partition);
                     self.entries.push(offset_entry(name, partition, stored));
@@ -298,6 +301,7 @@ impl Coordinator {
             (position.partition, committed)
         };
         hosted.group.reset(positions.iter().map(committed));
+        hosted.is_news = true;
         let entries: Vec<_> = positions
             .iter()
             .map(|p| offset_entry(name, p.partition, hosted.group.committed(p.partition)))
@@ -318,7 +322,7 @@ impl Coordinator {
         if let Err(error) = checked {
             return drop(reply.send(Err(error)));
         }
-        if let Some(hosted) = self.groups.remove(name) {
+        if let Some(hosted) = self.remove(name) {
             tracing::info!(group = %name, "the group was deleted");
             self.entries.extend(hosted.forget(name));
         }
