@@ -2,6 +2,8 @@
 
 mod failover;
 mod member;
+mod policies;
+mod reports;
 
 use std::time::Duration;
 

@@ -14,13 +14,13 @@ use crate::{
 };
 
 /// `__offsets` of one partition, led by `leader` in `epoch`, both in sync.
-fn assign_offsets(two: &Two, leader: u32, epoch: i32) {
+pub(super) fn assign_offsets(two: &Two, leader: u32, epoch: i32) {
     let mut topic = both(leader, epoch);
     internal::OFFSETS.clone_into(&mut topic.name);
     two.controller.put(OFFSETS, topic);
 }
 
-async fn coordinates(two: &Two, broker: usize) {
+pub(super) async fn coordinates(two: &Two, broker: usize) {
     until("a coordinator", async || {
         let request = v1::DescribeGroupRequest {
             group: "nobody".to_owned(),
@@ -33,7 +33,7 @@ async fn coordinates(two: &Two, broker: usize) {
     .await;
 }
 
-async fn coordinated() -> Two {
+pub(super) async fn coordinated() -> Two {
     let two = Two::start().await;
     two.controller
         .put(crate::fixture::TOPIC, Topic::new("flights", &[1, 1]));
