@@ -2,13 +2,14 @@
 
 use taffrail_api::{WireError, v1};
 use taffrail_core::{
-    ErrorCode, GroupEpoch, MemberId,
+    ErrorCode, GroupEpoch, MemberId, Offset, TopicPartition,
     group::{Commit, Committed, Group, Join, Refusal},
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Coordinator, given_up, label, unsure};
 use crate::{
+    broker::Broker,
     cluster::view::topic_id_bytes,
     group::{
         event::{Ask, Event, Position, Reply, Says, Sink, StreamId},
@@ -16,6 +17,7 @@ use crate::{
         records::offset_entry,
         write::Answer,
     },
+    partition::standing::Role,
 };
 
 /// Groups of one coordinator: each takes memory for as long as its offsets are kept.
@@ -259,6 +261,9 @@ impl Coordinator {
             let is_odd = by == Commit::Outside && !self.topics.has(partition);
             let taken = if is_odd {
                 Err(unknown_partition(&label(partition, &self.topics)))
+            } else if let Some(end) = passed_end(&self.broker, partition, position.offset) {
+                let label = label(partition, &self.topics);
+                Err(beyond_end(&label, position.offset, end))
             } else {
                 let taken = hosted.group.commit(by, partition, committed);
                 taken.map_err(refused)
@@ -284,7 +289,11 @@ impl Coordinator {
         let at_ms = self.now().wall_ms;
         let unknown = positions.iter().find(|p| !self.topics.has(p.partition));
         let unknown = unknown.map(|p| unknown_partition(&label(p.partition, &self.topics)));
-        let hosted = match unknown {
+        let beyond = positions.iter().find_map(|p| {
+            let end = passed_end(&self.broker, p.partition, p.offset)?;
+            Some(beyond_end(&label(p.partition, &self.topics), p.offset, end))
+        });
+        let hosted = match unknown.or(beyond) {
             Some(error) => Err(error),
             None => self.group_or_new(name),
         };
@@ -335,6 +344,24 @@ fn refused(refusal: Refusal) -> WireError {
         Refusal::UnknownMember => given_up(),
         other => WireError::new(other.code(), other.to_string()),
     }
+}
+
+/// The end of the partition, if `offset` lies beyond it and this broker can tell: of what others lead it may not know the end. Nothing beyond a leader's log was
+/// ever read by anybody.
+fn passed_end(broker: &Broker, partition: TopicPartition, offset: Offset) -> Option<Offset> {
+    let replica = broker.partitions.get(partition)?;
+    let leads = replica.standing().role == Role::Leader && replica.fault().is_none();
+    let end = replica.progress.log_end();
+    (leads && offset > end).then_some(end)
+}
+
+fn beyond_end(label: &str, offset: Offset, end: Offset) -> WireError {
+    WireError::new(
+        ErrorCode::OffsetOutOfRange,
+        format!(
+            "offset {offset} of {label} lies beyond its end, {end}: nothing was committed for it; commit the offset after the last record that was processed"
+        ),
+    )
 }
 
 fn unknown_partition(label: &str) -> WireError {

@@ -1,6 +1,6 @@
 //! Two brokers, of which one coordinates and the other may.
 
-use taffrail_api::{status::from_status, v1};
+use taffrail_api::{status::from_status, stream::Route, v1};
 use taffrail_core::{ErrorCode, internal};
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     controller::Topic,
-    fixture::{channel, until, within},
+    fixture::{Client, batch, channel, request, until, within},
     replication::{Two, both},
 };
 
@@ -39,6 +39,11 @@ pub(super) async fn coordinated() -> Two {
         .put(crate::fixture::TOPIC, Topic::new("flights", &[1, 1]));
     assign_offsets(&two, 1, 1);
     coordinates(&two, 1).await;
+    let mut client = Client::connect(channel(two.broker(1)), Route::Direct).await;
+    for partition in 0..2 {
+        let produced = client.produce(request(partition, batch(&[""; 10]))).await;
+        produced.expect("stored");
+    }
     two
 }
 

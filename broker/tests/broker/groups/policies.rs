@@ -22,6 +22,15 @@ pub(super) fn declare(fixture: &Fixture, policy: &GroupPolicy) {
     fixture.controller.say(|update| update.groups.push(record));
 }
 
+/// Before anybody joins: waits until the coordinator knows it.
+pub(super) async fn declared(fixture: &Fixture, policy: &GroupPolicy) {
+    declare(fixture, policy);
+    until("the policy is known", async || {
+        fixture.controller.group("billing").is_some()
+    })
+    .await;
+}
+
 pub(super) fn strategy(strategy: AssignmentStrategy) -> GroupPolicy {
     GroupPolicy {
         strategy,
@@ -69,7 +78,7 @@ async fn halves(fixture: &Fixture) -> [(TestMember, v1::Assigned); 2] {
 #[tokio::test]
 async fn another_strategy_on_a_live_group_changes_who_reads_what_one_owner_at_a_time() {
     let fixture = coordinated().await;
-    declare(&fixture, &strategy(AssignmentStrategy::Range));
+    declared(&fixture, &strategy(AssignmentStrategy::Range)).await;
     let [(mut first, low), (mut second, high)] = halves(&fixture).await;
     assert_eq!(
         (partitions(&low), partitions(&high)),
@@ -150,12 +159,8 @@ async fn members_are_told_what_the_policy_says_to_them() {
 #[tokio::test]
 async fn a_policy_outlives_the_broker_and_a_controller_that_does_not_know_it() {
     let fixture = coordinated().await;
-    declare(&fixture, &session_timeout(6_000));
+    declared(&fixture, &session_timeout(6_000)).await;
     let mut member = TestMember::join(fixture.channel(), joining(1)).await;
-    until("the policy is known", async || {
-        fixture.controller.group("billing").is_some()
-    })
-    .await;
     member.assigned().await;
     member.leave(false);
     let fixture = fixture.restart().await;
