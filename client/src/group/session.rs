@@ -219,7 +219,10 @@ async fn expire(shared: &Shared) {
             let _ = changes.changed().await;
             continue;
         };
-        sleep_until(until).await;
-        shared.expire(Instant::now());
+        tokio::select! {
+            () = sleep_until(until) => shared.expire(Instant::now()),
+            // It may have become shorter.
+            _ = changes.changed() => {}
+        }
     }
 }

@@ -246,7 +246,8 @@ impl MemberStream {
         if is_first {
             self.answered();
         }
-        self.shared.told(self.joining.life, assignment);
+        self.shared
+            .told(self.joining.life, assignment, Instant::now());
     }
 
     /// The oldest of what was sent is answered.

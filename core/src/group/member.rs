@@ -50,7 +50,7 @@ pub(super) struct Held {
 struct Timeout {
     /// As its newest assignment tells it.
     told_ms: u64,
-    /// A longer one that it may still live by, until it carries out that assignment.
+    /// A longer one that it may still live by, until a heartbeat says that it carries out that assignment: by then it has heard of the shorter one.
     before: Option<(u64, GroupEpoch)>,
 }
 
@@ -130,7 +130,6 @@ impl Member {
     /// It carries out that assignment: what was taken away with it or before is given up. True: something was.
     pub(super) fn applied(&mut self, epoch: GroupEpoch) -> bool {
         let before = self.held.len();
-        self.timeout.before = self.timeout.before.filter(|(_, told)| *told > epoch);
         let keeps = |held: &Held| held.revoked.is_none_or(|revoked| revoked > epoch);
         self.held.retain(|_, held| keeps(held));
         self.held.len() < before
@@ -157,22 +156,28 @@ impl Member {
         self.timeout.told_ms.max(before)
     }
 
-    /// It has a new connection, on which it is told everything before it hears anything else.
+    /// It has a new connection. It is told everything before it sends a heartbeat on that.
     pub(super) fn connected(&mut self, timeout_ms: u64) {
         self.is_connected = true;
-        self.timeout = Timeout {
-            told_ms: timeout_ms,
-            before: None,
-        };
+        self.set_told(timeout_ms, GroupEpoch(0));
+    }
+
+    fn set_told(&mut self, timeout_ms: u64, told: GroupEpoch) {
+        let lives_by_ms = self.lives_by_ms();
+        self.timeout.told_ms = timeout_ms;
+        self.timeout.before = (lives_by_ms > timeout_ms).then_some((lives_by_ms, told));
+    }
+
+    /// A heartbeat says which assignment it carries out.
+    pub(super) fn confirms(&mut self, epoch: GroupEpoch) {
+        self.timeout.before = self.timeout.before.filter(|(_, told)| *told > epoch);
     }
 
     /// Assignment `told` and later ones tell it. True: it is another one.
     pub(super) fn set_timeout(&mut self, timeout_ms: u64, told: GroupEpoch, now: Now) -> bool {
-        let lives_by_ms = self.lives_by_ms();
         let is_new = self.timeout.told_ms != timeout_ms;
         if is_new {
-            self.timeout.told_ms = timeout_ms;
-            self.timeout.before = (lives_by_ms > timeout_ms).then_some((lives_by_ms, told));
+            self.set_told(timeout_ms, told);
             // It counts a longer one from when it joined, if it is only now told of that.
             self.heard(now);
         }

@@ -262,6 +262,7 @@ impl Group {
         if applied > member.epoch {
             return Err(Refusal::UnknownMember);
         }
+        member.confirms(applied);
         member.heard(now);
         if member.applied(applied) {
             self.is_changed = true;

@@ -77,7 +77,10 @@ impl Group {
             member.target = member.assigned().map(|(partition, _)| partition).collect();
             (member.id, member)
         };
-        let members = stored.members.into_iter().map(member).collect();
+        let lived_by: Vec<u64> = stored.members.iter().map(|m| m.lives_by_ms).collect();
+        let members: BTreeMap<_, _> = stored.members.into_iter().map(member).collect();
+        // A longer session timeout outlives this coordinator before a member hears of it.
+        let is_changed = members.values().map(Member::lives_by_ms).ne(lived_by);
         let group = Self {
             policy,
             members_max,
@@ -85,7 +88,7 @@ impl Group {
             members,
             offsets,
             empty_since_ms: stored.empty_since_ms,
-            is_changed: false,
+            is_changed,
         };
         group.check_invariants().map(|()| group)
     }

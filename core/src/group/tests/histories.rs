@@ -16,6 +16,8 @@ enum Step {
     /// It carries out what it was told.
     Apply(usize),
     Heartbeat(usize),
+    /// All of these, one after the other.
+    Follow(usize),
     /// It processes some records of each of its partitions, and commits them or not.
     Process(usize, u64, bool),
     /// Its connection breaks.
@@ -38,13 +40,15 @@ fn step() -> impl Strategy<Value = Step> {
         6 => member.clone().prop_map(Step::Tell),
         6 => member.clone().prop_map(Step::Apply),
         6 => member.clone().prop_map(Step::Heartbeat),
+        4 => member.clone().prop_map(Step::Follow),
         6 => (member.clone(), 1..5_u64, any::<bool>()).prop_map(|(m, n, c)| Step::Process(m, n, c)),
         1 => member.clone().prop_map(Step::Disconnect),
         1 => (member.clone(), any::<bool>()).prop_map(|(m, b)| Step::Leave(m, b)),
         1 => member.prop_map(Step::Restart),
         4 => (1..4_000_u64).prop_map(Step::Pass),
-        1 => (0..POLICIES).prop_map(Step::FailOver),
-        1 => (0..POLICIES).prop_map(Step::Policy),
+        1 => (4_000..14_000_u64).prop_map(Step::Pass),
+        3 => (0..POLICIES).prop_map(Step::FailOver),
+        3 => (0..POLICIES).prop_map(Step::Policy),
         1 => (0..3_usize).prop_map(Step::Grow),
         1 => (0..20_u64).prop_map(Step::Reset),
     ]
@@ -129,11 +133,12 @@ impl World {
                     .is_some_and(Member::is_connected)
                 {
                     let told = assignment(&self.group, client.id);
-                    client.hear(told, answer_timeout_ms(&self.group, client.id));
+                    client.hear(told, answer_timeout_ms(&self.group, client.id), self.now_ms);
                 }
             }
             Step::Apply(m) => self.clients[m].apply(),
             Step::Heartbeat(m) => self.heartbeat(m),
+            Step::Follow(m) => return self.follow(m),
             Step::Process(m, records, commits) => self.process(m, records, commits),
             Step::Disconnect(m) => self.group.disconnected(self.clients[m].id),
             Step::Leave(m, comes_back) => {
@@ -256,6 +261,17 @@ impl World {
         }
     }
 
+    fn follow(&mut self, m: usize) {
+        for step in [
+            Step::Join(m),
+            Step::Tell(m),
+            Step::Apply(m),
+            Step::Heartbeat(m),
+        ] {
+            self.step(&step);
+        }
+    }
+
     /// Everybody does as told: in the end each partition is read, and nobody waits for anything.
     fn settle(&mut self) {
         self.step(&Step::Policy(0));
@@ -263,14 +279,7 @@ impl World {
         self.group.expire(&self.topics, at(self.now_ms));
         for _ in 0..8 {
             for m in 0..self.clients.len() {
-                for step in [
-                    Step::Join(m),
-                    Step::Tell(m),
-                    Step::Apply(m),
-                    Step::Heartbeat(m),
-                ] {
-                    self.step(&step);
-                }
+                self.follow(m);
             }
         }
         assert_eq!(self.group.state(), GroupState::Stable);
@@ -285,7 +294,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
 
     #[test]
     fn one_member_processes_a_partition_and_nothing_is_skipped(steps in prop::collection::vec(step(), 0..120)) {

@@ -155,6 +155,15 @@ fn a_shorter_session_timeout_counts_once_the_member_carries_it_out() {
 }
 
 #[test]
+fn a_longer_session_timeout_counts_from_when_it_is_declared() {
+    let mut f = Fixture::new(&[("a", 1)]);
+    f.join(1, profile(&["a"]), 0).expect("joins");
+    // Its join is not answered yet: it goes by the longer one from the join on, once it hears of it.
+    f.declare(timeout(20_000));
+    assert_eq!(f.group.next_deadline_ms(), Some(20_000));
+}
+
+#[test]
 fn a_new_coordinator_with_a_shorter_timeout_gives_members_the_one_they_live_by() {
     let mut f = Fixture::new(&[("a", 1)]);
     f.declare(timeout(20_000));
@@ -170,10 +179,31 @@ fn a_new_coordinator_with_a_shorter_timeout_gives_members_the_one_they_live_by()
     f.group = restored.expect("whole");
     assert_eq!(f.group.next_deadline_ms(), Some(70_000));
     f.come_back(1, profile(&["a"]), 1, 60_000).expect("known");
+    let stored = f.group.stored();
+    assert_eq!(
+        stored.members[0].lives_by_ms, 20_000,
+        "it has not said yet that it heard of the shorter one"
+    );
     f.group
         .heartbeat(id(1), GroupEpoch(1), at(69_000))
         .expect("a member");
-    assert_eq!(f.group.next_deadline_ms(), Some(69_000 + SHORT_MS));
+    assert_eq!(f.group.stored().members[0].lives_by_ms, SHORT_MS);
+    f.follow(1, 79_000);
+    assert_eq!(f.group.next_deadline_ms(), Some(79_000 + SHORT_MS));
+}
+
+#[test]
+fn a_new_coordinator_with_a_longer_timeout_stores_it_before_anybody_hears_of_it() {
+    let mut f = Fixture::new(&[("a", 1)]);
+    f.join(1, profile(&["a"]), 0).expect("joins");
+    for policy in [GroupPolicy::default(), timeout(20_000)] {
+        let is_longer = policy != GroupPolicy::default();
+        let stored = f.group.stored();
+        let restored = Group::restore(policy, MEMBERS_MAX, stored, [].into(), at(0));
+        f.group = restored.expect("whole");
+        assert_eq!(f.group.take_changed(), is_longer);
+    }
+    assert_eq!(f.group.stored().members[0].lives_by_ms, 20_000);
 }
 
 #[test]

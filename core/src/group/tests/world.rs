@@ -144,9 +144,11 @@ impl Client {
     }
 
     /// It is told of an assignment, and by it of the timeout.
-    pub(super) fn hear(&mut self, told: Option<Told>, answer_timeout_ms: Option<u64>) {
+    pub(super) fn hear(&mut self, told: Option<Told>, answer_timeout_ms: Option<u64>, now_ms: u64) {
         self.inbox = told;
         self.answer_timeout_ms = answer_timeout_ms;
+        let at_most_ms = now_ms + answer_timeout_ms.unwrap_or(0);
+        self.valid_until_ms = self.valid_until_ms.min(at_most_ms);
         if let Some(joined_ms) = self.joined_ms.take() {
             self.answered(joined_ms);
         }
