@@ -14,7 +14,7 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("taffrail-api", &["core"]),
     ("taffrail-log", &["core", "record"]),
     ("taffrail-client", &["api", "core", "record"]),
-    ("taffrail-controller", &["core", "api"]),
+    ("taffrail-controller", &["core", "api", "record"]),
     (
         "taffrail-broker",
         &["log", "record", "api", "core", "client"],
