@@ -22,6 +22,5 @@ mod load;
 mod records;
 mod write;
 
-pub(crate) use catalog::compile as compile_pattern;
 pub(crate) use coordinators::Coordinators;
 pub(crate) use records::{member_id, not_empty};

@@ -180,8 +180,12 @@ pub fn lag(
         reading: commits.rate(now_ms),
         producing: ends.rate(now_ms),
     };
-    let by_time = retention.time_ms.and_then(|ms| course.by_time(&appended, ms));
-    let by_bytes = retention.bytes.and_then(|bytes| course.by_bytes(log, bytes));
+    let by_time = retention
+        .time_ms
+        .and_then(|ms| course.by_time(&appended, ms));
+    let by_bytes = retention
+        .bytes
+        .and_then(|bytes| course.by_bytes(log, bytes));
     let first = [by_time, by_bytes].into_iter().flatten().min();
     Lag {
         records,

@@ -3,28 +3,23 @@
 use taffrail_api::{
     WireError,
     convert::{offset_from_wire, topic_partition},
+    pattern::{self, PATTERN_BYTES_MAX},
     v1,
 };
 use taffrail_core::{
     GroupEpoch,
     group::{Join, Profile, Subscription},
-    rules,
+    rules::{self, GROUP_PATTERNS_MAX, GROUP_TOPICS_MAX, SESSION_TIMEOUT_MS},
 };
 
 use crate::{
     config::GroupSettings,
-    group::{compile_pattern, event::Position, member_id, not_empty},
+    group::{event::Position, member_id, not_empty},
 };
 
-const TOPICS_MAX: usize = 256;
-const PATTERNS_MAX: usize = 32;
-const PATTERN_BYTES_MAX: usize = 256;
 /// Instance ids, racks and what members call themselves.
 const NAME_BYTES_MAX: usize = 256;
 const METADATA_BYTES_MAX: usize = 4_096;
-/// A third of it is how long a coordinator may go without word of a follower, and idle followers say something every half second.
-const SESSION_TIMEOUT_MS_MIN: u32 = 3_000;
-const SESSION_TIMEOUT_MS_MAX: u32 = 1_800_000;
 
 pub(super) fn group_name(name: &str) -> Result<(), WireError> {
     match rules::check_group_name(name).first() {
@@ -47,8 +42,8 @@ pub(super) fn join(
             "a member reads at least one topic: name topics, or give patterns",
         ));
     }
-    within("topics", join.topics.len(), TOPICS_MAX)?;
-    within("patterns", join.patterns.len(), PATTERNS_MAX)?;
+    within("topics", join.topics.len(), GROUP_TOPICS_MAX)?;
+    within("patterns", join.patterns.len(), GROUP_PATTERNS_MAX)?;
     for topic in &join.topics {
         if let Some(violation) = rules::check_topic_name(topic).first() {
             let message = format!("topic {topic:?}: {}", violation.message);
@@ -57,7 +52,7 @@ pub(super) fn join(
     }
     for pattern in &join.patterns {
         within("bytes of a pattern", pattern.len(), PATTERN_BYTES_MAX)?;
-        compile_pattern(pattern).map_err(|error| {
+        pattern::compile(pattern).map_err(|error| {
             WireError::invalid(format!(
                 "pattern {pattern:?} is no regular expression that can be used: {error}"
             ))
@@ -72,10 +67,12 @@ pub(super) fn join(
     }
     let session_timeout_ms = match join.session_timeout_ms {
         0 => settings.session_timeout_ms,
-        ms if (SESSION_TIMEOUT_MS_MIN..=SESSION_TIMEOUT_MS_MAX).contains(&ms) => u64::from(ms),
+        ms if SESSION_TIMEOUT_MS.contains(&u64::from(ms)) => u64::from(ms),
         ms => {
             return Err(WireError::invalid(format!(
-                "session_timeout_ms is {ms}; it must be between {SESSION_TIMEOUT_MS_MIN} and {SESSION_TIMEOUT_MS_MAX}"
+                "session_timeout_ms is {ms}; it must be between {} and {}",
+                SESSION_TIMEOUT_MS.start(),
+                SESSION_TIMEOUT_MS.end()
             )));
         }
     };

@@ -93,10 +93,21 @@ fn who_catches_up_in_time_loses_nothing() {
 #[test]
 fn producers_that_wrote_faster_in_the_past_bring_the_deadline_nearer() {
     // Nine tenths of the log were written within ten seconds; the group reads five records a second and deletion passes over the heap in ten seconds.
-    let ends = seen(5_000, 6_000, |s| if s < 5_010 { 0 } else { 9_000 + s - 5_010 });
+    let ends = seen(
+        5_000,
+        6_000,
+        |s| if s < 5_010 { 0 } else { 9_000 + s - 5_010 },
+    );
     let commits = seen(5_000, 6_000, |s| (s - 5_000) / 2);
     let state = log(0, 9_990, 5_000);
-    let lag = lag(Offset(500), &commits, &state, &ends, AN_HOUR, 6_000 * SECOND);
+    let lag = lag(
+        Offset(500),
+        &commits,
+        &state,
+        &ends,
+        AN_HOUR,
+        6_000 * SECOND,
+    );
     assert!(
         lag.loses_data_at_ms
             .is_some_and(|ms| (8_600..8_610).contains(&(ms / SECOND))),
@@ -165,7 +176,13 @@ fn a_day_of_history_takes_no_more_room_than_an_hour() {
 }
 
 /// Runs the future second by second: the same rates go on. When the first unread record is deleted, if that is within three hours.
-fn simulated(appended: &[u64], committed: u64, reading: f64, producing: f64, now_s: u64) -> Option<u64> {
+fn simulated(
+    appended: &[u64],
+    committed: u64,
+    reading: f64,
+    producing: f64,
+    now_s: u64,
+) -> Option<u64> {
     let mut times = appended.to_vec();
     let mut owed = 0.0;
     let mut next = committed as f64;
