@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use taffrail_core::TopicDefaults;
@@ -57,6 +57,8 @@ impl ControllerConfig {
 pub struct Environment {
     /// Time since a fixed moment of this process. Never goes back.
     pub clock: Box<dyn Fn() -> Duration + Send>,
+    /// Milliseconds since the epoch, as brokers say when records were appended. For what is shown, never for what is decided.
+    pub wall_clock: Box<dyn Fn() -> u64 + Send>,
     /// 64 random bits: for identities.
     pub random: Box<dyn FnMut() -> u64 + Send>,
 }
@@ -67,6 +69,10 @@ impl Environment {
         let start = Instant::now();
         Self {
             clock: Box::new(move || start.elapsed()),
+            wall_clock: Box::new(|| {
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+                since_epoch.map_or(0, |since| since.as_millis() as u64)
+            }),
             random: Box::new(rand::random),
         }
     }

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     config::{ControllerConfig, Environment},
     error::ControllerError,
-    groups::GroupsView,
+    groups::{Groups, GroupsView},
     handle::{COMMANDS_MAX, Command, ControllerHandle, Office, Pending},
     request::Request,
     state::{Effect, Event, Failure, Machine, Settings, WriteFailure, draft::Write},
@@ -33,6 +33,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Changes that only heartbeats brought are shown this often at most.
 const VIEW_INTERVAL: Duration = Duration::from_millis(200);
+/// How often groups are looked at: as often as their coordinators speak of them.
+const GROUPS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Takes office and starts to run. Resolves once every map is claimed. Must be called in a tokio runtime.
 ///
@@ -47,14 +49,14 @@ pub async fn start(
     let (machine, first) = Machine::new(settings);
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (view, view_seen) = watch::channel(Arc::new(View::default()));
-    let (groups, groups_seen) = watch::channel(Arc::default());
+    let (groups, seen_groups) = watch::channel(Arc::default());
     let (version, version_seen) = watch::channel(0);
     let (office, office_seen) = watch::channel(Office::Active);
     let (started, has_started) = oneshot::channel();
     let handle = ControllerHandle {
         commands,
         view: view_seen,
-        groups: groups_seen,
+        groups: seen_groups,
         version: version_seen,
         office: office_seen,
         writes: WriteCounters::default(),
@@ -70,7 +72,8 @@ pub async fn start(
         pending: Pending::default(),
         started: Some(started),
         view,
-        groups,
+        groups: Groups::default(),
+        groups_seen: groups,
         version,
         office,
         writes: handle.writes.clone(),
@@ -127,7 +130,8 @@ struct Driver {
     /// Until office is taken.
     started: Option<oneshot::Sender<Result<(), ControllerError>>>,
     view: watch::Sender<Arc<View>>,
-    groups: watch::Sender<Arc<GroupsView>>,
+    groups: Groups,
+    groups_seen: watch::Sender<Arc<GroupsView>>,
     version: watch::Sender<u64>,
     office: watch::Sender<Office>,
     writes: WriteCounters,
@@ -139,6 +143,7 @@ impl Driver {
         self.perform(first);
         let mut tick = every(TICK);
         let mut show = every(VIEW_INTERVAL);
+        let mut look = every(GROUPS_INTERVAL);
         while !self.is_deposed {
             tokio::select! {
                 done = operation(&mut self.io) => {
@@ -151,6 +156,7 @@ impl Driver {
                 },
                 _ = tick.tick() => self.handle(Event::Tick),
                 _ = show.tick() => self.show(),
+                _ = look.tick() => self.look(),
             }
         }
         self.end().await;
@@ -222,6 +228,18 @@ impl Driver {
             self.view.send_replace(Arc::new(view));
             self.version.send_modify(|version| *version += 1);
         }
+    }
+
+    fn look(&mut self) {
+        let view = Arc::clone(&self.view.borrow());
+        let groups = self.groups.look(&view, (self.environment.wall_clock)());
+        self.groups_seen.send_if_modified(|seen| {
+            let is_news = **seen != groups;
+            if is_news {
+                *seen = Arc::new(groups);
+            }
+            is_news
+        });
     }
 
     fn load(&mut self, attempts: u32) {
@@ -321,7 +339,10 @@ impl Driver {
                 let _ = done.send(());
                 return;
             }
-            Command::SetGroups(groups) => Event::GroupsDeclared(groups),
+            Command::SetGroups(groups) => {
+                self.groups.declare(groups.keys().cloned());
+                Event::GroupsDeclared(groups)
+            }
             Command::SessionOpened {
                 register,
                 outbox,
@@ -331,7 +352,14 @@ impl Driver {
                 let _ = session.send(id);
                 Event::SessionOpened(id, register)
             }
-            Command::Heartbeat { session, heartbeat } => Event::Heartbeat(session, heartbeat),
+            Command::Heartbeat {
+                session,
+                mut heartbeat,
+            } => {
+                let reports = std::mem::take(&mut heartbeat.groups);
+                self.groups.hear(reports, (self.environment.wall_clock)());
+                Event::Heartbeat(session, heartbeat)
+            }
             Command::DeleteDone { session, done } => Event::DeleteDone(session, done),
             Command::IsrRequests { session, requests } => Event::IsrRequests(session, requests),
             Command::Stopping { session } => Event::Stopping(session),

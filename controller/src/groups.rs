@@ -1,9 +1,22 @@
-//! Consumer groups: what is declared of them, and how they fare.
+//! Consumer groups: what is declared of them, and how they fare. Nothing of it is decided by: it is shown.
+//!
+//! ```text
+//!   operator ── declared ──▶ state ──▶ brokers
+//!   brokers ──▶ reports (what coordinators said) ─┐
+//!   view (what partitions' leaders said) ─────────┴▶ look ──▶ GroupsView
+//! ```
+
+mod look;
+mod reports;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use taffrail_api::v1;
 use taffrail_core::group::GroupPolicy;
+
+pub(crate) use look::Groups;
 
 /// What is declared of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -281,6 +281,7 @@ impl Coordinator {
                 partitions: member.assigned().map(share).collect(),
                 heartbeat_interval_ms: self.interval_ms,
                 answer_timeout_ms: self.answer_timeout_ms,
+                policy: None,
             };
             self.told.insert(id, member.epoch());
             self.say(id, Answer::Assigned(assigned));

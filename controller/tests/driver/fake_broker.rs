@@ -27,6 +27,8 @@ pub(crate) struct Volume {
     pub(crate) number: Option<u32>,
     pub(crate) stamp: Option<v1::ControllerStamp>,
     pub(crate) stored: BTreeMap<(Vec<u8>, u32), v1::StoredPartition>,
+    /// What it says of groups with each heartbeat.
+    pub(crate) groups: Vec<v1::GroupReport>,
 }
 
 impl Volume {
@@ -40,6 +42,7 @@ impl Volume {
             number: None,
             stamp: None,
             stored: BTreeMap::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -240,6 +243,7 @@ impl Volume {
             partitions: reports,
             disk_full: false,
             doubts: Vec::new(),
+            groups: self.groups.clone(),
         }));
         answers
     }

@@ -2,6 +2,7 @@
 
 mod duel;
 mod fake_broker;
+mod groups;
 mod handle;
 mod internal;
 mod racks;

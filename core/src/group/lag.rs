@@ -20,8 +20,6 @@ use std::collections::VecDeque;
 
 use crate::ids::Offset;
 
-/// Points of one history.
-const POINTS_MAX: usize = 64;
 /// Rates are taken over this time.
 const RATE_WINDOW_MS: u64 = 10 * 60_000;
 /// What is further away is no deadline: rates do not stay as they are for so long.
@@ -30,9 +28,10 @@ pub const HORIZON_MS: u64 = 30 * 24 * 3_600_000;
 /// An offset that grows, over time: the end of a log, or what a group has committed.
 ///
 /// Invariant: points are in order of time and of offsets. An offset that stayed for a while has two: when it came and when it was last seen.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct History {
     points: VecDeque<Point>,
+    points_max: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,6 +41,23 @@ struct Point {
 }
 
 impl History {
+    /// The end of a log: enough points to tell when records were appended.
+    pub const fn of_log() -> Self {
+        Self::of(64)
+    }
+
+    /// What a group has committed: enough to tell how fast it reads. There are many of these.
+    pub const fn of_commits() -> Self {
+        Self::of(8)
+    }
+
+    const fn of(points_max: usize) -> Self {
+        Self {
+            points: VecDeque::new(),
+            points_max,
+        }
+    }
+
     /// It is `offset` now. One that went back begins anew.
     pub fn see(&mut self, offset: Offset, now_ms: u64) {
         let point = Point {
@@ -60,7 +76,7 @@ impl History {
             return;
         }
         self.points.push_back(point);
-        if self.points.len() > POINTS_MAX {
+        if self.points.len() > self.points_max {
             self.thin();
         }
     }
@@ -147,7 +163,7 @@ pub struct Lag {
 ///
 /// ```
 /// use taffrail_core::{Offset, group::{History, LogState, Retention, lag}};
-/// let (mut ends, mut commits) = (History::default(), History::default());
+/// let (mut ends, mut commits) = (History::of_log(), History::of_commits());
 /// for second in 0..=60 {
 ///     ends.see(Offset(second * 10), second * 1_000);
 ///     commits.see(Offset(200), second * 1_000);

@@ -14,7 +14,7 @@ const AN_HOUR: Retention = Retention {
 
 /// What was seen every ten seconds from `from_s` to `to_s`.
 fn seen(from_s: u64, to_s: u64, offset: impl Fn(u64) -> u64) -> History {
-    let mut history = History::default();
+    let mut history = History::of_log();
     for s in (from_s..=to_s).filter(|s| s % 10 == 0) {
         history.see(Offset(offset(s)), s * SECOND);
     }
@@ -65,7 +65,7 @@ fn the_age_of_the_first_unread_record_comes_from_the_log_s_history() {
 
 #[test]
 fn before_the_history_records_are_spread_evenly_from_the_oldest_one_on() {
-    let lag = at_6000(3_700, &History::default(), AN_HOUR);
+    let lag = at_6000(3_700, &History::of_commits(), AN_HOUR);
     assert!(about(Some(lag.ms), 2_300), "{lag:?}");
 }
 
@@ -135,16 +135,16 @@ fn a_log_of_limited_size_deletes_as_fast_as_it_is_written() {
 
 #[test]
 fn what_was_deleted_unread_is_lost() {
-    let lag = at_6000(2_000, &History::default(), AN_HOUR);
+    let lag = at_6000(2_000, &History::of_commits(), AN_HOUR);
     assert_eq!(lag.lost_to, Some(Offset(2_400)));
     assert_eq!(lag.records, 3_600, "of those that are there");
-    let read = at_6000(2_400, &History::default(), AN_HOUR);
+    let read = at_6000(2_400, &History::of_commits(), AN_HOUR);
     assert_eq!(read.lost_to, None);
 }
 
 #[test]
 fn a_log_that_keeps_everything_has_no_deadline() {
-    let lag = at_6000(2_400, &History::default(), Retention::default());
+    let lag = at_6000(2_400, &History::of_commits(), Retention::default());
     assert_eq!(lag.loses_data_at_ms, None);
 }
 
@@ -169,7 +169,7 @@ fn a_reset_backwards_begins_the_history_of_commits_anew() {
 #[test]
 fn a_day_of_history_takes_no_more_room_than_an_hour() {
     let history = seen(0, 86_400, |s| s);
-    assert!(history.points.len() <= POINTS_MAX);
+    assert!(history.points.len() <= 64);
     assert_eq!(history.points[0].offset, 0, "the oldest is kept");
     let then = offset_at(&history.points, 85_000 * SECOND);
     assert!((then - 85_000.0).abs() < 1.0);
