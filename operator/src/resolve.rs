@@ -1,15 +1,87 @@
-//! Topic -> its cluster and its name there, and whether the name is its own. Decides by what the operator watches; pure but for that.
+//! A Topic or ConsumerGroup -> its cluster and its name there, and whether the name is its own. Decides by what the operator watches; pure but for that.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
-use kube::ResourceExt as _;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt as _};
 use taffrail_controller::ControllerHandle;
-use taffrail_crds::{BrokerCluster, Topic};
+use taffrail_crds::{BrokerCluster, ConsumerGroup, Topic, topic::ClusterRef};
 use thiserror::Error;
 
 use crate::engines::{ClusterKey, Engines};
 
-/// A topic that may be.
+/// A resource that claims a name in a cluster.
+pub(crate) trait Claimant: Resource<DynamicType = ()> {
+    /// What messages call it.
+    const WORDS: &'static Words;
+    /// The cluster that it names.
+    fn cluster_ref(&self) -> Option<&ClusterRef>;
+    /// What clients call it in a cluster of this namespace.
+    fn client_name(&self, cluster_namespace: Option<&str>) -> String;
+    /// The cluster that accepted it, as namespace/name. Only the operator writes a status.
+    fn accepted_by(&self) -> Option<&str>;
+}
+
+/// What messages call a resource.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Words {
+    noun: &'static str,
+    kind: &'static str,
+    name_field: &'static str,
+    /// How it gets to another cluster.
+    elsewhere: &'static str,
+}
+
+impl Claimant for Topic {
+    const WORDS: &'static Words = &Words {
+        noun: "topic",
+        kind: "Topic",
+        name_field: "topicName",
+        elsewhere: "create a Topic in the other cluster and copy",
+    };
+
+    fn cluster_ref(&self) -> Option<&ClusterRef> {
+        self.spec.cluster_ref.as_ref()
+    }
+
+    fn client_name(&self, cluster_namespace: Option<&str>) -> String {
+        Self::client_name(self, cluster_namespace)
+    }
+
+    fn accepted_by(&self) -> Option<&str> {
+        let status = self.status.as_ref()?;
+        status.topic_id.as_ref()?;
+        status.cluster.as_deref()
+    }
+}
+
+impl Claimant for ConsumerGroup {
+    const WORDS: &'static Words = &Words {
+        noun: "group",
+        kind: "ConsumerGroup",
+        name_field: "groupName",
+        elsewhere: "create a ConsumerGroup in the other cluster",
+    };
+
+    fn cluster_ref(&self) -> Option<&ClusterRef> {
+        self.spec.cluster_ref.as_ref()
+    }
+
+    fn client_name(&self, cluster_namespace: Option<&str>) -> String {
+        Self::client_name(self, cluster_namespace)
+    }
+
+    fn accepted_by(&self) -> Option<&str> {
+        let status = self.status.as_ref()?;
+        status.group_name.as_ref()?;
+        status.cluster.as_deref()
+    }
+}
+
+/// A resource that may be.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) cluster: ClusterKey,
@@ -19,7 +91,7 @@ pub(crate) struct Resolved {
     pub(crate) handle: Option<ControllerHandle>,
 }
 
-/// Why a topic may not be. The messages say what to do.
+/// Why a resource may not be. The messages say what to do.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum Unresolved {
     #[error("namespace {namespace} has no BrokerCluster; create one, or name one in clusterRef")]
@@ -29,20 +101,35 @@ pub(crate) enum Unresolved {
     #[error("BrokerCluster {0} does not exist, or its namespace is not watched by the operator")]
     Missing(String),
     #[error(
-        "BrokerCluster {cluster} does not take topics of namespace {namespace}; set its topicNamespaces to from: All, or create the topic there"
+        "BrokerCluster {cluster} does not take {}s of namespace {namespace}; set its topicNamespaces to from: All, or create the {} there",
+        .words.noun,
+        .words.noun
     )]
-    NotAllowed { cluster: String, namespace: String },
+    NotAllowed {
+        cluster: String,
+        namespace: String,
+        words: &'static Words,
+    },
     #[error(
-        "the topic lives in BrokerCluster {cluster} and cannot move; set clusterRef to that, or create a Topic in the other cluster and copy"
+        "the {} lives in BrokerCluster {cluster} and cannot move; set clusterRef to that, or {}",
+        .words.noun,
+        .words.elsewhere
     )]
-    Moved { cluster: ClusterKey },
+    Moved {
+        cluster: ClusterKey,
+        words: &'static Words,
+    },
     #[error(
-        "Topic {owner} already owns the name {name} in cluster {cluster}; set another topicName in a new Topic"
+        "{} {owner} already owns the name {name} in cluster {cluster}; set another {} in a new {}",
+        .words.kind,
+        .words.name_field,
+        .words.kind
     )]
     Conflict {
         cluster: ClusterKey,
         name: String,
         owner: String,
+        words: &'static Words,
     },
 }
 
@@ -60,26 +147,27 @@ impl Unresolved {
     }
 }
 
-/// Where `topic` belongs, given all topics.
-pub(crate) fn resolve(
-    topic: &Topic,
-    topics: &[Arc<Topic>],
+/// Where a resource belongs, given all of its kind.
+pub(crate) fn resolve<K: Claimant>(
+    resource: &K,
+    all: &[Arc<K>],
     engines: &Engines,
 ) -> Result<Resolved, Unresolved> {
-    let key = cluster_key_of(topic, engines)?;
+    let key = cluster_key_of(resource, engines)?;
     let Some(engine) = engines.get(&key) else {
         return Err(Unresolved::Missing(key.to_string()));
     };
-    let namespace = topic.namespace().unwrap_or_default();
+    let namespace = resource.namespace().unwrap_or_default();
     if !engine.cluster.admits(&namespace) {
         return Err(Unresolved::NotAllowed {
             cluster: key.to_string(),
             namespace,
+            words: K::WORDS,
         });
     }
-    let name = topic.client_name(Some(&key.namespace));
-    if let Some(owner) = owner_of(&name, &key, &engine.cluster, topics, engines)
-        && owner.uid() != topic.uid()
+    let name = resource.client_name(Some(&key.namespace));
+    if let Some(owner) = owner_of(&name, &key, &engine.cluster, all, engines)
+        && owner.uid() != resource.uid()
     {
         let owner = format!(
             "{}/{}",
@@ -90,6 +178,7 @@ pub(crate) fn resolve(
             cluster: key,
             name,
             owner,
+            words: K::WORDS,
         });
     }
     Ok(Resolved {
@@ -103,19 +192,25 @@ pub(crate) fn resolve(
     })
 }
 
-/// The cluster that a topic means. One that was accepted stays where it is, whatever clusters come.
-fn cluster_key_of(topic: &Topic, engines: &Engines) -> Result<ClusterKey, Unresolved> {
-    let namespace = topic.namespace().unwrap_or_default();
-    let named = topic.spec.cluster_ref.as_ref().map(|reference| ClusterKey {
+/// The cluster that a resource means. One that was accepted stays where it is, whatever clusters come.
+pub(crate) fn cluster_key_of<K: Claimant>(
+    resource: &K,
+    engines: &Engines,
+) -> Result<ClusterKey, Unresolved> {
+    let namespace = resource.namespace().unwrap_or_default();
+    let named = resource.cluster_ref().map(|reference| ClusterKey {
         namespace: reference
             .namespace
             .clone()
             .unwrap_or_else(|| namespace.clone()),
         name: reference.name.clone(),
     });
-    match (named, home_of(topic)) {
+    match (named, home_of(resource)) {
         (Some(named), Some(home)) if named != home => {
-            return Err(Unresolved::Moved { cluster: home });
+            return Err(Unresolved::Moved {
+                cluster: home,
+                words: K::WORDS,
+            });
         }
         (Some(key), _) | (None, Some(key)) => return Ok(key),
         (None, None) => {}
@@ -126,11 +221,9 @@ fn cluster_key_of(topic: &Topic, engines: &Engines) -> Result<ClusterKey, Unreso
     })
 }
 
-/// The cluster that accepted the topic. Only the operator writes a status.
-fn home_of(topic: &Topic) -> Option<ClusterKey> {
-    let status = topic.status.as_ref()?;
-    status.topic_id.as_ref()?;
-    let (namespace, name) = status.cluster.as_ref()?.split_once('/')?;
+/// The cluster that accepted the resource.
+fn home_of<K: Claimant>(resource: &K) -> Option<ClusterKey> {
+    let (namespace, name) = resource.accepted_by()?.split_once('/')?;
     Some(ClusterKey {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -139,51 +232,88 @@ fn home_of(topic: &Topic) -> Option<ClusterKey> {
 
 /// The names that resources claim in a cluster, also those that were refused: what they claim is not to be taken for vanished. A resource whose
 /// cluster is unclear claims its name in all of them.
-pub(crate) fn claimed_names(
+pub(crate) fn claimed_names<K: Claimant>(
     cluster: &ClusterKey,
-    topics: &[Arc<Topic>],
+    all: &[Arc<K>],
     engines: &Engines,
 ) -> BTreeSet<String> {
-    let claims = topics
-        .iter()
-        .filter(|t| cluster_key_of(t, engines).map_or(true, |key| key == *cluster));
+    let claims = all.iter().filter(|claimant| {
+        cluster_key_of(&***claimant, engines).map_or(true, |key| key == *cluster)
+    });
     claims
-        .map(|t| t.client_name(Some(&cluster.namespace)))
+        .map(|claimant| claimant.client_name(Some(&cluster.namespace)))
         .collect()
 }
 
 /// The resources that claim one of these names in a cluster.
-pub(crate) fn claimants<'a>(
+pub(crate) fn claimants<'a, K: Claimant>(
     cluster: &ClusterKey,
     names: &BTreeSet<String>,
-    topics: &'a [Arc<Topic>],
+    all: &'a [Arc<K>],
     engines: &Engines,
-) -> impl Iterator<Item = &'a Arc<Topic>> {
-    topics.iter().filter(move |t| {
-        names.contains(&t.client_name(Some(&cluster.namespace)))
-            && cluster_key_of(t, engines).is_ok_and(|key| key == *cluster)
+) -> impl Iterator<Item = &'a Arc<K>> {
+    all.iter().filter(move |claimant| {
+        names.contains(&claimant.client_name(Some(&cluster.namespace)))
+            && cluster_key_of(&***claimant, engines).is_ok_and(|key| key == *cluster)
     })
 }
 
 /// Whose a name is. A resource that was accepted under a name keeps it. Otherwise the first one created owns it; of two in the same second the first by namespace
 /// and name.
-pub(crate) fn owner_of<'a>(
+pub(crate) fn owner_of<'a, K: Claimant>(
     name: &str,
     key: &ClusterKey,
     cluster: &BrokerCluster,
-    topics: &'a [Arc<Topic>],
+    all: &'a [Arc<K>],
     engines: &Engines,
-) -> Option<&'a Arc<Topic>> {
-    let claims = topics.iter().filter(|t| {
-        t.client_name(Some(&key.namespace)) == name
-            && cluster_key_of(t, engines).as_ref() == Ok(key)
-            && cluster.admits(&t.namespace().unwrap_or_default())
+) -> Option<&'a Arc<K>> {
+    let claims = all.iter().filter(|claimant| {
+        claimant.client_name(Some(&key.namespace)) == name
+            && cluster_key_of(&***claimant, engines).as_ref() == Ok(key)
+            && cluster.admits(&claimant.namespace().unwrap_or_default())
     });
-    claims.min_by_key(|t| {
-        let is_new = home_of(t).as_ref() != Some(key);
-        let created = t.creation_timestamp().map(|time| time.0);
-        (is_new, created, t.namespace(), t.name_any())
-    })
+    claims.min_by_key(|claimant| rank(&***claimant, key))
+}
+
+/// Every name that is somebody's, and whose.
+pub(crate) fn owners<'a, K: Claimant>(
+    all: &'a [Arc<K>],
+    engines: &Engines,
+) -> BTreeMap<(ClusterKey, String), &'a Arc<K>> {
+    let mut owners = BTreeMap::new();
+    for claimant in all {
+        let Ok(key) = cluster_key_of(&**claimant, engines) else {
+            continue;
+        };
+        let namespace = claimant.namespace().unwrap_or_default();
+        let engine = engines.get(&key);
+        if !engine.is_some_and(|engine| engine.cluster.admits(&namespace)) {
+            continue;
+        }
+        let name = claimant.client_name(Some(&key.namespace));
+        match owners.entry((key, name)) {
+            Entry::Vacant(free) => {
+                free.insert(claimant);
+            }
+            Entry::Occupied(mut taken) => {
+                let key = &taken.key().0;
+                if rank(&**claimant, key) < rank(&***taken.get(), key) {
+                    taken.insert(claimant);
+                }
+            }
+        }
+    }
+    owners
+}
+
+/// Of two claimants the one with the lower rank owns the name.
+fn rank<K: Claimant>(
+    claimant: &K,
+    key: &ClusterKey,
+) -> (bool, Option<Timestamp>, Option<String>, String) {
+    let is_new = home_of(claimant).as_ref() != Some(key);
+    let created = claimant.creation_timestamp().map(|time| time.0);
+    (is_new, created, claimant.namespace(), claimant.name_any())
 }
 
 #[cfg(test)]
@@ -222,7 +352,7 @@ mod tests {
     fn the_only_cluster_of_the_namespace_is_meant() {
         let topic = topic("streams", "flights", EARLY, &json!({}));
         let resolved =
-            resolve(&topic, std::slice::from_ref(&topic), &engines("Same")).expect("resolved");
+            resolve(&*topic, std::slice::from_ref(&topic), &engines("Same")).expect("resolved");
         assert_eq!(resolved.cluster.to_string(), "streams/main");
         assert_eq!(resolved.name, "flights");
     }
@@ -230,8 +360,8 @@ mod tests {
     #[test]
     fn a_topic_of_a_namespace_without_cluster_is_told_so() {
         let topic = topic("shop", "orders", EARLY, &json!({}));
-        let error =
-            resolve(&topic, std::slice::from_ref(&topic), &engines("All")).expect_err("no cluster");
+        let error = resolve(&*topic, std::slice::from_ref(&topic), &engines("All"))
+            .expect_err("no cluster");
         assert_eq!(error.reason(), "ClusterNotFound");
     }
 
@@ -240,10 +370,10 @@ mod tests {
         let spec = json!({ "clusterRef": { "name": "main", "namespace": "streams" } });
         let topic = topic("shop", "orders", EARLY, &spec);
         let error =
-            resolve(&topic, std::slice::from_ref(&topic), &engines("Same")).expect_err("foreign");
+            resolve(&*topic, std::slice::from_ref(&topic), &engines("Same")).expect_err("foreign");
         assert_eq!(error.reason(), "NotAllowed");
         let resolved =
-            resolve(&topic, std::slice::from_ref(&topic), &engines("All")).expect("allowed");
+            resolve(&*topic, std::slice::from_ref(&topic), &engines("All")).expect("allowed");
         assert_eq!(resolved.name, "shop.orders");
     }
 
@@ -253,8 +383,8 @@ mod tests {
         let second = topic("streams", "other", LATE, &json!({ "topicName": "flights" }));
         let all = [second.clone(), first.clone()];
         let engines = engines("Same");
-        assert!(resolve(&first, &all, &engines).is_ok());
-        let error = resolve(&second, &all, &engines).expect_err("taken");
+        assert!(resolve(&*first, &all, &engines).is_ok());
+        let error = resolve(&*second, &all, &engines).expect_err("taken");
         assert_eq!(error.reason(), "NameConflict");
         assert!(error.to_string().contains("streams/flights"), "{error}");
     }
@@ -289,7 +419,7 @@ mod tests {
         let flights = topic("streams", "flights", EARLY, &json!({}));
         let flights = accepted(&flights, "streams/main");
         let all = [flights.clone()];
-        let resolved = resolve(&flights, &all, &engines).expect("pinned");
+        let resolved = resolve(&*flights, &all, &engines).expect("pinned");
         assert_eq!(resolved.cluster.to_string(), "streams/main");
         assert_eq!(claims("main", &all, &engines), 1);
         assert_eq!(claims("second", &all, &engines), 0);
@@ -300,7 +430,7 @@ mod tests {
         let engines = engines("Same");
         add_cluster(&engines, "second");
         let all = [topic("streams", "flights", EARLY, &json!({}))];
-        assert!(resolve(&all[0], &all, &engines).is_err());
+        assert!(resolve(&*all[0], &all, &engines).is_err());
         assert_eq!(claims("main", &all, &engines), 1);
         assert_eq!(claims("second", &all, &engines), 1);
     }
@@ -312,7 +442,7 @@ mod tests {
         let spec = json!({ "clusterRef": { "name": "second" } });
         let moved = accepted(&topic("streams", "flights", EARLY, &spec), "streams/main");
         let all = [moved.clone()];
-        let error = resolve(&moved, &all, &engines).expect_err("moved");
+        let error = resolve(&*moved, &all, &engines).expect_err("moved");
         assert_eq!(error.reason(), "InvalidSpec");
         assert!(error.to_string().contains("streams/main"), "{error}");
         assert_eq!(claims("main", &all, &engines), 1);
@@ -330,9 +460,66 @@ mod tests {
         let owner = accepted(&owner, "streams/main");
         let all = [older.clone(), owner.clone()];
         let engines = engines("Same");
-        assert!(resolve(&owner, &all, &engines).is_ok());
-        let error = resolve(&older, &all, &engines).expect_err("taken");
+        assert!(resolve(&*owner, &all, &engines).is_ok());
+        let error = resolve(&*older, &all, &engines).expect_err("taken");
         assert_eq!(error.reason(), "NameConflict");
+    }
+
+    fn group(namespace: &str, name: &str, created: &str, spec: &Value) -> Arc<ConsumerGroup> {
+        let value = json!({
+            "apiVersion": "taffrail.dev/v1alpha1", "kind": "ConsumerGroup",
+            "metadata": {
+                "name": name, "namespace": namespace, "uid": format!("{namespace}-{name}"), "creationTimestamp": created,
+            },
+            "spec": spec,
+        });
+        Arc::new(serde_json::from_value(value).expect("valid"))
+    }
+
+    #[test]
+    fn a_group_is_told_in_its_own_words_whose_the_name_is() {
+        let first = group("streams", "billing", EARLY, &json!({}));
+        let second = group("streams", "other", LATE, &json!({ "groupName": "billing" }));
+        let all = [second.clone(), first.clone()];
+        let engines = engines("Same");
+        assert!(resolve(&*first, &all, &engines).is_ok());
+        let said = resolve(&*second, &all, &engines)
+            .expect_err("taken")
+            .to_string();
+        assert!(
+            said.starts_with("ConsumerGroup streams/billing") && said.contains("another groupName"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn the_owners_of_all_names_are_those_that_each_is_told_of() {
+        let mut accepted = (*group("streams", "late", LATE, &json!({ "groupName": "a" }))).clone();
+        let status = json!({ "cluster": "streams/main", "groupName": "a" });
+        accepted.status = Some(serde_json::from_value(status).expect("valid"));
+        let all = [
+            group("streams", "a", EARLY, &json!({})),
+            Arc::new(accepted),
+            group("streams", "b", LATE, &json!({})),
+            group("streams", "c", EARLY, &json!({ "groupName": "b" })),
+            group(
+                "shop",
+                "d",
+                EARLY,
+                &json!({ "clusterRef": { "name": "main", "namespace": "streams" } }),
+            ),
+        ];
+        let engines = engines("Same");
+        let owners = owners(&all, &engines);
+        let names: Vec<_> = owners
+            .iter()
+            .map(|((_, name), owner)| (&**name, owner.name_any()))
+            .collect();
+        assert_eq!(names, [("a", "late".to_owned()), ("b", "c".to_owned())]);
+        for claimant in &all {
+            let is_owner = owners.values().any(|owner| owner.uid() == claimant.uid());
+            assert_eq!(resolve(&**claimant, &all, &engines).is_ok(), is_owner);
+        }
     }
 
     #[test]
@@ -341,6 +528,6 @@ mod tests {
         let foreign = topic("shop", "orders", EARLY, &spec);
         let own = topic("streams", "flights", LATE, &json!({}));
         let all = [foreign, own.clone()];
-        assert!(resolve(&own, &all, &engines("Same")).is_ok());
+        assert!(resolve(&*own, &all, &engines("Same")).is_ok());
     }
 }
