@@ -10,10 +10,10 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use taffrail_client::{Client, ConsumedBatch, ConsumedRecord};
-use taffrail_core::quantity::parse_duration;
+use taffrail_client::{Client, ConsumedBatch, ConsumedRecord, ConsumerConfig};
+use taffrail_core::quantity::{parse_duration, parse_size};
 
-use member::{As, Member};
+pub(crate) use member::{As, Member};
 pub(crate) use print::Printed;
 pub(crate) use reader::{Reader, Until};
 
@@ -48,7 +48,8 @@ pub(crate) enum RecordOutput {
 #[command(after_help = "Examples:
   taffrail consume flights --from 2013-01-31T12:00:00Z --max 5
   taffrail consume flights --from latest --follow
-  taffrail consume flights --group billing --follow")]
+  taffrail consume flights --group billing --follow
+  taffrail consume flights --group audit --rate 5Mi")]
 pub(crate) struct ConsumeArgs {
     /// Of which topic
     #[arg(value_parser = connect::topic_name)]
@@ -75,6 +76,9 @@ pub(crate) struct ConsumeArgs {
     /// Go on and wait for new records
     #[arg(long, short)]
     follow: bool,
+    /// Read no faster than this each second, as the records are stored: to read old ones without disturbing others
+    #[arg(long, value_parser = rate, value_name = "SIZE")]
+    rate: Option<u64>,
     /// How to print records
     #[arg(long, short, value_enum, default_value = "text")]
     output: RecordOutput,
@@ -83,6 +87,26 @@ pub(crate) struct ConsumeArgs {
     wait: Duration,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+impl ConsumeArgs {
+    fn consumer(&self) -> ConsumerConfig {
+        ConsumerConfig {
+            bytes_per_s_max: self.rate,
+            ..ConsumerConfig::default()
+        }
+    }
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(0) => Err(
+            "at a rate of 0 nothing is read; leave --rate out to read as fast as possible"
+                .to_owned(),
+        ),
+        Ok(rate) => Ok(rate),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Prints them, then says on standard error how many there were.
@@ -133,13 +157,14 @@ impl Source {
 async fn open(client: &Client, args: &ConsumeArgs, until: Until) -> Outcome<Source> {
     let Some(group) = &args.group else {
         let starts = connect::starts(client, &args.topic, args.partition, args.from).await?;
-        let reader = Reader::open(client, &args.topic, starts, until).await?;
+        let reader = Reader::open(client, &args.topic, starts, until, args.consumer()).await?;
         return Ok(Source::Reader(Box::new(reader)));
     };
     let who = As {
         group: group.clone(),
         instance_id: args.instance_id.clone(),
         from: args.from,
+        consumer: args.consumer(),
     };
     let member = Member::join(client, &args.topic, who, until).await?;
     Ok(Source::Member(Box::new(member)))

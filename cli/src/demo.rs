@@ -1,10 +1,12 @@
 //! `taffrail demo`: the main job in one command.
 
+mod groups;
 mod story;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use clap::Args;
+use taffrail_client::ConsumerConfig;
 
 use crate::{
     apply::{apply_all, wait_until_ready},
@@ -28,7 +30,7 @@ const FLIGHTS_CSV_GZ: &[u8] = include_bytes!("../../examples/flights-2013-01.csv
 
 /// See it work: an embedded cluster, real data in and out, and what to type next
 ///
-/// Starts a controller and a broker in this process, applies the manifests of examples/, sends the 27,004 flights that left New York in January 2013, reads them back, and then serves until Ctrl-C.
+/// Starts a controller and a broker in this process, applies the manifests of examples/, sends the 27,004 flights that left New York in January 2013, reads them back, has two consumer groups read them, of which one goes back in time, and then serves until Ctrl-C.
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// Exit when done instead of serving until Ctrl-C
@@ -95,7 +97,8 @@ async fn show(embedded: &Embedded, manifests: &manifest::Manifests) -> Outcome {
             ),
         ));
     }
-    story::consumed(&read)
+    story::consumed(&read)?;
+    groups::show(&client).await
 }
 
 fn flights() -> Outcome<input::Records> {
@@ -122,7 +125,14 @@ async fn read_back(
     before: &BTreeMap<u32, u64>,
 ) -> Outcome<ReadBack> {
     let started = Instant::now();
-    let mut reader = Reader::open(client, TOPIC, before.clone(), Until::End).await?;
+    let mut reader = Reader::open(
+        client,
+        TOPIC,
+        before.clone(),
+        Until::End,
+        ConsumerConfig::default(),
+    )
+    .await?;
     let mut by_partition = BTreeMap::new();
     let mut sample = None;
     while let Some(batch) = reader.next().await? {

@@ -7,6 +7,7 @@ mod reset;
 use std::io::Write as _;
 
 use clap::{Args, Subcommand};
+use taffrail_client::Client;
 
 use crate::{
     cli::ServerArgs,
@@ -112,6 +113,17 @@ async fn delete(group: &str, server: &ServerArgs) -> Outcome {
     writeln!(std::io::stdout(), "group/{group} deleted")?;
     Ok(())
 }
+
+/// Records that the group has not read, of the partitions that it reads.
+///
+/// # Errors
+/// There is no such group, or its coordinator or a leader does not answer.
+pub(crate) async fn behind(client: &Client, group: &str) -> Outcome<u64> {
+    let progress = progress::of_group(client, group).await?;
+    Ok(progress.0.iter().filter_map(|row| row.lag).sum())
+}
+
+pub(crate) use reset::reset_all;
 
 fn print<L: view::Listing>(list: &L, output: Output) -> Outcome {
     view::print(list, output, now_ms(), &mut std::io::stdout()).map_err(Failure::from)

@@ -138,6 +138,9 @@ pub struct ConsumerConfig {
     pub max_bytes: u32,
     /// Most of one partition in an answer.
     pub partition_max_bytes: u32,
+    /// Batches are fetched and handed out no faster than this, as they are stored (compressed): for reading old data beside others. `None`: as fast as
+    /// they come. A larger batch is followed by a longer pause.
+    pub bytes_per_s_max: Option<u64>,
     /// How long an answer may be overdue before its connection is given up.
     pub request_timeout: Duration,
     /// Largest size of one batch after decompression: bounds what a malicious batch can cost.
@@ -153,6 +156,7 @@ impl Default for ConsumerConfig {
             min_bytes: 1,
             max_bytes: ANSWER_BYTES,
             partition_max_bytes: ANSWER_BYTES,
+            bytes_per_s_max: None,
             request_timeout: Duration::from_secs(30),
             decompressed_bytes_max: 64 << 20,
             verify_checksums: true,

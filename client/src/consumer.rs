@@ -4,6 +4,7 @@
 mod batch;
 mod drive;
 mod lane;
+mod pace;
 mod partition;
 
 use std::{
@@ -25,6 +26,7 @@ use crate::{
 };
 pub use batch::{BatchRecords, ConsumedBatch};
 use lane::FetchLane;
+use pace::Pace;
 use partition::{Assigned, Chunk, Turn};
 
 /// Where to begin.
@@ -73,6 +75,7 @@ pub struct Consumer {
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     request_ids: u64,
     watchdog: Option<Interval>,
+    pace: Pace,
 }
 
 /// What happens beside the data.
@@ -88,7 +91,8 @@ impl Consumer {
         Self {
             connections: Arc::new(client.connections().separate()),
             client,
-            config,
+            pace: Pace::new(&config),
+            config: pace::paced(config),
             partitions: Vec::new(),
             slots: HashMap::new(),
             vacant: Vec::new(),
@@ -215,7 +219,7 @@ impl Consumer {
             if let Some(error) = self.errors.pop_front() {
                 return Poll::Ready(Err(error));
             }
-            if let Some(batch) = self.next_ready() {
+            if let Some(batch) = self.next_due(cx) {
                 return Poll::Ready(batch);
             }
             let mut progress = false;
@@ -231,6 +235,18 @@ impl Consumer {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// The next batch of what has arrived, if it is time for one.
+    fn next_due(&mut self, cx: &mut Context<'_>) -> Option<Result<ConsumedBatch, ClientError>> {
+        if self.pace.poll_due(cx).is_pending() {
+            return None;
+        }
+        let next = self.next_ready()?;
+        if let Ok(batch) = &next {
+            self.pace.handed_out(batch.bytes.len());
+        }
+        Some(next)
     }
 
     /// The next batch of what has arrived.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use taffrail_client::Client;
+use taffrail_client::ConsumerConfig;
 use taffrail_core::ErrorCode;
 
 use super::{
@@ -23,7 +24,14 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 pub(super) async fn run(client: &Client, args: &ConsumeBench) -> Outcome<Report> {
     let starts = connect::starts(client, &args.topic, None, From::Earliest).await?;
     let run = Run::start();
-    let mut reader = Reader::open(client, &args.topic, starts, Until::Stopped).await?;
+    let mut reader = Reader::open(
+        client,
+        &args.topic,
+        starts,
+        Until::Stopped,
+        ConsumerConfig::default(),
+    )
+    .await?;
     let (mut records, mut bytes) = (0_u64, 0_u64);
     while records < args.records {
         let Ok(next) = tokio::time::timeout(IDLE_MAX, reader.next()).await else {

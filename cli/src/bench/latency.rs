@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use taffrail_client::ConsumerConfig;
 use taffrail_client::{Client, Record, TopicProducer};
 use taffrail_core::ErrorCode;
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
@@ -31,7 +32,14 @@ pub(super) async fn run(client: &Client, args: &ProduceBench) -> Outcome<Report>
     }
     let payload = Payload::new(args.size);
     let starts = connect::starts(client, &args.topic, None, From::Latest).await?;
-    let reader = Reader::open(client, &args.topic, starts, Until::Stopped).await?;
+    let reader = Reader::open(
+        client,
+        &args.topic,
+        starts,
+        Until::Stopped,
+        ConsumerConfig::default(),
+    )
+    .await?;
     let mut arrivals = Arrivals {
         reader,
         payload: payload.clone(),

@@ -7,7 +7,8 @@ use std::{
 
 use taffrail_api::v1::GroupState;
 use taffrail_client::{
-    Client, ConsumedBatch, Group, GroupEvent, GroupPartition, Offset, PartitionIndex,
+    Client, ConsumedBatch, ConsumerConfig, Group, GroupEvent, GroupPartition, Offset,
+    PartitionIndex,
 };
 use tokio::time::timeout;
 
@@ -28,6 +29,7 @@ pub(crate) struct As {
     pub(crate) instance_id: Option<String>,
     /// Where it begins if nothing is committed.
     pub(crate) from: From,
+    pub(crate) consumer: ConsumerConfig,
 }
 
 /// A member of a group.
@@ -63,7 +65,8 @@ impl Member {
             .group(&who.group)
             .topic(topic)
             .client_name("taffrail consume")
-            .start(start);
+            .start(start)
+            .consumer(who.consumer);
         if let Some(instance_id) = who.instance_id {
             builder = builder.instance_id(instance_id);
         }

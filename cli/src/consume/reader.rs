@@ -37,6 +37,7 @@ impl Reader {
         topic: &str,
         mut starts: BTreeMap<u32, u64>,
         until: Until,
+        config: ConsumerConfig,
     ) -> Outcome<Self> {
         let ends = match until {
             Until::Stopped => None,
@@ -51,7 +52,7 @@ impl Reader {
                 Some(ends)
             }
         };
-        let mut consumer = client.consumer(ConsumerConfig::default());
+        let mut consumer = client.consumer(config);
         if !starts.is_empty() {
             let from = starts.into_iter().map(|(partition, offset)| {
                 let start = Start::Offset(Offset(offset));

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::ReadBack;
+use super::{
+    ReadBack,
+    groups::{ARRIVALS, BACK_TO, DELAYS},
+};
 use crate::{
     embedded::{DEFAULT_ADDRESS, Embedded},
     failure::Outcome,
@@ -94,8 +97,44 @@ pub(super) fn consumed(read: &ReadBack) -> Outcome {
     Ok(())
 }
 
+/// A group has read everything.
+pub(super) fn read(group: &str, records: u64, found: &str) -> Outcome {
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "5. Grouped    {group:?} read {} flights and found: {found}",
+        human_count(records)
+    )?;
+    Ok(())
+}
+
+/// Another one did so in its own time.
+pub(super) fn read_later(group: &str, first: u64, behind: u64, rest: u64, found: &str) -> Outcome {
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "              {group:?} had read {} by then, was {} behind, read {} more: {found}",
+        human_count(first),
+        human_count(behind),
+        human_count(rest)
+    )?;
+    Ok(())
+}
+
+/// It went back in time.
+pub(super) fn reset(again: u64, untouched: u64) -> Outcome {
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "6. Replayed   {ARRIVALS:?} was reset to {BACK_TO} and read {} flights again; {DELAYS:?} is {} behind",
+        human_count(again),
+        human_count(untouched)
+    )?;
+    Ok(())
+}
+
 /// What to type, and why.
-const NEXT: [(&str, &str); 6] = [
+const NEXT: [(&str, &str); 7] = [
     ("get topics", "what there is"),
     ("describe flights", "all about the topic"),
     (
@@ -105,6 +144,10 @@ const NEXT: [(&str, &str); 6] = [
     (
         "consume flights --from latest --follow",
         "wait for new ones",
+    ),
+    (
+        "groups reset arrivals --to 2013-01-24T00:00:00Z --dry-run",
+        "read again, or see what that would be",
     ),
     ("produce flights -", "send the lines that you type"),
     (

@@ -92,19 +92,37 @@ pub(super) async fn run(args: ResetArgs) -> Outcome {
     let chosen = chosen(&args, &metadata, &by_partition(&metadata, &described))?;
     let to = args.to.at(now_ms());
     let rows = rows(&client, chosen, to).await?;
-    if !args.dry_run && !rows.is_empty() {
-        let offsets: Vec<_> = rows
-            .iter()
-            .filter_map(|row| row.offset(&metadata))
-            .collect();
-        let reset = client.admin().reset_group(&args.of.group, &offsets).await;
-        reset.map_err(|error| client_failure(&error))?;
+    if !args.dry_run {
+        set(&client, &args.of.group, &metadata, &rows).await?;
     }
     let resets = Resets(rows);
     print(&resets, args.show.output)?;
     eprintln!("{}", resets.summary(args.dry_run));
     std::io::stdout().flush()?;
     Ok(())
+}
+
+/// Sets where the group goes on, in all partitions that it has read.
+///
+/// # Errors
+/// There is no such group, or its coordinator or a leader does not answer.
+pub(crate) async fn reset_all(client: &Client, group: &str, to: From) -> Outcome {
+    let metadata = client.metadata(&[]).await;
+    let metadata = metadata.map_err(|error| client_failure(&error))?;
+    let described = client.admin().describe_group(group).await;
+    let described = described.map_err(|error| client_failure(&error))?;
+    let known = by_partition(&metadata, &described);
+    let rows = rows(client, all(&known), to).await?;
+    set(client, group, &metadata, &rows).await
+}
+
+async fn set(client: &Client, group: &str, metadata: &Metadata, rows: &[ResetView]) -> Outcome {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let offsets: Vec<_> = rows.iter().filter_map(|row| row.offset(metadata)).collect();
+    let reset = client.admin().reset_group(group, &offsets).await;
+    reset.map_err(|error| client_failure(&error))
 }
 
 /// A group that nobody knows yet may be told where to begin, if it is said with which topic.
@@ -127,15 +145,20 @@ struct Chosen {
     from: Option<u64>,
 }
 
+/// All that the group has read.
+fn all(known: &ByPartition) -> Vec<Chosen> {
+    let all = known.iter().map(|((topic, partition), known)| Chosen {
+        topic: topic.clone(),
+        partition: *partition,
+        from: known.committed,
+    });
+    all.collect()
+}
+
 fn chosen(args: &ResetArgs, metadata: &Metadata, known: &ByPartition) -> Outcome<Vec<Chosen>> {
     let from = |topic: &str, partition| known.get(&(topic.to_owned(), partition))?.committed;
     let Some(name) = &args.topic else {
-        let all = known.iter().map(|((topic, partition), known)| Chosen {
-            topic: topic.clone(),
-            partition: *partition,
-            from: known.committed,
-        });
-        return Ok(all.collect());
+        return Ok(all(known));
     };
     let topic = metadata.topic(name).ok_or_else(|| {
         client_failure(&ClientError::UnknownTopic {
