@@ -20,18 +20,14 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
 
 /// The parser draws its input and marks the place; what it says comes last.
 fn what_is_wrong(error: &Error) -> String {
-    match error {
-        Error::CompiledTooBig(_) => {
-            format!(
-                "it takes more than {COMPILED_BYTES_MAX} bytes when compiled; repeat less in it"
-            )
-        }
-        _ => {
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            last.trim_start_matches("error: ").to_owned()
-        }
+    if matches!(error, Error::CompiledTooBig(_)) {
+        return format!(
+            "it takes more than {COMPILED_BYTES_MAX} bytes when compiled; repeat less in it"
+        );
     }
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]

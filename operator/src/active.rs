@@ -157,14 +157,14 @@ where
 }
 
 /// One for each namespace watched. `changed` is told of every event.
-fn controllers<K: Watched>(
+fn controllers<K>(
     client: &Client,
     scopes: &[Option<String>],
     unreadable: &Unreadable,
     changed: &channel::Sender<()>,
 ) -> Vec<Controller<K>>
 where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K: Watched + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
 {
     let apis = scopes.iter().map(|scope| scoped(client, scope.as_deref()));
     apis.map(|api| watch::controller(api, unreadable, Some(changed.clone())))

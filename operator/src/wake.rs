@@ -14,7 +14,7 @@ use kube::{
     runtime::reflector::{self, ObjectRef},
 };
 use taffrail_api::v1;
-use taffrail_controller::{GroupsView, View};
+use taffrail_controller::{ControllerHandle, GroupsView, View};
 use taffrail_crds::{BrokerCluster, ConsumerGroup, Topic};
 use tokio::{
     sync::mpsc,
@@ -76,7 +76,7 @@ impl Seen {
         let handle = engine.running.map(|running| running.handle);
         Self {
             cluster: engine.cluster,
-            view: handle.as_ref().map(|handle| handle.view()),
+            view: handle.as_ref().map(ControllerHandle::view),
             groups: handle.map(|handle| handle.groups()).unwrap_or_default(),
         }
     }

@@ -72,10 +72,8 @@ pub struct GroupFacts<'a> {
     pub topics: Vec<(Option<&'a str>, Option<&'a str>)>,
     /// Of its members.
     pub session_timeout: Option<Duration>,
-    /// Position Timestamp?
-    pub starts_at_timestamp: bool,
-    /// Is there a timestamp?
-    pub has_timestamp: bool,
+    /// Position Timestamp without a time, or a time with another position.
+    pub is_start_unclear: bool,
     /// Objective.
     pub max_lag: Option<Duration>,
     /// Objective.
@@ -113,10 +111,7 @@ pub fn check_group(facts: &GroupFacts<'_>) -> Vec<Violation> {
             &GROUP_SESSION_TIMEOUT_IN_RANGE,
             timeout.is_none_or(is_timeout),
         ),
-        (
-            &GROUP_START_TIMESTAMP,
-            facts.starts_at_timestamp == facts.has_timestamp,
-        ),
+        (&GROUP_START_TIMESTAMP, !facts.is_start_unclear),
         (&GROUP_MAX_LAG_POSITIVE, at_least_1s(facts.max_lag)),
         (
             &GROUP_HEADROOM_POSITIVE,

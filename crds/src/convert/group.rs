@@ -33,8 +33,8 @@ impl ConsumerGroupSpec {
                 .map(|item| (item.name.as_deref(), item.pattern.as_deref()))
                 .collect(),
             session_timeout: assignment.and_then(|a| a.session_timeout).map(|d| d.0),
-            starts_at_timestamp: start.is_some_and(|s| s.position == StartPosition::Timestamp),
-            has_timestamp: start.is_some_and(|s| s.timestamp.is_some()),
+            is_start_unclear: start
+                .is_some_and(|s| (s.position == StartPosition::Timestamp) != s.timestamp.is_some()),
             max_lag: objectives.and_then(|o| o.max_lag).map(|d| d.0),
             retention_headroom: objectives.and_then(|o| o.retention_headroom).map(|d| d.0),
             offset_retention: self.offset_retention.map(|d| d.0),

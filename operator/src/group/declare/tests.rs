@@ -1,3 +1,4 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use tokio::time::advance;
 
@@ -101,7 +102,7 @@ fn a_group_that_is_to_be_forgotten_is_declared_even_if_it_was_never_valid() {
 #[test]
 fn a_resource_that_cannot_be_read_keeps_what_it_said_before() {
     let invalid = |status: Value| Invalid {
-        metadata: Default::default(),
+        metadata: ObjectMeta::default(),
         status,
         reason: "spec: unknown field".to_owned(),
     };
@@ -116,10 +117,10 @@ fn groups(names: &[&str], forget: bool) -> Groups {
         forget,
         ..WantedGroup::default()
     };
-    let named = names
+    let all = names
         .iter()
         .map(|name| ((*name).to_owned(), wanted.clone()));
-    named.collect()
+    all.collect()
 }
 
 #[tokio::test(start_paused = true)]
