@@ -124,6 +124,8 @@ pub enum Output {
     Produced(u64, Result<i64, WireError>),
     /// Something that blocks, to be done by [`Input::Job`] at some time.
     Job(u64),
+    /// An update was obeyed: it is durable, and the logs have heard of it. One of a controller that is behind is refused.
+    Obeyed,
     /// Whatever others can lead was given to them: the broker may stop.
     HandedOver,
     /// The broker must not go on.

@@ -2,12 +2,14 @@
 //!
 //! MB are 10^6 bytes of payload. Latency is counted from the moment a record was *due*, so that a stall is paid for by every record it delays.
 
+mod commit;
 mod consume;
 mod cpu;
 mod latency;
 mod pace;
 mod payload;
 mod produce;
+mod rebalance;
 mod report;
 
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::{
     connect,
     failure::{Failure, Outcome},
     produce::AcksArg,
+    time::now_ms,
 };
 
 /// Measure throughput and latency
@@ -31,12 +34,45 @@ pub(crate) struct BenchArgs {
 
 #[derive(Subcommand, Debug)]
 enum What {
+    #[command(flatten)]
+    Data(Data),
+    /// How many offsets a group's coordinator stores: each member commits one record after the other, and waits for the answer
+    Commit(CommitBench),
+    /// How long a group takes to share its partitions anew when one member joins, and when it leaves
+    Rebalance(MembersBench),
+}
+
+#[derive(Subcommand, Debug)]
+enum Data {
     /// How fast records go in; latency is from the moment a record is due to its acknowledgement
     Produce(ProduceBench),
     /// How fast records come out, from the earliest on
     Consume(ConsumeBench),
     /// How long a record takes from the moment it is due to the consumer, both in this process
     Latency(ProduceBench),
+}
+
+/// A group that is made for this, and deleted afterwards.
+#[derive(Args, Debug)]
+struct MembersBench {
+    /// Which topic they read; it must exist
+    #[arg(value_parser = connect::topic_name)]
+    topic: String,
+    /// How many members, all in this process
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=900))]
+    members: u32,
+    #[command(flatten)]
+    output: BenchOutput,
+}
+
+/// What to commit.
+#[derive(Args, Debug)]
+struct CommitBench {
+    /// How many commits; the members' partitions must have as many records
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    commits: u64,
+    #[command(flatten)]
+    members: MembersBench,
 }
 
 /// What to send.
@@ -79,6 +115,9 @@ struct ConsumeBench {
     /// Bytes that each record's value is expected to have
     #[arg(long)]
     size: u32,
+    /// As the only member of this group, which commits every 5 s, instead of by itself
+    #[arg(long, short, value_parser = connect::group_name, value_name = "NAME")]
+    group: Option<String>,
     #[command(flatten)]
     output: BenchOutput,
 }
@@ -96,22 +135,35 @@ struct BenchOutput {
 ///
 /// On a worker of the runtime, as in a service: the main thread is none, and each answer would have to wake it.
 pub(crate) async fn run(args: BenchArgs) -> Outcome {
-    let measured = tokio::spawn(measure(args)).await;
-    measured.map_err(|error| connect::join_failure(&error))?
+    match args.what {
+        What::Data(what) => {
+            let measured = tokio::spawn(measure(what)).await;
+            measured.map_err(|error| connect::join_failure(&error))?
+        }
+        // Their members have tasks of their own.
+        What::Commit(args) => {
+            let client = connect::client(&args.members.output.server).await?;
+            commit::run(&client, &args).await
+        }
+        What::Rebalance(args) => {
+            let client = connect::client(&args.output.server).await?;
+            rebalance::run(&client, &args).await
+        }
+    }
 }
 
-async fn measure(args: BenchArgs) -> Outcome {
-    match args.what {
-        What::Produce(args) => {
+async fn measure(what: Data) -> Outcome {
+    match what {
+        Data::Produce(args) => {
             let client = connect::client(&args.output.server).await?;
             connect::require_topic(&client, &args.topic).await?;
             produce::run(&client, &args).await?.print(args.output.json)
         }
-        What::Consume(args) => {
+        Data::Consume(args) => {
             let client = connect::client(&args.output.server).await?;
             consume::run(&client, &args).await?.print(args.output.json)
         }
-        What::Latency(args) => {
+        Data::Latency(args) => {
             let client = connect::client(&args.output.server).await?;
             connect::require_topic(&client, &args.topic).await?;
             latency::run(&client, &args).await?.print(args.output.json)
@@ -124,6 +176,11 @@ fn rate(text: &str) -> Result<f64, String> {
         Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
         _ => Err("write a number of records a second, such as 1000".to_owned()),
     }
+}
+
+/// The name of a group that nobody else uses.
+fn own_group() -> String {
+    format!("bench-{}-{}", std::process::id(), now_ms())
 }
 
 impl ProduceBench {

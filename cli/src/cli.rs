@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::{
     apply, bench, consume, delete, demo, describe, dev, failure::Outcome, get, groups, log_command,
-    logging::LogArgs, move_replicas, produce,
+    logging::LogArgs, move_replicas, plan, produce,
 };
 
 /// A partitioned log for events, on Kubernetes and on your laptop
@@ -43,6 +43,8 @@ enum Command {
     Delete(delete::DeleteArgs),
     /// Move replicas between brokers: copy, catch up, swap
     Move(move_replicas::MoveArgs),
+    /// See what a placement or an assignment would be, and change nothing
+    Plan(plan::PlanArgs),
     /// Send the records of a file or of standard input
     Produce(produce::ProduceArgs),
     /// Print the records of a topic
@@ -88,6 +90,7 @@ impl Cli {
             Command::Describe(args) => describe::run(args).await,
             Command::Delete(args) => delete::run(args).await,
             Command::Move(args) => move_replicas::run(args).await,
+            Command::Plan(args) => plan::run(args).await,
             Command::Produce(args) => produce::run(args).await,
             Command::Consume(args) => consume::run(args).await,
             Command::Groups(args) => groups::run(args).await,

@@ -123,6 +123,7 @@ pub(crate) async fn behind(client: &Client, group: &str) -> Outcome<u64> {
     Ok(progress.0.iter().filter_map(|row| row.lag).sum())
 }
 
+pub(crate) use progress::member_name;
 pub(crate) use reset::reset_all;
 
 fn print<L: view::Listing>(list: &L, output: Output) -> Outcome {

@@ -30,6 +30,7 @@ mod log_command;
 mod logging;
 mod manifest;
 mod move_replicas;
+mod plan;
 mod produce;
 mod signals;
 mod table;

@@ -37,6 +37,8 @@ pub struct Applied {
     pub outcome: ApplyOutcome,
     /// Its id; `None` in a dry run of a new topic.
     pub topic_id: Option<TopicId>,
+    /// Of a dry run: the brokers of the partitions that are not placed yet, the first one leading. None, if there are not enough brokers just now.
+    pub placement: Vec<v1::PlacedPartition>,
 }
 
 impl Admin {
@@ -71,6 +73,7 @@ impl Admin {
                 }
             },
             topic_id: TopicId::try_from(&answer.topic_id[..]).ok(),
+            placement: answer.placement,
         })
     }
 

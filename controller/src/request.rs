@@ -2,7 +2,9 @@
 
 mod moves;
 
-use taffrail_core::{DeletionPolicy, ErrorCode, TopicId, TopicSpec, rules::Violation};
+use taffrail_core::{
+    BrokerNumber, DeletionPolicy, ErrorCode, PartitionIndex, TopicId, TopicSpec, rules::Violation,
+};
 use thiserror::Error;
 
 pub use moves::{MoveError, MoveRequest, PlannedMove};
@@ -42,12 +44,14 @@ pub enum ApplyOutcome {
 }
 
 /// The answer to an accepted topic. With a dry run: what would happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// What became of it.
     pub outcome: ApplyOutcome,
     /// Its identity, persisted (unless it was a dry run of a new topic).
     pub topic_id: TopicId,
+    /// Of a dry run: where partitions would go that are not placed yet, the first replica leading. None, if there are not enough brokers just now.
+    pub placement: Vec<(PartitionIndex, Vec<BrokerNumber>)>,
 }
 
 /// The answer to an ended topic.

@@ -307,15 +307,15 @@ impl Machine {
     /// The stamp of the next message.
     fn next_stamp(&mut self) -> v1::ControllerStamp {
         self.sequence += 1;
-        self.stamp()
+        self.stamp().into()
     }
 
-    fn stamp(&self) -> v1::ControllerStamp {
-        let stamp = ControllerStamp {
+    /// That of the last message.
+    fn stamp(&self) -> ControllerStamp {
+        ControllerStamp {
             epoch: self.epoch,
             sequence: self.sequence,
-        };
-        stamp.into()
+        }
     }
 
     /// An identity that no topic has had: of this controller, in its term, after what it has said so far. A UUID of version 8.

@@ -178,6 +178,7 @@ impl SimBroker {
         self.durable.known = next.clone();
         self.rebuilds.told();
         self.take_up(&next);
+        self.outputs.push(Output::Obeyed);
         self.delete(update, &mut next)?;
         self.follow(&next);
         self.known.send_replace(Arc::new(next.clone()));

@@ -331,10 +331,12 @@ async fn with_expiry(expire_interval_ms: u64) -> Fixture {
 }
 
 #[tokio::test]
-async fn an_update_without_a_stamp_or_of_no_cluster_ends_the_session_and_changes_nothing() {
+async fn an_update_without_a_stamp_of_an_older_one_or_of_no_cluster_ends_the_session_and_changes_nothing()
+ {
     let fixture = Fixture::start(1).await;
-    let nonsense: [fn(&mut taffrail_api::v1::MetadataUpdate); 2] = [
+    let nonsense: [fn(&mut taffrail_api::v1::MetadataUpdate); 3] = [
         |update| update.stamp = None,
+        |update| update.stamp.as_mut().expect("stamped").sequence = 0,
         |update| update.cluster_id = "main".into(),
     ];
     for change in nonsense {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use taffrail_client::Client;
-use taffrail_client::ConsumerConfig;
+use taffrail_client::{Client, ConsumedBatch, ConsumerConfig, Group};
 use taffrail_core::ErrorCode;
 
 use super::{
@@ -22,19 +21,12 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Reads `args.records` records from the earliest on.
 pub(super) async fn run(client: &Client, args: &ConsumeBench) -> Outcome<Report> {
-    let starts = connect::starts(client, &args.topic, None, From::Earliest).await?;
+    connect::require_topic(client, &args.topic).await?;
     let run = Run::start();
-    let mut reader = Reader::open(
-        client,
-        &args.topic,
-        starts,
-        Until::Stopped,
-        ConsumerConfig::default(),
-    )
-    .await?;
+    let mut source = open(client, args).await?;
     let (mut records, mut bytes) = (0_u64, 0_u64);
     while records < args.records {
-        let Ok(next) = tokio::time::timeout(IDLE_MAX, reader.next()).await else {
+        let Ok(next) = tokio::time::timeout(IDLE_MAX, source.next()).await else {
             return Err(Failure::of(
                 ErrorCode::TimedOut,
                 format!("{} has {records} records, not {}", args.topic, args.records),
@@ -53,6 +45,7 @@ pub(super) async fn run(client: &Client, args: &ConsumeBench) -> Outcome<Report>
             bytes += record.value.map_or(0, <[u8]>::len) as u64;
         }
     }
+    source.close().await?;
     let report = run.report("consume", &args.topic, records, bytes, None);
     if bytes != records * u64::from(args.size) {
         eprintln!(
@@ -61,4 +54,41 @@ pub(super) async fn run(client: &Client, args: &ConsumeBench) -> Outcome<Report>
         );
     }
     Ok(report)
+}
+
+/// Where batches come from.
+enum Source {
+    Reader(Box<Reader>),
+    Member(Box<Group>),
+}
+
+impl Source {
+    async fn next(&mut self) -> Outcome<Option<ConsumedBatch>> {
+        match self {
+            Self::Reader(reader) => reader.next().await,
+            Self::Member(group) => {
+                let batch = group.next_batch().await;
+                batch.map(Some).map_err(|error| client_failure(&error))
+            }
+        }
+    }
+
+    async fn close(self) -> Outcome {
+        match self {
+            Self::Reader(_) => Ok(()),
+            Self::Member(group) => group.close().await.map_err(|error| client_failure(&error)),
+        }
+    }
+}
+
+async fn open(client: &Client, args: &ConsumeBench) -> Outcome<Source> {
+    if let Some(group) = &args.group {
+        let member = client.group(group).topic(&args.topic).join().await;
+        let member = member.map_err(|error| client_failure(&error))?;
+        return Ok(Source::Member(Box::new(member)));
+    }
+    let starts = connect::starts(client, &args.topic, None, From::Earliest).await?;
+    let config = ConsumerConfig::default();
+    let reader = Reader::open(client, &args.topic, starts, Until::Stopped, config).await?;
+    Ok(Source::Reader(Box::new(reader)))
 }

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use taffrail_client::ConsumerConfig;
-use taffrail_client::{Client, Record, TopicProducer};
+use taffrail_client::{Client, ConsumerConfig, Record, TopicProducer};
 use taffrail_core::ErrorCode;
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 

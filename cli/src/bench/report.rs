@@ -1,6 +1,7 @@
 //! What a run measured, for people and, as stable JSON, for scripts.
 
 use std::{
+    fmt,
     io::Write,
     time::{Duration, Instant},
 };
@@ -149,17 +150,7 @@ impl Report {
             self.client_cpu_s_per_gb
         )?;
         if let Some(latency) = self.latency_ms {
-            let LatencyMs {
-                p50,
-                p95,
-                p99,
-                p999,
-                max,
-            } = latency;
-            writeln!(
-                out,
-                "  latency ms: p50 {p50:.3}, p95 {p95:.3}, p99 {p99:.3}, p99.9 {p999:.3}, max {max:.3}"
-            )?;
+            writeln!(out, "  {latency}")?;
         }
         if let Some(gap) = self.longest_gap_ms {
             writeln!(
@@ -171,7 +162,23 @@ impl Report {
     }
 }
 
-fn round(value: f64, digits: i32) -> f64 {
+impl fmt::Display for LatencyMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            p50,
+            p95,
+            p99,
+            p999,
+            max,
+        } = self;
+        write!(
+            f,
+            "latency ms: p50 {p50:.3}, p95 {p95:.3}, p99 {p99:.3}, p99.9 {p999:.3}, max {max:.3}"
+        )
+    }
+}
+
+pub(super) fn round(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
 }

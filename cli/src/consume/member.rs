@@ -91,7 +91,7 @@ impl Member {
     pub(crate) async fn next(&mut self) -> Outcome<Option<ConsumedBatch>> {
         loop {
             let is_read = self.ends.is_some() && self.was_assigned && self.open.is_empty();
-            if is_read && self.is_settled().await? {
+            if is_read && is_settled(&self.client, &self.name).await? {
                 return Ok(None);
             }
             let next = self.group.next();
@@ -111,13 +111,6 @@ impl Member {
                 event => self.changed(event),
             }
         }
-    }
-
-    /// Partitions do not move just now: there are no others to wait for.
-    async fn is_settled(&self) -> Outcome<bool> {
-        let described = self.client.admin().describe_group(&self.name).await;
-        let described = described.map_err(|error| client_failure(&error))?;
-        Ok(described.state() != GroupState::GroupAssigning)
     }
 
     fn changed(&mut self, event: GroupEvent) {
@@ -172,4 +165,11 @@ impl Member {
         let closed = self.group.close().await;
         closed.map_err(|error| client_failure(&error))
     }
+}
+
+/// Partitions do not move just now: there are no others to wait for.
+async fn is_settled(client: &Client, group: &str) -> Outcome<bool> {
+    let described = client.admin().describe_group(group).await;
+    let described = described.map_err(|error| client_failure(&error))?;
+    Ok(described.state() != GroupState::GroupAssigning)
 }

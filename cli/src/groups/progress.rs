@@ -102,7 +102,7 @@ pub(super) fn by_partition(
 }
 
 /// What people call it: its instance id, or else its id.
-pub(super) fn member_name(member: &v1::GroupMember) -> String {
+pub(crate) fn member_name(member: &v1::GroupMember) -> String {
     if !member.instance_id.is_empty() {
         return member.instance_id.clone();
     }

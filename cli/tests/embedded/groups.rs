@@ -120,13 +120,13 @@ fn what_is_not_a_group_is_not_found() {
 }
 
 /// A member that follows, and what it printed.
-struct Follower {
+pub(crate) struct Follower {
     child: Child,
     out: String,
 }
 
 impl Follower {
-    fn start(dev: &Dev, name: &str) -> Self {
+    pub(crate) fn start(dev: &Dev, name: &str) -> Self {
         let out = dev.file(name, "");
         let arguments = [
             "consume", "flights", "--group", "billing", "--follow", "-o", "json",

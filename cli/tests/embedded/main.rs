@@ -4,6 +4,7 @@
 mod brokers;
 mod dev;
 mod groups;
+mod plan;
 
 use std::{
     fs,
@@ -335,9 +336,22 @@ fn benchmarks_report_what_scripts_read() {
     );
     assert!(made["mb_per_s"].is_f64() && made["client_cpu_s_per_gb"].is_f64());
     assert!(made["longest_gap_ms"].as_f64() <= made["seconds"].as_f64().map(|s| s * 1e3 + 1.0));
-    let read = report(&["consume", "flights", "--records", "2000", "--size", "100"]);
-    assert!(read["longest_gap_ms"].is_null());
-    assert_eq!(read["records"], 2000);
+    for group in [&[][..], &["--group", "bench"]] {
+        let what = ["consume", "flights", "--records", "2000", "--size", "100"];
+        let read = report(&[&what[..], group].concat());
+        assert!(read["longest_gap_ms"].is_null());
+        assert_eq!(read["records"], 2000);
+    }
+    let committed = report(&["commit", "flights", "--members", "2", "--commits", "50"]);
+    assert_eq!(committed["commits"], 50);
+    assert!(committed["commits_per_s"].is_f64() && committed["latency_ms"]["p99"].is_f64());
+    let shared = report(&["rebalance", "flights", "--members", "2"]);
+    // Of three partitions one moves to the third member and back.
+    assert_eq!(
+        (&shared["join"]["moved"], &shared["leave"]["moved"]),
+        (&1.into(), &1.into())
+    );
+    assert!(!dev.ok(&["groups", "list"]).contains("bench-"));
     let paced = report(&[
         "latency",
         "flights",

@@ -44,7 +44,7 @@ pub(super) fn log(note: &Note) {
         ),
         Note::StoreIsOld { broker_epoch } => tracing::warn!(
             broker_epoch,
-            "a broker obeyed a later controller than the store knows; taking office again"
+            "a broker obeyed a later controller than the store knows, or another one of this epoch; taking office again"
         ),
         Note::LivenessChanged { broker, state } => tracing::info!(%broker, state, "broker changed"),
     }

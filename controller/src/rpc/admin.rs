@@ -55,8 +55,10 @@ impl Admin for AdminService {
         &self,
         request: Request<ApplyTopicRequest>,
     ) -> Result<Response<ApplyTopicResponse>, Status> {
-        self.owned_here(|namespace| format!("kubectl apply -n {namespace} -f FILE"))?;
         let request = request.into_inner();
+        if !request.dry_run {
+            self.owned_here(|namespace| format!("kubectl apply -n {namespace} -f FILE"))?;
+        }
         let spec = request.spec.ok_or_else(|| {
             to_status(
                 ErrorCode::InvalidRequest,
@@ -77,6 +79,12 @@ impl Admin for AdminService {
         Ok(Response::new(ApplyTopicResponse {
             outcome: outcome.into(),
             topic_id: Bytes::copy_from_slice(applied.topic_id.as_bytes()),
+            placement: (applied.placement.into_iter())
+                .map(|(partition, replicas)| v1::PlacedPartition {
+                    partition: partition.0,
+                    replicas: replicas.into_iter().map(|broker| broker.0).collect(),
+                })
+                .collect(),
         }))
     }
 

@@ -38,7 +38,7 @@ impl Machine {
             incarnation: Some(incarnation.into()),
             version,
             heartbeat_interval_ms: self.settings.heartbeat_interval_ms,
-            stamp: Some(self.stamp()),
+            stamp: Some(self.stamp().into()),
         };
         self.send(id, Message::Registered(registered));
         let stamp = Some(self.next_stamp());

@@ -121,7 +121,13 @@ impl Machine {
                 let topics = &draft.cluster.root.value.topics;
                 let id = wanted_id.filter(|id| !topics.contains_key(id));
                 let id = id.unwrap_or(*new_id);
-                Answer::Apply(topics::apply(draft, defaults, name, spec, id))
+                let mut applied = topics::apply(draft, defaults, name, spec, id);
+                if let Ok(applied) = &mut applied
+                    && *dry_run
+                {
+                    applied.placement = place::rehearse(draft, &self.live, applied.topic_id);
+                }
+                Answer::Apply(applied)
             }
             Request::Delete { name, .. } if is_internal(name) => {
                 let name = name.clone();

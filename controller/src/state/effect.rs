@@ -76,7 +76,7 @@ pub(crate) enum Note {
     },
     /// An election may have lost records.
     MayLack(Loss),
-    /// A broker obeyed a later controller than the store knows: the store is old.
+    /// A broker obeyed a later controller than the store knows, or another one of its epoch: the store is old.
     StoreIsOld {
         broker_epoch: u64,
     },

@@ -253,7 +253,7 @@ impl Machine {
         self.read();
     }
 
-    /// A broker obeyed a later controller than we are: either we are not in office any more, or the store went back in time.
+    /// A broker obeyed a later controller than we are, or another one of our epoch: either we are not in office any more, or the store went back in time.
     pub(super) fn retake(&mut self, broker_epoch: u64) {
         self.note(Note::StoreIsOld { broker_epoch });
         self.epoch_floor = self.epoch_floor.max(broker_epoch);

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicId, internal};
+use taffrail_core::{
+    Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId, internal,
+};
 
 use super::{
     cluster::{Broker, Cluster, Topic},
@@ -33,6 +35,27 @@ pub(crate) fn place_waiting(draft: &mut Draft, live: &Live, own: &BTreeSet<Topic
     for topic in waiting {
         place_topic(draft, live, &topic, &mut loads);
     }
+}
+
+/// Where the partitions of a topic would go that are not placed yet, in a draft that is thrown away.
+pub(super) fn rehearse(
+    draft: &mut Draft,
+    live: &Live,
+    id: TopicId,
+) -> Vec<(PartitionIndex, Vec<BrokerNumber>)> {
+    let Some(topic) = draft.cluster.topic(id).cloned() else {
+        return Vec::new();
+    };
+    let mut loads = loads(&draft.cluster);
+    place_topic(draft, live, &topic, &mut loads);
+    let new = topic.placed..topic.config.partitions;
+    let placed = new.filter_map(|index| {
+        // With the maps that it was given just now.
+        let topic = draft.cluster.topic(id)?;
+        let record = draft.cluster.assignment(topic, topic.partition(index))?;
+        Some((PartitionIndex(index), record.replicas.clone()))
+    });
+    placed.collect()
 }
 
 /// Has every broker that is registered said what it has? One whose volume another took the place of never will.

@@ -24,14 +24,17 @@ impl Machine {
             Ok(registration) => registration,
             Err(error) => return self.refuse(id, error),
         };
-        let seen = registration.highest_stamp.epoch;
-        if seen > self.epoch && self.is_of_this_cluster(&registration) {
-            if seen > EPOCH_MAX {
-                let reason = format!("highest_stamp: epoch {seen} cannot be");
+        // Within this epoch as well: a store that went back gives out an epoch again, and what a broker obeyed in it was not said here. It would
+        // refuse everything until as much was said anew.
+        let seen = registration.highest_stamp;
+        if seen > self.stamp() && self.is_of_this_cluster(&registration) {
+            let epoch = seen.epoch;
+            if epoch > EPOCH_MAX {
+                let reason = format!("highest_stamp: epoch {epoch} cannot be");
                 return self.refuse(id, WireError::invalid(reason));
             }
             self.send_not_active(id);
-            return self.retake(seen);
+            return self.retake(epoch);
         }
         let session = Session {
             registration,

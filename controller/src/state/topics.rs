@@ -66,6 +66,7 @@ pub(crate) fn create(
     Ok(Applied {
         outcome: ApplyOutcome::Created,
         topic_id: id,
+        placement: Vec::new(),
     })
 }
 
@@ -85,6 +86,7 @@ fn adopt(
     Ok(Applied {
         outcome: ApplyOutcome::Created,
         topic_id: retained.id,
+        placement: Vec::new(),
     })
 }
 
@@ -98,6 +100,7 @@ pub(crate) fn change(
     let mut applied = Applied {
         outcome: ApplyOutcome::Unchanged,
         topic_id: topic.id,
+        placement: Vec::new(),
     };
     if topic.spec == *spec && topic.config == config {
         return Ok(applied);

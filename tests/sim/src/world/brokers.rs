@@ -70,7 +70,7 @@ pub(super) struct Process {
     dialled: usize,
     pub(super) leaders: BTreeMap<BrokerNumber, ConnectionId>,
     pub(super) seen: BTreeMap<TopicPartition, ReplicaView>,
-    /// Of other brokers, as controllers told it.
+    /// Of other brokers, as controllers told it that it obeyed.
     pub(super) runs: BTreeMap<BrokerNumber, Incarnation>,
     pub(super) is_stopping: bool,
 }
@@ -209,7 +209,10 @@ impl World {
         };
         let before = said.as_ref().map(|_| process.seen.clone());
         let outputs = process.sim.handle(now, input);
-        process.runs.extend(runs);
+        // Of a controller that is behind it takes in nothing.
+        if outputs.iter().any(|o| matches!(o, Output::Obeyed)) {
+            process.runs.extend(runs);
+        }
         self.observe(broker)?;
         if let Some((said, before)) = said.zip(before) {
             self.check_heard(broker, &before, &said)?;
@@ -276,6 +279,7 @@ impl World {
                 self.plan(wait, move |w| w.start_broker(broker));
             }
             Output::Note(what) => self.count(what),
+            Output::Obeyed => {}
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ pub(super) fn enough_members(leader: &ReplicaView, members: Option<usize>) -> St
     }
 }
 
-/// Runs of brokers, of which a controller tells.
+/// Runs of brokers, of which a controller tells. Leaders know them once the broker has obeyed.
 pub(super) fn runs_told(input: &Input) -> Vec<(BrokerNumber, Incarnation)> {
     let Input::ControllerSays(message) = input else {
         return Vec::new();
@@ -91,6 +91,11 @@ pub(super) fn runs_told(input: &Input) -> Vec<(BrokerNumber, Incarnation)> {
     let runs = update.brokers.iter();
     runs.filter_map(|b| Some((BrokerNumber(b.number), b.incarnation?.into())))
         .collect()
+}
+
+/// Is a run not the one that is known, and none that is yet to register? A later one than that may be: a store that went back names an older one.
+fn is_over(run: Incarnation, known: Incarnation) -> bool {
+    run != known && run.generation <= known.generation
 }
 
 impl World {
@@ -232,7 +237,7 @@ impl World {
                 ));
             }
             let known = process.runs.get(&follower);
-            if let Some(known) = known.filter(|known| known.generation > said.run.generation) {
+            if let Some(known) = known.filter(|known| is_over(said.run, **known)) {
                 return Err(format!(
                     "{ONLY_THE_LAST_RUN_COUNTS}: the leader of {partition} knows run {known} of {follower} and heeds {}",
                     said.run
@@ -240,5 +245,20 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_over_unless_it_is_the_one_that_is_known_or_one_to_come() {
+        let run = |generation, random| Incarnation { generation, random };
+        let known = run(3, 30);
+        assert!(!is_over(run(3, 30), known));
+        assert!(!is_over(run(4, 40), known), "it registers later");
+        assert!(is_over(run(2, 20), known), "a former run");
+        assert!(is_over(run(3, 31), known), "another copy of the volume");
     }
 }

@@ -227,6 +227,33 @@ fn a_replica_that_cannot_be_used_leaves_under_no_epoch_that_a_broker_knows_that_
 }
 
 #[test]
+fn a_controller_whose_epoch_the_store_gave_out_before_is_obeyed_at_once() {
+    let (mut world, partition) = running();
+    let (_, _, third) = roles(&world, partition);
+    let epoch = |world: &World| world.cluster().expect("there is a root").root.value.epoch;
+    let backup = world.backup();
+    world.recover();
+    for _ in 0..10 {
+        world.stop_broker(third);
+        world.go_on();
+        world.start_broker(third, 0);
+        world.settle();
+    }
+    let obeyed = epoch(&world);
+    world.restore_store(backup);
+    assert_eq!(epoch(&world), obeyed, "brokers know of much more in it");
+    world.come(&[0, 1, 2]);
+    assert!(world.reached.contains("StoreIsOld"));
+    assert_eq!(epoch(&world), obeyed + 1, "and it began anew only once");
+    world.settle();
+    let repaired = record(&world, partition);
+    assert_eq!(repaired.isr.len(), BROKERS);
+    for broker in 0..BROKERS {
+        assert_eq!(world.known(broker, partition), repaired);
+    }
+}
+
+#[test]
 fn a_run_that_registered_while_its_record_was_unknown_is_confirmed_after_all() {
     let (mut world, partition) = running();
     let (leader, second, third) = roles(&world, partition);
