@@ -113,7 +113,7 @@ pub struct Assignment {
     /// Default: Sticky.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// Of partitions that are as good otherwise a member gets those whose leader is in its rack. Default: as the brokers do.
+    /// Of partitions that are as good otherwise a member gets those whose leader is in its rack. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rack_aware: Option<bool>,
     /// A member that is not heard of for this long is given up. Default: as each member says, or 45s.

@@ -165,7 +165,7 @@ impl Session {
             tokio::select! {
                 answer = answers.message() => match answer {
                     Ok(Some(answer)) => {
-                        if let Err(error) = stream.hear(answer) {
+                        if let Err(error) = stream.hear(answer, &self.settings) {
                             return self.refused(stream.joining(), error);
                         }
                         if stream.is_member() {
@@ -219,7 +219,10 @@ async fn expire(shared: &Shared) {
             let _ = changes.changed().await;
             continue;
         };
-        sleep_until(until).await;
-        shared.expire(Instant::now());
+        tokio::select! {
+            () = sleep_until(until) => shared.expire(Instant::now()),
+            // It may have become shorter.
+            _ = changes.changed() => {}
+        }
     }
 }

@@ -210,9 +210,12 @@ impl Shared {
     }
 
     /// The coordinator told what to read.
-    pub(super) fn told(&self, life: u64, assignment: Assignment) {
+    pub(super) fn told(&self, life: u64, assignment: Assignment, now: Instant) {
         let mut standing = self.standing();
         if life == standing.life {
+            // A shorter timeout than before counts at once: soon the coordinator, or the next one, goes by it.
+            let at_most = now + assignment.answer_timeout;
+            standing.valid_until = standing.valid_until.map(|until| until.min(at_most));
             standing.told = Some(Arc::new(assignment));
             standing.trouble = None;
         }
@@ -269,7 +272,7 @@ fn new_member() -> MemberId {
 mod tests {
     use std::collections::HashMap;
 
-    use super::*;
+    use super::{super::policy::Policy, *};
 
     const TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -279,6 +282,7 @@ mod tests {
             partitions: HashMap::new(),
             heartbeat_interval: Duration::from_secs(3),
             answer_timeout: TIMEOUT,
+            policy: Policy::default(),
         }
     }
 
@@ -286,7 +290,7 @@ mod tests {
     fn member(now: Instant) -> Shared {
         let shared = Shared::new();
         shared.answered(0, now, TIMEOUT);
-        shared.told(0, assignment(1));
+        shared.told(0, assignment(1), now);
         let told = shared.look(now).told.expect("told");
         assert!(shared.apply(&told, now));
         shared
@@ -296,12 +300,12 @@ mod tests {
     fn what_was_told_on_a_stream_that_is_replaced_is_not_carried_out_any_more() {
         let now = Instant::now();
         let shared = member(now);
-        shared.told(0, assignment(2));
+        shared.told(0, assignment(2), now);
         let void = shared.look(now).told.expect("told");
         let joining = shared.standing().begin_join();
         assert_eq!(joining.epoch, GroupEpoch(1));
         assert!(!shared.apply(&void, now));
-        shared.told(0, assignment(2));
+        shared.told(0, assignment(2), now);
         assert!(
             !shared.apply(&void, now),
             "it was told again, with offsets of its own"
@@ -327,10 +331,24 @@ mod tests {
     }
 
     #[test]
+    fn a_shorter_timeout_counts_from_when_it_is_heard() {
+        let now = Instant::now();
+        let shared = member(now);
+        let short = Assignment {
+            answer_timeout: TIMEOUT / 3,
+            ..assignment(2)
+        };
+        shared.told(0, short, now + TIMEOUT / 3);
+        let over = now + TIMEOUT * 2 / 3;
+        assert_eq!(shared.look(over - Duration::from_millis(1)).life, 0);
+        assert_eq!(shared.look(over).life, 1);
+    }
+
+    #[test]
     fn nothing_is_carried_out_when_the_time_is_over() {
         let now = Instant::now();
         let shared = member(now);
-        shared.told(0, assignment(2));
+        shared.told(0, assignment(2), now);
         let told = shared.look(now).told.expect("told");
         assert!(!shared.apply(&told, now + TIMEOUT));
     }
@@ -343,7 +361,7 @@ mod tests {
         shared.lose(0, Loss::Forgotten);
         assert_ne!(shared.standing().member, before);
         shared.answered(0, now, TIMEOUT);
-        shared.told(0, assignment(2));
+        shared.told(0, assignment(2), now);
         let seen = shared.look(now);
         assert!(seen.told.is_none());
         assert_eq!(shared.standing().valid_until, None);
