@@ -13,6 +13,7 @@ use taffrail_tests::{
     process::Process,
     programs, wait,
 };
+use taffrail_xtask::workspace_root;
 
 /// A member that is lost is given up soon.
 const SOON: &str = "assignment: {sessionTimeout: 3s}";
@@ -109,6 +110,19 @@ fn what_a_group_declares_holds_for_members_that_say_something_else() {
 
 #[test]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn the_example_is_accepted_without_a_word() {
+    let (operated, _broker) = start();
+    let example = workspace_root().join("examples/consumergroup.yaml");
+    let example = example.to_string_lossy();
+    let apply = ["apply", "--validate=strict", "-f", &example];
+    let answer = operated.api().kubectl(&apply);
+    assert_eq!(answer.stderr, "");
+    answer.expect_success();
+    operated.wait_until_ready("consumergroup/billing");
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn a_status_shows_members_lag_and_who_is_lost() {
     let (operated, broker) = start_with_flights();
     declare(&operated, &["topics: [{name: flights}]", SOON]);
@@ -164,31 +178,36 @@ fn a_status_shows_members_lag_and_who_is_lost() {
 #[test]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn joins_commits_and_leaves_cost_the_api_server_no_writes_of_their_own() {
-    const ROUNDS: u64 = 15;
     let (operated, broker) = start_with_flights();
     declare(&operated, &["topics: [{name: flights}]"]);
     let (begun, before) = (Instant::now(), writes(&operated));
-    for _ in 0..ROUNDS {
+    let mut rounds = 0;
+    while begun.elapsed() < Duration::from_mins(1) {
         produce(&broker);
         assert!(consume(&broker) > 0);
+        rounds += 1;
     }
     let written = writes(&operated) - before;
-    // Numbers every 30 seconds, and what lasts.
-    let may = 2 * (1 + begun.elapsed().as_secs() / 30);
+    // Numbers every 30 seconds, and a condition that lasted.
+    let may = 2 + begun.elapsed().as_secs() / 30;
     assert!(
         written <= may,
         "{written} writes, and no more than {may} may be"
     );
-    assert!(may < ROUNDS, "it took too long to tell");
+    assert!(rounds > 2 * may, "only {rounds} members came and went");
     // A group at rest costs nothing at all, once all is said.
     let mut quiet = (Instant::now(), writes(&operated));
-    wait::until("a minute without a write", wait::PATIENCE, || {
-        let now = writes(&operated);
-        if now != quiet.1 {
-            quiet = (Instant::now(), now);
-        }
-        (quiet.0.elapsed() >= Duration::from_mins(1)).then_some(())
-    });
+    wait::until(
+        "more than those 30 seconds without a write",
+        wait::PATIENCE,
+        || {
+            let now = writes(&operated);
+            if now != quiet.1 {
+                quiet = (Instant::now(), now);
+            }
+            (quiet.0.elapsed() >= Duration::from_secs(45)).then_some(())
+        },
+    );
 }
 
 #[test]
@@ -266,6 +285,12 @@ fn a_group_with_members_ends_when_the_last_one_has_left() {
     });
     let message = ending["conditions"][1]["message"].to_string();
     assert!(message.contains("stop its members"), "{ending}");
+    // Longer than a controller's picture is believed to be old.
+    let begun = Instant::now();
+    wait::until("some time with the member", wait::PATIENCE, || {
+        (begun.elapsed() >= Duration::from_secs(10)).then_some(())
+    });
+    assert_eq!(reason(&status(&operated), "Ready"), "Deleting");
     member.kill();
     let get = ["get", "consumergroup", "billing", "--ignore-not-found"];
     wait::until("the resource is gone", wait::PATIENCE, || {
