@@ -132,6 +132,13 @@ class Kafka:
         assert int(acked) > 0 and int(failed) == 0, (acked, failed)
         return int(longest)
 
+    def commits(self, topic, members, commits):
+        """Offset commits of one group, each of one partition and awaited."""
+        settle()
+        with Sample(self.pids) as s:
+            rate, p50, p99 = map(int, re.search(r"commits (\d+) (\d+) (\d+)", sh([*TOOL, "E2E", "commits", self.boot, topic, str(members), str(commits)])).groups())
+        return {"per_s": rate, "p50": p50 / 1000, "p99": p99 / 1000, "cpu": s.broker, "other": s.other}
+
     def leader(self, topic):
         """The node that leads the topic's only partition, once every replica is in sync."""
         return int(re.search(r"leader (\d+)", sh([*TOOL, "E2E", "leader", self.boot, topic, str(self.replicas)]))[1]) - 1

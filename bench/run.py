@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Taffrail and Apache Kafka on the same work, in turn (A B A B ...), and prints the ratios with their spread.
 
-  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated replicated_latency replicated_fsync failover rolling many catchup (default: all)
+  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated replicated_latency replicated_fsync failover rolling many catchup commits commits3 rebalance group_cpu idle_groups coordinator (default: all)
 
 Needs java 17 or newer with javac, mvn, a Rust toolchain, and disk: all suites in one call keep about 120 GB, one suite at most 35; sends traffic to 127.0.0.1 only. One run says little on a shared
 machine: compare the ratios, which are taken pair by pair, and look at their spread. MB = 10^6 bytes of payload; broker CPU is user + system of
@@ -14,17 +14,21 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
+import groups
 import kafka_peer
+import replication
 import taffrail_peer
+from groups import Groups
 from kafka_peer import Kafka
 from measure import MILLION, Sample, Table, column, memory_mb, once, pairs, settle
-from replication import ALONE, Replication
+from replication import Replication
 from taffrail_peer import Taffrail
 
 WORK = os.path.join(kafka_peer.CACHE, "run")
+ALONE = (*replication.ALONE, *groups.ALONE)
 
 
-class Suites(Replication):
+class Suites(Replication, Groups):
     def __init__(self, n):
         self.n, self.table, self.work = n, Table(), WORK
         self.taffrail = self.kafka = None

@@ -70,6 +70,23 @@ class Taffrail:
     def delete(self, name):
         sh([BINARY, "delete", name], env=self.env)
 
+    def groups(self):
+        r = subprocess.run([BINARY, "groups", "list", "-o", "json"], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return json.loads(r.stdout)["items"] if r.returncode == 0 else []
+
+    def commits(self, topic, groups, members, commits):
+        """Offset commits, each of one partition and awaited."""
+        settle()
+        command = [BINARY, "bench", "commit", topic, "--groups", str(groups), "--members", str(members), "--commits", str(commits), "--json"]
+        with Sample(self.pids) as s:
+            r = json.loads(sh(command, env=self.env))
+        return {"per_s": r["commits_per_s"], "p50": r["latency_ms"]["p50"], "p99": r["latency_ms"]["p99"], "cpu": s.broker, "other": s.other}
+
+    def consume_cpu(self, topic, records, size, *more):
+        """CPU seconds of broker and client."""
+        _, s = self.bench("consume", topic, records, size, *more)
+        return s.broker + s.client
+
     def bench(self, what, topic, records, size, *more):
         settle()
         with Sample(self.pids) as s:

@@ -68,9 +68,15 @@ struct MembersBench {
 /// What to commit.
 #[derive(Args, Debug)]
 struct CommitBench {
-    /// How many commits; the members' partitions must have as many records
+    /// How many commits of all members together; their partitions must have as many records
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     commits: u64,
+    /// How many groups, each with as many members
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    groups: u32,
+    /// Stay in the groups for so long afterwards and do nothing: to see what that costs
+    #[arg(long, default_value = "0s", hide_default_value = true, value_parser = parse_duration, value_name = "DURATION")]
+    idle: Duration,
     #[command(flatten)]
     members: MembersBench,
 }

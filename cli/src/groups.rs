@@ -4,10 +4,11 @@ mod describe;
 mod progress;
 mod reset;
 
-use std::io::Write as _;
+use std::{collections::BTreeMap, io::Write as _};
 
 use clap::{Args, Subcommand};
-use taffrail_client::Client;
+use taffrail_api::v1;
+use taffrail_client::{Admin, Client};
 
 use crate::{
     cli::ServerArgs,
@@ -93,8 +94,26 @@ async fn list(show: &Show) -> Outcome {
     let admin = connect::client(&show.server).await?.admin();
     let listed = admin.list_groups().await;
     let listed = listed.map_err(|error| client_failure(&error))?;
-    let groups = listed.into_iter().map(GroupView::from).collect();
+    let statuses = statuses(&admin, &[]).await;
+    let groups = listed.into_iter().map(|summary| {
+        let status = statuses.get(&summary.group);
+        GroupView::new(summary, status)
+    });
+    let groups = groups.collect();
     print(&Groups(groups), show.output)
+}
+
+/// What the controller says of these groups, or of all. It is not needed for what coordinators know: without it, less is shown.
+async fn statuses(admin: &Admin, groups: &[String]) -> BTreeMap<String, v1::GroupStatus> {
+    let statuses = admin.list_group_statuses(groups).await;
+    let statuses = statuses.unwrap_or_else(|error| {
+        eprintln!("lag in time and when data is lost are not known just now: {error}");
+        Vec::new()
+    });
+    let named = statuses
+        .into_iter()
+        .map(|status| (status.group.clone(), status));
+    named.collect()
 }
 
 async fn delete(group: &str, server: &ServerArgs) -> Outcome {

@@ -122,6 +122,23 @@ impl Admin {
         Ok(answer.partitions)
     }
 
+    /// How these groups fare, as of some seconds ago; empty `groups`: all.
+    ///
+    /// # Errors
+    /// No broker answers, or no controller is active.
+    pub async fn list_group_statuses(
+        &self,
+        groups: &[String],
+    ) -> Result<Vec<v1::GroupStatus>, ClientError> {
+        let request = v1::ListGroupStatusesRequest {
+            groups: groups.to_vec(),
+        };
+        let answer = self
+            .call(async |mut admin| admin.list_group_statuses(request.clone()).await)
+            .await?;
+        Ok(answer.groups)
+    }
+
     /// The brokers, and the cluster's id.
     ///
     /// # Errors

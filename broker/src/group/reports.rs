@@ -1,8 +1,8 @@
-//! What the coordinators here say of their groups, for the controller: of each group the newest, in the order in which they came.
+//! What the coordinators here say of their groups, for the controller: of each group the newest.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use prost::Message as _;
@@ -18,25 +18,28 @@ pub(crate) struct GroupReports {
     board: Mutex<Board>,
 }
 
-/// Invariant: `newest` has exactly the versions that coordinators have, one for each group.
+/// Invariant: `queue` has each of `queued` once.
 #[derive(Debug, Default)]
 struct Board {
-    /// Of the newest report.
-    version: u64,
-    newest: BTreeMap<u64, Arc<v1::GroupReport>>,
     coordinators: BTreeMap<TopicPartition, OfCoordinator>,
+    /// Groups of which the session with the controller has something to hear. One that changes again keeps its place, so that all have their turn.
+    queue: VecDeque<Key>,
+    queued: HashSet<Key>,
 }
+
+/// A group, by its coordinator.
+type Key = (TopicPartition, String);
 
 #[derive(Debug)]
 struct OfCoordinator {
     epoch: LeaderEpoch,
-    versions: HashMap<String, u64>,
+    reports: HashMap<String, v1::GroupReport>,
 }
 
-/// How much of it a session with the controller was told.
+/// A session with the controller. There is one at a time.
 #[derive(Debug, Default)]
 pub(crate) struct GroupsTold {
-    version: u64,
+    has_begun: bool,
 }
 
 impl GroupReports {
@@ -53,7 +56,7 @@ impl GroupReports {
             return;
         }
         if known.is_some_and(|known| known < epoch) {
-            board.drop_all(coordinator);
+            board.coordinators.remove(&coordinator);
         }
         for report in reports {
             board.publish(coordinator, epoch, report);
@@ -62,10 +65,8 @@ impl GroupReports {
 
     /// Nobody asks about this group any more.
     pub(super) fn retract(&self, coordinator: TopicPartition, group: &str) {
-        let mut board = self.lock();
-        let of = board.coordinators.get_mut(&coordinator);
-        if let Some(version) = of.and_then(|of| of.versions.remove(group)) {
-            board.newest.remove(&version);
+        if let Some(of) = self.lock().coordinators.get_mut(&coordinator) {
+            of.reports.remove(group);
         }
     }
 
@@ -74,22 +75,29 @@ impl GroupReports {
         let mut board = self.lock();
         let of = board.coordinators.get(&coordinator);
         if of.is_some_and(|of| of.epoch == epoch) {
-            board.drop_all(coordinator);
+            board.coordinators.remove(&coordinator);
         }
     }
 
-    /// Those that are newer than what was told, as many as fit: the others come first the next time.
+    /// Those that changed since they were told, as many as fit: the others come first the next time. A session that begins hears of all.
     pub(crate) fn changes(&self, told: &mut GroupsTold) -> Vec<v1::GroupReport> {
-        let board = self.lock();
+        let mut board = self.lock();
+        if !told.has_begun {
+            told.has_begun = true;
+            board.queue_all();
+        }
         let mut bytes = 0;
         let mut changed = Vec::new();
-        for (version, report) in board.newest.range(told.version + 1..) {
-            bytes += report.encoded_len();
-            if bytes > BYTES_MAX && !changed.is_empty() {
-                break;
+        while let Some(key) = board.queue.pop_front() {
+            if let Some(report) = board.report(&key) {
+                bytes += report.encoded_len();
+                if bytes > BYTES_MAX && !changed.is_empty() {
+                    board.queue.push_front(key);
+                    break;
+                }
+                changed.push(report.clone());
             }
-            told.version = *version;
-            changed.push(v1::GroupReport::clone(report));
+            board.queued.remove(&key);
         }
         changed
     }
@@ -109,26 +117,32 @@ impl Board {
         let of = self.coordinators.entry(coordinator);
         let of = of.or_insert_with(|| OfCoordinator {
             epoch,
-            versions: HashMap::new(),
+            reports: HashMap::new(),
         });
-        let before = of.versions.get(&report.group).copied();
-        let known = before.and_then(|before| self.newest.get(&before));
-        if known.is_some_and(|known| **known == report) {
-            return;
+        if of.reports.get(&report.group) != Some(&report) {
+            let key = (coordinator, report.group.clone());
+            of.reports.insert(report.group.clone(), report);
+            self.enqueue(key);
         }
-        self.version += 1;
-        of.versions.insert(report.group.clone(), self.version);
-        if let Some(before) = before {
-            self.newest.remove(&before);
-        }
-        self.newest.insert(self.version, Arc::new(report));
     }
 
-    fn drop_all(&mut self, coordinator: TopicPartition) {
-        let of = self.coordinators.remove(&coordinator);
-        for version in of.into_iter().flat_map(|of| of.versions.into_values()) {
-            self.newest.remove(&version);
+    fn enqueue(&mut self, key: Key) {
+        if self.queued.insert(key.clone()) {
+            self.queue.push_back(key);
         }
+    }
+
+    fn queue_all(&mut self) {
+        let coordinators = self.coordinators.iter();
+        let keys = coordinators.flat_map(|(id, of)| of.reports.keys().map(|g| (*id, g.clone())));
+        for key in keys.collect::<Vec<_>>() {
+            self.enqueue(key);
+        }
+    }
+
+    /// `None`: it was taken back since.
+    fn report(&self, (coordinator, group): &Key) -> Option<&v1::GroupReport> {
+        self.coordinators.get(coordinator)?.reports.get(group)
     }
 }
 
@@ -170,9 +184,9 @@ mod tests {
         reports.publish(coordinator(0), EPOCH, vec![report("a", 1), report("b", 2)]);
         let only_b = [("b".to_owned(), 2)];
         assert_eq!(told(&reports, &mut session), only_b, "a said nothing new");
-        let mut next = GroupsTold::default();
-        let all = [("a".to_owned(), 1), ("b".to_owned(), 2)];
-        assert_eq!(told(&reports, &mut next), all);
+        let mut next = told(&reports, &mut GroupsTold::default());
+        next.sort();
+        assert_eq!(next, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
     }
 
     #[test]
@@ -188,15 +202,19 @@ mod tests {
             ..report(group, 1)
         };
         let reports = GroupReports::default();
+        let mut session = GroupsTold::default();
+        assert_eq!(told(&reports, &mut session), []);
         let all = vec![report("a", 1), large("b"), report("c", 1), report("d", 1)];
         reports.publish(coordinator(0), EPOCH, all);
-        let mut session = GroupsTold::default();
         let mut rounds = Vec::new();
-        for _ in 0..4 {
+        for epoch in 2..6 {
             let round = told(&reports, &mut session).into_iter();
             rounds.push(round.map(|(group, _)| group).collect::<String>());
+            // One that goes on changing does not come before those that wait.
+            let busy = vec![report("a", epoch)];
+            reports.publish(coordinator(0), EPOCH, busy);
         }
-        assert_eq!(rounds, ["a", "b", "cd", ""]);
+        assert_eq!(rounds, ["a", "b", "cda", "a"]);
     }
 
     #[test]
@@ -208,8 +226,9 @@ mod tests {
         reports.publish(coordinator(0), later, vec![report("a", 2)]);
         reports.publish(coordinator(0), EPOCH, vec![report("b", 9)]);
         reports.end(coordinator(0), EPOCH);
-        let all = [("c".to_owned(), 1), ("a".to_owned(), 2)];
-        assert_eq!(told(&reports, &mut GroupsTold::default()), all);
+        let mut all = told(&reports, &mut GroupsTold::default());
+        all.sort();
+        assert_eq!(all, [("a".to_owned(), 2), ("c".to_owned(), 1)]);
         reports.end(coordinator(0), later);
         reports.retract(coordinator(1), "c");
         assert_eq!(told(&reports, &mut GroupsTold::default()), []);

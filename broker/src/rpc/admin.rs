@@ -86,6 +86,16 @@ impl Admin for AdminService {
             .map_err(|s| relayed(&s))
     }
 
+    async fn list_group_statuses(
+        &self,
+        request: Request<v1::ListGroupStatusesRequest>,
+    ) -> Result<Response<v1::ListGroupStatusesResponse>, Status> {
+        self.controller()?
+            .list_group_statuses(request.into_inner())
+            .await
+            .map_err(|s| relayed(&s))
+    }
+
     async fn list_brokers(
         &self,
         request: Request<v1::ListBrokersRequest>,

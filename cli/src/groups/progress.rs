@@ -6,6 +6,7 @@ use taffrail_api::v1;
 use taffrail_client::{Client, Metadata, PartitionIndex, Start};
 use taffrail_core::{MemberId, TopicId};
 
+use super::statuses;
 use crate::{
     connect::client_failure,
     failure::Outcome,
@@ -51,7 +52,19 @@ pub(super) async fn of_description(
         .collect();
     let ends = client.offsets(&queries).await;
     let ends = ends.map_err(|error| client_failure(&error))?;
+    let group = std::slice::from_ref(&described.group);
+    let status = statuses(&client.admin(), group).await;
+    let status = status.get(&described.group);
+    let fares = |topic: &str, partition: u32| {
+        let mut partitions = status?.partitions.iter();
+        partitions.find(|p| p.topic == topic && p.partition == partition)
+    };
     let view = |(((topic, partition), known), end): (((String, u32), Known), u64)| ProgressView {
+        lag_ms: fares(&topic, partition).map(|fares| fares.lag_ms),
+        loses_data_at: ProgressView::at(
+            fares(&topic, partition).and_then(|fares| fares.loses_data_at_ms),
+        ),
+        loses_data_at_ms: fares(&topic, partition).and_then(|fares| fares.loses_data_at_ms),
         topic,
         partition,
         committed: known.committed,

@@ -1,7 +1,10 @@
 //! Consumer groups: their state, and how far they have read.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use taffrail_api::v1;
+use taffrail_core::quantity::format_duration;
 
 use super::Listing;
 use crate::{
@@ -19,16 +22,51 @@ pub(crate) struct GroupView {
     name: String,
     state: &'static str,
     members: u32,
+    /// Records that it has not read, in all partitions; this and what follows as of some seconds ago, and `null` if the controller does not know.
+    lag: Option<u64>,
+    /// The age of the oldest of them.
+    lag_ms: Option<u64>,
+    /// When retention deletes a record that it will not have read by then. `null` also if that will not be.
+    loses_data_at: Option<String>,
+    #[serde(skip)]
+    loses_data_at_ms: Option<i64>,
 }
 
-impl From<v1::GroupSummary> for GroupView {
-    fn from(summary: v1::GroupSummary) -> Self {
+impl GroupView {
+    /// What its coordinator and the controller say.
+    pub(crate) fn new(summary: v1::GroupSummary, status: Option<&v1::GroupStatus>) -> Self {
+        let status = status.filter(|status| status.is_reported);
+        let partitions = |status: &v1::GroupStatus| status.partitions.clone().into_iter();
+        let deadlines = status.map(|s| partitions(s).filter_map(|p| p.loses_data_at_ms));
+        let loses_data_at_ms = deadlines.and_then(Iterator::min);
         Self {
             state: state_name(summary.state()),
             name: summary.group,
             members: summary.members,
+            lag: status.map(|s| partitions(s).map(|p| p.lag_records).sum()),
+            lag_ms: status.map(|s| partitions(s).map(|p| p.lag_ms).max().unwrap_or(0)),
+            loses_data_at: loses_data_at_ms.map(format_timestamp),
+            loses_data_at_ms,
         }
     }
+}
+
+/// How long it is until then, to the second below an hour and to the minute above.
+fn until(now_ms: i64, at_ms: Option<i64>) -> String {
+    let Some(at_ms) = at_ms else {
+        return "-".to_owned();
+    };
+    span(u64::try_from(at_ms - now_ms).unwrap_or(0))
+}
+
+fn span(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    let seconds = if seconds > 3_600 {
+        seconds - seconds % 60
+    } else {
+        seconds
+    };
+    format_duration(Duration::from_secs(seconds))
 }
 
 /// The state's name, as in the status of a `ConsumerGroup`.
@@ -49,11 +87,25 @@ impl Listing for Groups {
         &self.0
     }
 
-    fn table(&self, _wide: bool, _now_ms: i64) -> Table {
-        let mut table = Table::new(&["NAME", "STATE", "MEMBERS"]);
+    fn table(&self, _wide: bool, now_ms: i64) -> Table {
+        let mut table = Table::new(&[
+            "NAME",
+            "STATE",
+            "MEMBERS",
+            "LAG",
+            "LAG-TIME",
+            "LOSES-DATA-IN",
+        ]);
+        let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         for group in &self.0 {
-            let members = group.members.to_string();
-            table.row(vec![group.name.clone(), group.state.to_owned(), members]);
+            table.row(vec![
+                group.name.clone(),
+                group.state.to_owned(),
+                group.members.to_string(),
+                dash(group.lag.map(human_count)),
+                dash(group.lag_ms.map(span)),
+                until(now_ms, group.loses_data_at_ms),
+            ]);
         }
         table
     }
@@ -80,6 +132,12 @@ pub(crate) struct ProgressView {
     pub(crate) committed_at: Option<String>,
     #[serde(skip)]
     pub(crate) committed_at_ms: Option<i64>,
+    /// The age of the first record that was not read; this and what follows as of some seconds ago, and `null` if the controller does not know.
+    pub(crate) lag_ms: Option<u64>,
+    /// When retention deletes a record that the group will not have read by then. `null` also if that will not be.
+    pub(crate) loses_data_at: Option<String>,
+    #[serde(skip)]
+    pub(crate) loses_data_at_ms: Option<i64>,
 }
 
 impl ProgressView {
@@ -98,7 +156,16 @@ impl Listing for Progress {
     }
 
     fn table(&self, wide: bool, now_ms: i64) -> Table {
-        let mut heads = vec!["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"];
+        let mut heads = vec![
+            "TOPIC",
+            "PARTITION",
+            "COMMITTED",
+            "END",
+            "LAG",
+            "LAG-TIME",
+            "LOSES-DATA-IN",
+            "MEMBER",
+        ];
         if wide {
             heads.push("COMMITTED-AGO");
         }
@@ -111,6 +178,8 @@ impl Listing for Progress {
                 dash(partition.committed.map(|offset| offset.to_string())),
                 partition.end.to_string(),
                 dash(partition.lag.map(human_count)),
+                dash(partition.lag_ms.map(span)),
+                until(now_ms, partition.loses_data_at_ms),
                 match &partition.member {
                     Some(member) if partition.revoking => format!("{member} (revoking)"),
                     member => dash(member.clone()),
@@ -142,6 +211,9 @@ mod tests {
             revoking,
             committed_at: None,
             committed_at_ms: committed.map(|_| 1_000),
+            lag_ms: committed.map(|_| 41_500),
+            loses_data_at: None,
+            loses_data_at_ms: committed.map(|_| 1_000 + 59_430_000),
         };
         let progress = Progress(vec![
             partition(0, Some(300), true),

@@ -31,7 +31,11 @@ fn json(dev: &Dev, arguments: &[&str]) -> Value {
 }
 
 fn lags(dev: &Dev) -> Vec<u64> {
-    let lag = json(dev, &["groups", "lag", "billing"]);
+    lags_of(dev, "billing")
+}
+
+fn lags_of(dev: &Dev, group: &str) -> Vec<u64> {
+    let lag = json(dev, &["groups", "lag", group]);
     let items = lag["items"].as_array().expect("a list");
     items
         .iter()
@@ -87,6 +91,16 @@ fn a_reset_moves_a_group_and_a_dry_run_does_not() {
     assert_eq!(code, Some(0));
     assert_eq!(consume(&dev, &["--max", "1"]), [(1, 7)]);
 
+    // A week of retention, less the little time since the flights were appended.
+    until("the controller knows when data is lost", || {
+        let group = json(&dev, &["groups", "list"])["items"][0].clone();
+        let is_known = group["losesDataAt"].is_string() && group["lagMs"].as_u64() > Some(0);
+        (is_known && group["lag"].as_u64() > Some(0)).then_some(())
+    });
+    let table = dev.ok(&["groups", "lag", "billing"]);
+    assert!(table.contains("LOSES-DATA-IN"), "{table}");
+    assert!(table.contains("167h59m"), "{table}");
+
     let (code, _, message) = reset(&[&one[..], &["--to", "99999999"]].concat());
     assert_eq!(code, Some(4), "{message}");
     assert!(message.contains("OFFSET_OUT_OF_RANGE"), "{message}");
@@ -127,12 +141,14 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) fn start(dev: &Dev, name: &str) -> Self {
+        Self::of_group(dev, "billing", name)
+    }
+
+    fn of_group(dev: &Dev, group: &str, name: &str) -> Self {
         let out = dev.file(name, "");
-        let arguments = [
-            "consume", "flights", "--group", "billing", "--follow", "-o", "json",
-        ];
         let child = Command::new(env!("CARGO_BIN_EXE_taffrail"))
-            .args(arguments)
+            .args(["consume", "flights", "--follow", "-o", "json"])
+            .args(["--group", group])
             .env("TAFFRAIL_SERVER", dev.address())
             .stdin(Stdio::null())
             .stdout(File::create(&out).expect("writable"))
@@ -149,10 +165,14 @@ impl Follower {
         places(whole)
     }
 
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
     /// SIGTERM: it commits and leaves.
     fn stop(&mut self) {
-        let pid = Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, Signal::TERM).expect("it runs");
+        self.signal(Signal::TERM);
         assert!(self.child.wait().expect("it ended").success());
     }
 }
@@ -214,4 +234,34 @@ fn members_share_the_partitions_and_who_stays_reads_on_for_who_leaves() {
         "nobody crashed: none twice"
     );
     drop(second);
+}
+
+#[test]
+fn a_member_that_stands_still_and_a_group_far_behind_hold_up_nobody_else() {
+    let dev = Dev::start(&[]);
+    with_flights(&dev);
+    // Far behind, and in no hurry.
+    dev.ok(&["consume", "flights", "--group", "archive", "--max", "10"]);
+    let archive = Follower::of_group(&dev, "archive", "archive.jsonl");
+    archive.signal(Signal::STOP);
+    let stopped = Follower::of_group(&dev, "stopped", "stopped.jsonl");
+    until("it reads", || (!stopped.seen().is_empty()).then_some(()));
+    stopped.signal(Signal::STOP);
+    let at = stopped.seen().len();
+    let others = Follower::start(&dev, "others.jsonl");
+    // More than fits between a broker and a member that does not read.
+    for _ in 0..5 {
+        with_flights(&dev);
+    }
+    until("the others have read all of it", || {
+        (others.seen().len() == 6 * FLIGHTS).then_some(())
+    });
+    assert_eq!(stopped.seen().len(), at, "it stands still");
+    assert!(lags_of(&dev, "stopped").iter().sum::<u64>() >= 5 * FLIGHTS as u64);
+    stopped.signal(Signal::CONT);
+    until("it goes on", || {
+        let seen: BTreeSet<_> = stopped.seen().into_iter().collect();
+        (seen.len() == 6 * FLIGHTS).then_some(())
+    });
+    archive.signal(Signal::CONT);
 }

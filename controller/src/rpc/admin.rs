@@ -5,7 +5,8 @@ use taffrail_api::{
     status::to_status,
     v1::{
         self, ApplyTopicRequest, ApplyTopicResponse, DeleteTopicRequest, DeleteTopicResponse,
-        ListBrokersRequest, ListBrokersResponse, ListPartitionsRequest, ListPartitionsResponse,
+        ListBrokersRequest, ListBrokersResponse, ListGroupStatusesRequest,
+        ListGroupStatusesResponse, ListPartitionsRequest, ListPartitionsResponse,
         ListTopicsRequest, ListTopicsResponse, MoveReplicasRequest, MoveReplicasResponse,
         admin_server::Admin, move_replicas_request::What,
     },
@@ -142,6 +143,20 @@ impl Admin for AdminService {
         let moves = moves.map_err(|e| refusal(&e))?.into_iter().map(write_move);
         Ok(Response::new(MoveReplicasResponse {
             moves: moves.collect(),
+        }))
+    }
+
+    async fn list_group_statuses(
+        &self,
+        request: Request<ListGroupStatusesRequest>,
+    ) -> Result<Response<ListGroupStatusesResponse>, Status> {
+        self.in_office()?;
+        let names = request.into_inner().groups;
+        let groups = self.handle.groups();
+        let wanted = |name: &String| names.is_empty() || names.contains(name);
+        let groups = groups.iter().filter(|(name, _)| wanted(name));
+        Ok(Response::new(ListGroupStatusesResponse {
+            groups: groups.map(|(_, status)| status.clone()).collect(),
         }))
     }
 

@@ -120,9 +120,9 @@ impl Coordinator {
             .group
             .join(join, &self.topics, now)
             .map_err(refused)?;
-        let timeout_ms = hosted.group.session_timeout_ms_min();
-        let timeouts_ms = timeout_ms.into_iter().chain([self.session_timeout_ms]);
-        self.session_timeout_ms = timeouts_ms.min().unwrap_or(self.session_timeout_ms);
+        if let Some(shortest_ms) = hosted.group.session_timeout_ms_min() {
+            self.session_timeout_ms = self.session_timeout_ms.min(shortest_ms);
+        }
         tracing::info!(group = %name, %member, client = %profile.client_name,
             instance = profile.instance_id.as_deref().unwrap_or_default(), "a member joined, or came back");
         let stream = Stream {

@@ -248,3 +248,32 @@ async fn a_group_whose_resource_is_gone_is_forgotten_once_nobody_is_in_it() {
     assert_eq!(gone.code, ErrorCode::UnknownGroup, "durably");
     fixture.controller.say(|update| update.all_groups = true);
 }
+
+#[tokio::test]
+async fn racks_count_unless_the_policy_says_that_they_do_not() {
+    for (rack_aware, kept) in [(None, [2, 3]), (Some(false), [0, 1])] {
+        let fixture = empty().await;
+        fixture.controller.add_broker(v1::BrokerRecord {
+            number: 2,
+            rack: "west".to_owned(),
+            ..v1::BrokerRecord::default()
+        });
+        let halves = Topic::new("flights", &[1, 1, 2, 2]);
+        fixture.controller.put(TOPIC, halves);
+        let policy = GroupPolicy {
+            rack_aware,
+            ..GroupPolicy::default()
+        };
+        // Told after the racks: whoever knows the policy knows them.
+        declared(&fixture, &policy).await;
+        let west = v1::JoinGroup {
+            rack: "west".to_owned(),
+            ..joining(1)
+        };
+        let mut near = TestMember::join(fixture.channel(), west).await;
+        near.assigned().await;
+        let mut far = TestMember::join(fixture.channel(), joining(2)).await;
+        far.assigned().await;
+        assert_eq!(partitions(&near.assigned().await), kept, "{rack_aware:?}");
+    }
+}

@@ -3,7 +3,7 @@
 use taffrail_broker::sim::Input;
 use taffrail_log::sim::Loss;
 
-use crate::world::{CONTROLLERS, MS, SECOND, World};
+use crate::world::{CONTROLLERS, MIN_IN_SYNC, MS, SECOND, World};
 
 impl World {
     pub(super) fn running(&mut self) -> Option<usize> {
@@ -19,7 +19,45 @@ impl World {
         self.chance.pick(&losses)
     }
 
+    /// A batch that is whole behind one that is torn is a sign of damage: the log is not used, and leaves the in-sync set as a lost volume does. So that is
+    /// done only where enough other members are there. Elsewhere what is torn is the last of what survives.
+    fn bearable(&self, broker: usize, loss: Loss) -> Loss {
+        let may_look_damaged = loss == Loss::Anything && self.has_batches_to_sync(broker);
+        if may_look_damaged && !self.is_dispensable(broker) {
+            return Loss::Tails;
+        }
+        loss
+    }
+
+    /// More than one of a log, so that one may survive without the one before?
+    fn has_batches_to_sync(&self, broker: usize) -> bool {
+        let process = self.brokers[broker].process.as_ref();
+        process.is_some_and(|process| {
+            process.seen.values().any(|replica| {
+                let (from, to) = (replica.durable_end, replica.log_end);
+                let unsynced = process.sim.read(replica.partition, from, to);
+                unsynced.is_ok_and(|batches| batches.len() > 1)
+            })
+        })
+    }
+
+    /// Does every partition of which it is a member have `minInSync` others that are there?
+    fn is_dispensable(&self, broker: usize) -> bool {
+        let node = |number| self.numbers.get(number).copied();
+        self.stored.values().filter(|s| s.is_active).all(|s| {
+            let members = s.assignment.isr.iter().filter_map(node);
+            let (own, others): (Vec<_>, Vec<_>) = members.partition(|n| *n == broker);
+            let is_there = |other: &&usize| {
+                let process = self.brokers[**other].process.as_ref();
+                let replica = process.and_then(|p| p.seen.get(&s.partition));
+                replica.is_some_and(|replica| replica.fault.is_none())
+            };
+            own.is_empty() || others.iter().filter(is_there).count() >= MIN_IN_SYNC
+        })
+    }
+
     pub(super) fn crash(&mut self, broker: usize, loss: Loss) {
+        let loss = self.bearable(broker, loss);
         self.count(match loss {
             Loss::Nothing => "broker crashed, nothing lost",
             _ => "broker crashed, unsynced lost",
