@@ -234,8 +234,8 @@ fn a_group_that_cannot_be_says_why_and_keeps_what_it_said_before() {
     let (operated, broker) = start_with_flights();
     let latest = "startFrom: {position: Latest}";
     declare(&operated, &["topics: [{pattern: 'fl.*'}]", latest]);
-    let broken = manifest::group("billing", &["topics: [{pattern: 'fl('}]"]);
-    operated.api().apply(&broken, &[]).expect_success();
+    let unclosed = manifest::group("billing", &["topics: [{pattern: 'fl('}]"]);
+    operated.api().apply(&unclosed, &[]).expect_success();
     let said = until_status(&operated, "the refusal", |status| {
         reason(status, "Accepted") == "InvalidSpec"
     });
@@ -407,8 +407,8 @@ fn data_at_risk_and_data_lost_are_told_with_their_offsets() {
         (&"flights/0".into(), &0.into())
     );
     let events = wait::until("the events", wait::PATIENCE, || {
-        let list = operated.api().get(&["events.events.k8s.io"]);
-        let events = list["items"].as_array().expect("a list").iter();
+        let recorded = operated.api().get(&["events.events.k8s.io"]);
+        let events = recorded["items"].as_array().expect("a list").iter();
         let about = events.filter(|event| event["regarding"]["kind"] == "ConsumerGroup");
         let said: Vec<_> = about
             .map(|event| (event["reason"].clone(), event["note"].clone()))
