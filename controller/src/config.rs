@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -58,7 +59,7 @@ pub struct Environment {
     /// Time since a fixed moment of this process. Never goes back.
     pub clock: Box<dyn Fn() -> Duration + Send>,
     /// Milliseconds since the epoch, as brokers say when records were appended. For what is shown, never for what is decided.
-    pub wall_clock: Box<dyn Fn() -> u64 + Send>,
+    pub wall_clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// 64 random bits: for identities.
     pub random: Box<dyn FnMut() -> u64 + Send>,
 }
@@ -69,7 +70,7 @@ impl Environment {
         let start = Instant::now();
         Self {
             clock: Box::new(move || start.elapsed()),
-            wall_clock: Box::new(|| {
+            wall_clock: Arc::new(|| {
                 let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
                 since_epoch.map_or(0, |since| since.as_millis() as u64)
             }),

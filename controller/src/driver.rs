@@ -7,6 +7,7 @@ mod storing;
 use std::{future::pending, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt as _};
+use taffrail_api::v1;
 use taffrail_core::{ClusterId, TopicId};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -16,10 +17,10 @@ use tokio::{
 use crate::{
     config::{ControllerConfig, Environment},
     error::ControllerError,
-    groups::{Groups, GroupsView},
+    groups::task::{self, Tell},
     handle::{COMMANDS_MAX, Command, ControllerHandle, Office, Pending},
     request::Request,
-    state::{Effect, Event, Failure, Machine, Settings, WriteFailure, draft::Write},
+    state::{Effect, Event, Failure, Machine, SessionId, Settings, WriteFailure, draft::Write},
     store::{Snapshot, Store, StoreError, Version},
     view::View,
     writes::WriteCounters,
@@ -33,8 +34,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Changes that only heartbeats brought are shown this often at most.
 const VIEW_INTERVAL: Duration = Duration::from_millis(200);
-/// How often groups are looked at: as often as their coordinators speak of them.
-const GROUPS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Takes office and starts to run. Resolves once every map is claimed. Must be called in a tokio runtime.
 ///
@@ -49,14 +48,14 @@ pub async fn start(
     let (machine, first) = Machine::new(settings);
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (view, view_seen) = watch::channel(Arc::new(View::default()));
-    let (groups, seen_groups) = watch::channel(Arc::default());
+    let (tell, groups) = task::spawn(view_seen.clone(), Arc::clone(&environment.wall_clock));
     let (version, version_seen) = watch::channel(0);
     let (office, office_seen) = watch::channel(Office::Active);
     let (started, has_started) = oneshot::channel();
     let handle = ControllerHandle {
         commands,
         view: view_seen,
-        groups: seen_groups,
+        groups,
         version: version_seen,
         office: office_seen,
         writes: WriteCounters::default(),
@@ -72,8 +71,7 @@ pub async fn start(
         pending: Pending::default(),
         started: Some(started),
         view,
-        groups: Groups::default(),
-        groups_seen: groups,
+        tell,
         version,
         office,
         writes: handle.writes.clone(),
@@ -130,8 +128,8 @@ struct Driver {
     /// Until office is taken.
     started: Option<oneshot::Sender<Result<(), ControllerError>>>,
     view: watch::Sender<Arc<View>>,
-    groups: Groups,
-    groups_seen: watch::Sender<Arc<GroupsView>>,
+    /// To the task that looks at consumer groups.
+    tell: mpsc::Sender<Tell>,
     version: watch::Sender<u64>,
     office: watch::Sender<Office>,
     writes: WriteCounters,
@@ -143,7 +141,6 @@ impl Driver {
         self.perform(first);
         let mut tick = every(TICK);
         let mut show = every(VIEW_INTERVAL);
-        let mut look = every(GROUPS_INTERVAL);
         while !self.is_deposed {
             tokio::select! {
                 done = operation(&mut self.io) => {
@@ -156,7 +153,6 @@ impl Driver {
                 },
                 _ = tick.tick() => self.handle(Event::Tick),
                 _ = show.tick() => self.show(),
-                _ = look.tick() => self.look(),
             }
         }
         self.end().await;
@@ -230,16 +226,29 @@ impl Driver {
         }
     }
 
-    fn look(&mut self) {
-        let view = Arc::clone(&self.view.borrow());
-        let groups = self.groups.look(&view, (self.environment.wall_clock)());
-        self.groups_seen.send_if_modified(|seen| {
-            let is_news = **seen != groups;
-            if is_news {
-                *seen = Arc::new(groups);
-            }
-            is_news
-        });
+    /// What brokers say of groups is for another task. Only a broker that is registered is heard.
+    fn pass_on(&mut self, session: SessionId, heartbeat: &mut v1::Heartbeat) {
+        let reports = std::mem::take(&mut heartbeat.groups);
+        let told_all = std::mem::take(&mut heartbeat.told_all);
+        let incarnation = heartbeat.incarnation.unwrap_or_default().into();
+        let speaker = self.machine.speaker(session);
+        if let Some((from, _)) = speaker.filter(|(_, run)| *run == incarnation)
+            && !(reports.is_empty() && told_all.is_empty())
+        {
+            self.tell_groups(Tell::Said {
+                from,
+                reports,
+                told_all,
+            });
+        }
+    }
+
+    fn tell_groups(&self, what: Tell) {
+        if self.tell.try_send(what).is_err() {
+            tracing::warn!(
+                "what brokers say of consumer groups is not looked at: how these fare is shown as it was"
+            );
+        }
     }
 
     fn load(&mut self, attempts: u32) {
@@ -340,7 +349,7 @@ impl Driver {
                 return;
             }
             Command::SetGroups(groups) => {
-                self.groups.declare(&groups);
+                self.tell_groups(Tell::Declared(groups.clone()));
                 Event::GroupsDeclared(groups)
             }
             Command::SessionOpened {
@@ -356,8 +365,7 @@ impl Driver {
                 session,
                 mut heartbeat,
             } => {
-                let reports = std::mem::take(&mut heartbeat.groups);
-                self.groups.hear(reports, (self.environment.wall_clock)());
+                self.pass_on(session, &mut heartbeat);
                 Event::Heartbeat(session, heartbeat)
             }
             Command::DeleteDone { session, done } => Event::DeleteDone(session, done),

@@ -8,6 +8,7 @@
 
 mod look;
 mod reports;
+pub(crate) mod task;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +16,6 @@ use std::collections::BTreeMap;
 
 use taffrail_api::v1;
 use taffrail_core::group::GroupPolicy;
-
-pub(crate) use look::Groups;
 
 /// What is declared of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

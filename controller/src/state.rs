@@ -41,7 +41,7 @@ use std::{
 
 use taffrail_api::{WireError, v1};
 use taffrail_core::{
-    BrokerNumber, ClusterId, ControllerStamp, TopicDefaults, TopicId, TopicPartition,
+    BrokerNumber, ClusterId, ControllerStamp, Incarnation, TopicDefaults, TopicId, TopicPartition,
 };
 
 use crate::{
@@ -302,6 +302,11 @@ impl Machine {
             losses: self.losses.iter().cloned().collect(),
             ..status::view(cluster, &self.live)
         })
+    }
+
+    /// The broker at the other end of a session that counts, and its run.
+    pub(crate) fn speaker(&self, id: SessionId) -> Option<(BrokerNumber, Incarnation)> {
+        self.live.speaker(id)
     }
 
     /// The stamp of the next message.

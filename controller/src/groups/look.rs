@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_api::{convert::offset_to_wire, v1};
 use taffrail_core::{
-    Offset, PartitionIndex, TopicConfig, TopicId, TopicPartition,
-    group::{History, LogState, Retention, lag},
+    BrokerNumber, Offset, PartitionIndex, TopicConfig, TopicId, TopicPartition,
+    group::{History, LogState, Retention, Sight, lag},
     internal::OFFSETS,
 };
 use taffrail_record::partitioner::partition_for_key;
 
 use super::{
     GroupsView, WantedGroup,
-    reports::{Heard, Reports},
+    reports::{Coordinator, Group, Heard, Reports, Word},
 };
 use crate::view::View;
 
@@ -22,7 +22,14 @@ pub(crate) struct Groups {
     /// True: it is to be forgotten. `None`: nothing was declared yet.
     declared: Option<BTreeMap<String, bool>>,
     reports: Reports,
-    ends: BTreeMap<TopicPartition, History>,
+    logs: BTreeMap<TopicPartition, Log>,
+}
+
+/// What a partition's leader said last, and how its end moved.
+#[derive(Debug)]
+struct Log {
+    state: LogState,
+    ends: History,
 }
 
 /// A topic that groups read.
@@ -42,58 +49,131 @@ impl Groups {
         self.declared = Some(named.collect());
     }
 
-    /// Coordinators said something.
-    pub(crate) fn hear(&mut self, reports: Vec<v1::GroupReport>, now_ms: u64) {
+    /// A broker that is registered says something.
+    pub(crate) fn hear(&mut self, from: BrokerNumber, reports: &[v1::GroupReport], now_ms: u64) {
         for report in reports {
-            self.reports.hear(report, now_ms);
+            self.reports.hear(from, report, now_ms);
+        }
+    }
+
+    /// A broker has told everything of these partitions of `__offsets`.
+    pub(crate) fn told_all(&mut self, from: BrokerNumber, told: &[v1::ToldAll]) {
+        for told in told {
+            self.reports.told_all(from, *told);
         }
     }
 
     /// How they fare. Times are milliseconds since the epoch.
     pub(crate) fn look(&mut self, view: &View, now_ms: u64) -> GroupsView {
-        self.reports.see(now_ms);
-        let topics = read(view, &self.reports.topics());
-        self.see_ends(&topics, now_ms);
-        if let Some(declared) = &self.declared {
-            self.reports.keep_gone(|name| declared.contains_key(name));
+        let coordinators = Coordinators::of(view);
+        self.forget_gone(&coordinators);
+        let names: Vec<String> = self.reports.names().cloned().collect();
+        for name in &names {
+            self.reports.see(name, coordinators.find(name), now_ms);
         }
-        let is_over = |name: &str, forget: bool| forget && self.reports.is_gone(name);
+        let topics = self.topics(view, &names, &coordinators);
+        self.see_logs(&topics, now_ms);
+        let shown = |name: &String| {
+            let word = self.reports.word(name, coordinators.find(name));
+            let declared = self.declared.as_ref();
+            match (declared.and_then(|all| all.get(name)), word) {
+                (Some(true) | None, Word::Gone) | (None, Word::Nothing) => None,
+                (_, word) => Some(word),
+            }
+        };
         let declared = self.declared.iter().flatten();
-        let shown = declared.filter(|(name, forget)| !is_over(name, **forget));
-        let shown = shown.map(|(name, _)| name);
-        let names: BTreeSet<&String> = shown.chain(self.reports.names()).collect();
-        let statuses = names.into_iter().map(|name| {
+        let all: BTreeSet<&String> = declared.map(|(name, _)| name).chain(&names).collect();
+        let statuses = all.into_iter().filter_map(|name| {
+            let word = shown(name)?;
             let mut status = v1::GroupStatus {
                 group: name.clone(),
                 ..v1::GroupStatus::default()
             };
-            set_coordinator(&mut status, view);
-            if let Some(heard) = self.reports.get(name) {
-                self.fill(&mut status, heard, &topics, now_ms);
+            set_coordinator(&mut status, coordinators.find(name).broker, view);
+            if let (Word::Now(heard) | Word::Before(heard), Some(group)) =
+                (word, self.reports.get(name))
+            {
+                self.fill(&mut status, heard, group, &topics, now_ms);
             }
-            (name.clone(), status)
+            Some((name.clone(), status))
         });
         statuses.collect()
     }
 
-    fn see_ends(&mut self, topics: &Topics<'_>, now_ms: u64) {
-        self.ends
+    /// Of what is not declared, nobody asks whether it is gone.
+    fn forget_gone(&mut self, coordinators: &Coordinators) {
+        let Some(declared) = &self.declared else {
+            return;
+        };
+        let is_gone = |name: &String| {
+            let word = self.reports.word(name, coordinators.find(name));
+            matches!(word, Word::Gone) && !declared.contains_key(name)
+        };
+        let gone: BTreeSet<String> = self
+            .reports
+            .names()
+            .filter(|n| is_gone(n))
+            .cloned()
+            .collect();
+        self.reports.keep(|name| !gone.contains(name));
+    }
+
+    /// Those that are there of the topics that any group reads.
+    fn topics<'a>(
+        &self,
+        view: &'a View,
+        names: &[String],
+        coordinators: &Coordinators,
+    ) -> Topics<'a> {
+        let words = names
+            .iter()
+            .map(|name| self.reports.word(name, coordinators.find(name)));
+        let heard = words.filter_map(|word| match word {
+            Word::Now(heard) | Word::Before(heard) => Some(heard),
+            Word::Gone | Word::Nothing => None,
+        });
+        let ids: BTreeSet<TopicId> = heard.flat_map(Heard::all_topics).collect();
+        let topics = view.topics.iter().filter_map(|(name, status)| {
+            let id = TopicId::try_from(&*status.topic_id).ok()?;
+            let read = Read {
+                name,
+                partitions: view.partitions.get(name)?,
+                retention: retention(status.effective),
+            };
+            ids.contains(&id).then_some((id, read))
+        });
+        topics.collect()
+    }
+
+    /// Of a partition whose leader has not said anything yet, what was known of it stands.
+    fn see_logs(&mut self, topics: &Topics<'_>, now_ms: u64) {
+        self.logs
             .retain(|partition, _| topics.contains_key(&partition.topic));
         for (id, topic) in topics {
-            for partition in topic.partitions {
+            for known in topic.partitions.iter().filter(|known| known.is_reported) {
                 let of = TopicPartition {
                     topic: *id,
-                    partition: PartitionIndex(partition.partition),
+                    partition: PartitionIndex(known.partition),
                 };
-                let ends = self.ends.entry(of).or_insert(History::of_log());
-                if let Ok(end) = u64::try_from(partition.high_watermark) {
-                    ends.see(Offset(end), now_ms);
-                }
+                let state = log_state(known);
+                let log = self.logs.entry(of).or_insert_with(|| Log {
+                    state,
+                    ends: History::of_log(),
+                });
+                log.state = state;
+                log.ends.see(state.end, now_ms);
             }
         }
     }
 
-    fn fill(&self, status: &mut v1::GroupStatus, heard: &Heard, topics: &Topics<'_>, now_ms: u64) {
+    fn fill(
+        &self,
+        status: &mut v1::GroupStatus,
+        heard: &Heard,
+        group: &Group,
+        topics: &Topics<'_>,
+        now_ms: u64,
+    ) {
         let read = heard.topics.iter().filter_map(|id| topics.get(id));
         let useful: usize = read.map(|topic| topic.partitions.len()).sum();
         let each = &heard.member_partitions;
@@ -103,65 +183,49 @@ impl Groups {
         status.useful_members = useful as u32;
         status.member_partitions_min = each.iter().min().copied().unwrap_or_default();
         status.member_partitions_max = each.iter().max().copied().unwrap_or_default();
-        status.assignments_recent = heard.assignments_recent();
-        let moved_ms = heard.moved_ms();
+        status.assignments_recent = group.assignments_recent();
+        let moved_ms = group.moved_ms();
         status.progress_ms = moved_ms.map(|at_ms| now_ms.saturating_sub(at_ms));
         let partitions = heard.offsets.iter().filter_map(|(id, offset)| {
             let topic = topics.get(&id.topic)?;
-            let known = topic.partitions.get(id.partition.0 as usize)?;
-            Some(self.partition(*id, *offset, topic, known, heard, now_ms))
+            let log = self.logs.get(id)?;
+            Some(partition(*id, *offset, topic, log, group, now_ms))
         });
         status.partitions = partitions.collect();
         (status.partitions).sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     }
-
-    fn partition(
-        &self,
-        id: TopicPartition,
-        committed: Option<Offset>,
-        topic: &Read<'_>,
-        known: &v1::PartitionStatus,
-        heard: &Heard,
-        now_ms: u64,
-    ) -> v1::GroupPartitionStatus {
-        let mut status = v1::GroupPartitionStatus {
-            topic: topic.name.to_owned(),
-            partition: id.partition.0,
-            committed_offset: committed.map_or(-1, offset_to_wire),
-            ..v1::GroupPartitionStatus::default()
-        };
-        let histories = heard.commits.get(&id).zip(self.ends.get(&id));
-        let Some((committed, (commits, ends))) = committed.zip(histories) else {
-            return status;
-        };
-        let lag = lag(
-            committed,
-            commits,
-            &log_state(known),
-            ends,
-            topic.retention,
-            now_ms,
-        );
-        status.lag_records = lag.records;
-        status.lag_ms = lag.ms;
-        status.loses_data_at_ms = lag.loses_data_at_ms.map(u64::cast_signed);
-        status.lost_to_offset = lag.lost_to.map(offset_to_wire);
-        status
-    }
 }
 
-/// Those of the topics that are there.
-fn read<'a>(view: &'a View, ids: &BTreeSet<TopicId>) -> Topics<'a> {
-    let topics = view.topics.iter().filter_map(|(name, status)| {
-        let id = TopicId::try_from(&*status.topic_id).ok()?;
-        let read = Read {
-            name,
-            partitions: view.partitions.get(name)?,
-            retention: retention(status.effective),
-        };
-        ids.contains(&id).then_some((id, read))
-    });
-    topics.collect()
+fn partition(
+    id: TopicPartition,
+    committed: Option<Offset>,
+    topic: &Read<'_>,
+    log: &Log,
+    group: &Group,
+    now_ms: u64,
+) -> v1::GroupPartitionStatus {
+    let mut status = v1::GroupPartitionStatus {
+        topic: topic.name.to_owned(),
+        partition: id.partition.0,
+        committed_offset: committed.map_or(-1, offset_to_wire),
+        ..v1::GroupPartitionStatus::default()
+    };
+    let Some((committed, commits)) = committed.zip(group.commits.get(&id)) else {
+        return status;
+    };
+    let sight = Sight {
+        committed,
+        commits,
+        log: log.state,
+        ends: &log.ends,
+        retention: topic.retention,
+    };
+    let lag = lag(&sight, now_ms);
+    status.lag_records = lag.records;
+    status.lag_ms = lag.ms;
+    status.loses_data_at_ms = lag.loses_data_at_ms.map(u64::cast_signed);
+    status.lost_to_offset = lag.lost_to.map(offset_to_wire);
+    status
 }
 
 fn retention(effective: Option<v1::TopicConfig>) -> Retention {
@@ -185,15 +249,38 @@ fn log_state(known: &v1::PartitionStatus) -> LogState {
     }
 }
 
-/// The leader of the group's partition of `__offsets`.
-fn set_coordinator(status: &mut v1::GroupStatus, view: &View) {
-    let Some(offsets) = view.partitions.get(OFFSETS).filter(|p| !p.is_empty()) else {
-        return;
-    };
-    let partition = partition_for_key(status.group.as_bytes(), offsets.len() as u32);
-    status.coordinator = offsets
-        .get(partition.0 as usize)
-        .and_then(|partition| partition.leader);
+/// The leaders of the partitions of `__offsets`.
+struct Coordinators(Vec<Coordinator>);
+
+impl Coordinators {
+    fn of(view: &View) -> Self {
+        let offsets = view.partitions.get(OFFSETS).into_iter().flatten();
+        let coordinators = offsets.map(|partition| Coordinator {
+            partition: partition.partition,
+            broker: partition.leader.map(BrokerNumber),
+            epoch: partition.leader_epoch,
+        });
+        Self(coordinators.collect())
+    }
+
+    /// The coordinator of a group.
+    fn find(&self, group: &str) -> Coordinator {
+        let nobody = Coordinator {
+            partition: 0,
+            broker: None,
+            epoch: -1,
+        };
+        if self.0.is_empty() {
+            return nobody;
+        }
+        let partition = partition_for_key(group.as_bytes(), self.0.len() as u32);
+        let found = self.0.get(partition.0 as usize);
+        found.copied().unwrap_or(nobody)
+    }
+}
+
+fn set_coordinator(status: &mut v1::GroupStatus, broker: Option<BrokerNumber>, view: &View) {
+    status.coordinator = broker.map(|broker| broker.0);
     let mut brokers = view.brokers.iter();
     let broker = brokers.find(|broker| Some(broker.number) == status.coordinator);
     status.coordinator_name = broker.map(|broker| broker.name.clone()).unwrap_or_default();

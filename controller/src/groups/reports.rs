@@ -3,66 +3,127 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use taffrail_api::{convert, v1};
-use taffrail_core::{Offset, TopicId, TopicPartition, group::History};
+use taffrail_core::{BrokerNumber, Offset, TopicId, TopicPartition, group::History, rules};
 
 /// Assignments are counted over this time.
 const ASSIGNMENTS_WINDOW_MS: u64 = 10 * 60_000;
 
-/// The last word on a group.
+/// A broker that leads a partition of `__offsets`, or led it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Coordinator {
+    pub(super) partition: u32,
+    /// `None`: nobody just now.
+    pub(super) broker: Option<BrokerNumber>,
+    /// The leader epoch. Whoever speaks of a later one is not known to lead.
+    pub(super) epoch: i32,
+}
+
+/// A group, as a coordinator has it.
 #[derive(Debug)]
 pub(super) struct Heard {
-    coordinator_epoch: i32,
-    /// Of its newest assignment.
-    epoch: u64,
     pub(super) state: v1::GroupState,
     /// For each member, how many partitions it reads.
     pub(super) member_partitions: Vec<u32>,
     pub(super) topics: BTreeSet<TopicId>,
     /// `None`: a member reads it, and nothing is committed.
     pub(super) offsets: BTreeMap<TopicPartition, Option<Offset>>,
-    /// How these moved on.
+}
+
+/// The last word of one broker on a group.
+#[derive(Debug)]
+struct Said {
+    epoch: i32,
+    /// `None`: it knows no such group.
+    word: Option<Heard>,
+}
+
+/// What is known of a group, whoever coordinates it.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    said: BTreeMap<BrokerNumber, Said>,
+    /// How committed offsets moved on.
     pub(super) commits: BTreeMap<TopicPartition, History>,
-    /// When there was a new one.
+    /// The newest assignment, and when there were new ones.
+    assignment: u64,
     assignments_ms: VecDeque<u64>,
 }
 
-/// All that was said, by group.
+/// What stands of what was said of a group.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Word<'a> {
+    /// By its coordinator.
+    Now(&'a Heard),
+    /// By a former one: the one that is has not said anything yet.
+    Before(&'a Heard),
+    /// Its coordinator knows no such group.
+    Gone,
+    Nothing,
+}
+
+/// All that was said.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    groups: BTreeMap<String, Heard>,
-    /// Their coordinators know them no more.
-    gone: BTreeSet<String>,
+    groups: BTreeMap<String, Group>,
+    /// By partition of `__offsets`: in which epoch a broker said that it had told everything.
+    told_all: BTreeMap<(u32, BrokerNumber), i32>,
 }
 
 impl Reports {
-    /// A coordinator says something, unless a later one has.
-    pub(super) fn hear(&mut self, report: v1::GroupReport, now_ms: u64) {
-        let known = self.groups.get(&report.group);
-        if known.is_some_and(|known| known.coordinator_epoch > report.coordinator_epoch) {
+    /// A broker says something, whether it coordinates the group or not.
+    pub(super) fn hear(&mut self, from: BrokerNumber, report: &v1::GroupReport, now_ms: u64) {
+        if !rules::check_group_name(&report.group).is_empty() {
             return;
         }
-        if report.is_gone {
-            self.groups.remove(&report.group);
-            self.gone.insert(report.group);
+        let group = self.groups.entry(report.group.clone()).or_default();
+        let epoch = report.coordinator_epoch;
+        if group.said.get(&from).is_some_and(|said| said.epoch > epoch) {
             return;
         }
-        self.gone.remove(&report.group);
-        let name = report.group.clone();
-        let before = self.groups.remove(&name);
-        self.groups.insert(name, Heard::new(report, before, now_ms));
+        if report.epoch > group.assignment && !report.member_partitions.is_empty() {
+            // The first one that is heard of may be old.
+            if group.assignment > 0 {
+                group.assignments_ms.push_back(now_ms);
+            }
+            group.assignment = report.epoch;
+        }
+        let word = (!report.is_gone).then(|| Heard::new(report));
+        group.said.insert(from, Said { epoch, word });
     }
 
-    /// Did the group's coordinator say last that it knows no such group?
-    pub(super) fn is_gone(&self, group: &str) -> bool {
-        self.gone.contains(group)
+    /// A broker has reported all groups of a partition that it found when it began to coordinate them.
+    pub(super) fn told_all(&mut self, from: BrokerNumber, told: v1::ToldAll) {
+        let key = (told.partition, from);
+        self.told_all.insert(key, told.coordinator_epoch);
     }
 
-    /// Of others nobody asks whether they are gone.
-    pub(super) fn keep_gone(&mut self, asked: impl Fn(&str) -> bool) {
-        self.gone.retain(|group| asked(group));
+    /// What stands of what was said of a group.
+    pub(super) fn word(&self, group: &str, coordinator: Coordinator) -> Word<'_> {
+        let said = self.groups.get(group).map(|group| &group.said);
+        let current = coordinator.broker.and_then(|broker| {
+            let said = said?.get(&broker)?;
+            (said.epoch == coordinator.epoch).then_some(said)
+        });
+        if let Some(said) = current {
+            return said.word.as_ref().map_or(Word::Gone, Word::Now);
+        }
+        let told_all = coordinator.broker.is_some_and(|broker| {
+            self.told_all.get(&(coordinator.partition, broker)) == Some(&coordinator.epoch)
+        });
+        if told_all {
+            return Word::Gone;
+        }
+        let former = said.into_iter().flat_map(BTreeMap::values);
+        let former = former.filter(|said| said.epoch <= coordinator.epoch);
+        match former.max_by_key(|said| said.epoch) {
+            None => Word::Nothing,
+            Some(Said { word: None, .. }) => Word::Gone,
+            Some(Said {
+                word: Some(heard), ..
+            }) => Word::Before(heard),
+        }
     }
 
-    pub(super) fn get(&self, group: &str) -> Option<&Heard> {
+    pub(super) fn get(&self, group: &str) -> Option<&Group> {
         self.groups.get(group)
     }
 
@@ -70,67 +131,63 @@ impl Reports {
         self.groups.keys()
     }
 
-    /// Whatever any of them reads, or has read.
-    pub(super) fn topics(&self) -> BTreeSet<TopicId> {
-        let groups = self.groups.values();
-        let read = groups.flat_map(|heard| {
-            let committed = heard.offsets.keys().map(|partition| partition.topic);
-            heard.topics.iter().copied().chain(committed)
-        });
-        read.collect()
+    /// Of others nobody asks.
+    pub(super) fn keep(&mut self, stays: impl Fn(&str) -> bool) {
+        self.groups.retain(|name, _| stays(name));
     }
 
-    /// Time passed: this is how far they have come by now.
-    pub(super) fn see(&mut self, now_ms: u64) {
-        for heard in self.groups.values_mut() {
-            for (partition, offset) in &heard.offsets {
-                if let Some(offset) = offset {
-                    let commits = heard.commits.entry(*partition);
-                    commits
-                        .or_insert(History::of_commits())
-                        .see(*offset, now_ms);
-                }
+    /// Time passed: this is how far a group has come by now, by its coordinator's word.
+    pub(super) fn see(&mut self, name: &str, coordinator: Coordinator, now_ms: u64) {
+        let offsets: Vec<_> = match self.word(name, coordinator) {
+            Word::Now(heard) => heard.offsets.iter().map(|(p, o)| (*p, *o)).collect(),
+            Word::Before(_) | Word::Gone | Word::Nothing => return,
+        };
+        let Some(group) = self.groups.get_mut(name) else {
+            return;
+        };
+        let is_read = |p: &TopicPartition| offsets.binary_search_by_key(p, |(p, _)| *p).is_ok();
+        group.commits.retain(|partition, _| is_read(partition));
+        for (partition, offset) in &offsets {
+            if let Some(offset) = offset {
+                let commits = group.commits.entry(*partition);
+                let commits = commits.or_insert(History::of_commits());
+                commits.see(*offset, now_ms);
             }
-            let since = now_ms.saturating_sub(ASSIGNMENTS_WINDOW_MS);
-            heard.assignments_ms.retain(|at| *at >= since);
         }
+        let since = now_ms.saturating_sub(ASSIGNMENTS_WINDOW_MS);
+        group
+            .assignments_ms
+            .retain(|at| (since..=now_ms).contains(at));
+        group.said.retain(|_, said| said.epoch >= coordinator.epoch);
     }
 }
 
 impl Heard {
     /// What makes no sense in it says nothing.
-    fn new(report: v1::GroupReport, before: Option<Self>, now_ms: u64) -> Self {
+    fn new(report: &v1::GroupReport) -> Self {
         let topics = report.topic_ids.iter();
         let offsets = report.offsets.iter().filter_map(|said| {
             let partition = convert::topic_partition(&said.topic_id, said.partition).ok()?;
             Some((partition, u64::try_from(said.offset).ok().map(Offset)))
         });
-        let mut heard = Self {
-            coordinator_epoch: report.coordinator_epoch,
-            epoch: report.epoch,
+        Self {
             state: report.state(),
             topics: topics
                 .filter_map(|id| TopicId::try_from(&**id).ok())
                 .collect(),
             offsets: offsets.collect(),
-            member_partitions: report.member_partitions,
-            commits: BTreeMap::new(),
-            assignments_ms: VecDeque::new(),
-        };
-        if let Some(before) = before {
-            heard.assignments_ms = before.assignments_ms;
-            if heard.epoch > before.epoch && !heard.member_partitions.is_empty() {
-                heard.assignments_ms.push_back(now_ms);
-            }
-            heard.commits = before.commits;
-            let offsets = &heard.offsets;
-            heard
-                .commits
-                .retain(|partition, _| offsets.contains_key(partition));
+            member_partitions: report.member_partitions.clone(),
         }
-        heard
     }
 
+    /// Whatever it reads, or has read.
+    pub(super) fn all_topics(&self) -> impl Iterator<Item = TopicId> {
+        let committed = self.offsets.keys().map(|partition| partition.topic);
+        self.topics.iter().copied().chain(committed)
+    }
+}
+
+impl Group {
     pub(super) fn assignments_recent(&self) -> u32 {
         self.assignments_ms.len() as u32
     }

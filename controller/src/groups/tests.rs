@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use taffrail_core::{Cleanup, TopicDefaults, TopicId, TopicSpec};
+use taffrail_core::{BrokerNumber, Cleanup, TopicDefaults, TopicId, TopicSpec};
 
-use super::*;
+use super::{look::Groups, *};
 use crate::view::View;
 
 const SECOND: u64 = 1_000;
+const COORDINATOR: BrokerNumber = BrokerNumber(7);
 const ORDERS: TopicId = TopicId::from_bytes([1; 16]);
 
 fn topic(spec: &TopicSpec) -> v1::TopicStatus {
@@ -29,11 +30,13 @@ fn view_of(spec: &TopicSpec, start: i64, end: i64) -> View {
         high_watermark: end,
         bytes: 100,
         oldest_append_time_ms: Some(0),
+        is_reported: true,
         ..v1::PartitionStatus::default()
     };
     let offsets = (0..50).map(|index| v1::PartitionStatus {
         partition: index,
         leader: Some(7),
+        leader_epoch: 1,
         ..v1::PartitionStatus::default()
     });
     View {
@@ -99,15 +102,15 @@ fn a_group_that_is_to_be_forgotten_is_there_until_its_coordinator_says_that_it_i
     let is_there = |groups: &mut Groups| groups.look(&view(0), SECOND).contains_key("billing");
     let mut groups = Groups::default();
     // It was gone before anybody asked.
-    groups.hear(vec![gone(3)], SECOND);
+    groups.hear(COORDINATOR, &[gone(1)], SECOND);
     assert!(!is_there(&mut groups));
     groups.declare(&declared(false));
     assert!(is_there(&mut groups), "it may come to be");
     groups.declare(&declared(true));
     assert!(!is_there(&mut groups));
-    groups.hear(vec![report(3, 1, 0)], SECOND);
+    groups.hear(COORDINATOR, &[report(1, 1, 0)], SECOND);
     assert!(is_there(&mut groups));
-    groups.hear(vec![gone(3)], SECOND);
+    groups.hear(COORDINATOR, &[gone(1)], SECOND);
     assert!(!is_there(&mut groups));
     // What is declared later under the same name has not gone.
     groups.declare(&BTreeMap::new());
@@ -132,7 +135,7 @@ fn a_declared_group_is_there_before_a_coordinator_speaks_of_it() {
 #[test]
 fn what_the_coordinator_and_the_leaders_say_is_put_together() {
     let mut groups = Groups::default();
-    groups.hear(vec![report(1, 1, 200)], 0);
+    groups.hear(COORDINATOR, &[report(1, 1, 200)], 0);
     for second in 0..=60 {
         groups.look(&view(second * 10), second.cast_unsigned() * SECOND);
     }
@@ -167,7 +170,7 @@ fn what_is_only_compacted_is_never_lost() {
         ..TopicSpec::default()
     };
     let mut groups = Groups::default();
-    groups.hear(vec![report(1, 1, 200)], 0);
+    groups.hear(COORDINATOR, &[report(1, 1, 200)], 0);
     let seen = groups.look(&view_of(&spec, 0, 600), 60 * SECOND);
     assert_eq!(seen["billing"].partitions[0].lag_records, 400);
     assert_eq!(seen["billing"].partitions[0].loses_data_at_ms, None);
@@ -180,7 +183,7 @@ fn what_retention_took_unread_is_told_with_its_range() {
         ..TopicSpec::default()
     };
     let mut groups = Groups::default();
-    groups.hear(vec![report(1, 1, 200)], 0);
+    groups.hear(COORDINATOR, &[report(1, 1, 200)], 0);
     let seen = groups.look(&view_of(&spec, 350, 600), 60 * SECOND);
     let lost = &seen["billing"].partitions[0];
     assert_eq!(
@@ -189,27 +192,108 @@ fn what_retention_took_unread_is_told_with_its_range() {
     );
 }
 
+const FORMER: BrokerNumber = BrokerNumber(8);
+
+/// With another leader of `__offsets`.
+fn led_by(broker: Option<BrokerNumber>, leader_epoch: i32) -> View {
+    let mut view = view(600);
+    for partition in view.partitions.get_mut("__offsets").expect("there") {
+        partition.leader = broker.map(|broker| broker.0);
+        partition.leader_epoch = leader_epoch;
+    }
+    view
+}
+
+fn told_all(epoch: i32) -> Vec<v1::ToldAll> {
+    let told = |partition| v1::ToldAll {
+        partition,
+        coordinator_epoch: epoch,
+    };
+    (0..50).map(told).collect()
+}
+
+fn committed(groups: &mut Groups, view: &View) -> Option<i64> {
+    let seen = groups.look(view, SECOND);
+    Some(seen.get("billing")?.partitions[0].committed_offset)
+}
+
 #[test]
-fn a_former_coordinator_is_not_heeded() {
+fn only_the_coordinator_is_heeded_and_a_former_one_until_it_speaks() {
     let mut groups = Groups::default();
-    groups.hear(vec![report(2, 5, 300)], 0);
-    groups.hear(vec![report(1, 4, 200), gone(1)], SECOND);
-    let seen = groups.look(&view(600), SECOND);
-    assert_eq!(seen["billing"].partitions[0].committed_offset, 300);
-    groups.hear(vec![gone(2)], SECOND);
-    assert!(groups.look(&view(600), SECOND).is_empty());
+    groups.hear(FORMER, &[report(1, 4, 200)], 0);
+    groups.hear(COORDINATOR, &[report(3, 9, 900)], 0);
+    let now = led_by(Some(COORDINATOR), 2);
+    assert_eq!(
+        committed(&mut groups, &now),
+        Some(200),
+        "it is not known to lead in epoch 3"
+    );
+    assert_eq!(committed(&mut groups, &led_by(None, 2)), Some(200));
+    let mut groups = Groups::default();
+    groups.hear(FORMER, &[report(1, 4, 200)], 0);
+    groups.hear(COORDINATOR, &[report(2, 5, 300)], 0);
+    groups.hear(FORMER, &[gone(1)], 0);
+    groups.hear(COORDINATOR, &[gone(1)], 0);
+    assert_eq!(committed(&mut groups, &now), Some(300));
+    groups.hear(COORDINATOR, &[gone(2)], 0);
+    assert_eq!(committed(&mut groups, &now), None);
+    groups.hear(FORMER, &[report(1, 4, 200)], 0);
+    assert_eq!(
+        committed(&mut groups, &led_by(Some(COORDINATOR), 1)),
+        Some(200),
+        "for all that is known it led last"
+    );
+}
+
+#[test]
+fn what_a_former_coordinator_forgot_goes_when_the_next_one_has_told_all() {
+    let mut groups = Groups::default();
+    groups.hear(FORMER, &[report(1, 4, 200)], 0);
+    let now = led_by(Some(COORDINATOR), 2);
+    groups.told_all(FORMER, &told_all(2));
+    groups.told_all(COORDINATOR, &told_all(1));
+    assert_eq!(committed(&mut groups, &now), Some(200));
+    groups.told_all(COORDINATOR, &told_all(2));
+    assert_eq!(committed(&mut groups, &now), None);
+}
+
+#[test]
+fn while_a_leader_says_nothing_of_its_log_what_was_known_stands() {
+    let mut groups = Groups::default();
+    groups.hear(COORDINATOR, &[report(1, 1, 200)], 0);
+    let silent = || {
+        let mut view = view(0);
+        for partition in view.partitions.get_mut("orders").expect("there") {
+            partition.is_reported = false;
+        }
+        view
+    };
+    let seen = groups.look(&silent(), 0);
+    assert_eq!(seen["billing"].partitions, [], "nothing is known");
+    groups.look(&view(600), SECOND);
+    let seen = groups.look(&silent(), 2 * SECOND);
+    assert_eq!(seen["billing"].partitions[0].lag_records, 400);
+}
+
+#[test]
+fn a_group_without_a_name_is_none() {
+    let mut report = report(1, 1, 200);
+    report.group = "a\nb".to_owned();
+    let mut groups = Groups::default();
+    groups.hear(COORDINATOR, &[report], 0);
+    assert!(groups.look(&view(600), 0).is_empty());
 }
 
 #[test]
 fn progress_and_assignments_are_counted_for_a_while() {
     let mut groups = Groups::default();
-    groups.hear(vec![report(1, 1, 200)], 0);
+    groups.hear(COORDINATOR, &[report(1, 1, 200)], 0);
     groups.look(&view(600), 0);
-    groups.hear(vec![report(1, 2, 200)], 10 * SECOND);
+    groups.hear(COORDINATOR, &[report(1, 2, 200)], 10 * SECOND);
     let seen = groups.look(&view(600), 10 * SECOND);
     assert_eq!(seen["billing"].progress_ms, None, "nothing moved so far");
     assert_eq!(seen["billing"].assignments_recent, 1);
-    groups.hear(vec![report(1, 2, 250)], 20 * SECOND);
+    groups.hear(COORDINATOR, &[report(1, 2, 250)], 20 * SECOND);
     groups.look(&view(600), 20 * SECOND);
     let seen = groups.look(&view(600), 50 * SECOND);
     assert_eq!(seen["billing"].progress_ms, Some(30 * SECOND));
@@ -224,7 +308,7 @@ fn a_report_that_makes_no_sense_says_what_it_can() {
     report.offsets[0].topic_id = bytes::Bytes::from_static(b"short");
     report.offsets[1].partition = 9;
     let mut groups = Groups::default();
-    groups.hear(vec![report], 0);
+    groups.hear(COORDINATOR, &[report], 0);
     let seen = groups.look(&view(600), 0);
     assert_eq!(seen["billing"].useful_members, 2);
     assert_eq!(seen["billing"].partitions, [], "there is no partition 9");

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use taffrail_api::v1;
-use taffrail_controller::WantedGroup;
+use taffrail_controller::{Environment, MemoryStore, WantedGroup, start};
 use taffrail_core::group::GroupPolicy;
 use tokio::time::timeout;
 
 use crate::{
-    DEADLINE,
+    DEADLINE, config,
     fake_broker::{FakeBroker, Seen, Volume},
     memory_controller, serve,
 };
@@ -110,12 +110,17 @@ async fn a_controller_that_was_not_told_takes_no_policy_away() {
 
 #[tokio::test]
 async fn what_a_coordinator_says_is_shown() {
-    let (_, handle) = memory_controller().await;
+    let mut config = config(1);
+    config.defaults.offsets_partitions = 1;
+    let handle = start(MemoryStore::default(), config, Environment::system()).await;
+    let handle = handle.expect("takes office");
     let address = serve(&handle).await;
     handle.set_groups(declared([("billing", 9_000)])).await;
     let volume = Volume {
         groups: vec![v1::GroupReport {
             group: "billing".to_owned(),
+            // The broker leads `__offsets` in its first epoch.
+            coordinator_epoch: 1,
             state: v1::GroupState::GroupStable.into(),
             member_partitions: vec![1, 0],
             ..v1::GroupReport::default()

@@ -68,6 +68,7 @@ pub(super) fn partition_status(
             status.log_end_offset = report.log_end_offset;
             status.bytes = report.bytes;
             status.oldest_append_time_ms = report.oldest_append_time_ms;
+            status.is_reported = report.leading && report.leader_epoch == status.leader_epoch;
         }
         status.adding = record.adding.iter().map(|b| b.0).collect();
         status.removing = record.removing.iter().map(|b| b.0).collect();
