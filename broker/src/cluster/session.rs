@@ -428,6 +428,7 @@ pub(crate) fn heartbeat(broker: &Broker, reported: &mut Reported) -> v1::Heartbe
         disk_full: space.is_full(),
         doubts: broker.doubts.all(broker.uptime_ms()),
         groups: broker.coordinators.reports.changes(&mut reported.groups),
+        told_all: Vec::new(),
     }
 }
 

@@ -244,6 +244,7 @@ impl Volume {
             disk_full: false,
             doubts: Vec::new(),
             groups: self.groups.clone(),
+            ..v1::Heartbeat::default()
         }));
         answers
     }
