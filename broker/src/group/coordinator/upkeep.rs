@@ -23,6 +23,8 @@ const GONE_MS: u64 = 600_000;
 #[derive(Debug, Default)]
 pub(super) struct Reporting {
     reported_ms: u64,
+    /// Was everything that was there at the beginning reported?
+    has_told_all: bool,
     /// Groups of which there is nothing here (any more), to be reported.
     absent: BTreeSet<String>,
     /// Groups that were reported to be gone, and when.
@@ -32,7 +34,7 @@ pub(super) struct Reporting {
 impl Reporting {
     /// Is there nothing to do for it?
     pub(super) fn is_idle(&self) -> bool {
-        self.absent.is_empty() && self.gone.is_empty()
+        self.has_told_all && self.absent.is_empty() && self.gone.is_empty()
     }
 
     /// There is nothing here of that group (any more).
@@ -98,7 +100,8 @@ impl Coordinator {
                 reports.push(self.absent(name, now));
             }
         }
-        if reports.is_empty() {
+        let has_told_all = mem::replace(&mut self.reporting.has_told_all, true);
+        if reports.is_empty() && has_told_all {
             return;
         }
         for report in &mut reports {
@@ -108,7 +111,10 @@ impl Coordinator {
         let board = self.broker.coordinators.reports.clone();
         let coordinator = (self.partition.id, self.epoch);
         self.answers
-            .push(Answer::Report(board, coordinator, reports));
+            .push(Answer::Report(board.clone(), coordinator, reports));
+        if !has_told_all {
+            self.answers.push(Answer::ToldAll(board, coordinator));
+        }
     }
 
     /// Groups of which there is nothing here but what is declared.

@@ -87,6 +87,30 @@ async fn a_new_session_hears_of_all_groups() {
 }
 
 #[tokio::test]
+async fn a_coordinator_says_once_in_a_session_that_it_has_told_all_its_groups() {
+    let fixture = coordinated().await;
+    let told = async || {
+        until("all is told", async || {
+            fixture.controller.told_all().len() >= 2
+        })
+        .await;
+        let told = fixture.controller.told_all().into_iter();
+        let mut told: Vec<_> = told.map(|t| (t.partition, t.coordinator_epoch)).collect();
+        told.sort_unstable();
+        told
+    };
+    assert_eq!(told().await, [(0, 1), (1, 1)], "those without groups too");
+    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
+    member.assigned().await;
+    reported(&fixture, "the group", |r| !r.is_gone).await;
+    assert_eq!(told().await.len(), 2, "not again");
+    fixture.controller.forget_reports();
+    fixture.controller.end_sessions();
+    assert_eq!(told().await, [(0, 1), (1, 1)]);
+    assert!(fixture.controller.group("billing").is_some());
+}
+
+#[tokio::test]
 async fn a_broker_that_does_not_coordinate_a_group_any_more_says_nothing_of_it() {
     let fixture = coordinated().await;
     declare(&fixture, &strategy(AssignmentStrategy::Range));
