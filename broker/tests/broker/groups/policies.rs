@@ -189,6 +189,31 @@ async fn the_next_coordinator_knows_the_policy() {
 }
 
 #[tokio::test]
+async fn the_next_coordinator_gives_a_dead_member_up_by_the_policys_session_timeout() {
+    let two: Two = failover::coordinated().await;
+    let mut dead = TestMember::join(channel(two.broker(1)), joining(1)).await;
+    let long = dead.assigned().await;
+    let policy = record(&session_timeout(3_000));
+    two.controller.say(|update| update.groups.push(policy));
+    let short = dead.assigned().await;
+    assert!(short.answer_timeout_ms < long.answer_timeout_ms);
+    // It says that it has heard of it, which is written by when the commit is answered, and is not heard of again.
+    dead.heartbeat(short.epoch);
+    assert_eq!(dead.commit(short.epoch, vec![at(0, 1)]).await, []);
+    failover::assign_offsets(&two, 2, 2);
+    failover::coordinates(&two, 2).await;
+    let mut other = TestMember::join(channel(two.broker(2)), joining(2)).await;
+    let none = other.assigned().await;
+    assert_eq!(partitions(&none), [] as [u32; 0]);
+    // The other one's own timeout is far longer than a test waits.
+    let talk = other.talk(none.epoch);
+    tokio::select! {
+        all = other.assigned() => assert_eq!(partitions(&all), [0, 1]),
+        () = talk => unreachable!("it talks on"),
+    }
+}
+
+#[tokio::test]
 async fn a_policy_that_makes_no_sense_keeps_nothing_else_from_being_heard() {
     let fixture = coordinated().await;
     let odd = v1::GroupPolicyRecord {
