@@ -5,6 +5,7 @@
 //! convert     wire <-> core: everything is validated here, once
 //! status      ErrorCode <-> gRPC status, with the stable code in the trailer `taffrail-error-code`
 //! transport   HTTP/2 settings of clients and servers, and limits on messages
+//! pattern     patterns of topics' names, compiled (feature `pattern`)
 //! listen      how servers accept connections (feature `listen`)
 //! stream      Produce and Fetch: the same wire format as any gRPC stream, but batches are handed through as `Bytes`
 //! ```
@@ -13,6 +14,8 @@
 pub mod convert;
 #[cfg(feature = "listen")]
 pub mod listen;
+#[cfg(feature = "pattern")]
+pub mod pattern;
 pub mod status;
 pub mod stream;
 pub mod transport;

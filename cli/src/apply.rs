@@ -70,7 +70,7 @@ pub(crate) async fn run(args: ApplyArgs) -> Outcome {
 /// Says on standard error what is not applied, since it is Kubernetes' own.
 pub(crate) fn tell_what_is_skipped(manifests: &Manifests) {
     for resource in &manifests.skipped {
-        eprintln!("{resource} left out: only resources of taffrail.dev are applied here");
+        eprintln!("{resource} left out: it is for Kubernetes");
     }
 }
 

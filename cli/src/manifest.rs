@@ -8,7 +8,7 @@ use std::{
 use serde_yaml::Value;
 use taffrail_core::{ErrorCode, TopicDefaults, TopicSpec, rules};
 use taffrail_crds::{
-    BrokerCluster, Topic,
+    BrokerCluster, ConsumerGroup, GROUP, Topic, VERSION,
     manifest::{self as crds, Manifest, ManifestError},
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct Manifests {
     pub(crate) topics: Vec<NamedTopic>,
     /// What BrokerCluster resources say, at most one here.
     pub(crate) cluster: Option<Cluster>,
-    /// Resources of other API groups, such as `Deployment (apps/v1)`: they are Kubernetes' business.
+    /// What is Kubernetes' business: resources of other API groups, such as `Deployment (apps/v1)`, and ConsumerGroups.
     pub(crate) skipped: Vec<String>,
 }
 
@@ -114,6 +114,12 @@ impl Manifests {
         match manifest {
             Manifest::Topic(topic) => self.topics.push(named(place, &topic)?),
             Manifest::BrokerCluster(cluster) => self.set(defaults_of(place, &cluster)?)?,
+            // Policies of groups are the operator's to hand out. Without one members say everything themselves.
+            Manifest::ConsumerGroup(group) => {
+                check_group(place, &group)?;
+                let kind = format!("ConsumerGroup ({GROUP}/{VERSION})");
+                self.skipped.push(kind);
+            }
         }
         Ok(())
     }
@@ -160,6 +166,16 @@ fn defaults_of(place: &str, cluster: &BrokerCluster) -> Outcome<Cluster> {
     Ok(Cluster { name, defaults })
 }
 
+fn check_group(place: &str, group: &ConsumerGroup) -> Outcome {
+    let name = group.client_name(None);
+    let broken = group.spec.violations();
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(place, "ConsumerGroup", &name, &broken))
+    }
+}
+
 fn invalid(place: &str, kind: &str, name: &str, violations: &[impl ToString]) -> Failure {
     let broken: Vec<String> = violations.iter().map(ToString::to_string).collect();
     Failure::of(
@@ -189,7 +205,7 @@ fn refused(place: &str, error: &ManifestError) -> Failure {
             kind, api_version, ..
         } => (
             format!("no kind {kind:?} in {api_version:?} here"),
-            Some("write Topic or BrokerCluster of taffrail.dev/v1alpha1".to_owned()),
+            Some("write Topic, ConsumerGroup or BrokerCluster of taffrail.dev/v1alpha1".to_owned()),
         ),
         ManifestError::NoName { kind, .. } => (format!("{kind}: metadata.name is missing"), None),
         ManifestError::Write(source) => (source.to_string(), None),
@@ -337,6 +353,19 @@ mod tests {
         let all = parse("app.yaml", &text).expect("valid");
         assert_eq!(all.skipped, ["Deployment (apps/v1)"]);
         assert_eq!(all.topics.len(), 1);
+    }
+
+    #[test]
+    fn a_consumer_group_is_checked_and_left_to_kubernetes() {
+        let group = include_str!("../../examples/consumergroup.yaml");
+        let all = parse("group.yaml", group).expect("valid");
+        assert_eq!(all.skipped, ["ConsumerGroup (taffrail.dev/v1alpha1)"]);
+        let shared = group.replace("spec:\n", "spec:\n  mode: Shared\n");
+        let message = failure(&shared);
+        assert!(
+            message.contains(rules::GROUP_MODE_KNOWN.message),
+            "{message}"
+        );
     }
 
     #[test]

@@ -215,11 +215,17 @@ impl Consumer {
         cx: &mut Context<'_>,
     ) -> Poll<Result<ConsumedBatch, ClientError>> {
         loop {
+            if self.is_paced(cx) {
+                return Poll::Pending;
+            }
             self.pump();
             if let Some(error) = self.errors.pop_front() {
                 return Poll::Ready(Err(error));
             }
-            if let Some(batch) = self.next_due(cx) {
+            if let Some(batch) = self.next_ready() {
+                if let Ok(batch) = &batch {
+                    self.pace.handed_out(batch.bytes.len());
+                }
                 return Poll::Ready(batch);
             }
             let mut progress = false;
@@ -237,16 +243,17 @@ impl Consumer {
         }
     }
 
-    /// The next batch of what has arrived, if it is time for one.
-    fn next_due(&mut self, cx: &mut Context<'_>) -> Option<Result<ConsumedBatch, ClientError>> {
-        if self.pace.poll_due(cx).is_pending() {
-            return None;
+    /// Is there something that may not be handed out yet? Nothing else is read or asked for meanwhile: it would only be held.
+    fn is_paced(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ready.is_empty() || self.pace.poll_due(cx).is_ready() {
+            return false;
         }
-        let next = self.next_ready()?;
-        if let Ok(batch) = &next {
-            self.pace.handed_out(batch.bytes.len());
+        // Brokers may have answered: nobody looked.
+        let now = std::time::Instant::now();
+        for lane in &mut self.lanes {
+            lane.not_read(now);
         }
-        Some(next)
+        true
     }
 
     /// The next batch of what has arrived.

@@ -340,7 +340,7 @@ impl Driver {
                 return;
             }
             Command::SetGroups(groups) => {
-                self.groups.declare(groups.keys().cloned());
+                self.groups.declare(&groups);
                 Event::GroupsDeclared(groups)
             }
             Command::SessionOpened {

@@ -25,7 +25,7 @@ mod stored;
 mod tests;
 
 pub use assignor::{AssignmentStrategy, Reader, Topic, assign};
-pub use lag::{HORIZON_MS, History, Lag, LogState, Retention, lag};
+pub use lag::{HORIZON_MS, History, Lag, LogState, Retention, Sight, lag};
 pub use member::{Member, Profile, Subscription};
 pub use membership::{Catalog, Expired, Group, GroupState, Join, Now, Refusal};
 pub use offsets::{Commit, Committed};

@@ -7,6 +7,8 @@ use crate::{
     topic::TopicSpec,
 };
 
+pub use group::*;
+
 /// One rule: where it applies and what a user who broke it should do.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -57,6 +59,9 @@ macro_rules! rules {
         $($(#[$doc])* pub const $name: Rule = Rule { field: $field, message: $message, cel: $cel };)*
     };
 }
+
+// Below the macro, which it uses.
+mod group;
 
 rules! {
     /// Of every size, wherever it stands. The bound, `SIZE_MAX`, keeps what is stored within 63 bits.
@@ -125,12 +130,6 @@ rules! {
     /// Internal topics.
     TOPIC_NAME_NOT_INTERNAL = "spec.topicName", "names that start with __ are internal; choose another",
         "!has(self.topicName) || !self.topicName.startsWith('__')";
-    /// The alphabet of topics' names.
-    GROUP_NAME_VALID = "spec.groupName", "a group name has 1 to 249 letters, digits, dots, dashes and underscores, and is not . or ..",
-        "!has(self.groupName) || (self.groupName.matches('^[a-zA-Z0-9._-]{1,249}$') && self.groupName != '.' && self.groupName != '..')";
-    /// As topics' names.
-    GROUP_NAME_NOT_INTERNAL = "spec.groupName", "names that start with __ are internal; choose another",
-        "!has(self.groupName) || !self.groupName.startsWith('__')";
     /// Renaming would need a copy.
     TOPIC_NAME_IMMUTABLE = "spec.topicName", "topicName cannot change; create a new Topic and copy",
         "has(self.topicName) == has(oldSelf.topicName) && (!has(self.topicName) || self.topicName == oldSelf.topicName)";
@@ -214,14 +213,6 @@ pub fn check_topic_name(name: &str) -> Vec<Violation> {
     broken(&[
         (&TOPIC_NAME_VALID, is_name(name)),
         (&TOPIC_NAME_NOT_INTERNAL, !is_internal(name)),
-    ])
-}
-
-/// The rules of a consumer group's name.
-pub fn check_group_name(name: &str) -> Vec<Violation> {
-    broken(&[
-        (&GROUP_NAME_VALID, is_name(name)),
-        (&GROUP_NAME_NOT_INTERNAL, !is_internal(name)),
     ])
 }
 
@@ -311,22 +302,6 @@ mod tests {
         assert_eq!(
             check_topic_name(internal::OFFSETS),
             [Violation::of(&TOPIC_NAME_NOT_INTERNAL)]
-        );
-    }
-
-    #[test]
-    fn a_groups_name_is_like_a_topics() {
-        assert_eq!(check_group_name("shop.billing"), []);
-        for name in ["", "a/b", "..", &"x".repeat(250)] {
-            assert_eq!(
-                check_group_name(name),
-                [Violation::of(&GROUP_NAME_VALID)],
-                "{name}"
-            );
-        }
-        assert_eq!(
-            check_group_name("__billing"),
-            [Violation::of(&GROUP_NAME_NOT_INTERNAL)]
         );
     }
 

@@ -1,5 +1,8 @@
 //! Resources as users write them -> what core decides on.
 
+mod group;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use taffrail_core::{
     self as core, TopicConfig, TopicDefaults,
     rules::{self, Violation},
@@ -127,14 +130,24 @@ impl TryFrom<&TopicSpec> for core::TopicSpec {
 impl Topic {
     /// The name that clients use, for a cluster in namespace `cluster_namespace`; `None`: the topic's own, whatever that is.
     pub fn client_name(&self, cluster_namespace: Option<&str>) -> String {
-        let name = self.metadata.name.clone().unwrap_or_default();
-        if let Some(topic_name) = &self.spec.topic_name {
-            return topic_name.clone();
-        }
-        match (&self.metadata.namespace, cluster_namespace) {
-            (Some(own), Some(cluster)) if own != cluster => format!("{own}.{name}"),
-            _ => name,
-        }
+        let explicit = self.spec.topic_name.as_deref();
+        name_for_clients(&self.metadata, explicit, cluster_namespace)
+    }
+}
+
+/// What a resource's topic or group is called by clients.
+fn name_for_clients(
+    metadata: &ObjectMeta,
+    explicit: Option<&str>,
+    cluster_namespace: Option<&str>,
+) -> String {
+    let name = metadata.name.clone().unwrap_or_default();
+    if let Some(explicit) = explicit {
+        return explicit.to_owned();
+    }
+    match (&metadata.namespace, cluster_namespace) {
+        (Some(own), Some(cluster)) if own != cluster => format!("{own}.{name}"),
+        _ => name,
     }
 }
 
@@ -226,7 +239,7 @@ impl BrokerClusterSpec {
 }
 
 impl BrokerCluster {
-    /// May a Topic of `namespace` live here?
+    /// May a Topic or ConsumerGroup of `namespace` live here?
     pub fn admits(&self, namespace: &str) -> bool {
         use crate::broker_cluster::NamespacesFrom;
         let from = self.spec.topic_namespaces.as_ref().map(|n| n.from);

@@ -9,7 +9,7 @@ use taffrail_core::rules::{self, Rule};
 use thiserror::Error;
 
 use crate::{
-    Broker, BrokerCluster, ClusterMetadata, PartitionMap, Topic,
+    Broker, BrokerCluster, ClusterMetadata, ConsumerGroup, PartitionMap, Topic,
     manifest::{ManifestError, to_yaml},
 };
 
@@ -32,6 +32,25 @@ pub const TOPIC_RULES: &[&Rule] = &[
     &rules::TOPIC_NAME_NOT_INTERNAL,
     &rules::TOPIC_NAME_IMMUTABLE,
     &rules::CLUSTER_REF_IMMUTABLE,
+];
+
+/// The rules of a ConsumerGroup's spec.
+pub const GROUP_RULES: &[&Rule] = &[
+    &rules::GROUP_NAME_VALID,
+    &rules::GROUP_NAME_NOT_INTERNAL,
+    &rules::GROUP_NAME_IMMUTABLE,
+    &rules::GROUP_CLUSTER_REF_IMMUTABLE,
+    &rules::GROUP_MODE_IMMUTABLE,
+    &rules::GROUP_MODE_KNOWN,
+    &rules::GROUP_DELIVERY_KNOWN,
+    &rules::GROUP_TOPICS_NAMED,
+    &rules::GROUP_TOPIC_NAMES_VALID,
+    &rules::GROUP_PATTERNS_FEW,
+    &rules::GROUP_SESSION_TIMEOUT_IN_RANGE,
+    &rules::GROUP_START_TIMESTAMP,
+    &rules::GROUP_MAX_LAG_POSITIVE,
+    &rules::GROUP_HEADROOM_POSITIVE,
+    &rules::GROUP_OFFSET_RETENTION_POSITIVE,
 ];
 
 /// The rules of a BrokerCluster's spec.
@@ -77,6 +96,7 @@ pub enum WriteYamlError {
 /// Every CustomResourceDefinition, those that users write first.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let topic = finish(Topic::crd(), &[("/properties/spec", TOPIC_RULES)]);
+    let group = finish(ConsumerGroup::crd(), &[("/properties/spec", GROUP_RULES)]);
     let cluster = finish(
         BrokerCluster::crd(),
         &[
@@ -90,7 +110,8 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     );
     let machine = [ClusterMetadata::crd(), PartitionMap::crd(), Broker::crd()];
     let machine = machine.into_iter().map(|crd| finish(crd, &[]));
-    [cluster, topic].into_iter().chain(machine).collect()
+    let for_users = [cluster, topic, group].into_iter();
+    for_users.chain(machine).collect()
 }
 
 /// File name and content of every definition, as kept in `crds/yaml` and in the chart.
@@ -210,26 +231,28 @@ mod tests {
     }
 
     #[test]
-    fn a_topics_rules_carry_the_messages_of_core() {
-        let schema = schema_of("Topic");
-        let validations = schema["properties"]["spec"]["x-kubernetes-validations"].as_array();
-        let messages: Vec<_> = validations
-            .expect("rules")
-            .iter()
-            .map(|v| &v["message"])
-            .collect();
-        for rule in TOPIC_RULES {
-            assert!(
-                messages.iter().any(|m| *m == rule.message),
-                "{}",
-                rule.message
-            );
+    fn rules_carry_the_messages_of_core() {
+        for (kind, rules) in [("Topic", TOPIC_RULES), ("ConsumerGroup", GROUP_RULES)] {
+            let schema = schema_of(kind);
+            let validations = schema["properties"]["spec"]["x-kubernetes-validations"].as_array();
+            let messages: Vec<_> = validations
+                .expect("rules")
+                .iter()
+                .map(|v| &v["message"])
+                .collect();
+            for rule in rules {
+                assert!(
+                    messages.iter().any(|m| *m == rule.message),
+                    "{kind}: {}",
+                    rule.message
+                );
+            }
         }
     }
 
     #[test]
     fn conditions_are_a_map_by_type() {
-        for kind in ["Topic", "BrokerCluster"] {
+        for kind in ["Topic", "BrokerCluster", "ConsumerGroup"] {
             let schema = schema_of(kind);
             let conditions = &schema["properties"]["status"]["properties"]["conditions"];
             assert_eq!(conditions["x-kubernetes-list-type"], "map");

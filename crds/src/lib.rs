@@ -3,6 +3,7 @@
 //! ```text
 //! users write       broker_cluster   BrokerCluster: brokers, image, storage, defaults
 //!                   topic            Topic: partitions, retention, limits, what becomes of the data
+//!                   consumer_group   ConsumerGroup: what it reads, where it begins, what it should keep to
 //! machines write    machine          ClusterMetadata, PartitionMap, Broker: what must not be lost, for reading
 //! shared            units            sizes (50Gi) and durations (168h)
 //!                   conditions       metav1.Condition: set, find, compare
@@ -14,6 +15,7 @@
 
 pub mod broker_cluster;
 pub mod conditions;
+pub mod consumer_group;
 pub mod convert;
 pub mod generate;
 pub mod machine;
@@ -22,6 +24,7 @@ pub mod topic;
 pub mod units;
 
 pub use broker_cluster::{BrokerCluster, BrokerClusterSpec, BrokerClusterStatus};
+pub use consumer_group::{ConsumerGroup, ConsumerGroupSpec, ConsumerGroupStatus};
 pub use generate::{all, write_yaml};
 pub use machine::{Broker, ClusterMetadata, PartitionMap};
 pub use topic::{Topic, TopicSpec, TopicStatus};

@@ -5,7 +5,7 @@ use serde_yaml::Value;
 use taffrail_core::rules::Violation;
 use thiserror::Error;
 
-use crate::{BrokerCluster, GROUP, Topic, VERSION};
+use crate::{BrokerCluster, ConsumerGroup, GROUP, Topic, VERSION};
 
 /// What a user may write in a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub enum Manifest {
     Topic(Box<Topic>),
     /// A cluster.
     BrokerCluster(Box<BrokerCluster>),
+    /// Policy of a consumer group.
+    ConsumerGroup(Box<ConsumerGroup>),
 }
 
 /// A topic read from a file: the name that clients use, and what core decides on.
@@ -50,7 +52,7 @@ pub enum ManifestError {
     },
     /// A kind that this program does not know.
     #[error(
-        "document {document}: cannot use kind {kind:?} of apiVersion {api_version:?}; expected Topic or BrokerCluster of taffrail.dev/v1alpha1"
+        "document {document}: cannot use kind {kind:?} of apiVersion {api_version:?}; expected Topic, ConsumerGroup or BrokerCluster of taffrail.dev/v1alpha1"
     )]
     Kind {
         /// Which document of the file.
@@ -88,7 +90,7 @@ pub enum ManifestError {
 /// Every resource of a file with one or more YAML documents. Empty documents are skipped.
 ///
 /// # Errors
-/// The first document that is no Topic or BrokerCluster, with the field that is wrong.
+/// The first document that is none of these, with the field that is wrong.
 pub fn parse(text: &str) -> Result<Vec<Manifest>, ManifestError> {
     let mut out = Vec::new();
     for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
@@ -140,6 +142,10 @@ fn parse_one(value: Value, document: usize) -> Result<Manifest, ManifestError> {
         "BrokerCluster" if ours => {
             let cluster: BrokerCluster = resource(value, document, kind)?;
             Ok(Manifest::BrokerCluster(Box::new(cluster)))
+        }
+        "ConsumerGroup" if ours => {
+            let group: ConsumerGroup = resource(value, document, kind)?;
+            Ok(Manifest::ConsumerGroup(Box::new(group)))
         }
         _ => Err(ManifestError::Kind {
             document,

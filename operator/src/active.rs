@@ -9,8 +9,11 @@ use kube::{
     runtime::{Controller, controller::Action, reflector},
 };
 use serde::de::DeserializeOwned;
-use taffrail_crds::{Broker, BrokerCluster, PartitionMap, Topic};
-use tokio::sync::mpsc;
+use taffrail_crds::{Broker, BrokerCluster, ConsumerGroup, PartitionMap, Topic};
+use tokio::{
+    sync::{mpsc, watch as channel},
+    time::Instant,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -21,13 +24,16 @@ use crate::{
     engines::Engines,
     error::OperatorError,
     events::Events,
+    group::{self, Declared, Settling, ToldLosses},
     losses,
     metrics::Metrics,
-    records, sweep,
-    topic::{self, Owners, Topics},
+    records,
+    stores::Stores,
+    sweep,
+    topic::{self, Owners},
     unreadable,
-    wake::{self, WOKEN_MAX, Waker},
-    watch::{self, Guarded, Unreadable},
+    wake::{self, WOKEN_MAX, Waker, Wakers},
+    watch::{self, Guarded, Unreadable, Watched},
     writes::Writer,
 };
 
@@ -48,28 +54,34 @@ pub(crate) async fn run(
     let unreadable = Unreadable::default();
     seed(&client, &config, &engines, &unreadable).await?;
     let scopes = config.scopes();
+    let resources = channel::Sender::default();
     let clusters: Vec<_> = scopes
         .iter()
         .map(|scope| {
-            let clusters =
-                watch::controller::<BrokerCluster>(scoped(&client, scope.as_deref()), &unreadable);
+            let clusters = watch::controller::<BrokerCluster>(
+                scoped(&client, scope.as_deref()),
+                &unreadable,
+                None,
+            );
             cluster::owns(clusters, &client, scope.as_deref(), config.network_policies)
         })
         .collect();
-    let topics: Vec<_> = scopes
-        .iter()
-        .map(|scope| watch::controller::<Topic>(scoped(&client, scope.as_deref()), &unreadable))
-        .collect();
+    let topics = controllers::<Topic>(&client, &scopes, &unreadable, &resources);
+    let groups = controllers::<ConsumerGroup>(&client, &scopes, &unreadable, &resources);
     let cluster_stores: Vec<reflector::Store<BrokerCluster>> =
         clusters.iter().map(Controller::store).collect();
     let context = Arc::new(Context {
-        topics: Topics {
-            stores: topics.iter().map(Controller::store).collect(),
-        },
+        topics: stores(&topics),
+        groups: stores(&groups),
+        resources,
         events: Events::new(client.clone(), &config.identity, metrics.clone()),
         writer: Writer::new(client.clone(), metrics.clone()),
         applied: cluster::Applied::default(),
         owners: Owners::default(),
+        declared: Declared::default(),
+        settling: Settling::default(),
+        told_losses: ToldLosses::default(),
+        began: Instant::now(),
         unreadable,
         tasks: TaskTracker::new(),
         client,
@@ -78,17 +90,15 @@ pub(crate) async fn run(
         metrics,
         stop,
     });
-    let wakers = clusters
-        .into_iter()
-        .map(|controller| spawn(controller, cluster::reconcile, &context));
-    let cluster_wakers = wakers.collect();
-    let wakers = topics
-        .into_iter()
-        .map(|controller| spawn(controller, topic::reconcile, &context));
-    let topic_wakers = wakers.collect();
+    let wakers = Wakers {
+        clusters: spawn_all(clusters, cluster::reconcile, &context),
+        topics: spawn_all(topics, topic::reconcile, &context),
+        groups: spawn_all(groups, group::reconcile, &context),
+    };
     context
         .tasks
-        .spawn(wake::run(cluster_wakers, topic_wakers, context.clone()));
+        .spawn(group::declare(wakers.groups.clone(), context.clone()));
+    context.tasks.spawn(wake::run(wakers, context.clone()));
     context
         .tasks
         .spawn(sweep::run(cluster_stores, context.clone()));
@@ -107,6 +117,9 @@ pub(crate) async fn run(
     context
         .tasks
         .spawn(unreadable::run::<Topic>(context.clone()));
+    context
+        .tasks
+        .spawn(unreadable::run::<ConsumerGroup>(context.clone()));
     context.stop.cancelled().await;
     context.tasks.close();
     context.tasks.wait().await;
@@ -141,6 +154,46 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// One for each namespace watched. `changed` is told of every event.
+fn controllers<K>(
+    client: &Client,
+    scopes: &[Option<String>],
+    unreadable: &Unreadable,
+    changed: &channel::Sender<()>,
+) -> Vec<Controller<K>>
+where
+    K: Watched + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    let apis = scopes.iter().map(|scope| scoped(client, scope.as_deref()));
+    apis.map(|api| watch::controller(api, unreadable, Some(changed.clone())))
+        .collect()
+}
+
+fn stores<K>(controllers: &[Controller<K>]) -> Stores<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    Stores {
+        stores: controllers.iter().map(Controller::store).collect(),
+    }
+}
+
+/// Runs controllers, and gives what wakes them.
+fn spawn_all<K, F>(
+    controllers: Vec<Controller<K>>,
+    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+    context: &Arc<Context>,
+) -> Vec<Waker<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    F: Future<Output = Result<Action, OperatorError>> + Send + 'static,
+{
+    let controllers = controllers.into_iter();
+    controllers
+        .map(|controller| spawn(controller, reconcile, context))
+        .collect()
 }
 
 /// Runs a controller, and gives what wakes it.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use kube::Client;
+use taffrail_crds::{ConsumerGroup, Topic};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -10,8 +12,10 @@ use crate::{
     config::OperatorConfig,
     engines::Engines,
     events::Events,
+    group::{Declared, Settling, ToldLosses},
     metrics::Metrics,
-    topic::{Owners, Topics},
+    stores::Stores,
+    topic::Owners,
     watch::Unreadable,
     writes::Writer,
 };
@@ -24,10 +28,18 @@ pub(crate) struct Context {
     pub(crate) writer: Writer,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
-    pub(crate) topics: Topics,
+    pub(crate) topics: Stores<Topic>,
+    pub(crate) groups: Stores<ConsumerGroup>,
+    /// A Topic or ConsumerGroup is another, or gone.
+    pub(crate) resources: watch::Sender<()>,
     pub(crate) applied: Applied,
     pub(crate) owners: Owners,
+    pub(crate) declared: Declared,
+    pub(crate) settling: Settling,
+    pub(crate) told_losses: ToldLosses,
     pub(crate) unreadable: Unreadable,
+    /// When this operator became the active one.
+    pub(crate) began: Instant,
     /// Cancelled when this operator is no longer active.
     pub(crate) stop: CancellationToken,
     /// What must have ended before another term begins.

@@ -1,5 +1,7 @@
 //! Events: what `kubectl describe` shows below a resource when a condition turned.
 
+mod notice;
+
 use k8s_openapi::{
     api::events::v1::Event as EventObject, apimachinery::pkg::apis::meta::v1::Condition,
 };
@@ -15,6 +17,8 @@ use crate::{
     metrics::{Metrics, WriteLabels},
     writes::{API_TIMEOUT, FIELD_MANAGER},
 };
+
+pub(crate) use notice::Notice;
 
 /// Says what happened to resources.
 #[derive(Clone)]
@@ -117,8 +121,10 @@ fn turned<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition
         let reason = condition.reason.as_str();
         if condition.status == "Unknown"
             // They turn with every restart, and say what is, not what happened.
-            || matches!(&*condition.type_, "Progressing" | "SafeToStop")
+            || matches!(&*condition.type_, "Progressing" | "SafeToStop" | "Balanced")
             || matches!(reason, "Creating" | "CatchingUp" | "NotAccepted")
+            // Told by itself, with what was lost.
+            || reason == "DataLost"
         {
             return false;
         }
@@ -175,6 +181,17 @@ mod tests {
             let after = condition(Finding::no(type_, "SomeBrokers", ""));
             assert_eq!(turned(&before, &after).len(), news, "{type_}");
         }
+    }
+
+    #[test]
+    fn data_that_comes_to_be_at_risk_is_news_and_so_is_that_it_is_safe_again() {
+        let safe = condition(Finding::yes("DataSafe", "HeadroomOK", ""));
+        let soon = condition(Finding::no("DataSafe", "ExpiringSoon", ""));
+        let lost = condition(Finding::no("DataSafe", "DataLost", ""));
+        assert!(turned(&[], &safe).is_empty());
+        assert_eq!(turned(&safe, &soon).len(), 1);
+        assert!(turned(&soon, &lost).is_empty(), "told with its offsets");
+        assert_eq!(turned(&lost, &safe).len(), 1);
     }
 
     #[test]

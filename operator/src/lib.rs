@@ -9,6 +9,8 @@
 //!                        │  └──▶ store       ClusterMetadata, PartitionMap, Broker by PUT with resourceVersion
 //!                        │
 //!   Topic ──────────▶ topic  ──▶ the engine of its cluster, status, finalizer
+//!   ConsumerGroup ──▶ group  ──▶ the engine of its cluster: all policies at once; status, finalizer
+//!                     resolve    which cluster a Topic or ConsumerGroup means, and whose a name is
 //!                     sweep      resources that vanished: their topics are no longer served, their data stays
 //!   brokers ────────▶ dispatch   sessions to the engine of their cluster; NotActive where there is none
 //!   people ─────────▶ http       /metrics, /livez, /readyz, PUT /log-level
@@ -29,6 +31,7 @@ mod dispatch;
 mod engines;
 mod error;
 mod events;
+mod group;
 mod http;
 mod lease;
 pub mod logging;
@@ -36,8 +39,10 @@ mod losses;
 mod metrics;
 mod paused;
 mod records;
+mod resolve;
 mod run;
 pub mod store;
+mod stores;
 mod sweep;
 mod topic;
 mod unreadable;

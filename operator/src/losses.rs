@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use k8s_openapi::{
-    api::{core::v1::ObjectReference, events::v1::Event},
-    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
-    jiff::Timestamp,
-};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource as _;
 use taffrail_controller::Loss;
 use tokio::time::sleep;
@@ -14,14 +10,12 @@ use tokio::time::sleep;
 use crate::{
     context::Context,
     engines::{ClusterKey, Engine},
-    topic::owner_of,
-    writes::FIELD_MANAGER,
+    events::Notice,
+    resolve::owner_of,
 };
 
 /// The event's reason.
 const REASON: &str = "RecordsMayBeLost";
-/// What the API server takes.
-const NOTE_BYTES_MAX: usize = 1_024;
 /// After an event that could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -62,7 +56,7 @@ async fn tell_all(told: &mut Told, context: &Context) -> bool {
         };
         for (topic, losses) in news(told, &key, &running.handle.view().losses) {
             let regarding = regarding(&topic, &key, &engine, context);
-            let event = event(&losses, regarding, &context.config.identity);
+            let event = notice(&losses).event(regarding, &context.config.identity);
             if context.events.create(&event).await {
                 let last = losses.iter().map(|loss| loss.number).max();
                 told.insert((key.clone(), topic), last.unwrap_or_default());
@@ -95,45 +89,18 @@ fn regarding(name: &str, key: &ClusterKey, engine: &Engine, context: &Context) -
     }
 }
 
-/// One event for all of a topic's losses, with a name of its own: the recorder would count it as the one before, said again.
-fn event(losses: &[&Loss], regarding: ObjectReference, identity: &str) -> Event {
-    let now = Timestamp::now();
-    let name = regarding.name.as_deref().unwrap_or(FIELD_MANAGER);
-    Event {
-        metadata: ObjectMeta {
-            namespace: regarding.namespace.clone(),
-            name: Some(format!("{name}.{:x}", now.as_nanosecond())),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Warning".to_owned()),
-        reason: Some(REASON.to_owned()),
-        action: Some("Elect".to_owned()),
-        note: Some(note(losses)),
-        event_time: Some(MicroTime(now)),
-        regarding: Some(regarding),
-        reporting_controller: Some(FIELD_MANAGER.to_owned()),
-        reporting_instance: Some(identity.to_owned()),
-        ..Event::default()
-    }
-}
-
-/// Says of as many partitions as there is room for.
-fn note(losses: &[&Loss]) -> String {
+/// One notice for all of a topic's losses.
+fn notice(losses: &[&Loss]) -> Notice {
     let topic = losses.first().map_or("", |loss| &loss.topic);
-    let mut note = format!(
-        "records of topic {topic} may be lost: no replica was left that surely had everything"
-    );
-    let rest = |count: usize| format!("; {count} more are in the operator's log");
-    let room = NOTE_BYTES_MAX - rest(losses.len()).len();
-    for (told, loss) in losses.iter().enumerate() {
-        let message = loss.message();
-        if note.len() + 2 + message.len() > room {
-            return note + &rest(losses.len() - told);
-        }
-        note += "; ";
-        note += &message;
+    Notice {
+        reason: REASON,
+        action: "Elect",
+        begin: format!(
+            "records of topic {topic} may be lost: no replica was left that surely had everything"
+        ),
+        details: losses.iter().map(|loss| loss.message()).collect(),
+        rest: "are in the operator's log",
     }
-    note
 }
 
 #[cfg(test)]
@@ -185,7 +152,7 @@ mod tests {
                 ..loss((1, 2), "flights", 4)
             },
         ];
-        let event = event(&losses.each_ref(), ObjectReference::default(), "operator-0");
+        let event = notice(&losses.each_ref()).event(ObjectReference::default(), "operator-0");
         assert_eq!(event.type_.as_deref(), Some("Warning"));
         assert_eq!(event.reason.as_deref(), Some("RecordsMayBeLost"));
         assert_eq!(
@@ -196,18 +163,5 @@ mod tests {
                  partition 4 has a leader whose log ends at offset 7, and nobody is known to have had that offset or a later one"
             )
         );
-    }
-
-    #[test]
-    fn a_note_says_how_many_partitions_it_has_no_room_for() {
-        let losses: Vec<_> = (0..2_000)
-            .map(|n| loss((1, n), "flights", n as u32))
-            .collect();
-        let losses: Vec<_> = losses.iter().collect();
-        let note = note(&losses);
-        assert!(note.len() <= NOTE_BYTES_MAX, "{}", note.len());
-        let told = note.matches("partition ").count();
-        let rest = format!("; {} more are in the operator's log", losses.len() - told);
-        assert!(told > 5 && note.ends_with(&rest), "{note}");
     }
 }

@@ -1,5 +1,7 @@
 //! What `/metrics` shows.
 
+mod groups;
+
 use std::sync::{Arc, atomic::AtomicI64};
 
 use prometheus_client::{
@@ -14,6 +16,7 @@ use prometheus_client::{
 };
 
 use crate::engines::Engines;
+use groups::GroupNumbers;
 
 /// What was written, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,7 +59,8 @@ impl Metrics {
             "1 if this operator holds the Lease",
             self.active.clone(),
         );
-        registry.register_collector(Box::new(EngineCounters(engines)));
+        registry.register_collector(Box::new(EngineCounters(engines.clone())));
+        registry.register_collector(Box::new(GroupNumbers(engines)));
         registry
     }
 

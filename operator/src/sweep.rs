@@ -9,12 +9,7 @@ use taffrail_core::{DeletionPolicy, internal::is_internal};
 use taffrail_crds::BrokerCluster;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{
-    context::Context,
-    engines::ClusterKey,
-    topic::{claimed_names, delete},
-    watch,
-};
+use crate::{context::Context, engines::ClusterKey, resolve::claimed_names, topic::delete, watch};
 
 /// How often is looked.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -3,16 +3,12 @@
 mod controller;
 mod deletion;
 mod owners;
-mod resolve;
 mod status;
 
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    ResourceExt as _,
-    runtime::{controller::Action, reflector},
-};
+use kube::{ResourceExt as _, runtime::controller::Action};
 use taffrail_controller::{ApplyError, ControllerHandle};
 use taffrail_core::{
     DeletionPolicy, TopicId,
@@ -20,13 +16,16 @@ use taffrail_core::{
 };
 use taffrail_crds::{Topic, conditions};
 
-use crate::{context::Context, error::OperatorError, paused::is_paused, watch};
+use crate::{
+    context::Context,
+    error::OperatorError,
+    paused::is_paused,
+    resolve::{Resolved, Unresolved, resolve},
+};
 pub(crate) use controller::delete;
 use deletion::Ending;
 pub(crate) use owners::Owners;
 use owners::Whose;
-use resolve::{Resolved, Unresolved, resolve};
-pub(crate) use resolve::{claimants, claimed_names, owner_of};
 pub(crate) use status::refused_status;
 use status::{Sight, Verdict};
 
@@ -38,31 +37,6 @@ const UNDER_WAY: Duration = Duration::from_secs(5);
 const DELETING: Duration = Duration::from_secs(1);
 /// The next look at numbers that were held back.
 const SUMMARY_LATER: Duration = Duration::from_secs(30);
-
-/// Every Topic that the operator watches, a store for each namespace watched.
-#[derive(Clone, Default)]
-pub(crate) struct Topics {
-    pub(crate) stores: Vec<reflector::Store<Topic>>,
-}
-
-impl Topics {
-    /// Waits until every store was filled once. False if the operator is being stopped.
-    pub(crate) async fn ready(&self) -> bool {
-        for store in &self.stores {
-            if !watch::is_filled(store).await {
-                return false;
-            }
-        }
-        true
-    }
-
-    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
-        self.stores
-            .iter()
-            .flat_map(reflector::Store::state)
-            .collect()
-    }
-}
 
 /// One look at one topic.
 pub(crate) async fn reconcile(

@@ -8,14 +8,16 @@ use k8s_openapi::{
 };
 use kube::{Resource, core::object::HasStatus};
 use serde::{Serialize, de::DeserializeOwned};
-use taffrail_crds::{BrokerCluster, BrokerClusterStatus, Topic, TopicStatus};
+use taffrail_crds::{
+    BrokerCluster, BrokerClusterStatus, ConsumerGroup, ConsumerGroupStatus, Topic, TopicStatus,
+};
 use tokio::time::sleep;
 
 use crate::{
     cluster,
     context::Context,
     error::OperatorError,
-    topic,
+    group, topic,
     watch::{Invalid, Watched},
 };
 
@@ -38,6 +40,16 @@ impl Refusable for Topic {
     }
 
     fn conditions(status: &TopicStatus) -> &[Condition] {
+        &status.conditions
+    }
+}
+
+impl Refusable for ConsumerGroup {
+    fn refused(&self, reason: &str, now: Timestamp) -> ConsumerGroupStatus {
+        group::refused_status(self, message(reason), now)
+    }
+
+    fn conditions(status: &ConsumerGroupStatus) -> &[Condition] {
         &status.conditions
     }
 }

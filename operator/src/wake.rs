@@ -1,6 +1,8 @@
 //! Which resources are looked at because of what controllers saw: those that it concerns. Conditions at once; numbers, which always change while
 //! there are producers, one topic at a time.
 
+mod groups;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -12,8 +14,8 @@ use kube::{
     runtime::reflector::{self, ObjectRef},
 };
 use taffrail_api::v1;
-use taffrail_controller::View;
-use taffrail_crds::{BrokerCluster, Topic};
+use taffrail_controller::{ControllerHandle, GroupsView, View};
+use taffrail_crds::{BrokerCluster, ConsumerGroup, Topic};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep},
@@ -22,24 +24,37 @@ use tokio::{
 use crate::{
     context::Context,
     engines::{ClusterKey, Engine},
-    topic::claimants,
+    resolve::{Claimant, claimants},
+    stores::Stores,
     writes::SUMMARY_INTERVAL,
 };
+use groups::GroupNews;
 
 /// Changes are put together over this time.
 const WAKE_INTERVAL: Duration = Duration::from_millis(300);
 /// Resources on their way to a controller, which takes them as fast as it can. More wait with the one who wakes.
 pub(crate) const WOKEN_MAX: usize = 256;
 
-/// Wakes the resources of one watch.
+/// Groups whose numbers changed are looked at together, so often: a condition may have turned by them.
+const GROUPS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Wakes the resources of every watch.
 #[derive(Debug)]
+pub(crate) struct Wakers {
+    pub(crate) clusters: Vec<Waker<BrokerCluster>>,
+    pub(crate) topics: Vec<Waker<Topic>>,
+    pub(crate) groups: Vec<Waker<ConsumerGroup>>,
+}
+
+/// Wakes the resources of one watch.
+#[derive(Debug, Clone)]
 pub(crate) struct Waker<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(crate) store: reflector::Store<K>,
     pub(crate) woken: mpsc::Sender<ObjectRef<K>>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Waker<K> {
-    async fn wake(&self, resource: &ObjectRef<K>) {
+    pub(crate) async fn wake(&self, resource: &ObjectRef<K>) {
         if self.store.get(resource).is_some() {
             // An error means that the operator stops.
             let _ = self.woken.send(resource.clone()).await;
@@ -53,13 +68,16 @@ struct Seen {
     cluster: Arc<BrokerCluster>,
     /// `None`: its controller does not run.
     view: Option<Arc<View>>,
+    groups: Arc<GroupsView>,
 }
 
 impl Seen {
     fn of(engine: Engine) -> Self {
+        let handle = engine.running.map(|running| running.handle);
         Self {
             cluster: engine.cluster,
-            view: engine.running.map(|running| running.handle.view()),
+            view: handle.as_ref().map(ControllerHandle::view),
+            groups: handle.map(|handle| handle.groups()).unwrap_or_default(),
         }
     }
 }
@@ -74,6 +92,7 @@ struct News {
     /// Topics of which only the numbers changed.
     numbers: BTreeSet<String>,
     brokers: bool,
+    groups: GroupNews,
 }
 
 /// Topics whose numbers changed, each once, in the order in which they did.
@@ -81,6 +100,8 @@ struct News {
 struct Turns {
     order: VecDeque<(ClusterKey, String)>,
     waiting: BTreeSet<(ClusterKey, String)>,
+    /// Groups, which do not wait for each other.
+    groups: BTreeMap<ClusterKey, BTreeSet<String>>,
 }
 
 impl Turns {
@@ -98,30 +119,33 @@ impl Turns {
 }
 
 /// Wakes until the operator is stopped.
-pub(crate) async fn run(
-    clusters: Vec<Waker<BrokerCluster>>,
-    topics: Vec<Waker<Topic>>,
-    context: Arc<Context>,
-) {
+pub(crate) async fn run(wakers: Wakers, context: Arc<Context>) {
     let work = async {
         let mut changed = context.engines.changed();
         changed.mark_changed();
         let mut seen = BTreeMap::new();
         let mut turns = Turns::default();
         let mut turn = interval(SUMMARY_INTERVAL);
+        let mut groups_turn = interval(GROUPS_INTERVAL);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        groups_turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 changed = changed.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    look(&mut seen, &mut turns, &clusters, &topics, &context).await;
+                    look(&mut seen, &mut turns, &wakers, &context).await;
                     sleep(WAKE_INTERVAL).await;
                 }
                 _ = turn.tick() => {
                     if let Some((cluster, name)) = turns.pop() {
-                        wake_topics(&cluster, &[name].into(), &topics, &context).await;
+                        wake_named(&cluster, &[name].into(), &wakers.topics, &context.topics, &context).await;
+                    }
+                }
+                _ = groups_turn.tick() => {
+                    for (cluster, names) in std::mem::take(&mut turns.groups) {
+                        wake_named(&cluster, &names, &wakers.groups, &context.groups, &context).await;
                     }
                 }
             }
@@ -136,8 +160,7 @@ pub(crate) async fn run(
 async fn look(
     seen: &mut BTreeMap<ClusterKey, Seen>,
     turns: &mut Turns,
-    clusters: &[Waker<BrokerCluster>],
-    topics: &[Waker<Topic>],
+    wakers: &Wakers,
     context: &Context,
 ) {
     let before = std::mem::take(seen);
@@ -146,53 +169,71 @@ async fn look(
             seen.insert(key, Seen::of(engine));
         }
     }
-    // A cluster more or less may be what any topic waits for, or what one without a cluster reference means.
+    // A cluster more or less may be what any resource waits for, or what one without a cluster reference means.
     let mut is_all_new = before.len() != seen.len();
     for (key, now) in &*seen {
         let news = news(before.get(key), now);
         is_all_new |= news.is_all_new;
         if news.brokers {
             let cluster = ObjectRef::new(&key.name).within(&key.namespace);
-            for waker in clusters {
+            for waker in &wakers.clusters {
                 waker.wake(&cluster).await;
             }
         }
         for name in news.numbers {
             turns.push((key.clone(), name));
         }
-        if !news.is_all_new && !news.turned.is_empty() {
-            wake_topics(key, &news.turned, topics, context).await;
+        if !news.groups.numbers.is_empty() {
+            let waiting = turns.groups.entry(key.clone()).or_default();
+            waiting.extend(news.groups.numbers);
+        }
+        if !news.is_all_new {
+            wake_named(key, &news.turned, &wakers.topics, &context.topics, context).await;
+            let turned = &news.groups.turned;
+            wake_named(key, turned, &wakers.groups, &context.groups, context).await;
         }
     }
     if is_all_new {
-        wake_all(topics).await;
+        wake_all(&wakers.topics).await;
+        wake_all(&wakers.groups).await;
     }
 }
 
-async fn wake_all(topics: &[Waker<Topic>]) {
-    for waker in topics {
-        for topic in waker.store.state() {
-            waker.wake(&ObjectRef::from_obj(&*topic)).await;
+async fn wake_all<K>(wakers: &[Waker<K>])
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    for waker in wakers {
+        for resource in waker.store.state() {
+            waker.wake(&ObjectRef::from_obj(&*resource)).await;
         }
     }
 }
 
-async fn wake_topics(
+/// Wakes the resources that claim these names.
+async fn wake_named<K>(
     cluster: &ClusterKey,
     names: &BTreeSet<String>,
-    topics: &[Waker<Topic>],
+    wakers: &[Waker<K>],
+    resources: &Stores<K>,
     context: &Context,
-) {
-    let all = context.topics.all();
-    for topic in claimants(cluster, names, &all, &context.engines) {
-        for waker in topics {
-            waker.wake(&ObjectRef::from_obj(&**topic)).await;
+) where
+    K: Claimant + Clone + std::fmt::Debug + 'static,
+{
+    if names.is_empty() {
+        return;
+    }
+    let all = resources.all();
+    for resource in claimants(cluster, names, &all, &context.engines) {
+        for waker in wakers {
+            waker.wake(&ObjectRef::from_obj(&**resource)).await;
         }
     }
 }
 
 fn news(before: Option<&Seen>, now: &Seen) -> News {
     let is_same_cluster = before.is_some_and(|before| before.cluster.spec == now.cluster.spec);
+    let groups = before.map(|before| groups::news(&before.groups, &now.groups));
     let before = before.and_then(|before| before.view.as_ref());
     let (before, now) = match (before, &now.view) {
         (Some(before), Some(now))
@@ -209,11 +250,16 @@ fn news(before: Option<&Seen>, now: &Seen) -> News {
             };
         }
     };
+    let groups = groups.unwrap_or_default();
     if Arc::ptr_eq(before, now) {
-        return News::default();
+        return News {
+            groups,
+            ..News::default()
+        };
     }
     let mut news = News {
         brokers: !are_brokers_same(&before.brokers, &now.brokers),
+        groups,
         ..News::default()
     };
     let names = before.topics.keys().chain(now.topics.keys());
@@ -290,6 +336,7 @@ mod tests {
                 brokers: vec![broker],
                 ..View::default()
             })),
+            groups: Arc::default(),
         }
     }
 

@@ -19,7 +19,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use taffrail_crds::{BrokerCluster, Topic};
+use taffrail_crds::{BrokerCluster, ConsumerGroup, Topic};
 use tokio::{sync::watch, time::timeout};
 
 pub(crate) use guarded::{Guarded, Invalid};
@@ -36,6 +36,12 @@ pub(crate) trait Watched:
 }
 
 impl Watched for Topic {
+    fn stand_in(metadata: ObjectMeta) -> Option<Self> {
+        from_json(&metadata, &serde_json::json!({}))
+    }
+}
+
+impl Watched for ConsumerGroup {
     fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         from_json(&metadata, &serde_json::json!({}))
     }
@@ -77,9 +83,10 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Is every resource readable?
+    /// Is every resource readable that may decide what becomes of a topic or cluster? A ConsumerGroup does not.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        let groups = format!("{} ", ConsumerGroup::kind(&()));
+        self.lock().keys().all(|name| name.starts_with(&groups))
     }
 
     /// Those of one kind.
@@ -146,10 +153,11 @@ fn name_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
     format!("{} {namespace}/{}", K::kind(&()), object.name_any())
 }
 
-/// A controller of every resource of `api` that can be read.
+/// A controller of every resource of `api` that can be read. `changed` is told when its store is another.
 pub(crate) fn controller<K: Watched>(
     api: Api<Guarded<K>>,
     unreadable: &Unreadable,
+    changed: Option<watch::Sender<()>>,
 ) -> Controller<K> {
     let prefix = match api.namespace() {
         Some(namespace) => format!("{} {namespace}/", K::kind(&())),
@@ -159,7 +167,12 @@ pub(crate) fn controller<K: Watched>(
     let reader = writer.as_reader();
     let events = watcher::watcher(api, watcher::Config::default());
     let events = readable(events, unreadable.clone(), prefix);
-    Controller::for_stream(reflector(writer, events).applied_objects(), reader)
+    let stored = reflector(writer, events).inspect(move |_| {
+        if let Some(changed) = &changed {
+            changed.send_replace(());
+        }
+    });
+    Controller::for_stream(stored.applied_objects(), reader)
 }
 
 fn readable<K: Watched>(
@@ -230,5 +243,6 @@ mod tests {
         assert!(matches!(gone, Some(Event::Delete(topic)) if topic.name_any() == "flights"));
         assert!(unreadable.is_empty());
         assert!(BrokerCluster::stand_in(ObjectMeta::default()).is_some());
+        assert!(ConsumerGroup::stand_in(ObjectMeta::default()).is_some());
     }
 }

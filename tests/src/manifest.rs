@@ -1,4 +1,4 @@
-//! The YAML of a cluster and of a Topic.
+//! The YAML of a cluster, a Topic and a ConsumerGroup.
 
 /// A cluster of one broker, `main`.
 pub const CLUSTER: &str = "apiVersion: taffrail.dev/v1alpha1
@@ -18,8 +18,17 @@ pub fn cluster(name: &str, brokers: usize) -> String {
 
 /// A manifest of the topic `name` with these fields of its spec, such as `partitions: 3`.
 pub fn topic(name: &str, spec: &[&str]) -> String {
+    resource("Topic", name, spec)
+}
+
+/// A manifest of the consumer group `name` with these fields of its spec, such as `deletionPolicy: Delete`.
+pub fn group(name: &str, spec: &[&str]) -> String {
+    resource("ConsumerGroup", name, spec)
+}
+
+fn resource(kind: &str, name: &str, spec: &[&str]) -> String {
     let mut text = format!(
-        "apiVersion: taffrail.dev/v1alpha1\nkind: Topic\nmetadata:\n  name: {name}\nspec:\n"
+        "apiVersion: taffrail.dev/v1alpha1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n"
     );
     for field in spec {
         text.push_str("  ");

@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
+use taffrail_api::pattern::compile;
 use taffrail_core::{
     TopicId, TopicPartition,
     group::{Catalog, Subscription, Topic},
@@ -13,9 +14,6 @@ use taffrail_core::{
 };
 
 use crate::cluster::known::Known;
-
-/// What a compiled pattern may take. Matching takes time in proportion to the name, whatever the pattern.
-const PATTERN_BYTES_MAX: usize = 64 << 10;
 
 /// Topics as the newest metadata says, and the patterns of members.
 #[derive(Debug, Default)]
@@ -106,44 +104,5 @@ impl Catalog for Topics {
 
     fn topic(&self, id: TopicId) -> Option<Topic> {
         self.topics.get(&id).map(|(_, topic)| topic.clone())
-    }
-}
-
-/// A pattern for whole names. The error says what is wrong with it.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(PATTERN_BYTES_MAX)
-        .build()
-        .map_err(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    fn matches(pattern: &str, name: &str) -> bool {
-        compile(pattern).expect("valid").is_match(name)
-    }
-
-    #[test]
-    fn a_pattern_matches_whole_names() {
-        assert!(matches("orders.*", "orders.eu"));
-        assert!(!matches("orders", "orders.eu"));
-        assert!(
-            !matches("eu|us", "orders.eu"),
-            "both ends are anchored for each side"
-        );
-        assert!(matches("eu|us", "us"));
-    }
-
-    #[test]
-    fn a_pattern_that_would_grow_or_backtrack_without_end_does_neither() {
-        assert!(compile("(a{1000}){1000}").is_err());
-        assert!(compile("a(").is_err());
-        let started = Instant::now();
-        assert!(!matches("(a*)*b", &"a".repeat(249)));
-        assert!(started.elapsed().as_secs() < 10, "linear in the name");
     }
 }

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use taffrail_api::WireError;
-use taffrail_core::{group::Subscription, rules};
-
-use super::catalog::compile;
-
-const TOPICS_MAX: usize = 256;
-const PATTERNS_MAX: usize = 32;
-const PATTERN_BYTES_MAX: usize = 256;
-/// A third of it is how long a coordinator may go without word of a follower, and idle followers say something every half second.
-const SESSION_TIMEOUT_MS_MIN: u64 = 3_000;
-const SESSION_TIMEOUT_MS_MAX: u64 = 1_800_000;
+use taffrail_api::{
+    WireError,
+    pattern::{PATTERN_BYTES_MAX, compile},
+};
+use taffrail_core::{
+    group::Subscription,
+    rules::{self, GROUP_PATTERNS_MAX, GROUP_TOPICS_MAX, SESSION_TIMEOUT_MS},
+};
 
 pub(crate) fn check_name(name: &str) -> Result<(), WireError> {
     match rules::check_group_name(name).first() {
@@ -29,8 +26,8 @@ pub(crate) fn subscription(
     topics: Vec<String>,
     patterns: Vec<String>,
 ) -> Result<Subscription, WireError> {
-    within("topics", topics.len(), TOPICS_MAX)?;
-    within("patterns", patterns.len(), PATTERNS_MAX)?;
+    within("topics", topics.len(), GROUP_TOPICS_MAX)?;
+    within("patterns", patterns.len(), GROUP_PATTERNS_MAX)?;
     for topic in &topics {
         if let Some(violation) = rules::check_topic_name(topic).first() {
             let message = format!("topic {topic:?}: {}", violation.message);
@@ -52,11 +49,13 @@ pub(crate) fn subscription(
 }
 
 pub(crate) fn check_session_timeout(ms: u64) -> Result<(), WireError> {
-    if (SESSION_TIMEOUT_MS_MIN..=SESSION_TIMEOUT_MS_MAX).contains(&ms) {
+    if SESSION_TIMEOUT_MS.contains(&ms) {
         return Ok(());
     }
     Err(WireError::invalid(format!(
-        "session_timeout_ms is {ms}; it must be between {SESSION_TIMEOUT_MS_MIN} and {SESSION_TIMEOUT_MS_MAX}"
+        "session_timeout_ms is {ms}; it must be between {} and {}",
+        SESSION_TIMEOUT_MS.start(),
+        SESSION_TIMEOUT_MS.end()
     )))
 }
 

@@ -35,15 +35,15 @@ capabilities:
 
 {{/* What the operator does in a namespace that it looks after. */}}
 {{- define "taffrail.rules" -}}
-# What users write: read, and say how it fares. Patching topics is for finalizers.
+# What users write: read, and say how it fares. Patching topics and groups is for finalizers.
 - apiGroups: [taffrail.dev]
-  resources: [brokerclusters, topics]
+  resources: [brokerclusters, topics, consumergroups]
   verbs: [get, list, watch]
 - apiGroups: [taffrail.dev]
-  resources: [topics]
+  resources: [topics, consumergroups]
   verbs: [patch]
 - apiGroups: [taffrail.dev]
-  resources: [brokerclusters/status, topics/status, brokers/status]
+  resources: [brokerclusters/status, topics/status, consumergroups/status, brokers/status]
   verbs: [patch]
 # Owner references that block deletion.
 - apiGroups: [taffrail.dev]

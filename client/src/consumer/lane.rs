@@ -73,6 +73,13 @@ impl FetchLane {
         let _ = self.requests.send(request);
     }
 
+    /// Answers may wait in the stream: they are not overdue.
+    pub(super) fn not_read(&mut self, now: Instant) {
+        for outstanding in self.outstanding.values_mut() {
+            outstanding.since = now;
+        }
+    }
+
     /// Whose request was answered.
     pub(super) fn answered(&mut self, request_id: u64) -> Option<Vec<usize>> {
         Some(self.outstanding.remove(&request_id)?.slots)

@@ -26,7 +26,7 @@ impl Pace {
         }
     }
 
-    /// May a batch be handed out?
+    /// May the next batch be handed out?
     pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(timer) = &mut self.timer else {
             return Poll::Ready(());

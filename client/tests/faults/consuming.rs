@@ -322,3 +322,25 @@ async fn the_next_answer_is_asked_for_while_the_last_one_is_being_read() {
     .expect("the consumer asks without being polled again");
     assert_eq!(offsets(&mut consumer, 50).await, range(10..60));
 }
+
+#[tokio::test]
+async fn who_reads_slowly_on_purpose_asks_for_no_more_than_the_next_answer() {
+    let cluster = Cluster::start(1, 1).await;
+    for i in 0..100 {
+        append(&cluster, 0, i * 10..i * 10 + 10);
+    }
+    let slow = ConsumerConfig {
+        bytes_per_s_max: Some(1),
+        ..config()
+    };
+    let mut consumer = cluster.client().await.consumer(slow);
+    let start = (TOPIC, P0, Start::Earliest);
+    consumer.assign([start]).await.expect("there");
+    assert_eq!(offsets(&mut consumer, 10).await, range(0..10));
+    // It is driven meanwhile, and minutes are left.
+    let next = timeout(Duration::from_millis(300), consumer.next_batch()).await;
+    assert!(next.is_err(), "it is not time yet");
+    // An answer of the fake broker has three batches.
+    let asked = cluster.state().fetched_from.clone();
+    assert!(asked == [0] || asked == [0, 30], "{asked:?}");
+}

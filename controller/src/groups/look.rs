@@ -11,7 +11,7 @@ use taffrail_core::{
 use taffrail_record::partitioner::partition_for_key;
 
 use super::{
-    GroupsView,
+    GroupsView, WantedGroup,
     reports::{Heard, Reports},
 };
 use crate::view::View;
@@ -19,7 +19,8 @@ use crate::view::View;
 /// What is known of the groups, and how the partitions grew that they read.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    declared: BTreeSet<String>,
+    /// True: it is to be forgotten. `None`: nothing was declared yet.
+    declared: Option<BTreeMap<String, bool>>,
     reports: Reports,
     ends: BTreeMap<TopicPartition, History>,
 }
@@ -35,9 +36,10 @@ struct Read<'a> {
 type Topics<'a> = BTreeMap<TopicId, Read<'a>>;
 
 impl Groups {
-    /// These are declared; they are shown though no coordinator has spoken of them.
-    pub(crate) fn declare(&mut self, names: impl Iterator<Item = String>) {
-        self.declared = names.collect();
+    /// These are declared; they are shown though no coordinator has spoken of them. One that is to be forgotten is shown until its coordinator says that it is gone.
+    pub(crate) fn declare(&mut self, groups: &BTreeMap<String, WantedGroup>) {
+        let named = groups.iter().map(|(name, g)| (name.clone(), g.forget));
+        self.declared = Some(named.collect());
     }
 
     /// Coordinators said something.
@@ -52,7 +54,14 @@ impl Groups {
         self.reports.see(now_ms);
         let topics = read(view, &self.reports.topics());
         self.see_ends(&topics, now_ms);
-        let names: BTreeSet<&String> = self.declared.iter().chain(self.reports.names()).collect();
+        if let Some(declared) = &self.declared {
+            self.reports.keep_gone(|name| declared.contains_key(name));
+        }
+        let is_over = |name: &str, forget: bool| forget && self.reports.is_gone(name);
+        let declared = self.declared.iter().flatten();
+        let shown = declared.filter(|(name, forget)| !is_over(name, **forget));
+        let shown = shown.map(|(name, _)| name);
+        let names: BTreeSet<&String> = shown.chain(self.reports.names()).collect();
         let statuses = names.into_iter().map(|name| {
             let mut status = v1::GroupStatus {
                 group: name.clone(),

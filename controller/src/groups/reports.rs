@@ -30,6 +30,8 @@ pub(super) struct Heard {
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     groups: BTreeMap<String, Heard>,
+    /// Their coordinators know them no more.
+    gone: BTreeSet<String>,
 }
 
 impl Reports {
@@ -41,11 +43,23 @@ impl Reports {
         }
         if report.is_gone {
             self.groups.remove(&report.group);
+            self.gone.insert(report.group);
             return;
         }
+        self.gone.remove(&report.group);
         let name = report.group.clone();
         let before = self.groups.remove(&name);
         self.groups.insert(name, Heard::new(report, before, now_ms));
+    }
+
+    /// Did the group's coordinator say last that it knows no such group?
+    pub(super) fn is_gone(&self, group: &str) -> bool {
+        self.gone.contains(group)
+    }
+
+    /// Of others nobody asks whether they are gone.
+    pub(super) fn keep_gone(&mut self, asked: impl Fn(&str) -> bool) {
+        self.gone.retain(|group| asked(group));
     }
 
     pub(super) fn get(&self, group: &str) -> Option<&Heard> {

@@ -86,16 +86,46 @@ fn gone(coordinator_epoch: i32) -> v1::GroupReport {
     }
 }
 
+fn declared(forget: bool) -> BTreeMap<String, WantedGroup> {
+    let wanted = WantedGroup {
+        forget,
+        ..WantedGroup::default()
+    };
+    [("billing".to_owned(), wanted)].into()
+}
+
+#[test]
+fn a_group_that_is_to_be_forgotten_is_there_until_its_coordinator_says_that_it_is_gone() {
+    let is_there = |groups: &mut Groups| groups.look(&view(0), SECOND).contains_key("billing");
+    let mut groups = Groups::default();
+    // It was gone before anybody asked.
+    groups.hear(vec![gone(3)], SECOND);
+    assert!(!is_there(&mut groups));
+    groups.declare(&declared(false));
+    assert!(is_there(&mut groups), "it may come to be");
+    groups.declare(&declared(true));
+    assert!(!is_there(&mut groups));
+    groups.hear(vec![report(3, 1, 0)], SECOND);
+    assert!(is_there(&mut groups));
+    groups.hear(vec![gone(3)], SECOND);
+    assert!(!is_there(&mut groups));
+    // What is declared later under the same name has not gone.
+    groups.declare(&BTreeMap::new());
+    assert!(!is_there(&mut groups));
+    groups.declare(&declared(true));
+    assert!(is_there(&mut groups));
+}
+
 #[test]
 fn a_declared_group_is_there_before_a_coordinator_speaks_of_it() {
     let mut groups = Groups::default();
-    groups.declare(["billing".to_owned()].into_iter());
+    groups.declare(&declared(false));
     let seen = groups.look(&view(0), SECOND);
     let billing = &seen["billing"];
     assert!(!billing.is_reported);
     assert_eq!(billing.coordinator, Some(7));
     assert_eq!(billing.coordinator_name, "main-0");
-    groups.declare(std::iter::empty());
+    groups.declare(&BTreeMap::new());
     assert!(groups.look(&view(0), SECOND).is_empty());
 }
 

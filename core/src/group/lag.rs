@@ -20,8 +20,12 @@ use std::collections::VecDeque;
 
 use crate::ids::Offset;
 
-/// Rates are taken over this time.
+/// Rates are taken over this time, or as much of it as was seen.
 const RATE_WINDOW_MS: u64 = 10 * 60_000;
+/// What was seen for a shorter time says nothing of rates: commits come in steps.
+const RATE_WINDOW_MS_MIN: u64 = 60_000;
+/// A lag that grew by less than what is produced in this time did not grow: members commit every 5 s, and commits are heard of some seconds later.
+const STEP_MS: u64 = 15_000;
 /// What is further away is no deadline: rates do not stay as they are for so long.
 pub const HORIZON_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -32,6 +36,7 @@ pub const HORIZON_MS: u64 = 30 * 24 * 3_600_000;
 pub struct History {
     points: VecDeque<Point>,
     points_max: usize,
+    is_log: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,29 +48,36 @@ struct Point {
 impl History {
     /// The end of a log: enough points to tell when records were appended.
     pub const fn of_log() -> Self {
-        Self::of(64)
+        Self::of(64, true)
     }
 
     /// What a group has committed: enough to tell how fast it reads. There are many of these.
     pub const fn of_commits() -> Self {
-        Self::of(8)
+        Self::of(8, false)
     }
 
-    const fn of(points_max: usize) -> Self {
+    const fn of(points_max: usize, is_log: bool) -> Self {
         Self {
             points: VecDeque::new(),
             points_max,
+            is_log,
         }
     }
 
-    /// It is `offset` now. One that went back begins anew.
+    /// It is `offset` now. A log that ends lower than it did has a new leader, and is as it was up to there; a group that went back was reset, and
+    /// begins anew. So does everything if time went back.
     pub fn see(&mut self, offset: Offset, now_ms: u64) {
         let point = Point {
             at_ms: now_ms,
             offset: offset.0,
         };
-        if (self.points.back()).is_some_and(|l| l.offset > offset.0 || l.at_ms > now_ms) {
+        let last = self.points.back().copied();
+        let is_reset = !self.is_log && last.is_some_and(|last| last.offset > offset.0);
+        if is_reset || last.is_some_and(|last| last.at_ms > now_ms) {
             self.points.clear();
+        }
+        while (self.points.back()).is_some_and(|last| last.offset > offset.0) {
+            self.points.pop_back();
         }
         let [.., before, last] = self.points.make_contiguous() else {
             self.points.push_back(point);
@@ -104,21 +116,16 @@ impl History {
         Some(after.at_ms)
     }
 
-    /// Offsets in a millisecond, of late. 0 as long as there is nothing to compare.
-    fn rate(&self, now_ms: u64) -> f64 {
-        let since = now_ms.saturating_sub(RATE_WINDOW_MS);
-        let Some(last) = self.points.back() else {
-            return 0.0;
-        };
-        let then = Point {
-            at_ms: since.max(self.points[0].at_ms),
-            offset: 0,
-        };
-        let ms = now_ms.saturating_sub(then.at_ms);
-        if ms == 0 {
-            return 0.0;
-        }
-        (last.offset as f64 - offset_at(&self.points, then.at_ms)) / ms as f64
+    /// How long it was seen, up to the time over which rates are taken.
+    fn window_ms(&self, now_ms: u64) -> u64 {
+        let first_ms = self.points.front().map_or(now_ms, |first| first.at_ms);
+        now_ms.saturating_sub(first_ms).min(RATE_WINDOW_MS)
+    }
+
+    /// By how much it has grown since.
+    fn growth(&self, since_ms: u64) -> f64 {
+        let last = self.points.back().map_or(0.0, |last| last.offset as f64);
+        last - offset_at(&self.points, since_ms)
     }
 }
 
@@ -157,52 +164,55 @@ pub struct Lag {
     pub lost_to: Option<Offset>,
 }
 
-/// How far a group is behind that has `committed` this far, by its history and the `log`'s.
-///
-/// All times are of one clock, milliseconds since the epoch.
+/// What is known of a group and a partition. All times are of one clock, milliseconds since the epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'a> {
+    /// The next record that the group will read.
+    pub committed: Offset,
+    /// How that moved.
+    pub commits: &'a History,
+    /// The log now.
+    pub log: LogState,
+    /// How its end moved.
+    pub ends: &'a History,
+    /// When it deletes.
+    pub retention: Retention,
+}
+
+/// How far a group is behind.
 ///
 /// ```
-/// use taffrail_core::{Offset, group::{History, LogState, Retention, lag}};
+/// use taffrail_core::{Offset, group::{History, LogState, Retention, Sight, lag}};
 /// let (mut ends, mut commits) = (History::of_log(), History::of_commits());
 /// for second in 0..=60 {
 ///     ends.see(Offset(second * 10), second * 1_000);
 ///     commits.see(Offset(200), second * 1_000);
 /// }
-/// let log = LogState { end: Offset(600), oldest_ms: Some(0), ..LogState::default() };
-/// let hour = Retention { time_ms: Some(3_600_000), bytes: None };
-/// let lag = lag(Offset(200), &commits, &log, &ends, hour, 60_000);
+/// let sight = Sight {
+///     committed: Offset(200),
+///     commits: &commits,
+///     log: LogState { end: Offset(600), oldest_ms: Some(0), ..LogState::default() },
+///     ends: &ends,
+///     retention: Retention { time_ms: Some(3_600_000), bytes: None },
+/// };
+/// let lag = lag(&sight, 60_000);
 /// assert_eq!((lag.records, lag.ms), (400, 40_000));
 /// assert_eq!(lag.loses_data_at_ms, Some(20_000 + 3_600_000), "an hour after record 200 was appended");
 /// ```
-pub fn lag(
-    committed: Offset,
-    commits: &History,
-    log: &LogState,
-    ends: &History,
-    retention: Retention,
-    now_ms: u64,
-) -> Lag {
-    let appended = appended(log, ends, now_ms);
+pub fn lag(sight: &Sight<'_>, now_ms: u64) -> Lag {
+    let Sight { committed, log, .. } = *sight;
+    let appended = appended(&log, sight.ends, now_ms);
     let next = committed.max(log.start);
     let records = log.end.0.saturating_sub(next.0);
     let ms = match records {
         0 => 0,
         _ => now_ms.saturating_sub(time_of(&appended, next.0)),
     };
-    let course = Course {
-        now_ms,
-        next: next.0 as f64,
-        end: log.end.0 as f64,
-        reading: commits.rate(now_ms),
-        producing: ends.rate(now_ms),
-    };
-    let by_time = retention
-        .time_ms
-        .and_then(|ms| course.by_time(&appended, ms));
-    let by_bytes = retention
-        .bytes
-        .and_then(|bytes| course.by_bytes(log, bytes));
-    let first = [by_time, by_bytes].into_iter().flatten().min();
+    let first = Course::new(sight, next, now_ms).and_then(|course| {
+        let by_time = (sight.retention.time_ms).and_then(|ms| course.by_time(&appended, ms));
+        let by_bytes = (sight.retention.bytes).and_then(|bytes| course.by_bytes(&log, bytes));
+        [by_time, by_bytes].into_iter().flatten().min()
+    });
     Lag {
         records,
         ms,
@@ -265,6 +275,29 @@ struct Course {
 }
 
 impl Course {
+    /// `None`: it was not seen for long enough.
+    fn new(sight: &Sight<'_>, next: Offset, now_ms: u64) -> Option<Self> {
+        let window_ms = (sight.commits.window_ms(now_ms)).min(sight.ends.window_ms(now_ms));
+        if window_ms < RATE_WINDOW_MS_MIN {
+            return None;
+        }
+        let rate = |history: &History| history.growth(now_ms - window_ms) / window_ms as f64;
+        let (reading, producing) = (rate(sight.commits), rate(sight.ends));
+        // What it falls behind within the window is more than a step of its commits, or none.
+        let keeps_up = (producing - reading) * window_ms as f64 <= producing * STEP_MS as f64;
+        Some(Self {
+            now_ms,
+            next: next.0 as f64,
+            end: sight.log.end.0 as f64,
+            reading: if keeps_up {
+                reading.max(producing)
+            } else {
+                reading
+            },
+            producing,
+        })
+    }
+
     fn next_at(&self, at_ms: f64) -> f64 {
         self.next + self.reading * (at_ms - self.now_ms as f64)
     }
@@ -288,10 +321,13 @@ impl Course {
     /// Everything is deleted a retention time after it was appended.
     fn by_time(&self, appended: &VecDeque<Point>, retention_ms: u64) -> Option<u64> {
         let gone_ms = self.now_ms.saturating_sub(retention_ms);
-        let now = (gone_ms + retention_ms) as f64;
-        let mut from = (now, offset_at(appended, gone_ms));
+        let mut from = (
+            self.now_ms.max(retention_ms) as f64,
+            offset_at(appended, gone_ms),
+        );
         for point in appended.iter().filter(|point| point.at_ms > gone_ms) {
-            let to = ((point.at_ms + retention_ms) as f64, point.offset as f64);
+            let gone_ms = point.at_ms.saturating_add(retention_ms);
+            let to = (gone_ms as f64, point.offset as f64);
             if let Some(at_ms) = self.overtaken(from, Some(to)) {
                 return Some(at_ms);
             }

@@ -56,6 +56,7 @@ pub(super) async fn ensure(
 /// Passes on what the controller sees until it loses its office or this operator does.
 async fn follow(key: ClusterKey, handle: ControllerHandle, context: Arc<Context>) {
     let mut view = handle.changed();
+    let mut groups = handle.groups_changed();
     loop {
         tokio::select! {
             () = context.stop.cancelled() => break,
@@ -64,6 +65,10 @@ async fn follow(key: ClusterKey, handle: ControllerHandle, context: Arc<Context>
                 break;
             }
             changed = view.changed() => match changed {
+                Ok(()) => context.engines.touch(),
+                Err(_) => break,
+            },
+            changed = groups.changed() => match changed {
                 Ok(()) => context.engines.touch(),
                 Err(_) => break,
             }

@@ -9,9 +9,12 @@ use taffrail_crds::Topic;
 use super::{
     controller,
     owners::{self, Whose},
+};
+use crate::{
+    context::Context,
+    error::OperatorError,
     resolve::{Resolved, Unresolved},
 };
-use crate::{context::Context, error::OperatorError};
 
 /// Keeps the resource until its data is deleted.
 const FINALIZER: &str = "taffrail.dev/data";

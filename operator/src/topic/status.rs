@@ -14,8 +14,7 @@ use taffrail_crds::{
     topic::{EffectiveTopic, Partitions, Placement, Storage},
 };
 
-use super::resolve::Resolved;
-use crate::engines::ClusterKey;
+use crate::{engines::ClusterKey, resolve::Resolved};
 
 /// Numbers of bytes are written no more often than this for one topic.
 const STORAGE_INTERVAL: Duration = Duration::from_secs(30);

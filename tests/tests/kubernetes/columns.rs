@@ -1,9 +1,9 @@
 //! What `kubectl get` shows of each kind. Names and order are API.
 
-use taffrail_tests::{manifest, operated};
+use taffrail_tests::{manifest, operated, wait};
 
 /// Columns that are shown, and those that `-o wide` adds.
-const COLUMNS: [(&str, &[&str], &[&str]); 5] = [
+const COLUMNS: [(&str, &[&str], &[&str]); 6] = [
     (
         "brokerclusters",
         &["NAME", "BROKERS", "READY", "VERSION", "SAFE-TO-STOP", "AGE"],
@@ -23,6 +23,21 @@ const COLUMNS: [(&str, &[&str], &[&str]); 5] = [
         ],
         &["REASON", "CLUSTER", "CLEANUP"],
     ),
+    (
+        "consumergroups",
+        &[
+            "NAME",
+            "MODE",
+            "STATE",
+            "MEMBERS",
+            "LAG",
+            "LAG-TIME",
+            "LOSES-DATA-IN",
+            "READY",
+            "AGE",
+        ],
+        &["REASON", "DATA-SAFE", "GROUP", "CLUSTER"],
+    ),
     ("clustermetadata", &["NAME", "EPOCH", "AGE"], &[]),
     ("partitionmaps", &["NAME", "CLUSTER", "AGE"], &[]),
     (
@@ -41,8 +56,8 @@ const COLUMNS: [(&str, &[&str], &[&str]); 5] = [
     ),
 ];
 
-/// Of a broker that can be stopped, or has no rack.
-const MAY_BE_EMPTY: [&str; 2] = ["BLOCKED-BY", "RACK"];
+/// Of a broker that can be stopped, or has no rack; of a group that loses nothing.
+const MAY_BE_EMPTY: [&str; 3] = ["BLOCKED-BY", "RACK", "LOSES-DATA-IN"];
 
 /// What stands in the row below this head. Cells may hold blanks.
 fn cell<'a>(header: &str, head: &str, row: &'a str) -> &'a str {
@@ -58,6 +73,13 @@ fn kubectl_get_shows_each_kind_in_its_columns() {
     operated.wait_until_ready("brokercluster/main");
     let topic = manifest::topic("flights", &["partitions: 3"]);
     operated.apply_and_wait(&topic, "topic/flights");
+    let group = manifest::group("billing", &["topics: [{name: flights}]"]);
+    operated.apply_and_wait(&group, "cg/billing");
+    wait::until("a word of the coordinator", wait::PATIENCE, || {
+        let state = "jsonpath={.status.state}";
+        let state = ["get", "cg", "billing", "--output", state];
+        (operated.api().kubectl(&state).stdout == "Empty").then_some(())
+    });
     let table = |args: &[&str]| operated.api().kubectl(args).expect_success();
     for (kind, narrow, more) in COLUMNS {
         let wide = [narrow, more].concat();

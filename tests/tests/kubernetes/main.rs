@@ -7,6 +7,7 @@ mod columns;
 mod controllers;
 mod duel;
 mod events;
+mod groups;
 mod operator;
 mod owned;
 mod pod_template;

@@ -6,15 +6,19 @@ use taffrail_tests::kube_api::{KubeApi, chart};
 const OPERATOR: &str = "system:serviceaccount:taffrail-system:taffrail-operator";
 
 /// In every namespace that it looks after. StatefulSets are deleted, and their pods left, to be made again with larger volumes.
-const MUST: [&str; 40] = [
+const MUST: [&str; 44] = [
     "list brokerclusters.taffrail.dev",
     "watch brokerclusters.taffrail.dev",
     "list topics.taffrail.dev",
     "watch topics.taffrail.dev",
+    "list consumergroups.taffrail.dev",
+    "watch consumergroups.taffrail.dev",
     "patch brokerclusters.taffrail.dev/status",
     "patch topics.taffrail.dev/status",
     "patch brokers.taffrail.dev/status",
     "patch topics.taffrail.dev",
+    "patch consumergroups.taffrail.dev/status",
+    "patch consumergroups.taffrail.dev",
     "get clustermetadata.taffrail.dev",
     "create clustermetadata.taffrail.dev",
     "update clustermetadata.taffrail.dev",
@@ -49,8 +53,8 @@ const MUST: [&str; 40] = [
     "patch events.events.k8s.io",
 ];
 
-/// Nowhere. `patch topics` is there for finalizers, which have no subresource of their own.
-const MUST_NOT: [&str; 24] = [
+/// Nowhere. `patch topics` and `patch consumergroups` are there for finalizers, which have no subresource of their own.
+const MUST_NOT: [&str; 27] = [
     "get secrets",
     "list secrets",
     "create secrets",
@@ -61,6 +65,9 @@ const MUST_NOT: [&str; 24] = [
     "create topics.taffrail.dev",
     "update topics.taffrail.dev",
     "delete topics.taffrail.dev",
+    "create consumergroups.taffrail.dev",
+    "update consumergroups.taffrail.dev",
+    "delete consumergroups.taffrail.dev",
     "delete clustermetadata.taffrail.dev",
     "delete partitionmaps.taffrail.dev",
     "delete brokers.taffrail.dev",

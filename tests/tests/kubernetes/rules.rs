@@ -5,7 +5,7 @@ use taffrail_core::{
     rules::{self, Rule, Violation},
 };
 use taffrail_crds::{
-    generate::{CLUSTER_RULES, TOPIC_RULES},
+    generate::{CLUSTER_RULES, GROUP_RULES, TOPIC_RULES},
     manifest::{self, Manifest},
 };
 use taffrail_tests::kube_api::KubeApi;
@@ -181,13 +181,91 @@ const CLUSTER_CASES: &[Case] = &[
     ),
 ];
 
+const GROUP_CASES: &[Case] = &[
+    breaks(&rules::GROUP_NAME_VALID, "{groupName: a/b}"),
+    breaks(&rules::GROUP_NAME_VALID, "{groupName: ..}"),
+    breaks(&rules::GROUP_NAME_NOT_INTERNAL, "{groupName: __billing}"),
+    changes(
+        &rules::GROUP_NAME_IMMUTABLE,
+        "{groupName: a}",
+        "{groupName: b}",
+    ),
+    changes(&rules::GROUP_NAME_IMMUTABLE, "{}", "{groupName: b}"),
+    changes(
+        &rules::GROUP_CLUSTER_REF_IMMUTABLE,
+        "{clusterRef: {name: a}}",
+        "{clusterRef: {name: b}}",
+    ),
+    changes(
+        &rules::GROUP_CLUSTER_REF_IMMUTABLE,
+        "{clusterRef: {name: a}}",
+        "{}",
+    ),
+    changes(&rules::GROUP_MODE_IMMUTABLE, "{}", "{mode: Shared}"),
+    changes(
+        &rules::GROUP_MODE_IMMUTABLE,
+        "{mode: Partitioned}",
+        "{mode: Shared}",
+    ),
+    breaks(&rules::GROUP_MODE_KNOWN, "{mode: Shared}"),
+    breaks(&rules::GROUP_DELIVERY_KNOWN, "{delivery: ExactlyOnce}"),
+    breaks(&rules::GROUP_TOPICS_NAMED, "{topics: [{}]}"),
+    breaks(
+        &rules::GROUP_TOPICS_NAMED,
+        "{topics: [{name: a}, {name: b, pattern: c}]}",
+    ),
+    breaks(
+        &rules::GROUP_TOPIC_NAMES_VALID,
+        "{topics: [{name: 'orders.*'}]}",
+    ),
+    breaks(
+        &rules::GROUP_TOPIC_NAMES_VALID,
+        "{topics: [{name: __offsets}]}",
+    ),
+    breaks(
+        &rules::GROUP_PATTERNS_FEW,
+        "{topics: [{pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, \
+          {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, \
+          {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}, {pattern: a}]}",
+    ),
+    breaks(
+        &rules::GROUP_SESSION_TIMEOUT_IN_RANGE,
+        "{assignment: {sessionTimeout: 2999ms}}",
+    ),
+    breaks(
+        &rules::GROUP_SESSION_TIMEOUT_IN_RANGE,
+        "{assignment: {sessionTimeout: 31m}}",
+    ),
+    breaks(
+        &rules::GROUP_START_TIMESTAMP,
+        "{startFrom: {position: Timestamp}}",
+    ),
+    breaks(
+        &rules::GROUP_START_TIMESTAMP,
+        "{startFrom: {position: Latest, timestamp: '2013-01-24T00:00:00Z'}}",
+    ),
+    breaks(&rules::GROUP_MAX_LAG_POSITIVE, "{objectives: {maxLag: 0s}}"),
+    breaks(
+        &rules::GROUP_HEADROOM_POSITIVE,
+        "{objectives: {retentionHeadroom: 10ms}}",
+    ),
+    breaks(
+        &rules::GROUP_OFFSET_RETENTION_POSITIVE,
+        "{offsetRetention: 0s}",
+    ),
+    breaks(&rules::DURATION_READABLE, "{objectives: {maxLag: 2 weeks}}"),
+];
+
 /// Rules over two versions that only the API server sees: elsewhere the name is the identity, and a cluster is a process.
-const KUBERNETES_ONLY: [&Rule; 5] = [
+const KUBERNETES_ONLY: [&Rule; 8] = [
     &rules::TOPIC_NAME_IMMUTABLE,
     &rules::CLUSTER_REF_IMMUTABLE,
     &rules::STORAGE_GROWS_ONLY,
     &rules::STORAGE_CLASS_IMMUTABLE,
     &rules::OFFSETS_PARTITIONS_IMMUTABLE,
+    &rules::GROUP_NAME_IMMUTABLE,
+    &rules::GROUP_CLUSTER_REF_IMMUTABLE,
+    &rules::GROUP_MODE_IMMUTABLE,
 ];
 
 fn text(kind: &str, name: &str, spec: &str) -> String {
@@ -217,6 +295,7 @@ fn said_in_rust(kind: &str, case: &Case) -> String {
             broken.extend(cluster.spec.topic_defaults().err().unwrap_or_default());
             lines(broken)
         }
+        Manifest::ConsumerGroup(group) => lines(group.spec.violations()),
     }
 }
 
@@ -261,10 +340,11 @@ fn each_rule_is_broken_with_the_same_message_in_rust_and_by_the_api_server() {
     let api = api_with_crds();
     check(&api, "Topic", TOPIC_CASES);
     check(&api, "BrokerCluster", CLUSTER_CASES);
+    check(&api, "ConsumerGroup", GROUP_CASES);
 }
 
 /// Specs on the edge of what the API server takes, and over it where Rust counts in fewer bits.
-const EDGES: [(&str, &str); 9] = [
+const EDGES: [(&str, &str); 14] = [
     ("Topic", "{retention: {bytesPerPartition: 4Ei}}"),
     ("Topic", "{retention: {bytesPerPartition: 1.3Gi}}"),
     ("Topic", "{retention: {bytesPerPartition: 4.6E}}"),
@@ -282,6 +362,26 @@ const EDGES: [(&str, &str); 9] = [
     (
         "BrokerCluster",
         "{brokers: 1, storage: {size: 1Gi}, resources: {requests: {cpu: 1, memory: 1Gi}}}",
+    ),
+    (
+        "ConsumerGroup",
+        "{startFrom: {position: Timestamp, timestamp: '2013-01-24T00:00:00.123456789+05:30'}}",
+    ),
+    (
+        "ConsumerGroup",
+        "{startFrom: {position: Timestamp, timestamp: '2013-01-24t00:00:60z'}}",
+    ),
+    (
+        "ConsumerGroup",
+        "{startFrom: {position: Timestamp, timestamp: '2013-01-24 00:00:00'}}",
+    ),
+    (
+        "ConsumerGroup",
+        "{topics: [], objectives: {}, assignment: {}}",
+    ),
+    (
+        "ConsumerGroup",
+        "{offsetRetention: 999999h9999999m999999999s999999999999ms}",
     ),
 ];
 
@@ -318,6 +418,12 @@ fn each_rule_of_the_crds_is_in_the_table() {
     for rule in TOPIC_RULES {
         assert!(
             TOPIC_CASES.iter().any(|case| case.rule == *rule),
+            "{rule:?}"
+        );
+    }
+    for rule in GROUP_RULES {
+        assert!(
+            GROUP_CASES.iter().any(|case| case.rule == *rule),
             "{rule:?}"
         );
     }

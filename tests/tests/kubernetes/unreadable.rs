@@ -115,3 +115,31 @@ fn a_cluster_that_cannot_be_read_says_which_field_is_wrong_and_its_brokers_go_on
     operated.api().apply(CLUSTER, &[]).expect_success();
     wait_for(&operated, "brokercluster/main", "Ready", "True");
 }
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn a_group_that_cannot_be_read_says_which_field_is_wrong_and_keeps_its_policy() {
+    let operated = Operated::start();
+    operated.api().apply(CLUSTER, &[]).expect_success();
+    let _broker = operated.start_broker("main");
+    let group = manifest::group("billing", &["delivery: AtMostOnce"]);
+    operated.apply_and_wait(&group, "consumergroup/billing");
+
+    loosen(&operated, "consumergroups");
+    apply_with_typo(&operated, &group, "consumergroup/billing");
+    let resource = "consumergroup/billing";
+    let said = wait_for(&operated, resource, "Accepted", "False InvalidSpec ");
+    assert!(said.contains("unknown field `partitoins`"), "{said}");
+    let delivery = "jsonpath={.status.effective.delivery}";
+    let delivery = ["get", resource, "--output", delivery];
+    assert_eq!(
+        operated.api().kubectl(&delivery).expect_success(),
+        "AtMostOnce"
+    );
+    // Topics still end: a group says nothing of them.
+    let topic = manifest::topic("flights", &["partitions: 1"]);
+    operated.apply_and_wait(&topic, "topic/flights");
+
+    operated.api().apply(&group, &[]).expect_success();
+    wait_for(&operated, resource, "Accepted", "True Valid");
+}

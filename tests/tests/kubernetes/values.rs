@@ -37,6 +37,13 @@ fn nonsense_is_refused_with_the_name_of_the_value_and_what_it_should_be() {
             ["/brokerCluster/name", "pattern"],
         ),
         (
+            "prometheusRule.lossDeadline.criticalSeconds=soon",
+            [
+                "/prometheusRule/lossDeadline/criticalSeconds",
+                "want integer",
+            ],
+        ),
+        (
             "brokerCluster.spec=none",
             ["/brokerCluster/spec", "want object"],
         ),
@@ -46,6 +53,36 @@ fn nonsense_is_refused_with_the_name_of_the_value_and_what_it_should_be() {
             assert!(said.contains(word), "{value}: {word} is not in\n{said}");
         }
     }
+}
+
+#[test]
+#[ignore = "needs helm: cargo xtask ci"]
+fn alerts_are_made_if_asked_for_and_fire_on_time_and_losses_only() {
+    let plain = render(&[]).expect_success();
+    assert!(!plain.contains("PrometheusRule"), "not asked for");
+    let set = "prometheusRule.enabled=true,prometheusRule.labels.release=prometheus,prometheusRule.lossDeadline.criticalSeconds=600";
+    let rendered =
+        render(&["--set", set, "--show-only", "templates/prometheusrule.yaml"]).expect_success();
+    let of = |key: &str| -> Vec<&str> {
+        let values = rendered.lines().filter_map(|line| {
+            let (found, value) = line.trim().trim_start_matches("- ").split_once(": ")?;
+            (found == key).then_some(value)
+        });
+        values.collect()
+    };
+    assert_eq!(of("kind"), ["PrometheusRule"]);
+    assert_eq!(of("release"), ["prometheus"]);
+    assert_eq!(of("severity"), ["critical", "warning", "critical"]);
+    let deadline = "min by (cluster, group, topic) (taffrail_operator_group_data_loss_timestamp_seconds) - time() <";
+    assert_eq!(
+        of("expr"),
+        [
+            format!("{deadline} 600"),
+            format!("{deadline} 21600"),
+            "max by (cluster, group, topic) (max_over_time(taffrail_operator_group_lost_records[1h])) > 0"
+                .to_owned(),
+        ]
+    );
 }
 
 #[test]

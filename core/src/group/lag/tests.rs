@@ -14,7 +14,10 @@ const AN_HOUR: Retention = Retention {
 
 /// What was seen every ten seconds from `from_s` to `to_s`.
 fn seen(from_s: u64, to_s: u64, offset: impl Fn(u64) -> u64) -> History {
-    let mut history = History::of_log();
+    seen_by(History::of_log(), from_s, to_s, offset)
+}
+
+fn seen_by(mut history: History, from_s: u64, to_s: u64, offset: impl Fn(u64) -> u64) -> History {
     for s in (from_s..=to_s).filter(|s| s % 10 == 0) {
         history.see(Offset(offset(s)), s * SECOND);
     }
@@ -33,15 +36,26 @@ fn log(start: u64, end: u64, oldest_s: u64) -> LogState {
 /// At second 6,000: records of the last hour are there, a record a second, and the group has read up to `committed`, by the history `commits`.
 fn at_6000(committed: u64, commits: &History, retention: Retention) -> Lag {
     let ends = seen(5_000, 6_000, |s| s);
-    let state = log(2_400, 6_000, 2_400);
-    lag(
-        Offset(committed),
+    let log = log(2_400, 6_000, 2_400);
+    look(committed, commits, log, &ends, retention, 6_000)
+}
+
+fn look(
+    committed: u64,
+    commits: &History,
+    log: LogState,
+    ends: &History,
+    retention: Retention,
+    now_s: u64,
+) -> Lag {
+    let sight = Sight {
+        committed: Offset(committed),
         commits,
-        &state,
-        &ends,
+        log,
+        ends,
         retention,
-        6_000 * SECOND,
-    )
+    };
+    lag(&sight, now_s * SECOND)
 }
 
 fn about(ms: Option<u64>, s: u64) -> bool {
@@ -100,14 +114,7 @@ fn producers_that_wrote_faster_in_the_past_bring_the_deadline_nearer() {
     );
     let commits = seen(5_000, 6_000, |s| (s - 5_000) / 2);
     let state = log(0, 9_990, 5_000);
-    let lag = lag(
-        Offset(500),
-        &commits,
-        &state,
-        &ends,
-        AN_HOUR,
-        6_000 * SECOND,
-    );
+    let lag = look(500, &commits, state, &ends, AN_HOUR, 6_000);
     assert!(
         lag.loses_data_at_ms
             .is_some_and(|ms| (8_600..8_610).contains(&(ms / SECOND))),
@@ -144,7 +151,8 @@ fn what_was_deleted_unread_is_lost() {
 
 #[test]
 fn a_log_that_keeps_everything_has_no_deadline() {
-    let lag = at_6000(2_400, &History::of_commits(), Retention::default());
+    let commits = seen(5_000, 6_000, |_| 2_400);
+    let lag = at_6000(2_400, &commits, Retention::default());
     assert_eq!(lag.loses_data_at_ms, None);
 }
 
@@ -159,11 +167,51 @@ fn a_deadline_beyond_the_horizon_is_none() {
 }
 
 #[test]
-fn a_reset_backwards_begins_the_history_of_commits_anew() {
-    let mut commits = seen(5_000, 5_990, |s| s);
+fn after_a_reset_backwards_there_is_no_deadline_until_the_group_was_seen_for_a_while() {
+    let mut commits = seen_by(History::of_commits(), 5_000, 5_900, |s| s);
+    commits.see(Offset(2_400), 5_950 * SECOND);
+    assert_eq!(at_6000(2_400, &commits, AN_HOUR).loses_data_at_ms, None);
+    let mut commits = seen_by(History::of_commits(), 5_000, 5_900, |s| s);
+    commits.see(Offset(2_400), 5_940 * SECOND);
     commits.see(Offset(2_400), 6_000 * SECOND);
     let lag = at_6000(2_400, &commits, AN_HOUR);
-    assert!(about(lag.loses_data_at_ms, 6_000), "no rate yet: {lag:?}");
+    assert!(
+        about(lag.loses_data_at_ms, 6_000),
+        "it stands still: {lag:?}"
+    );
+}
+
+#[test]
+fn commits_in_steps_keep_up_from_the_first_minute_on() {
+    for from in [5_000, 5_900, 5_940] {
+        let steps = |s: u64| (s - 7) / 5 * 5;
+        let mut commits = History::of_commits();
+        for s in from..=6_000 {
+            commits.see(Offset(steps(s)), s * SECOND);
+        }
+        let lag = at_6000(steps(6_000), &commits, AN_HOUR);
+        assert_eq!(lag.loses_data_at_ms, None, "seen from {from} on");
+    }
+}
+
+#[test]
+fn a_new_leader_that_ends_lower_keeps_the_log_s_history() {
+    let mut ends = seen(5_000, 6_000, |s| s);
+    ends.see(Offset(5_990), 6_005 * SECOND);
+    let commits = seen(5_000, 6_000, |_| 5_700);
+    let state = log(2_400, 5_990, 2_400);
+    let lag = look(5_700, &commits, state, &ends, AN_HOUR, 6_005);
+    assert!(about(lag.loses_data_at_ms, 5_700 + 3_600), "{lag:?}");
+}
+
+#[test]
+fn a_retention_without_end_is_no_deadline() {
+    let for_ever = Retention {
+        time_ms: Some(u64::MAX),
+        bytes: None,
+    };
+    let commits = seen(5_000, 6_000, |s| s - 2_000);
+    assert_eq!(at_6000(4_000, &commits, for_ever).loses_data_at_ms, None);
 }
 
 #[test]
@@ -206,16 +254,18 @@ proptest! {
         producing in 1_u64..20,
         reading in 0_u64..40,
         behind_s in 0_u64..3_000,
+        step_s in prop::sample::select(vec![1_u64, 10]),
     ) {
         // A steady producer for an hour and more, and a group that read steadily for the last ten minutes.
         let now_s = 7_200;
         let ends = seen(0, now_s, |s| s * producing);
         let committed = ((now_s - behind_s) * producing).max(reading * 600);
-        let commits = seen(now_s - 600, now_s, |s| committed - reading * (now_s - s));
+        // Every five seconds, or at every look.
+        let commits = seen(now_s - 600, now_s, |s| committed - reading * ((now_s - s) / step_s * step_s));
         let start = 3_600 * producing;
         prop_assume!(committed >= start && committed <= now_s * producing);
         let state = log(start, now_s * producing, 3_600);
-        let lag = lag(Offset(committed), &commits, &state, &ends, AN_HOUR, now_s * SECOND);
+        let lag = look(committed, &commits, state, &ends, AN_HOUR, now_s);
         let appended: Vec<u64> = (0..now_s).flat_map(|s| std::iter::repeat_n(s, producing as usize)).collect();
         let expected = simulated(&appended, committed, reading as f64, producing as f64, now_s);
         let told = lag.loses_data_at_ms.map(|ms| ms / SECOND).filter(|s| *s < now_s + 3 * 3_600 - 30);

@@ -1,0 +1,131 @@
+//! Records that retention deleted before a group read them: told as an Event with their offsets, each once.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use kube::{Resource as _, ResourceExt as _};
+use taffrail_crds::{ConsumerGroup, consumer_group::LostRecords};
+
+use crate::{context::Context, events::Notice};
+
+/// The event's reason, as of the condition.
+const REASON: &str = "DataLost";
+
+/// Up to which offset a loss was told, by uid and partition. Bounded by what statuses show.
+#[derive(Debug, Default)]
+pub(crate) struct ToldLosses(Mutex<HashMap<String, HashMap<String, i64>>>);
+
+impl ToldLosses {
+    /// What was not told of a group yet, as half-open ranges. They count as told from now on.
+    fn take_news(&self, uid: &str, before: &[LostRecords], now: &[LostRecords]) -> Vec<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What the status said when this operator began was told by the one before it.
+        let told = all.entry(uid.to_owned()).or_insert_with(|| {
+            let known = before.iter().map(|lost| (lost.partition.clone(), lost.to));
+            known.collect()
+        });
+        told.retain(|partition, _| now.iter().any(|lost| lost.partition == *partition));
+        let mut news = Vec::new();
+        for lost in now {
+            let to = told.get(&lost.partition).copied().unwrap_or(lost.from);
+            let from = to.max(lost.from);
+            if from < lost.to {
+                news.push(format!(
+                    "offsets {from} to {} of {}",
+                    lost.to - 1,
+                    lost.partition
+                ));
+                told.insert(lost.partition.clone(), lost.to);
+            }
+        }
+        if told.is_empty() {
+            all.remove(uid);
+        }
+        news
+    }
+}
+
+/// Tells what is new in `lost`, which the status shows by now.
+pub(super) async fn tell(group: &ConsumerGroup, lost: &[LostRecords], context: &Context) {
+    let before = group.status.as_ref().map(|status| &*status.lost);
+    let uid = group.uid().unwrap_or_default();
+    let news = context
+        .told_losses
+        .take_news(&uid, before.unwrap_or_default(), lost);
+    if news.is_empty() {
+        return;
+    }
+    let notice = Notice {
+        reason: REASON,
+        action: "Expire",
+        begin: "retention deleted records before the group read them".to_owned(),
+        details: news,
+        rest: "are in status.lost",
+    };
+    tracing::warn!(
+        group = group.name_any(),
+        namespace = group.namespace(),
+        "{}",
+        notice.note()
+    );
+    let regarding = group.object_ref(&());
+    let event = notice.event(regarding, &context.config.identity);
+    // One that cannot be written is in the log and in the status.
+    context.events.create(&event).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+    use super::*;
+
+    fn lost(partition: &str, from: i64, to: i64) -> LostRecords {
+        LostRecords {
+            partition: partition.to_owned(),
+            from,
+            to,
+            seen_at: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    #[test]
+    fn each_offset_that_is_lost_is_told_once() {
+        let told = ToldLosses::default();
+        let first = [lost("orders/7", 100, 250)];
+        assert_eq!(
+            told.take_news("a", &[], &first),
+            ["offsets 100 to 249 of orders/7"]
+        );
+        assert!(told.take_news("a", &[], &first).is_empty());
+        let more = [lost("orders/7", 100, 400), lost("orders/8", 5, 6)];
+        assert_eq!(
+            told.take_news("a", &first, &more),
+            [
+                "offsets 250 to 399 of orders/7",
+                "offsets 5 to 5 of orders/8"
+            ]
+        );
+        // It is over; what is lost later is told by itself.
+        assert!(told.take_news("a", &more, &[]).is_empty());
+        let later = [lost("orders/7", 600, 700)];
+        assert_eq!(
+            told.take_news("a", &[], &later),
+            ["offsets 600 to 699 of orders/7"]
+        );
+    }
+
+    #[test]
+    fn another_operator_does_not_tell_what_the_status_says_already() {
+        let told = ToldLosses::default();
+        let known = [lost("orders/7", 100, 250)];
+        assert!(told.take_news("a", &known, &known).is_empty());
+        let grown = [lost("orders/7", 100, 300)];
+        assert_eq!(
+            told.take_news("a", &known, &grown),
+            ["offsets 250 to 299 of orders/7"]
+        );
+    }
+}
