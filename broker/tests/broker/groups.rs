@@ -326,13 +326,6 @@ async fn a_member_that_says_nonsense_is_told_and_others_notice_nothing() {
         ),
         (
             v1::JoinGroup {
-                topics: Vec::new(),
-                ..joining(2)
-            },
-            "at least one topic",
-        ),
-        (
-            v1::JoinGroup {
                 member_id: vec![1].into(),
                 ..joining(2)
             },

@@ -116,10 +116,11 @@ impl Coordinator {
         let Some(hosted) = self.groups.get_mut(name) else {
             return Ok(());
         };
-        hosted
-            .group
-            .join(join, &self.topics, now)
-            .map_err(refused)?;
+        let joined = hosted.group.join(join, &self.topics, now);
+        joined.map_err(|refusal| match refusal {
+            Refusal::NothingToRead if !self.policies.are_known() => nothing_declared_yet(),
+            refusal => refused(refusal),
+        })?;
         if let Some(shortest_ms) = hosted.group.session_timeout_ms_min() {
             self.session_timeout_ms = self.session_timeout_ms.min(shortest_ms);
         }
@@ -344,6 +345,14 @@ fn refused(refusal: Refusal) -> WireError {
         Refusal::UnknownMember => given_up(),
         other => WireError::new(other.code(), other.to_string()),
     }
+}
+
+/// A member that names no topics may be right to do so.
+fn nothing_declared_yet() -> WireError {
+    WireError::new(
+        ErrorCode::NotYetKnown,
+        "the member names no topics, and what is declared of consumer groups is not known here yet: the controller was not told so far; retry, or name topics",
+    )
 }
 
 /// The end of the partition, if `offset` lies beyond it and this broker can tell: of what others lead it may not know the end. Nothing beyond a leader's log was

@@ -98,10 +98,6 @@ async fn members_read_of_the_topics_that_the_policy_names_only() {
     let fixture = coordinated().await;
     let orders = TopicId::from_bytes([0x33; 16]);
     fixture.controller.put(orders, Topic::new("orders", &[1]));
-    let mut nothing = TestMember::join(fixture.channel(), naming(&[], 1)).await;
-    let refused = nothing.ended().await;
-    assert_eq!(refused.code, ErrorCode::InvalidRequest);
-    assert!(refused.message.contains("policy"), "{refused}");
     let mut member = TestMember::join(fixture.channel(), naming(&["flights", "orders"], 2)).await;
     within("both topics", async {
         while member.assigned().await.partitions.len() < 5 {}
@@ -114,6 +110,28 @@ async fn members_read_of_the_topics_that_the_policy_names_only() {
     member.leave(false);
     let mut any = TestMember::join(fixture.channel(), naming(&[], 3)).await;
     assert_eq!(any.assigned().await.partitions[0].topic, "orders");
+}
+
+#[tokio::test]
+async fn a_member_without_topics_is_refused_for_good_once_it_is_known_what_is_declared() {
+    let fixture = coordinated().await;
+    let refused = async |fixture: &Fixture| {
+        let mut nothing = TestMember::join(fixture.channel(), naming(&[], 1)).await;
+        nothing.ended().await
+    };
+    let early = refused(&fixture).await;
+    assert_eq!(early.code, ErrorCode::NotYetKnown);
+    assert!(early.retriable, "a policy may be there");
+    fixture.controller.say(|update| update.all_groups = true);
+    until("a clear answer", async || {
+        let refused = refused(&fixture).await;
+        refused.code == ErrorCode::InvalidRequest && refused.message.contains("at least one topic")
+    })
+    .await;
+    let fixture = fixture.restart().await;
+    coordinates(&fixture).await;
+    let again = refused(&fixture).await;
+    assert_eq!(again.code, ErrorCode::InvalidRequest, "it is remembered");
 }
 
 #[tokio::test]
@@ -272,6 +290,38 @@ async fn a_group_whose_resource_is_gone_is_forgotten_once_nobody_is_in_it() {
     let gone = describe(&fixture, "billing").await.expect_err("forgotten");
     assert_eq!(gone.code, ErrorCode::UnknownGroup, "durably");
     fixture.controller.say(|update| update.all_groups = true);
+}
+
+#[tokio::test]
+async fn a_group_that_was_to_be_forgotten_is_not_if_the_next_controller_does_not_say_so() {
+    let fixture = coordinated().await;
+    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
+    let assigned = member.assigned().await;
+    assert_eq!(member.commit(assigned.epoch, vec![at(0, 5)]).await, []);
+    let forget = v1::GroupPolicyRecord {
+        forget: true,
+        ..record(&session_timeout(6_000))
+    };
+    fixture.controller.say(|update| update.groups.push(forget));
+    let told = member.assigned().await;
+    let fixture = fixture.restart().await;
+    coordinates(&fixture).await;
+    let back = v1::JoinGroup {
+        epoch: told.epoch,
+        ..joining(1)
+    };
+    let mut member = TestMember::join(fixture.channel(), back).await;
+    let again = member.assigned().await;
+    assert_eq!(again.answer_timeout_ms, 4_000, "the policy still holds");
+    member.leave(false);
+    // Reported after what is to be forgotten was looked at.
+    until("nobody is in it", async || {
+        let report = fixture.controller.group("billing");
+        report.is_some_and(|report| report.is_gone || report.member_partitions.is_empty())
+    })
+    .await;
+    let kept = describe(&fixture, "billing").await.expect("it is there");
+    assert_eq!(kept.offsets.len(), 1);
 }
 
 #[tokio::test]
