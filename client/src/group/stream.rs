@@ -96,7 +96,7 @@ impl MemberStream {
 
     pub(super) fn left(&self) -> Ended {
         if let Some(error) = &self.unfit {
-            return Ended::Broken(error.clone().into());
+            return Ended::Unfit(error.clone().into());
         }
         match self.leaves {
             Some(leave) if !leave.is_for_now => Ended::Left,
@@ -232,7 +232,8 @@ impl MemberStream {
         }
         if let Err(error) = settings.check_allowed(assignment.policy) {
             self.unfit = Some(error);
-            // Others get its partitions at once.
+            // Others get its partitions at once: nothing more of them is handed out.
+            self.shared.lose(self.joining.life, Loss::Forgotten);
             self.leave(Leaving { comes_back: false }, false, Instant::now());
             return;
         }
