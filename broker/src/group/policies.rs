@@ -48,6 +48,11 @@ impl Policies {
         }
         for record in &update.groups {
             let known = before.get(&record.group);
+            if let Some(known) = known.filter(|known| known.record(&record.group) == *record) {
+                // Its patterns were looked at before.
+                next.insert(record.group.clone(), Arc::clone(known));
+                continue;
+            }
             let declared = match Declared::try_from(record) {
                 Ok(declared) => Arc::new(declared),
                 Err(error) => {
@@ -75,9 +80,8 @@ impl Policies {
     /// All of them, to be remembered.
     pub(crate) fn records(&self) -> Vec<v1::GroupPolicyRecord> {
         let record = |(group, declared): (&String, &Arc<Declared>)| v1::GroupPolicyRecord {
-            group: group.clone(),
-            policy: Some((&declared.policy).into()),
             forget: false,
+            ..declared.record(group)
         };
         self.by_group.iter().map(record).collect()
     }
@@ -94,6 +98,16 @@ impl Policies {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Arc<Declared>)> {
         self.by_group.iter()
+    }
+}
+
+impl Declared {
+    fn record(&self, group: &str) -> v1::GroupPolicyRecord {
+        v1::GroupPolicyRecord {
+            group: group.to_owned(),
+            policy: Some((&self.policy).into()),
+            forget: self.forget,
+        }
     }
 }
 
@@ -238,6 +252,18 @@ mod tests {
         };
         let again = known.after(&again);
         assert!(Arc::ptr_eq(&again.by_group, &known.by_group));
+    }
+
+    #[test]
+    fn what_is_said_again_of_a_group_is_not_looked_at_again() {
+        let known = Policies::default().after(&update(vec![record("a", 5_000)]));
+        let said = [known.records(), vec![record("b", 9_000)]].concat();
+        let next = known.after(&v1::MetadataUpdate {
+            all_groups: true,
+            ..update(said)
+        });
+        assert!(Arc::ptr_eq(&next.by_group["a"], &known.by_group["a"]));
+        assert_eq!(named(&next)[1].1, Some(9_000));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::{
 
 /// Groups of one coordinator: each takes memory for as long as its offsets are kept.
 const GROUPS_MAX: usize = 10_000;
-/// Patterns of all members of one coordinator, each compiled once.
+/// Patterns of all members of one coordinator, each compiled once. Those of policies are counted apart.
 const PATTERNS_MAX: usize = 1_000;
 
 impl Coordinator {
@@ -104,7 +104,7 @@ impl Coordinator {
         self.group_or_new(name)?;
         // A group that has nobody goes again when the events are dealt with.
         self.touched.insert(name.to_owned());
-        if self.topics.patterns_with(&profile.subscription) > PATTERNS_MAX {
+        if (self.topics).is_too_much(&profile.subscription, PATTERNS_MAX) {
             return Err(WireError::new(
                 ErrorCode::ResourceExhausted,
                 format!(

@@ -6,7 +6,7 @@ use std::{
 };
 
 use taffrail_api::{convert::epoch_to_wire, v1};
-use taffrail_core::group::{Catalog as _, Now};
+use taffrail_core::group::{Catalog as _, Now, Subscription};
 
 use super::Coordinator;
 use crate::{
@@ -68,9 +68,9 @@ impl Coordinator {
             .flat_map(|hosted| hosted.group.members());
         let subscriptions = members.map(|m| &m.profile().subscription);
         let declared = self.declared.values().map(|d| &d.policy.subscription);
-        let patterns = subscriptions.chain(declared).flat_map(|s| &s.patterns);
-        let used: BTreeSet<&str> = patterns.map(String::as_str).collect();
-        self.topics.keep_patterns(&used);
+        let used: BTreeSet<&str> = subscriptions.flat_map(patterns).collect();
+        let declared = declared.flat_map(patterns).collect();
+        self.topics.keep_patterns(&used, &declared);
         self.forget_gone(now);
     }
 
@@ -159,4 +159,8 @@ impl Coordinator {
             stays
         });
     }
+}
+
+fn patterns(subscription: &Subscription) -> impl Iterator<Item = &str> {
+    subscription.patterns.iter().map(String::as_str)
 }

@@ -18,7 +18,11 @@ pub(super) fn record(policy: &GroupPolicy) -> v1::GroupPolicyRecord {
 }
 
 pub(super) fn declare(fixture: &Fixture, policy: &GroupPolicy) {
-    let record = record(policy);
+    declare_record(fixture, &record(policy));
+}
+
+fn declare_record(fixture: &Fixture, record: &v1::GroupPolicyRecord) {
+    let record = record.clone();
     fixture.controller.say(|update| update.groups.push(record));
 }
 
@@ -257,6 +261,63 @@ async fn a_policy_that_makes_no_sense_keeps_nothing_else_from_being_heard() {
         while member.assigned().await.answer_timeout_ms != 4_000 {}
     })
     .await;
+}
+
+#[tokio::test]
+async fn policies_with_too_many_patterns_are_ignored_and_members_join_all_the_same() {
+    let fixture = coordinated().await;
+    // More than both coordinators have room for.
+    let many = (0..80).map(|group| v1::GroupPolicyRecord {
+        group: format!("many-{group}"),
+        policy: Some(v1::GroupPolicy {
+            patterns: (0..32).map(|n| format!("t-{group}-{n}")).collect(),
+            ..v1::GroupPolicy::default()
+        }),
+        forget: false,
+    });
+    let many: Vec<_> = many.collect();
+    fixture.controller.say(|update| {
+        update.groups = many.clone();
+        update.all_groups = true;
+    });
+    until("they are heard of", async || {
+        let is_known = |record: &v1::GroupPolicyRecord| fixture.controller.group(&record.group);
+        many.iter().all(|record| is_known(record).is_some())
+    })
+    .await;
+    let pattern = v1::GroupPolicyRecord {
+        policy: Some(v1::GroupPolicy {
+            patterns: (0..32).map(|n| format!("fl.*|{n}")).collect(),
+            ..v1::GroupPolicy::default()
+        }),
+        ..record(&GroupPolicy::default())
+    };
+    declare_record(&fixture, &pattern);
+    until("the last one is heard of", async || {
+        fixture.controller.group("billing").is_some()
+    })
+    .await;
+    let own = v1::JoinGroup {
+        patterns: vec!["fli.*".to_owned()],
+        ..naming(&[], 1)
+    };
+    let mut member = TestMember::join(fixture.channel(), own).await;
+    assert_eq!(partitions(&member.assigned().await), [0, 1, 2, 3]);
+    let mut ignored = TestMember::join(fixture.channel(), naming(&[], 2)).await;
+    assert_eq!(ignored.ended().await.code, ErrorCode::InvalidRequest);
+    fixture.controller.say(|update| {
+        update.groups.push(pattern);
+        update.all_groups = true;
+    });
+    // There is room now.
+    until("the policy holds", async || {
+        let report = |record: &v1::GroupPolicyRecord| fixture.controller.group(&record.group);
+        let mut reports = many.iter().map(report);
+        reports.all(|report| report.is_some_and(|report| report.is_gone))
+    })
+    .await;
+    let mut served = TestMember::join(fixture.channel(), naming(&[], 2)).await;
+    served.assigned().await;
 }
 
 #[tokio::test]
