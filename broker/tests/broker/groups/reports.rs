@@ -70,6 +70,25 @@ async fn a_group_that_is_only_declared_is_reported_and_so_is_its_end() {
 }
 
 #[tokio::test]
+async fn topics_that_a_policy_names_are_reported_when_they_come_if_nobody_is_in_the_group() {
+    let fixture = coordinated().await;
+    declare(&fixture, &topics(&["flights", "later"]));
+    reported(&fixture, "the group", |r| r.topic_ids.len() == 1).await;
+    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
+    let assigned = member.assigned().await;
+    assert_eq!(member.commit(assigned.epoch, vec![at(2, 7)]).await, []);
+    member.leave(false);
+    let left = |report: &v1::GroupReport| {
+        report.member_partitions.is_empty() && !report.offsets.is_empty()
+    };
+    reported(&fixture, "nobody", left).await;
+    let later = TopicId::from_bytes([0x33; 16]);
+    fixture.controller.put(later, Topic::new("later", &[1]));
+    let both = reported(&fixture, "both topics", |r| r.topic_ids.len() == 2).await;
+    assert!(left(&both));
+}
+
+#[tokio::test]
 async fn a_new_session_hears_of_all_groups() {
     let fixture = coordinated().await;
     let mut member = TestMember::join(fixture.channel(), joining(1)).await;
