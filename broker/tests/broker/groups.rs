@@ -1,6 +1,7 @@
 //! Consumer groups over gRPC, as members of any language see them.
 
 mod failover;
+mod forgetting;
 mod member;
 mod policies;
 mod reports;
