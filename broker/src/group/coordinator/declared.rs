@@ -49,6 +49,9 @@ impl Coordinator {
         tracing::info!(%group, "the group's policy is another one");
         hosted.group.set_policy(policy, &self.topics, now);
         hosted.is_news = true;
+        if let Some(shortest_ms) = hosted.group.session_timeout_ms_min() {
+            self.session_timeout_ms = self.session_timeout_ms.min(shortest_ms);
+        }
         self.touched.insert(group.to_owned());
     }
 
