@@ -419,6 +419,7 @@ pub(crate) fn registration(broker: &Broker, identity: &Identity, known: &Known) 
 /// How this broker is, and what changed since `reported`.
 pub(crate) fn heartbeat(broker: &Broker, reported: &mut Reported) -> v1::Heartbeat {
     let space = &broker.space;
+    let groups = broker.coordinators.reports.changes(&mut reported.groups);
     v1::Heartbeat {
         incarnation: Some(broker.membership.incarnation.into()),
         applied: Some(broker.membership.applied().into()),
@@ -427,8 +428,8 @@ pub(crate) fn heartbeat(broker: &Broker, reported: &mut Reported) -> v1::Heartbe
         partitions: reported.changes(&broker.partitions.all()),
         disk_full: space.is_full(),
         doubts: broker.doubts.all(broker.uptime_ms()),
-        groups: broker.coordinators.reports.changes(&mut reported.groups),
-        told_all: Vec::new(),
+        groups: groups.groups,
+        told_all: groups.told_all,
     }
 }
 

@@ -97,7 +97,7 @@ impl ClusterView {
             removed_topics: Vec::new(),
             groups: self.groups.records(),
             removed_groups: Vec::new(),
-            all_groups: true,
+            all_groups: self.groups.are_known(),
         }
     }
 
@@ -263,10 +263,11 @@ mod tests {
             ..GroupPolicy::default()
         };
         let groups = v1::MetadataUpdate {
+            all_groups: true,
             groups: vec![v1::GroupPolicyRecord {
                 group: "billing".to_owned(),
                 policy: Some((&policy).into()),
-                forget: true,
+                forget: false,
             }],
             ..update(false, &[], 4)
         };

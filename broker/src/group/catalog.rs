@@ -15,12 +15,14 @@ use taffrail_core::{
 
 use crate::cluster::known::Known;
 
-/// Topics as the newest metadata says, and the patterns of members.
+/// Topics as the newest metadata says, and the patterns of members and of policies.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     /// By id: the name, and for each partition the rack of its leader.
     topics: BTreeMap<TopicId, (Arc<str>, Topic)>,
     patterns: HashMap<String, Regex>,
+    /// Those that policies name, counted apart: members of groups without one must not have to do without.
+    declared: HashMap<String, Regex>,
 }
 
 impl Topics {
@@ -49,29 +51,25 @@ impl Topics {
 
     /// Patterns that somebody subscribes to. One that does not compile matches nothing: it was checked when its member joined.
     pub(super) fn learn(&mut self, subscription: &Subscription) {
-        for pattern in &subscription.patterns {
-            if !self.patterns.contains_key(pattern)
-                && let Ok(regex) = compile(pattern)
-            {
-                self.patterns.insert(pattern.clone(), regex);
-            }
-        }
+        learn(&mut self.patterns, subscription);
     }
 
-    /// Forgets patterns that nobody uses.
-    pub(super) fn keep_patterns(&mut self, used: &BTreeSet<&str>) {
-        self.patterns
-            .retain(|pattern, _| used.contains(pattern.as_str()));
+    /// Patterns that a policy names.
+    pub(super) fn learn_declared(&mut self, subscription: &Subscription) {
+        learn(&mut self.declared, subscription);
     }
 
-    /// How many there are with those of another member.
-    pub(super) fn patterns_with(&self, subscription: &Subscription) -> usize {
-        let mut new = subscription.patterns.iter();
-        self.patterns.len()
-            + new
-                .by_ref()
-                .filter(|p| !self.patterns.contains_key(*p))
-                .count()
+    /// Forgets patterns that no member uses, and those that no policy names.
+    pub(super) fn keep_patterns(&mut self, used: &BTreeSet<&str>, declared: &BTreeSet<&str>) {
+        self.patterns.retain(|p, _| used.contains(p.as_str()));
+        self.declared.retain(|p, _| declared.contains(p.as_str()));
+    }
+
+    /// Would there be more patterns of members than `max` with those of another one? One that brings none finds room.
+    pub(super) fn is_too_much(&self, subscription: &Subscription, max: usize) -> bool {
+        let patterns = subscription.patterns.iter();
+        let new = patterns.filter(|p| !self.patterns.contains_key(*p)).count();
+        new > 0 && self.patterns.len() + new > max
     }
 
     pub(super) fn name(&self, id: TopicId) -> Option<&str> {
@@ -90,7 +88,10 @@ impl Catalog for Topics {
         let patterns: Vec<&Regex> = subscription
             .patterns
             .iter()
-            .filter_map(|pattern| self.patterns.get(pattern))
+            .filter_map(|pattern| {
+                let of_members = self.patterns.get(pattern);
+                of_members.or_else(|| self.declared.get(pattern))
+            })
             .collect();
         let is_read = |name: &str| {
             subscription.topics.contains(name) || patterns.iter().any(|p| p.is_match(name))
@@ -104,5 +105,43 @@ impl Catalog for Topics {
 
     fn topic(&self, id: TopicId) -> Option<Topic> {
         self.topics.get(&id).map(|(_, topic)| topic.clone())
+    }
+}
+
+fn learn(patterns: &mut HashMap<String, Regex>, subscription: &Subscription) {
+    for pattern in &subscription.patterns {
+        if !patterns.contains_key(pattern)
+            && let Ok(regex) = compile(pattern)
+        {
+            patterns.insert(pattern.clone(), regex);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns<const N: usize>(patterns: [&str; N]) -> Subscription {
+        Subscription {
+            patterns: patterns.map(str::to_owned).into(),
+            ..Subscription::default()
+        }
+    }
+
+    #[test]
+    fn patterns_of_policies_take_no_room_from_members_and_a_member_without_new_ones_needs_none() {
+        let mut topics = Topics::default();
+        topics.learn_declared(&patterns(["a.*", "b.*", "c.*"]));
+        assert!(!topics.is_too_much(&patterns(["a.*", "d.*"]), 2));
+        assert!(topics.is_too_much(&patterns(["d.*", "e.*", "f.*"]), 2));
+        topics.learn(&patterns(["a.*", "d.*", "e.*"]));
+        for none_new in [patterns([]), patterns(["d.*"])] {
+            assert!(!topics.is_too_much(&none_new, 2));
+        }
+        assert!(topics.is_too_much(&patterns(["f.*"]), 3));
+        topics.keep_patterns(&["a.*"].into(), &[].into());
+        assert!(!topics.is_too_much(&patterns(["f.*"]), 2));
+        assert!(topics.declared.is_empty());
     }
 }

@@ -202,12 +202,13 @@ impl Coordinator {
 
     fn rebalance_all(&mut self) {
         for (name, hosted) in &mut self.groups {
-            if hosted.group.members().len() > 0 {
+            let has_members = hosted.group.members().len() > 0;
+            if has_members {
                 hosted.group.catalog_changed(&self.topics);
-                // Topics may have come or gone of which nobody gets anything.
-                hosted.is_news = true;
                 self.touched.insert(name.clone());
             }
+            // Topics may have come or gone of which nobody gets anything.
+            hosted.is_news |= has_members || !hosted.group.policy().subscription.is_empty();
         }
         self.report_declared();
     }

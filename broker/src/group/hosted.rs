@@ -157,6 +157,8 @@ impl Hosted {
         let begun = begun.map(|(partition, _)| report_offset(partition, None));
         let committed = group.offsets();
         let committed = committed.map(|(partition, c)| report_offset(partition, Some(c)));
+        let mut offsets = committed.chain(begun);
+        let reported = offsets.by_ref().take(REPORT_OFFSETS_MAX).collect();
         let topics = group.topics(topics);
         v1::GroupReport {
             group: name.to_owned(),
@@ -164,7 +166,9 @@ impl Hosted {
             epoch: group.epoch().0,
             member_partitions: members.map(|m| m.assigned().count() as u32).collect(),
             topic_ids: topics.into_iter().map(topic_id_bytes).collect(),
-            offsets: committed.chain(begun).take(REPORT_OFFSETS_MAX).collect(),
+            offsets: reported,
+            is_unreadable: !self.unreadable.is_empty(),
+            is_cut: offsets.next().is_some(),
             ..v1::GroupReport::default()
         }
     }
@@ -251,5 +255,44 @@ fn assigned(group: &Group, member: &Member, topics: &Topics) -> v1::Assigned {
         heartbeat_interval_ms: heartbeat_interval_ms(timeout_ms),
         answer_timeout_ms: answer_timeout_ms(timeout_ms),
         policy: (policy != v1::MemberPolicy::default()).then_some(policy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_core::{
+        Offset, PartitionIndex, TopicId,
+        group::{GroupPolicy, Now, StoredGroup},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_report_says_that_it_does_not_have_all_offsets() {
+        for (offsets, is_cut) in [(REPORT_OFFSETS_MAX, false), (REPORT_OFFSETS_MAX + 1, true)] {
+            let committed = |partition| {
+                let partition = TopicPartition {
+                    topic: TopicId::from_bytes([7; 16]),
+                    partition: PartitionIndex(partition),
+                };
+                let committed = Committed {
+                    offset: Offset(1),
+                    metadata: String::new(),
+                    at_ms: 0,
+                };
+                (partition, committed)
+            };
+            let group = Group::restore(
+                GroupPolicy::default(),
+                1,
+                StoredGroup::default(),
+                (0..offsets as u32).map(committed).collect(),
+                Now::default(),
+            );
+            let hosted = Hosted::new(group.expect("whole"));
+            let report = hosted.report("billing", &Topics::default());
+            assert_eq!(report.offsets.len(), REPORT_OFFSETS_MAX);
+            assert_eq!(report.is_cut, is_cut);
+        }
     }
 }

@@ -176,7 +176,10 @@ mod tests {
     use taffrail_record::{BatchBuilder, Compression, NewRecord};
 
     use super::{
-        super::records::{members_entry, offset_entry},
+        super::{
+            catalog::Topics,
+            records::{members_entry, offset_entry},
+        },
         *,
     };
 
@@ -271,6 +274,9 @@ mod tests {
         }
         let error = groups["bad"].check_readable().expect_err("not served");
         assert!(error.message.contains("offset 2 of __offsets"), "{error}");
+        let reported = |name: &str| groups[name].report(name, &Topics::default());
+        let is_unreadable = ["good", "bad", "odd"].map(|name| reported(name).is_unreadable);
+        assert_eq!(is_unreadable, [false, true, true]);
     }
 
     #[test]

@@ -172,7 +172,10 @@ fn decode_member(member: v1::StoredMember) -> Result<StoredMember, WireError> {
         Ok((partition, GroupEpoch(hold.since_epoch), revoked))
     };
     // Not written by versions that knew no policies.
-    let lives_by_ms = member.session_timeout_ms.max(member.lives_by_ms);
+    let lives_by_ms = match member.lives_by_ms {
+        0 => member.session_timeout_ms,
+        ms => ms,
+    };
     Ok(StoredMember {
         lives_by_ms: lives_by_ms.into(),
         id: member_id(&member.member_id)?,
@@ -255,6 +258,23 @@ mod tests {
             partition: Some(PARTITION),
         };
         assert_eq!(Key::decode(&entry.key), Ok(key));
+    }
+
+    #[test]
+    fn a_policys_shorter_session_timeout_is_read_back_and_one_that_was_not_written_is_the_members()
+    {
+        for (written, read) in [(3_000, 3_000), (0, 45_000)] {
+            let member = v1::StoredMember {
+                member_id: vec![1; 16].into(),
+                session_timeout_ms: 45_000,
+                lives_by_ms: written,
+                ..v1::StoredMember::default()
+            };
+            let decoded = decode_member(member).expect("valid");
+            assert_eq!(decoded.lives_by_ms, read);
+            let timeout_ms = decoded.profile.session_timeout_ms;
+            assert_eq!(timeout_ms, 45_000, "it said so");
+        }
     }
 
     #[test]

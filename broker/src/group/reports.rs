@@ -6,7 +6,7 @@ use std::{
 };
 
 use prost::Message as _;
-use taffrail_api::v1;
+use taffrail_api::{convert::epoch_to_wire, v1};
 use taffrail_core::{LeaderEpoch, TopicPartition};
 
 /// Reports in one heartbeat, but for one that is larger by itself. Some 25,000 offsets; the rest waits for the next heartbeat.
@@ -27,13 +27,21 @@ struct Board {
     queued: HashSet<Key>,
 }
 
-/// A group, by its coordinator.
-type Key = (TopicPartition, String);
+/// A group, by its coordinator. `None`: that the coordinator has told all groups, which comes after them.
+type Key = (TopicPartition, Option<String>);
 
 #[derive(Debug)]
 struct OfCoordinator {
     epoch: LeaderEpoch,
     reports: HashMap<String, v1::GroupReport>,
+    has_told_all: bool,
+}
+
+/// What one heartbeat says of groups.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct GroupChanges {
+    pub(crate) groups: Vec<v1::GroupReport>,
+    pub(crate) told_all: Vec<v1::ToldAll>,
 }
 
 /// A session with the controller. There is one at a time.
@@ -51,15 +59,17 @@ impl GroupReports {
         reports: Vec<v1::GroupReport>,
     ) {
         let mut board = self.lock();
-        let known = board.coordinators.get(&coordinator).map(|of| of.epoch);
-        if known.is_some_and(|known| known > epoch) {
-            return;
-        }
-        if known.is_some_and(|known| known < epoch) {
-            board.coordinators.remove(&coordinator);
-        }
         for report in reports {
             board.publish(coordinator, epoch, report);
+        }
+    }
+
+    /// What was published are all groups that the coordinator found when it began.
+    pub(super) fn told_all(&self, coordinator: TopicPartition, epoch: LeaderEpoch) {
+        let mut board = self.lock();
+        if let Some(of) = board.of(coordinator, epoch) {
+            of.has_told_all = true;
+            board.enqueue((coordinator, None));
         }
     }
 
@@ -75,31 +85,32 @@ impl GroupReports {
         let mut board = self.lock();
         let of = board.coordinators.get(&coordinator);
         if of.is_some_and(|of| of.epoch == epoch) {
-            board.coordinators.remove(&coordinator);
+            board.remove(coordinator);
         }
     }
 
     /// Those that changed since they were told, as many as fit: the others come first the next time. A session that begins hears of all.
-    pub(crate) fn changes(&self, told: &mut GroupsTold) -> Vec<v1::GroupReport> {
+    pub(crate) fn changes(&self, told: &mut GroupsTold) -> GroupChanges {
         let mut board = self.lock();
         if !told.has_begun {
             told.has_begun = true;
             board.queue_all();
         }
         let mut bytes = 0;
-        let mut changed = Vec::new();
+        let mut changes = GroupChanges::default();
         while let Some(key) = board.queue.pop_front() {
             if let Some(report) = board.report(&key) {
                 bytes += report.encoded_len();
-                if bytes > BYTES_MAX && !changed.is_empty() {
+                if bytes > BYTES_MAX && !changes.groups.is_empty() {
                     board.queue.push_front(key);
                     break;
                 }
-                changed.push(report.clone());
+                changes.groups.push(report.clone());
             }
+            changes.told_all.extend(board.all_told(&key));
             board.queued.remove(&key);
         }
-        changed
+        changes
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
@@ -114,15 +125,41 @@ impl Board {
         epoch: LeaderEpoch,
         report: v1::GroupReport,
     ) {
+        let Some(of) = self.of(coordinator, epoch) else {
+            return;
+        };
+        if of.reports.get(&report.group) != Some(&report) {
+            let key = (coordinator, Some(report.group.clone()));
+            of.reports.insert(report.group.clone(), report);
+            self.enqueue(key);
+        }
+    }
+
+    /// What the coordinator of that epoch says; of one before it nothing counts. `None`: there is a later one.
+    fn of(
+        &mut self,
+        coordinator: TopicPartition,
+        epoch: LeaderEpoch,
+    ) -> Option<&mut OfCoordinator> {
+        let known = self.coordinators.get(&coordinator);
+        if known.is_some_and(|of| of.epoch < epoch) {
+            self.remove(coordinator);
+        }
         let of = self.coordinators.entry(coordinator);
         let of = of.or_insert_with(|| OfCoordinator {
             epoch,
             reports: HashMap::new(),
+            has_told_all: false,
         });
-        if of.reports.get(&report.group) != Some(&report) {
-            let key = (coordinator, report.group.clone());
-            of.reports.insert(report.group.clone(), report);
-            self.enqueue(key);
+        (of.epoch == epoch).then_some(of)
+    }
+
+    fn remove(&mut self, coordinator: TopicPartition) {
+        self.coordinators.remove(&coordinator);
+        // The next one's groups come before it has told all.
+        let all = (coordinator, None);
+        if self.queued.remove(&all) {
+            self.queue.retain(|key| *key != all);
         }
     }
 
@@ -132,9 +169,15 @@ impl Board {
         }
     }
 
+    /// In this order, whatever a session before had yet to hear.
     fn queue_all(&mut self) {
+        self.queue.clear();
+        self.queued.clear();
         let coordinators = self.coordinators.iter();
-        let keys = coordinators.flat_map(|(id, of)| of.reports.keys().map(|g| (*id, g.clone())));
+        let keys = coordinators.flat_map(|(id, of)| {
+            let groups = of.reports.keys().map(|group| (*id, Some(group.clone())));
+            groups.chain(of.has_told_all.then_some((*id, None)))
+        });
         for key in keys.collect::<Vec<_>>() {
             self.enqueue(key);
         }
@@ -142,7 +185,17 @@ impl Board {
 
     /// `None`: it was taken back since.
     fn report(&self, (coordinator, group): &Key) -> Option<&v1::GroupReport> {
-        self.coordinators.get(coordinator)?.reports.get(group)
+        let of = self.coordinators.get(coordinator)?;
+        of.reports.get(group.as_ref()?)
+    }
+
+    fn all_told(&self, (coordinator, group): &Key) -> Option<v1::ToldAll> {
+        let of = self.coordinators.get(coordinator)?;
+        let is_all = group.is_none() && of.has_told_all;
+        is_all.then(|| v1::ToldAll {
+            partition: coordinator.partition.0,
+            coordinator_epoch: epoch_to_wire(of.epoch),
+        })
     }
 }
 
@@ -170,7 +223,7 @@ mod tests {
     }
 
     fn told(reports: &GroupReports, told: &mut GroupsTold) -> Vec<(String, u64)> {
-        let changes = reports.changes(told).into_iter();
+        let changes = reports.changes(told).groups.into_iter();
         changes.map(|report| (report.group, report.epoch)).collect()
     }
 
@@ -215,6 +268,54 @@ mod tests {
             reports.publish(coordinator(0), EPOCH, busy);
         }
         assert_eq!(rounds, ["a", "b", "cda", "a"]);
+    }
+
+    /// How many groups a heartbeat has, and of which coordinators they are all, in which epoch.
+    fn round(reports: &GroupReports, told: &mut GroupsTold) -> (usize, Vec<(u32, i32)>) {
+        let changes = reports.changes(told);
+        let all = changes.told_all.iter();
+        let all = all.map(|all| (all.partition, all.coordinator_epoch));
+        (changes.groups.len(), all.collect())
+    }
+
+    #[test]
+    fn that_all_is_told_comes_with_the_last_of_it_once_in_a_session() {
+        let large = v1::GroupReport {
+            member_partitions: vec![1; BYTES_MAX],
+            ..report("b", 1)
+        };
+        let reports = GroupReports::default();
+        let mut session = GroupsTold::default();
+        assert_eq!(round(&reports, &mut session), (0, vec![]));
+        reports.publish(coordinator(0), EPOCH, vec![report("a", 1), large]);
+        reports.told_all(coordinator(0), EPOCH);
+        reports.told_all(coordinator(1), EPOCH);
+        assert_eq!(round(&reports, &mut session), (1, vec![]));
+        assert_eq!(round(&reports, &mut session), (1, vec![(0, 3), (1, 3)]));
+        assert_eq!(round(&reports, &mut session), (0, vec![]));
+        // Whatever was left of one session, the next one hears all groups first.
+        let mut next = GroupsTold::default();
+        reports.changes(&mut next);
+        let mut last = GroupsTold::default();
+        let (first, all) = round(&reports, &mut last);
+        assert_eq!((first, all), (1, vec![]));
+        assert_eq!(round(&reports, &mut last), (1, vec![(0, 3), (1, 3)]));
+    }
+
+    #[test]
+    fn of_a_coordinator_that_others_followed_nothing_is_all() {
+        let reports = GroupReports::default();
+        let mut session = GroupsTold::default();
+        let later = LeaderEpoch(4);
+        reports.told_all(coordinator(0), EPOCH);
+        reports.publish(coordinator(0), later, vec![report("a", 1)]);
+        reports.told_all(coordinator(0), EPOCH);
+        assert_eq!(round(&reports, &mut session), (1, vec![]));
+        reports.told_all(coordinator(0), later);
+        assert_eq!(round(&reports, &mut session), (0, vec![(0, 4)]));
+        reports.told_all(coordinator(1), EPOCH);
+        reports.end(coordinator(1), EPOCH);
+        assert_eq!(round(&reports, &mut session), (0, vec![]));
     }
 
     #[test]

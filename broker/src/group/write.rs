@@ -48,6 +48,8 @@ pub(super) enum Answer {
         (TopicPartition, LeaderEpoch),
         Vec<v1::GroupReport>,
     ),
+    /// That those were all.
+    ToldAll(Arc<GroupReports>, (TopicPartition, LeaderEpoch)),
 }
 
 impl Answer {
@@ -69,6 +71,7 @@ impl Answer {
             Self::Report(board, (coordinator, epoch), reports) => {
                 board.publish(coordinator, epoch, reports);
             }
+            Self::ToldAll(board, (coordinator, epoch)) => board.told_all(coordinator, epoch),
         }
     }
 }

@@ -41,6 +41,7 @@ struct State {
     reports: BTreeMap<(u32, Bytes, u32), v1::PartitionReport>,
     /// By group, the newest.
     groups: BTreeMap<String, v1::GroupReport>,
+    told_all: Vec<v1::ToldAll>,
     heartbeats: u64,
     doubts: HashMap<u32, Vec<v1::PeerDoubt>>,
     deletes_done: Vec<v1::DeleteDone>,
@@ -190,9 +191,16 @@ impl FakeController {
         self.state().groups.get(name).cloned()
     }
 
+    /// Coordinators that reported all their groups.
+    pub(crate) fn told_all(&self) -> Vec<v1::ToldAll> {
+        self.state().told_all.clone()
+    }
+
     /// Forgets what was reported of groups.
     pub(crate) fn forget_reports(&self) {
-        self.state().groups.clear();
+        let mut state = self.state();
+        state.groups.clear();
+        state.told_all.clear();
     }
 
     /// Brokers have to register again.
@@ -345,6 +353,7 @@ impl State {
             Some(broker_message::Message::Heartbeat(heartbeat)) => {
                 self.heartbeats += 1;
                 self.doubts.insert(from, heartbeat.doubts);
+                self.told_all.extend(heartbeat.told_all);
                 let groups = heartbeat.groups.into_iter();
                 self.groups.extend(groups.map(|g| (g.group.clone(), g)));
                 for report in heartbeat.partitions {

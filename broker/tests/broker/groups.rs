@@ -1,6 +1,7 @@
 //! Consumer groups over gRPC, as members of any language see them.
 
 mod failover;
+mod forgetting;
 mod member;
 mod policies;
 mod reports;
@@ -323,13 +324,6 @@ async fn a_member_that_says_nonsense_is_told_and_others_notice_nothing() {
                 ..joining(2)
             },
             "regular expression",
-        ),
-        (
-            v1::JoinGroup {
-                topics: Vec::new(),
-                ..joining(2)
-            },
-            "at least one topic",
         ),
         (
             v1::JoinGroup {

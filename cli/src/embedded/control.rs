@@ -1,6 +1,6 @@
 //! The controller in this process, and the port where brokers find it.
 
-use std::{net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use taffrail_api::v1::BrokerStatus;
 use taffrail_controller::{
@@ -37,6 +37,8 @@ impl Control {
         let controller = taffrail_controller::start(store, config, Environment::system())
             .await
             .map_err(|error| controller_failure(&error))?;
+        // There are no resources here, and nobody else says so: brokers need not wait for them.
+        controller.set_groups(BTreeMap::new()).await;
         let listener = TcpListener::bind(ANY_LOOPBACK)
             .await
             .map_err(|error| controller_failure(&error.into()))?;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 /// A start takes well under a second; machines under load are slow.
-const START_DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const START_DEADLINE: Duration = Duration::from_mins(1);
 
 /// How a process ended.
 pub(crate) struct Ended {

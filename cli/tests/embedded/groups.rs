@@ -8,9 +8,12 @@ use std::{
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
+use taffrail_client::{Client, ClientConfig};
+use taffrail_core::ErrorCode;
+use tokio::time::timeout;
 
 use super::{FLIGHTS, json_lines, with_flights};
-use crate::dev::{Dev, until};
+use crate::dev::{Dev, START_DEADLINE, until};
 
 fn consume(dev: &Dev, more: &[&str]) -> Vec<(u64, u64)> {
     let arguments = ["consume", "flights", "--group", "billing", "-o", "json"];
@@ -61,6 +64,23 @@ fn a_group_reads_every_flight_once_and_goes_on_where_it_was() {
     for part in ["Name:", "billing", "Empty", "flights"] {
         assert!(table.contains(part), "{part} is not in {table}");
     }
+}
+
+#[test]
+fn a_member_that_names_no_topics_is_refused_for_good_where_no_policy_could_name_them() {
+    let dev = Dev::start(&[]);
+    let runtime = tokio::runtime::Runtime::new().expect("starts");
+    let refused = async {
+        let config = ClientConfig {
+            bootstrap: vec![dev.address().to_owned()],
+            ..ClientConfig::default()
+        };
+        let client = Client::connect(config).await.expect("a broker answers");
+        client.group("billing").join().await.expect_err("no topics")
+    };
+    let refused = runtime.block_on(async { timeout(START_DEADLINE, refused).await });
+    let refused = refused.expect("in time");
+    assert_eq!(refused.code(), ErrorCode::InvalidRequest, "{refused}");
 }
 
 #[test]

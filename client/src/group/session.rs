@@ -37,6 +37,8 @@ pub(super) enum Ended {
     Lost,
     /// It broke. The member comes back with what it has.
     Broken(ClientError),
+    /// The member left, and cannot come back as it is set. Nothing is wrong with the connection.
+    Unfit(ClientError),
 }
 
 /// Owned by a task.
@@ -89,6 +91,10 @@ impl Session {
             match self.attend().await {
                 Ok(Ended::Left) => return,
                 Ok(Ended::Lost) => self.shared.commits.lose(),
+                Ok(Ended::Unfit(error)) => {
+                    self.shared.fail(error);
+                    return;
+                }
                 Ok(Ended::Broken(error)) | Err(error) => {
                     if self.is_final(&error) {
                         self.shared.fail(error);

@@ -29,7 +29,7 @@ pub(super) struct MemberStream {
     /// When the join, and heartbeats after it, were sent that are not answered. Answers come in their order.
     unanswered: VecDeque<Instant>,
     /// `None`: not told yet.
-    pace: Option<Pace>,
+    heartbeats: Option<Heartbeats>,
     /// The assignment that the coordinator knows to be carried out.
     said: GroupEpoch,
     /// Of the commit that is with the coordinator.
@@ -43,9 +43,9 @@ pub(super) struct MemberStream {
     unfit: Option<WireError>,
 }
 
-/// As the coordinator wants it.
+/// When they are sent, and how long their answers may take, as the coordinator wants it.
 #[derive(Debug, Clone, Copy)]
-struct Pace {
+struct Heartbeats {
     interval: Duration,
     answer_timeout: Duration,
     next: Instant,
@@ -72,7 +72,7 @@ impl MemberStream {
             joining,
             requests: Some(requests),
             unanswered: VecDeque::from([sent]),
-            pace: None,
+            heartbeats: None,
             commit: None,
             request_ids: 0,
             again_at: None,
@@ -87,7 +87,7 @@ impl MemberStream {
     }
 
     pub(super) const fn is_member(&self) -> bool {
-        self.pace.is_some()
+        self.heartbeats.is_some()
     }
 
     pub(super) const fn is_leaving(&self) -> bool {
@@ -96,7 +96,7 @@ impl MemberStream {
 
     pub(super) fn left(&self) -> Ended {
         if let Some(error) = &self.unfit {
-            return Ended::Broken(error.clone().into());
+            return Ended::Unfit(error.clone().into());
         }
         match self.leaves {
             Some(leave) if !leave.is_for_now => Ended::Left,
@@ -156,13 +156,13 @@ impl MemberStream {
     }
 
     fn heartbeat(&mut self, applied: GroupEpoch, now: Instant) {
-        let Some(pace) = &mut self.pace else {
+        let Some(heartbeats) = &mut self.heartbeats else {
             return;
         };
-        if applied == self.said && now < pace.next {
+        if applied == self.said && now < heartbeats.next {
             return;
         }
-        pace.next = now + pace.interval;
+        heartbeats.next = now + heartbeats.interval;
         self.said = applied;
         self.unanswered.push_back(now);
         self.say(Request::Heartbeat(v1::MemberHeartbeat { epoch: applied.0 }));
@@ -232,16 +232,17 @@ impl MemberStream {
         }
         if let Err(error) = settings.check_allowed(assignment.policy) {
             self.unfit = Some(error);
-            // Others get its partitions at once.
+            // Others get its partitions at once: nothing more of them is handed out.
+            self.shared.lose(self.joining.life, Loss::Forgotten);
             self.leave(Leaving { comes_back: false }, false, Instant::now());
             return;
         }
         let next = Instant::now() + assignment.heartbeat_interval;
-        let is_first = self.pace.is_none();
-        self.pace = Some(Pace {
+        let is_first = self.heartbeats.is_none();
+        self.heartbeats = Some(Heartbeats {
             interval: assignment.heartbeat_interval,
             answer_timeout: assignment.answer_timeout,
-            next: self.pace.map_or(next, |pace| pace.next.min(next)),
+            next: self.heartbeats.map_or(next, |before| before.next.min(next)),
         });
         if is_first {
             self.answered();
@@ -252,11 +253,11 @@ impl MemberStream {
 
     /// The oldest of what was sent is answered.
     fn answered(&mut self) {
-        if let Some(pace) = self.pace
+        if let Some(heartbeats) = self.heartbeats
             && let Some(sent) = self.unanswered.pop_front()
         {
             self.shared
-                .answered(self.joining.life, sent, pace.answer_timeout);
+                .answered(self.joining.life, sent, heartbeats.answer_timeout);
         }
     }
 
@@ -294,8 +295,8 @@ impl MemberStream {
     /// Half of the time is left then to find another coordinator.
     fn patience_over(&self) -> Option<Instant> {
         let patience = self
-            .pace
-            .map_or(JOIN_PATIENCE, |pace| pace.answer_timeout / 2);
+            .heartbeats
+            .map_or(JOIN_PATIENCE, |heartbeats| heartbeats.answer_timeout / 2);
         self.unanswered.front().map(|sent| *sent + patience)
     }
 
@@ -311,7 +312,7 @@ impl MemberStream {
         drop(standing);
         let is_committing = self.commit.is_none();
         let times = [
-            self.pace.map(|pace| pace.next),
+            self.heartbeats.map(|heartbeats| heartbeats.next),
             self.patience_over(),
             stuck.filter(|_| self.is_member()),
             self.again_at.filter(|_| is_committing),

@@ -33,7 +33,7 @@ use crate::cluster::{Cluster, TOPIC, TOPIC_ID};
 pub(crate) const OFFSETS: &str = "__offsets";
 pub(crate) const OFFSETS_PARTITIONS: u32 = 4;
 
-type Sink = UnboundedSender<Result<v1::MemberResponse, Status>>;
+pub(crate) type Sink = UnboundedSender<Result<v1::MemberResponse, Status>>;
 
 /// One group, wherever its coordinator is.
 pub(crate) struct Coordinator {
@@ -60,6 +60,8 @@ pub(crate) struct Coordinator {
     pub(crate) commits: Vec<(u32, u64)>,
     /// Whether the member comes back.
     pub(crate) left: Vec<bool>,
+    /// Streams of members that left, if they are not to end.
+    pub(crate) unended: Option<Vec<Sink>>,
 }
 
 impl Default for Coordinator {
@@ -81,6 +83,7 @@ impl Default for Coordinator {
             heartbeats: Vec::new(),
             commits: Vec::new(),
             left: Vec::new(),
+            unended: None,
         }
     }
 }
@@ -213,7 +216,10 @@ impl Coordinator {
                 let catalog = Flights(self.partitions);
                 self.group
                     .leave(member, leave.comes_back, &catalog, Now::default());
-                self.sinks.remove(&member);
+                let sink = self.sinks.remove(&member);
+                if let Some(unended) = &mut self.unended {
+                    unended.extend(sink);
+                }
                 self.tell();
                 return Ok(());
             }

@@ -168,9 +168,11 @@ impl Member {
         self.timeout.before = (lives_by_ms > timeout_ms).then_some((lives_by_ms, told));
     }
 
-    /// A heartbeat says which assignment it carries out.
-    pub(super) fn confirms(&mut self, epoch: GroupEpoch) {
-        self.timeout.before = self.timeout.before.filter(|(_, told)| *told > epoch);
+    /// A heartbeat says which assignment it carries out. True: it lives by a shorter timeout from now on.
+    pub(super) fn confirms(&mut self, epoch: GroupEpoch) -> bool {
+        let before = self.timeout.before;
+        self.timeout.before = before.filter(|(_, told)| *told > epoch);
+        self.timeout.before != before
     }
 
     /// Assignment `told` and later ones tell it. True: it is another one.

@@ -262,7 +262,8 @@ impl Group {
         if applied > member.epoch {
             return Err(Refusal::UnknownMember);
         }
-        member.confirms(applied);
+        // The next coordinator is to know it too.
+        self.is_changed |= member.confirms(applied);
         member.heard(now);
         if member.applied(applied) {
             self.is_changed = true;

@@ -1,12 +1,19 @@
 //! What is declared of the groups here.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+};
 
 use taffrail_core::group::GroupPolicy;
 use taffrail_record::partitioner::partition_for_key;
 
 use super::Coordinator;
-use crate::cluster::known::Known;
+use crate::{cluster::known::Known, group::policies::Declared};
+
+/// Patterns of all policies of one coordinator's groups, each compiled once.
+const PATTERNS_MAX: usize = 1_000;
 
 impl Coordinator {
     /// Takes over what the newest metadata declares of groups here.
@@ -23,6 +30,7 @@ impl Coordinator {
         };
         let here = policies.iter().filter(|(group, _)| is_here(group));
         let here: BTreeMap<_, _> = here.map(|(g, d)| (g.clone(), Arc::clone(d))).collect();
+        let here = within_limits(here, &self.declared);
         let before = mem::replace(&mut self.declared, here);
         let groups = before.keys().chain(self.declared.keys());
         let changed = groups.filter(|group| before.get(*group) != self.declared.get(*group));
@@ -33,7 +41,7 @@ impl Coordinator {
 
     fn declared_changed(&mut self, group: &str) {
         let (policy, now) = (self.policy(group), self.now());
-        self.topics.learn(&policy.subscription);
+        self.topics.learn_declared(&policy.subscription);
         let Some(hosted) = self.groups.get_mut(group) else {
             self.reporting.say_absent(group);
             return;
@@ -41,6 +49,9 @@ impl Coordinator {
         tracing::info!(%group, "the group's policy is another one");
         hosted.group.set_policy(policy, &self.topics, now);
         hosted.is_news = true;
+        if let Some(shortest_ms) = hosted.group.session_timeout_ms_min() {
+            self.session_timeout_ms = self.session_timeout_ms.min(shortest_ms);
+        }
         self.touched.insert(group.to_owned());
     }
 
@@ -68,4 +79,27 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// Policies with more patterns than there is room for say nothing; those that hold already come first.
+fn within_limits(
+    mut here: BTreeMap<String, Arc<Declared>>,
+    before: &BTreeMap<String, Arc<Declared>>,
+) -> BTreeMap<String, Arc<Declared>> {
+    let mut order: Vec<_> = here.iter_mut().collect();
+    order.sort_by_key(|(group, declared)| before.get(*group) != Some(declared));
+    let mut patterns = BTreeSet::new();
+    for (group, declared) in order {
+        let named = &declared.policy.subscription.patterns;
+        if patterns.len() + named.difference(&patterns).count() <= PATTERNS_MAX {
+            patterns.extend(named.iter().cloned());
+            continue;
+        }
+        tracing::warn!(%group, "policies of this coordinator's groups name {PATTERNS_MAX} patterns, as many as they may: this one is ignored; use fewer");
+        *declared = Arc::new(Declared {
+            policy: GroupPolicy::default(),
+            forget: declared.forget,
+        });
+    }
+    here
 }

@@ -22,7 +22,7 @@ use crate::{
 
 /// Groups of one coordinator: each takes memory for as long as its offsets are kept.
 const GROUPS_MAX: usize = 10_000;
-/// Patterns of all members of one coordinator, each compiled once.
+/// Patterns of all members of one coordinator, each compiled once. Those of policies are counted apart.
 const PATTERNS_MAX: usize = 1_000;
 
 impl Coordinator {
@@ -104,7 +104,7 @@ impl Coordinator {
         self.group_or_new(name)?;
         // A group that has nobody goes again when the events are dealt with.
         self.touched.insert(name.to_owned());
-        if self.topics.patterns_with(&profile.subscription) > PATTERNS_MAX {
+        if (self.topics).is_too_much(&profile.subscription, PATTERNS_MAX) {
             return Err(WireError::new(
                 ErrorCode::ResourceExhausted,
                 format!(
@@ -116,10 +116,11 @@ impl Coordinator {
         let Some(hosted) = self.groups.get_mut(name) else {
             return Ok(());
         };
-        hosted
-            .group
-            .join(join, &self.topics, now)
-            .map_err(refused)?;
+        let joined = hosted.group.join(join, &self.topics, now);
+        joined.map_err(|refusal| match refusal {
+            Refusal::NothingToRead if !self.policies.are_known() => nothing_declared_yet(),
+            refusal => refused(refusal),
+        })?;
         if let Some(shortest_ms) = hosted.group.session_timeout_ms_min() {
             self.session_timeout_ms = self.session_timeout_ms.min(shortest_ms);
         }
@@ -344,6 +345,14 @@ fn refused(refusal: Refusal) -> WireError {
         Refusal::UnknownMember => given_up(),
         other => WireError::new(other.code(), other.to_string()),
     }
+}
+
+/// A member that names no topics may be right to do so.
+fn nothing_declared_yet() -> WireError {
+    WireError::new(
+        ErrorCode::NotYetKnown,
+        "the member names no topics, and what is declared of consumer groups is not known here yet: the controller was not told so far; retry, or name topics",
+    )
 }
 
 /// The end of the partition, if `offset` lies beyond it and this broker can tell: of what others lead it may not know the end. Nothing beyond a leader's log was

@@ -6,7 +6,7 @@ use std::{
 };
 
 use taffrail_api::{convert::epoch_to_wire, v1};
-use taffrail_core::group::{Catalog as _, Now};
+use taffrail_core::group::{Catalog as _, Now, Subscription};
 
 use super::Coordinator;
 use crate::{
@@ -23,6 +23,8 @@ const GONE_MS: u64 = 600_000;
 #[derive(Debug, Default)]
 pub(super) struct Reporting {
     reported_ms: u64,
+    /// Was everything that was there at the beginning reported?
+    has_told_all: bool,
     /// Groups of which there is nothing here (any more), to be reported.
     absent: BTreeSet<String>,
     /// Groups that were reported to be gone, and when.
@@ -32,7 +34,7 @@ pub(super) struct Reporting {
 impl Reporting {
     /// Is there nothing to do for it?
     pub(super) fn is_idle(&self) -> bool {
-        self.absent.is_empty() && self.gone.is_empty()
+        self.has_told_all && self.absent.is_empty() && self.gone.is_empty()
     }
 
     /// There is nothing here of that group (any more).
@@ -66,9 +68,9 @@ impl Coordinator {
             .flat_map(|hosted| hosted.group.members());
         let subscriptions = members.map(|m| &m.profile().subscription);
         let declared = self.declared.values().map(|d| &d.policy.subscription);
-        let patterns = subscriptions.chain(declared).flat_map(|s| &s.patterns);
-        let used: BTreeSet<&str> = patterns.map(String::as_str).collect();
-        self.topics.keep_patterns(&used);
+        let used: BTreeSet<&str> = subscriptions.flat_map(patterns).collect();
+        let declared = declared.flat_map(patterns).collect();
+        self.topics.keep_patterns(&used, &declared);
         self.forget_gone(now);
     }
 
@@ -98,7 +100,8 @@ impl Coordinator {
                 reports.push(self.absent(name, now));
             }
         }
-        if reports.is_empty() {
+        let has_told_all = mem::replace(&mut self.reporting.has_told_all, true);
+        if reports.is_empty() && has_told_all {
             return;
         }
         for report in &mut reports {
@@ -108,7 +111,10 @@ impl Coordinator {
         let board = self.broker.coordinators.reports.clone();
         let coordinator = (self.partition.id, self.epoch);
         self.answers
-            .push(Answer::Report(board, coordinator, reports));
+            .push(Answer::Report(board.clone(), coordinator, reports));
+        if !has_told_all {
+            self.answers.push(Answer::ToldAll(board, coordinator));
+        }
     }
 
     /// Groups of which there is nothing here but what is declared.
@@ -153,4 +159,8 @@ impl Coordinator {
             stays
         });
     }
+}
+
+fn patterns(subscription: &Subscription) -> impl Iterator<Item = &str> {
+    subscription.patterns.iter().map(String::as_str)
 }

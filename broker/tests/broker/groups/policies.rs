@@ -18,7 +18,11 @@ pub(super) fn record(policy: &GroupPolicy) -> v1::GroupPolicyRecord {
 }
 
 pub(super) fn declare(fixture: &Fixture, policy: &GroupPolicy) {
-    let record = record(policy);
+    declare_record(fixture, &record(policy));
+}
+
+fn declare_record(fixture: &Fixture, record: &v1::GroupPolicyRecord) {
+    let record = record.clone();
     fixture.controller.say(|update| update.groups.push(record));
 }
 
@@ -48,7 +52,7 @@ pub(super) fn topics(topics: &[&str]) -> GroupPolicy {
     }
 }
 
-fn session_timeout(ms: u64) -> GroupPolicy {
+pub(super) fn session_timeout(ms: u64) -> GroupPolicy {
     GroupPolicy {
         session_timeout_ms: Some(ms),
         ..GroupPolicy::default()
@@ -98,10 +102,6 @@ async fn members_read_of_the_topics_that_the_policy_names_only() {
     let fixture = coordinated().await;
     let orders = TopicId::from_bytes([0x33; 16]);
     fixture.controller.put(orders, Topic::new("orders", &[1]));
-    let mut nothing = TestMember::join(fixture.channel(), naming(&[], 1)).await;
-    let refused = nothing.ended().await;
-    assert_eq!(refused.code, ErrorCode::InvalidRequest);
-    assert!(refused.message.contains("policy"), "{refused}");
     let mut member = TestMember::join(fixture.channel(), naming(&["flights", "orders"], 2)).await;
     within("both topics", async {
         while member.assigned().await.partitions.len() < 5 {}
@@ -114,6 +114,28 @@ async fn members_read_of_the_topics_that_the_policy_names_only() {
     member.leave(false);
     let mut any = TestMember::join(fixture.channel(), naming(&[], 3)).await;
     assert_eq!(any.assigned().await.partitions[0].topic, "orders");
+}
+
+#[tokio::test]
+async fn a_member_without_topics_is_refused_for_good_once_it_is_known_what_is_declared() {
+    let fixture = coordinated().await;
+    let refused = async |fixture: &Fixture| {
+        let mut nothing = TestMember::join(fixture.channel(), naming(&[], 1)).await;
+        nothing.ended().await
+    };
+    let early = refused(&fixture).await;
+    assert_eq!(early.code, ErrorCode::NotYetKnown);
+    assert!(early.retriable, "a policy may be there");
+    fixture.controller.say(|update| update.all_groups = true);
+    until("a clear answer", async || {
+        let refused = refused(&fixture).await;
+        refused.code == ErrorCode::InvalidRequest && refused.message.contains("at least one topic")
+    })
+    .await;
+    let fixture = fixture.restart().await;
+    coordinates(&fixture).await;
+    let again = refused(&fixture).await;
+    assert_eq!(again.code, ErrorCode::InvalidRequest, "it is remembered");
 }
 
 #[tokio::test]
@@ -189,6 +211,31 @@ async fn the_next_coordinator_knows_the_policy() {
 }
 
 #[tokio::test]
+async fn the_next_coordinator_gives_a_dead_member_up_by_the_policys_session_timeout() {
+    let two: Two = failover::coordinated().await;
+    let mut dead = TestMember::join(channel(two.broker(1)), joining(1)).await;
+    let long = dead.assigned().await;
+    let policy = record(&session_timeout(3_000));
+    two.controller.say(|update| update.groups.push(policy));
+    let short = dead.assigned().await;
+    assert!(short.answer_timeout_ms < long.answer_timeout_ms);
+    // It says that it has heard of it, which is written by when the commit is answered, and is not heard of again.
+    dead.heartbeat(short.epoch);
+    assert_eq!(dead.commit(short.epoch, vec![at(0, 1)]).await, []);
+    failover::assign_offsets(&two, 2, 2);
+    failover::coordinates(&two, 2).await;
+    let mut other = TestMember::join(channel(two.broker(2)), joining(2)).await;
+    let none = other.assigned().await;
+    assert_eq!(partitions(&none), [] as [u32; 0]);
+    // The other one's own timeout is far longer than a test waits.
+    let talk = other.talk(none.epoch);
+    tokio::select! {
+        all = other.assigned() => assert_eq!(partitions(&all), [0, 1]),
+        () = talk => unreachable!("it talks on"),
+    }
+}
+
+#[tokio::test]
 async fn a_policy_that_makes_no_sense_keeps_nothing_else_from_being_heard() {
     let fixture = coordinated().await;
     let odd = v1::GroupPolicyRecord {
@@ -217,36 +264,60 @@ async fn a_policy_that_makes_no_sense_keeps_nothing_else_from_being_heard() {
 }
 
 #[tokio::test]
-async fn a_group_whose_resource_is_gone_is_forgotten_once_nobody_is_in_it() {
+async fn policies_with_too_many_patterns_are_ignored_and_members_join_all_the_same() {
     let fixture = coordinated().await;
-    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
-    let assigned = member.assigned().await;
-    assert_eq!(member.commit(assigned.epoch, vec![at(0, 5)]).await, []);
-    let forget = v1::GroupPolicyRecord {
-        forget: true,
-        ..record(&session_timeout(6_000))
-    };
-    fixture.controller.say(|update| update.groups.push(forget));
-    assert_eq!(
-        member.assigned().await.answer_timeout_ms,
-        4_000,
-        "the policy holds until then"
-    );
-    let described = describe(&fixture, "billing")
-        .await
-        .expect("somebody is in it");
-    assert_eq!(described.offsets.len(), 1);
-    member.leave(false);
-    until("the controller hears that it is gone", async || {
-        let report = fixture.controller.group("billing");
-        report.is_some_and(|report| report.is_gone)
+    // More than both coordinators have room for.
+    let many = (0..80).map(|group| v1::GroupPolicyRecord {
+        group: format!("many-{group}"),
+        policy: Some(v1::GroupPolicy {
+            patterns: (0..32).map(|n| format!("t-{group}-{n}")).collect(),
+            ..v1::GroupPolicy::default()
+        }),
+        forget: false,
+    });
+    let many: Vec<_> = many.collect();
+    fixture.controller.say(|update| {
+        update.groups = many.clone();
+        update.all_groups = true;
+    });
+    until("they are heard of", async || {
+        let is_known = |record: &v1::GroupPolicyRecord| fixture.controller.group(&record.group);
+        many.iter().all(|record| is_known(record).is_some())
     })
     .await;
-    let fixture = fixture.restart().await;
-    coordinates(&fixture).await;
-    let gone = describe(&fixture, "billing").await.expect_err("forgotten");
-    assert_eq!(gone.code, ErrorCode::UnknownGroup, "durably");
-    fixture.controller.say(|update| update.all_groups = true);
+    let pattern = v1::GroupPolicyRecord {
+        policy: Some(v1::GroupPolicy {
+            patterns: (0..32).map(|n| format!("fl.*|{n}")).collect(),
+            ..v1::GroupPolicy::default()
+        }),
+        ..record(&GroupPolicy::default())
+    };
+    declare_record(&fixture, &pattern);
+    until("the last one is heard of", async || {
+        fixture.controller.group("billing").is_some()
+    })
+    .await;
+    let own = v1::JoinGroup {
+        patterns: vec!["fli.*".to_owned()],
+        ..naming(&[], 1)
+    };
+    let mut member = TestMember::join(fixture.channel(), own).await;
+    assert_eq!(partitions(&member.assigned().await), [0, 1, 2, 3]);
+    let mut ignored = TestMember::join(fixture.channel(), naming(&[], 2)).await;
+    assert_eq!(ignored.ended().await.code, ErrorCode::InvalidRequest);
+    fixture.controller.say(|update| {
+        update.groups.push(pattern);
+        update.all_groups = true;
+    });
+    // There is room now.
+    until("the policy holds", async || {
+        let report = |record: &v1::GroupPolicyRecord| fixture.controller.group(&record.group);
+        let mut reports = many.iter().map(report);
+        reports.all(|report| report.is_some_and(|report| report.is_gone))
+    })
+    .await;
+    let mut served = TestMember::join(fixture.channel(), naming(&[], 2)).await;
+    served.assigned().await;
 }
 
 #[tokio::test]

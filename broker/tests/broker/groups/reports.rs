@@ -70,6 +70,25 @@ async fn a_group_that_is_only_declared_is_reported_and_so_is_its_end() {
 }
 
 #[tokio::test]
+async fn topics_that_a_policy_names_are_reported_when_they_come_if_nobody_is_in_the_group() {
+    let fixture = coordinated().await;
+    declare(&fixture, &topics(&["flights", "later"]));
+    reported(&fixture, "the group", |r| r.topic_ids.len() == 1).await;
+    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
+    let assigned = member.assigned().await;
+    assert_eq!(member.commit(assigned.epoch, vec![at(2, 7)]).await, []);
+    member.leave(false);
+    let left = |report: &v1::GroupReport| {
+        report.member_partitions.is_empty() && !report.offsets.is_empty()
+    };
+    reported(&fixture, "nobody", left).await;
+    let later = TopicId::from_bytes([0x33; 16]);
+    fixture.controller.put(later, Topic::new("later", &[1]));
+    let both = reported(&fixture, "both topics", |r| r.topic_ids.len() == 2).await;
+    assert!(left(&both));
+}
+
+#[tokio::test]
 async fn a_new_session_hears_of_all_groups() {
     let fixture = coordinated().await;
     let mut member = TestMember::join(fixture.channel(), joining(1)).await;
@@ -84,6 +103,30 @@ async fn a_new_session_hears_of_all_groups() {
     assert_eq!(fixture.controller.group("billing"), None, "nothing changed");
     fixture.controller.end_sessions();
     reported(&fixture, "the group again", |r| r.member_partitions == [4]).await;
+}
+
+#[tokio::test]
+async fn a_coordinator_says_once_in_a_session_that_it_has_told_all_its_groups() {
+    let fixture = coordinated().await;
+    let told = async || {
+        until("all is told", async || {
+            fixture.controller.told_all().len() >= 2
+        })
+        .await;
+        let told = fixture.controller.told_all().into_iter();
+        let mut told: Vec<_> = told.map(|t| (t.partition, t.coordinator_epoch)).collect();
+        told.sort_unstable();
+        told
+    };
+    assert_eq!(told().await, [(0, 1), (1, 1)], "those without groups too");
+    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
+    member.assigned().await;
+    reported(&fixture, "the group", |r| !r.is_gone).await;
+    assert_eq!(told().await.len(), 2, "not again");
+    fixture.controller.forget_reports();
+    fixture.controller.end_sessions();
+    assert_eq!(told().await, [(0, 1), (1, 1)]);
+    assert!(fixture.controller.group("billing").is_some());
 }
 
 #[tokio::test]

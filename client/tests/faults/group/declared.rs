@@ -136,6 +136,27 @@ async fn who_commits_by_hand_stays_so_at_least_once_and_is_ended_at_most_once() 
 }
 
 #[tokio::test]
+async fn who_is_ended_by_the_policy_is_handed_out_nothing_that_others_may_have() {
+    let cluster = cluster().await;
+    cluster.state().coordinator.unended = Some(Vec::new());
+    let mut group = joined(builder(&cluster).await.delivery(DeliveryMode::Manual)).await;
+    assert_eq!(batch(&mut group).await, (0, 0, 10));
+    declare(&cluster, delivery(Delivery::AtMostOnce));
+    let left = || cluster.state().coordinator.left == [false];
+    until("others may have its partition", left).await;
+    let mut lost = Vec::new();
+    let ended = loop {
+        match event(&mut group).await {
+            Ok(GroupEvent::Batch(batch)) => panic!("{batch:?} is another's"),
+            Ok(event) => lost.extend(loss(&event)),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(lost, [Loss::Forgotten]);
+    assert_eq!(ended.code(), ErrorCode::InvalidRequest);
+}
+
+#[tokio::test]
 async fn who_commits_by_hand_unless_the_policy_forbids_it_moves_no_commit_back() {
     let cluster = cluster().await;
     declare(&cluster, delivery(Delivery::AtMostOnce));

@@ -148,8 +148,11 @@ fn a_shorter_session_timeout_counts_once_the_member_carries_it_out() {
     assert_eq!(heard, Ok(()));
     let late = at(1_000 + SESSION_TIMEOUT_MS - 1);
     assert_eq!(f.group.expire(&f.topics, late), []);
+    f.group.take_changed();
     f.follow(1, late.ms);
+    assert!(f.group.take_changed(), "the next coordinator knows it");
     f.follow(1, late.ms + SESSION_TIMEOUT_MS - SHORT_MS);
+    assert!(!f.group.take_changed(), "a heartbeat is not written");
     let over = at(late.ms + SESSION_TIMEOUT_MS);
     assert_eq!(f.group.expire(&f.topics, over), [id(1)]);
 }
