@@ -112,6 +112,13 @@ fn a_resource_that_cannot_be_read_keeps_what_it_said_before() {
     assert!(remembered(&invalid(Value::Null)).is_none());
 }
 
+fn office(controller_epoch: u64) -> Office {
+    Office {
+        cluster_id: "first".to_owned(),
+        controller_epoch,
+    }
+}
+
 fn groups(names: &[&str], forget: bool) -> Groups {
     let wanted = WantedGroup {
         forget,
@@ -127,30 +134,48 @@ fn groups(names: &[&str], forget: bool) -> Groups {
 async fn each_controller_is_told_everything_once_and_then_what_changed() {
     let declared = Declared::default();
     let both = groups(&["a", "b"], false);
-    let news = |epoch, groups: &Groups| declared.news(&cluster(), epoch, groups);
+    let news = |epoch, groups: &Groups| declared.news(&cluster(), &office(epoch), groups);
     // Also that there is nothing: what brokers remember may be older.
     assert_eq!(news(1, &Groups::new()), Some(vec![]));
     assert_eq!(news(1, &both), Some(vec!["a".to_owned(), "b".to_owned()]));
-    declared.note(&cluster(), 1, both.clone());
+    declared.note(&cluster(), &office(1), both.clone());
     assert_eq!(news(1, &both), None);
     assert_eq!(news(1, &groups(&["a"], false)), Some(vec!["b".to_owned()]));
     assert!(news(2, &both).is_some(), "another controller");
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_made_again_is_told_everything_again() {
+    let declared = Declared::default();
+    let both = groups(&["a", "b"], false);
+    declared.note(&cluster(), &office(1), both.clone());
+    let again = Office {
+        cluster_id: "second".to_owned(),
+        ..office(1)
+    };
+    let all = Some(vec!["a".to_owned(), "b".to_owned()]);
+    assert_eq!(declared.news(&cluster(), &again, &both), all);
+    declared.keep(&BTreeSet::from([&cluster()]));
+    assert_eq!(declared.news(&cluster(), &office(1), &both), None);
+    // One whose controller is gone was told nothing.
+    declared.keep(&BTreeSet::new());
+    assert_eq!(declared.news(&cluster(), &office(1), &both), all);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_picture_is_believed_when_it_is_newer_than_the_word_to_forget() {
     let declared = Declared::default();
-    declared.note(&cluster(), 1, groups(&["a"], true));
+    declared.note(&cluster(), &office(1), groups(&["a"], true));
     assert!(!declared.is_to_forget(&cluster(), "a"));
     advance(PICTURE_AGE).await;
-    declared.note(&cluster(), 1, groups(&["a"], true));
+    declared.note(&cluster(), &office(1), groups(&["a"], true));
     assert!(declared.is_to_forget(&cluster(), "a"));
     assert!(!declared.is_to_forget(&cluster(), "b"));
     // Another controller begins with another picture.
-    declared.note(&cluster(), 2, groups(&["a"], true));
+    declared.note(&cluster(), &office(2), groups(&["a"], true));
     assert!(!declared.is_to_forget(&cluster(), "a"));
     advance(PICTURE_AGE).await;
-    declared.note(&cluster(), 2, groups(&["a"], false));
+    declared.note(&cluster(), &office(2), groups(&["a"], false));
     assert!(
         !declared.is_to_forget(&cluster(), "a"),
         "it is not any more"
