@@ -104,6 +104,12 @@ impl Unreadable {
         ours.map(|(_, noted)| noted.invalid.clone()).collect()
     }
 
+    /// The one of this name.
+    pub(crate) fn get<K: Watched>(&self, namespace: &str, name: &str) -> Option<Invalid> {
+        let name = format!("{} {namespace}/{name}", K::kind(&()));
+        self.lock().get(&name).map(|noted| noted.invalid.clone())
+    }
+
     /// Another resource, or the same one in another way, cannot be read.
     pub(crate) fn changed(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

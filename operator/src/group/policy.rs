@@ -3,13 +3,17 @@
 use kube::ResourceExt as _;
 use taffrail_api::pattern;
 use taffrail_core::rules::check_group_name;
-use taffrail_crds::{ConsumerGroup, Topic, consumer_group::EffectiveGroup};
+use taffrail_crds::{
+    ConsumerGroup, Topic, TopicStatus,
+    consumer_group::{EffectiveGroup, GroupTopic},
+};
 
 use crate::{
     context::Context,
     engines::{ClusterKey, Engines},
     resolve::cluster_key_of,
     stores::Stores,
+    watch::Unreadable,
 };
 
 /// The policy of a group that is called `name` in `cluster`.
@@ -22,19 +26,15 @@ pub(super) fn of(
     name: &str,
     context: &Context,
 ) -> Result<EffectiveGroup, Vec<String>> {
-    let namespace = group.namespace().unwrap_or_default();
-    let named = |topic: &str| {
-        topic_name(
-            topic,
-            &namespace,
-            cluster,
-            &context.topics,
-            &context.engines,
-        )
-        .unwrap_or_else(|| topic.to_owned())
-    };
     check(group, name)?;
-    Ok(group.spec.effective(named))
+    let names = Names {
+        group,
+        cluster,
+        topics: &context.topics,
+        unreadable: &context.unreadable,
+        engines: &context.engines,
+    };
+    Ok(group.spec.effective(|topic| names.of(topic)))
 }
 
 /// Also what the API server cannot know: whether the name that follows from the resource's own is one, and whether patterns can be compiled.
@@ -56,17 +56,51 @@ pub(super) fn check(group: &ConsumerGroup, name: &str) -> Result<(), Vec<String>
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
-/// The name that clients use of the Topic that is called so in this namespace, if it is of the same cluster.
-fn topic_name(
-    topic: &str,
-    namespace: &str,
-    cluster: &ClusterKey,
-    topics: &Stores<Topic>,
-    engines: &Engines,
-) -> Option<String> {
-    let topic = topics.get(namespace, topic)?;
-    let is_of_cluster = cluster_key_of(&*topic, engines).as_ref() == Ok(cluster);
-    is_of_cluster.then(|| topic.client_name(Some(&cluster.namespace)))
+/// The names that clients use of the topics that a group names.
+struct Names<'a> {
+    group: &'a ConsumerGroup,
+    cluster: &'a ClusterKey,
+    topics: &'a Stores<Topic>,
+    unreadable: &'a Unreadable,
+    engines: &'a Engines,
+}
+
+impl Names<'_> {
+    /// That of the Topic of the group's namespace, if it is of the same cluster; where there is none, the one that is written.
+    ///
+    /// Under the bare name clients may know the topic of somebody else: a group does not turn to that because its Topic goes, or cannot be read.
+    fn of(&self, topic: &str) -> String {
+        let name = self.of_resource(topic).or_else(|| self.last(topic));
+        name.unwrap_or_else(|| topic.to_owned())
+    }
+
+    fn of_resource(&self, topic: &str) -> Option<String> {
+        let namespace = self.group.namespace().unwrap_or_default();
+        if let Some(topic) = self.topics.get(&namespace, topic) {
+            let is_of_cluster = cluster_key_of(&*topic, self.engines).as_ref() == Ok(self.cluster);
+            return is_of_cluster.then(|| topic.client_name(Some(&self.cluster.namespace)));
+        }
+        let invalid = self.unreadable.get::<Topic>(&namespace, topic)?;
+        let status: TopicStatus = serde_json::from_value(invalid.status).ok()?;
+        let is_of_cluster = status.cluster == Some(self.cluster.to_string());
+        status.topic_name.filter(|_| is_of_cluster)
+    }
+
+    /// The name with the group's namespace, if that is what was handed to the brokers last.
+    fn last(&self, topic: &str) -> Option<String> {
+        let namespace = self.group.namespace()?;
+        let name = format!("{namespace}.{topic}");
+        let status = self.group.status.as_ref()?;
+        let is_same = status.cluster == Some(self.cluster.to_string());
+        let names = |items: &[GroupTopic]| {
+            let mut items = items.iter().filter_map(|item| item.name.as_ref());
+            items.any(|item| *item == name)
+        };
+        let was_read = is_same && names(&status.effective.as_ref()?.topics);
+        // A group that writes both means two topics.
+        let is_written = self.group.spec.topics.as_deref().is_some_and(names);
+        (was_read && !is_written && namespace != self.cluster.namespace).then_some(name)
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +109,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::watch::Guarded;
 
     fn group(spec: &Value) -> ConsumerGroup {
         let value = json!({
@@ -108,32 +143,91 @@ mod tests {
         assert_eq!(odd.len(), 1, "{odd:?}");
     }
 
-    fn topics(cluster: &str) -> Stores<Topic> {
-        let topic: Topic = serde_json::from_value(json!({
+    fn key() -> ClusterKey {
+        ClusterKey {
+            namespace: "streams".to_owned(),
+            name: "main".to_owned(),
+        }
+    }
+
+    fn topic(cluster: &str) -> Value {
+        json!({
             "apiVersion": "taffrail.dev/v1alpha1", "kind": "Topic",
             "metadata": { "name": "orders", "namespace": "shop" },
             "spec": { "clusterRef": { "name": cluster, "namespace": "streams" } },
-        }))
-        .expect("valid");
+        })
+    }
+
+    fn stores(topics: &[Value]) -> Stores<Topic> {
         let (store, mut writer) = reflector::store();
-        writer.apply_watcher_event(&Event::Apply(topic));
+        for topic in topics {
+            let topic = serde_json::from_value(topic.clone()).expect("valid");
+            writer.apply_watcher_event(&Event::Apply(topic));
+        }
         Stores {
             stores: vec![store],
         }
     }
 
+    /// What a group reads that names the topics `orders` and `payments`.
+    fn read(group: &ConsumerGroup, topics: &[Value], unreadable: &Unreadable) -> Vec<String> {
+        let names = Names {
+            group,
+            cluster: &key(),
+            topics: &stores(topics),
+            unreadable,
+            engines: &Engines::default(),
+        };
+        ["orders", "payments"].map(|topic| names.of(topic)).into()
+    }
+
     #[test]
     fn a_topic_of_the_groups_namespace_is_meant_where_there_is_one_in_its_cluster() {
-        let key = ClusterKey {
-            namespace: "streams".to_owned(),
-            name: "main".to_owned(),
+        let group = group(&json!({}));
+        let read = |cluster: &str| read(&group, &[topic(cluster)], &Unreadable::default());
+        assert_eq!(read("main"), ["shop.orders", "payments"]);
+        assert_eq!(read("other"), ["orders", "payments"]);
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_read_keeps_its_name() {
+        let unreadable_in = |cluster: &str| {
+            let mut bad = topic("main");
+            bad["spec"]["minInSync"] = json!(-1);
+            bad["status"] = json!({ "cluster": cluster, "topicName": "their-orders" });
+            let unreadable = Unreadable::default();
+            let guarded: Guarded<Topic> = serde_json::from_value(bad).expect("metadata");
+            assert!(unreadable.sort(guarded).is_none());
+            unreadable
         };
-        let engines = Engines::default();
-        let named = |topic: &str, cluster: &str| {
-            topic_name(topic, "shop", &key, &topics(cluster), &engines)
+        let group = group(&json!({}));
+        let read = |cluster: &str| read(&group, &[], &unreadable_in(cluster));
+        assert_eq!(read("streams/main"), ["their-orders", "payments"]);
+        assert_eq!(read("streams/other"), ["orders", "payments"]);
+    }
+
+    #[test]
+    fn a_group_whose_topic_goes_does_not_turn_to_another_of_the_bare_name() {
+        let after = |namespace: &str, cluster: &str, spec: &[&str]| {
+            let items = |names: &[&str]| -> Vec<_> {
+                names.iter().map(|name| json!({ "name": name })).collect()
+            };
+            let mut group = group(&json!({ "topics": items(spec) }));
+            group.metadata.namespace = Some(namespace.to_owned());
+            let last = ["shop.orders", "streams.orders", "payments"];
+            let status = json!({
+                "cluster": cluster, "groupName": "shop.billing",
+                "effective": { "mode": "Partitioned", "objectives": {}, "topics": items(&last) },
+            });
+            group.status = serde_json::from_value(status).expect("valid");
+            read(&group, &[], &Unreadable::default())
         };
-        assert_eq!(named("orders", "main"), Some("shop.orders".to_owned()));
-        assert_eq!(named("orders", "other"), None);
-        assert_eq!(named("payments", "main"), None);
+        let spec = ["orders", "payments"];
+        let kept = ["shop.orders", "payments"];
+        assert_eq!(after("shop", "streams/main", &spec), kept);
+        assert_eq!(after("shop", "streams/other", &spec), spec);
+        assert_eq!(after("streams", "streams/main", &spec), spec);
+        let both = ["orders", "shop.orders"];
+        assert_eq!(after("shop", "streams/main", &both), spec);
     }
 }
