@@ -119,8 +119,12 @@ async fn tell(
     let reason = match difference {
         Difference::None => return Ok(Action::requeue(again)),
         Difference::Numbers => {
-            if !status::numbers_are_due(&before, now) || !context.writer.take_summary() {
+            if !status::numbers_are_due(&before, now) {
                 return Ok(Action::requeue(again.min(SUMMARY_LATER)));
+            }
+            let wait = context.writer.wait_for_summary(group);
+            if !wait.is_zero() {
+                return Ok(Action::requeue(again.min(wait)));
             }
             "summary"
         }
