@@ -17,7 +17,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{deletion, policy};
 use crate::{
-    context::Context, engines::ClusterKey, paused::is_paused, resolve::owners, wake::Waker,
+    context::Context,
+    engines::ClusterKey,
+    paused::is_paused,
+    resolve::{home_of, owners},
+    wake::Waker,
     watch::Invalid,
 };
 
@@ -216,22 +220,44 @@ async fn wake(
 /// All that is declared, by cluster.
 fn wanted(resources: &[Arc<ConsumerGroup>], context: &Context) -> BTreeMap<ClusterKey, Groups> {
     let mut wanted = BTreeMap::<ClusterKey, Groups>::new();
-    for ((cluster, name), group) in owners(resources, &context.engines) {
-        let policy = policy::of(group, &cluster, &name, context);
-        if let Some(group) = declared(group, &cluster, &name, policy) {
-            wanted.entry(cluster).or_default().insert(name, group);
+    let owners = owners(resources, &context.engines);
+    for ((cluster, name), group) in &owners {
+        let policy = policy::of(group, cluster, name, context);
+        if let Some(group) = declared(group, cluster, name, policy) {
+            let groups = wanted.entry(cluster.clone()).or_default();
+            groups.insert(name.clone(), group);
         }
     }
-    for invalid in context.unreadable.of::<ConsumerGroup>() {
-        if let Some((cluster, name, group)) = remembered(&invalid) {
-            wanted
-                .entry(cluster)
-                .or_default()
-                .entry(name)
-                .or_insert(group);
-        }
+    let unreadable = context.unreadable.of::<ConsumerGroup>();
+    let unreadable = unreadable.iter().filter_map(remembered);
+    for (cluster, name, group) in strayed(resources, &owners).chain(unreadable) {
+        let groups = wanted.entry(cluster).or_default();
+        groups.entry(name).or_insert(group);
     }
     wanted
+}
+
+/// A resource that came to be refused where it was accepted keeps what it said before, unless the name is somebody else's by now: one that names another
+/// cluster, or whose cluster does not take groups of its namespace any more.
+fn strayed<T>(
+    resources: &[Arc<ConsumerGroup>],
+    owners: &BTreeMap<(ClusterKey, String), T>,
+) -> impl Iterator<Item = (ClusterKey, String, WantedGroup)> {
+    resources.iter().filter_map(|group| {
+        let place = (
+            home_of(&**group)?,
+            group.status.as_ref()?.group_name.clone()?,
+        );
+        if owners.contains_key(&place) {
+            return None;
+        }
+        let (cluster, name) = place;
+        let wanted = WantedGroup {
+            policy: (&last(group, &cluster, &name)?).into(),
+            forget: false,
+        };
+        Some((cluster, name, wanted))
+    })
 }
 
 /// What is declared of a group by the resource that owns its name. One that is paused, or says something that cannot be, keeps what it said before.

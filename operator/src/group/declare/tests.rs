@@ -1,8 +1,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
+use taffrail_crds::BrokerCluster;
 use tokio::time::advance;
 
 use super::*;
+use crate::engines::Engines;
 
 fn cluster() -> ClusterKey {
     ClusterKey {
@@ -110,6 +112,38 @@ fn a_resource_that_cannot_be_read_keeps_what_it_said_before() {
     assert_eq!((key, &*name), (cluster(), "billing"));
     assert_eq!(strategy_of(Some(wanted)).as_deref(), Some("Range"));
     assert!(remembered(&invalid(Value::Null)).is_none());
+}
+
+#[test]
+fn a_group_that_is_refused_where_it_was_accepted_keeps_what_it_said_before() {
+    let broker_cluster: BrokerCluster = serde_json::from_value(json!({
+        "apiVersion": "taffrail.dev/v1alpha1", "kind": "BrokerCluster",
+        "metadata": { "name": "main", "namespace": "streams" },
+        "spec": { "brokers": 1, "storage": { "size": "1Gi" } },
+    }))
+    .expect("valid");
+    let engines = Engines::default();
+    engines.note(Arc::new(broker_cluster));
+    let named =
+        |cluster: &str| json!({ "clusterRef": { "name": cluster, "namespace": "streams" } });
+    let foreign = json!({ "namespace": "shop" });
+    let strays = |all: &[Arc<ConsumerGroup>]| -> Vec<_> {
+        let owners = owners(all, &engines);
+        strayed(all, &owners)
+            .map(|(cluster, name, wanted)| (cluster, name, strategy_of(Some(wanted))))
+            .collect()
+    };
+    let kept = [(cluster(), "billing".to_owned(), Some("Range".to_owned()))];
+    let moved = Arc::new(group(&json!({}), &named("other"), &status("Range")));
+    assert_eq!(strays(std::slice::from_ref(&moved)), kept);
+    let not_allowed = Arc::new(group(&foreign, &named("main"), &status("Range")));
+    assert_eq!(strays(&[not_allowed]), kept);
+    let owner = Arc::new(group(&json!({ "uid": "b" }), &json!({}), &Value::Null));
+    assert_eq!(strays(&[moved, owner]), [], "the name is another's");
+    let well = Arc::new(group(&json!({}), &named("main"), &status("Range")));
+    assert_eq!(strays(&[well]), []);
+    let never = Arc::new(group(&foreign, &named("main"), &Value::Null));
+    assert_eq!(strays(&[never]), []);
 }
 
 fn office(controller_epoch: u64) -> Office {
