@@ -84,6 +84,9 @@ async fn look(group: &ConsumerGroup, context: &Context) -> Result<Action, Operat
     if let Ok(resolved) = &resolved {
         sight.see(resolved);
     }
+    let members = sight.reported().map(|seen| seen.members);
+    let uid = group.uid().unwrap_or_default();
+    sight.with_members_for = context.settling.with_members_for(&uid, members);
     tell(group, &sight, context).await
 }
 

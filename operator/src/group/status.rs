@@ -47,6 +47,8 @@ pub(super) struct Sight {
     pub(super) seen: Option<v1::GroupStatus>,
     /// For how long this operator is the active one.
     pub(super) watched_for: Duration,
+    /// For how long the group is known to have members.
+    pub(super) with_members_for: Duration,
 }
 
 impl Sight {
@@ -58,7 +60,7 @@ impl Sight {
     }
 
     /// What the coordinator said, if it said something of this group.
-    fn reported(&self) -> Option<&v1::GroupStatus> {
+    pub(super) fn reported(&self) -> Option<&v1::GroupStatus> {
         let is_owner = !matches!(self.verdict, Verdict::Refused(..));
         self.seen.as_ref().filter(|s| is_owner && s.is_reported)
     }

@@ -45,7 +45,7 @@ pub(super) fn all(
     [
         accepted(&sight.verdict, before),
         ready(sight, before),
-        of_members("Consuming", &|seen| consuming(seen, sight.watched_for)),
+        of_members("Consuming", &|seen| consuming(seen, sight)),
         of_members("WithinLagObjective", &|seen| within_lag(seen, &objectives)),
         of_members("DataSafe", &|seen| {
             data_safe(seen, status, &objectives, before, now)
@@ -142,13 +142,17 @@ fn as_before(type_: &'static str, before: &[Condition]) -> Finding {
     }
 }
 
-fn consuming(seen: &v1::GroupStatus, watched_for: Duration) -> Finding {
+fn consuming(seen: &v1::GroupStatus, sight: &Sight) -> Finding {
     const TYPE: &str = "Consuming";
     if seen.members == 0 {
         return Finding::no(TYPE, "NoMembers", "no consumer is in the group");
     }
     // If nothing has moved since the controller took office, that is at least as long as this operator watches.
-    let resting = seen.progress_ms.map_or(watched_for, Duration::from_millis);
+    let resting = seen.progress_ms.map(Duration::from_millis);
+    // Members that have just come are not to blame for what waited before.
+    let resting = resting
+        .unwrap_or(sight.watched_for)
+        .min(sight.with_members_for);
     let waiting = |p: &&v1::GroupPartitionStatus| p.lag_records > 0;
     let oldest = seen
         .partitions

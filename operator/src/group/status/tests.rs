@@ -52,6 +52,7 @@ fn sight(change: impl FnOnce(&mut v1::GroupStatus)) -> Sight {
         name: Some("billing".to_owned()),
         seen: Some(seen),
         watched_for: Duration::from_secs(1),
+        with_members_for: Duration::from_hours(1),
     }
 }
 
@@ -267,6 +268,17 @@ fn a_group_without_members_and_one_whose_members_commit_nothing_do_not_consume()
     watched.watched_for = Duration::from_mins(5);
     let stuck = next(&group(None), &watched, at(1_000));
     assert_eq!(said(&stuck, "Consuming"), "False Stuck");
+    // What waited while nobody was there is not held against members that come.
+    let mut came = sight(resting(Some(minutes(600)), 5, minutes(600)));
+    for (minutes, says) in [
+        (0, "True Progressing"),
+        (4, "True Progressing"),
+        (5, "False Stuck"),
+    ] {
+        came.with_members_for = Duration::from_mins(minutes);
+        let status = then(&empty, &came, 2_000);
+        assert_eq!(said(&status, "Consuming"), says, "{minutes}");
+    }
 }
 
 #[test]
