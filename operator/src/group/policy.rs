@@ -2,7 +2,10 @@
 
 use kube::ResourceExt as _;
 use taffrail_api::pattern;
-use taffrail_core::rules::check_group_name;
+use taffrail_core::{
+    group::GroupPolicy,
+    rules::{check_group_name, check_subscription},
+};
 use taffrail_crds::{
     ConsumerGroup, Topic, TopicStatus,
     consumer_group::{EffectiveGroup, GroupTopic},
@@ -34,7 +37,15 @@ pub(super) fn of(
         unreadable: &context.unreadable,
         engines: &context.engines,
     };
-    Ok(group.spec.effective(|topic| names.of(topic)))
+    let effective = group.spec.effective(|topic| names.of(topic));
+    check_resolved(&effective)?;
+    Ok(effective)
+}
+
+/// Brokers would leave the policy out, and say so in their logs alone.
+fn check_resolved(effective: &EffectiveGroup) -> Result<(), Vec<String>> {
+    let subscription = GroupPolicy::from(effective).subscription;
+    check_subscription(&subscription).map_err(|error| vec![format!("spec.topics: {error}")])
 }
 
 /// Also what the API server cannot know: whether the name that follows from the resource's own is one, and whether patterns can be compiled.
@@ -141,6 +152,18 @@ mod tests {
         // One that the resource spells out breaks its rule once.
         let odd = check(&group(&json!({ "groupName": "a/b" })), "a/b").expect_err("odd");
         assert_eq!(odd.len(), 1, "{odd:?}");
+    }
+
+    #[test]
+    fn what_brokers_would_not_take_is_refused_although_the_spec_breaks_no_rule() {
+        let group = group(&json!({ "topics": [{ "name": "orders" }] }));
+        let named = |name: &str| check_resolved(&group.spec.effective(|_| name.to_owned()));
+        assert_eq!(named("shop.orders"), Ok(()));
+        let wrong = named(&format!("{}.orders", "x".repeat(249))).expect_err("too long");
+        assert!(
+            wrong[0].starts_with("spec.topics: topic \"xxx"),
+            "{wrong:?}"
+        );
     }
 
     fn key() -> ClusterKey {
