@@ -87,6 +87,9 @@ async fn look(group: &ConsumerGroup, context: &Context) -> Result<Action, Operat
     let members = sight.reported().map(|seen| seen.members);
     let uid = group.uid().unwrap_or_default();
     sight.with_members_for = context.settling.with_members_for(&uid, members);
+    let before = group.status.clone().unwrap_or_default();
+    let is_safe = status::is_safe(&before, &sight, Timestamp::now());
+    sight.safe_for = context.settling.safe_for(&uid, is_safe);
     tell(group, &sight, context).await
 }
 
@@ -152,10 +155,17 @@ fn next_look(
     sight: &Sight,
     now: Timestamp,
 ) -> Duration {
+    // Data may count as safe again by then.
+    let safe_in = status::SAFE.saturating_sub(sight.safe_for);
     match sight.verdict {
         Verdict::Deleting => DELETING,
         _ if conditions::is_true(&status.conditions, "Ready") => {
-            status::next_tick(status, now).clamp(SUMMARY_LATER, RESYNC)
+            let next = status::next_tick(status, now).clamp(SUMMARY_LATER, RESYNC);
+            if safe_in.is_zero() {
+                next
+            } else {
+                next.min(safe_in.max(SUMMARY_LATER))
+            }
         }
         Verdict::Paused => RESYNC,
         _ => UNDER_WAY,

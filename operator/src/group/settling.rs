@@ -24,8 +24,32 @@ pub(crate) struct Settling(Mutex<Seen>);
 struct Seen {
     /// What was seen and not written yet.
     unwritten: HashMap<String, (Picture, Instant)>,
-    /// Since when a group has members.
-    members: HashMap<String, Instant>,
+    members: Lasting,
+    safety: Lasting,
+}
+
+/// Since when something holds.
+#[derive(Debug, Default)]
+struct Lasting(HashMap<String, Instant>);
+
+impl Lasting {
+    /// For how long it has held. `holds`: does it now, if that is known?
+    fn note(&mut self, uid: &str, holds: Option<bool>) -> Duration {
+        match holds {
+            Some(false) => {
+                self.0.remove(uid);
+            }
+            Some(true) => {
+                self.0.entry(uid.to_owned()).or_insert_with(Instant::now);
+            }
+            None => {}
+        }
+        self.0.get(uid).map(Instant::elapsed).unwrap_or_default()
+    }
+
+    fn keep(&mut self, uids: &BTreeSet<String>) {
+        self.0.retain(|uid, _| uids.contains(uid));
+    }
 }
 
 impl Settling {
@@ -50,24 +74,21 @@ impl Settling {
 
     /// For how long a group is known to have members. `members`: how many it has, if that is known.
     pub(super) fn with_members_for(&self, uid: &str, members: Option<u32>) -> Duration {
-        let since = &mut self.lock().members;
-        match members {
-            Some(0) => {
-                since.remove(uid);
-            }
-            Some(_) => {
-                since.entry(uid.to_owned()).or_insert_with(Instant::now);
-            }
-            None => {}
-        }
-        since.get(uid).map(Instant::elapsed).unwrap_or_default()
+        let has_members = members.map(|members| members > 0);
+        self.lock().members.note(uid, has_members)
+    }
+
+    /// For how long nothing of a group has been about to expire. `is_safe`: if that is known.
+    pub(super) fn safe_for(&self, uid: &str, is_safe: Option<bool>) -> Duration {
+        self.lock().safety.note(uid, is_safe)
     }
 
     /// Forgets all but these.
     pub(super) fn keep(&self, uids: &BTreeSet<String>) {
         let mut seen = self.lock();
         seen.unwritten.retain(|uid, _| uids.contains(uid));
-        seen.members.retain(|uid, _| uids.contains(uid));
+        seen.members.keep(uids);
+        seen.safety.keep(uids);
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {

@@ -3,6 +3,8 @@
 mod conditions;
 mod numbers;
 
+pub(super) use conditions::SAFE;
+
 use std::time::Duration;
 
 use k8s_openapi::{
@@ -49,6 +51,8 @@ pub(super) struct Sight {
     pub(super) watched_for: Duration,
     /// For how long the group is known to have members.
     pub(super) with_members_for: Duration,
+    /// For how long nothing of it has been about to expire.
+    pub(super) safe_for: Duration,
 }
 
 impl Sight {
@@ -64,6 +68,23 @@ impl Sight {
         let is_owner = !matches!(self.verdict, Verdict::Refused(..));
         self.seen.as_ref().filter(|s| is_owner && s.is_reported)
     }
+}
+
+/// Is nothing of the group about to expire? `None`: its coordinator does not say.
+pub(super) fn is_safe(before: &ConsumerGroupStatus, sight: &Sight, now: Timestamp) -> Option<bool> {
+    let effective = match &sight.verdict {
+        Verdict::Accepted(effective) => Some(&**effective),
+        _ => before.effective.as_ref(),
+    };
+    let objectives = effective.map(|effective| effective.objectives.clone());
+    let objectives = objectives.unwrap_or_default();
+    let seen = sight.reported()?;
+    Some(!conditions::is_expiring(
+        seen,
+        &objectives,
+        &before.conditions,
+        now,
+    ))
 }
 
 /// The status after this look. What is not known now stays as it was.

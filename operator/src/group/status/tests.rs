@@ -53,6 +53,7 @@ fn sight(change: impl FnOnce(&mut v1::GroupStatus)) -> Sight {
         seen: Some(seen),
         watched_for: Duration::from_secs(1),
         with_members_for: Duration::from_hours(1),
+        safe_for: Duration::from_hours(1),
     }
 }
 
@@ -164,6 +165,30 @@ fn data_is_at_risk_from_when_the_deadline_is_nearer_than_the_headroom() {
     let past = then(&again, &in_hours(-1, 5_000), 5_000);
     assert_eq!(said(&past, "DataSafe"), "False ExpiringSoon");
     assert_eq!(past.loss_deadline.expect("known").r#in.to_string(), "0s");
+}
+
+#[test]
+fn data_is_safe_again_when_the_deadline_has_stayed_away() {
+    let expiring = sight(|seen| seen.partitions[0].loses_data_at_ms = Some(1_300 * 1_000));
+    assert_eq!(is_safe(&first(|_| {}), &expiring, at(1_000)), Some(false));
+    let soon = next(&group(None), &expiring, at(1_000));
+    let mut gone = sight(|_| {});
+    assert_eq!(is_safe(&soon, &gone, at(1_010)), Some(true));
+    for (seconds, says) in [
+        (0, "False ExpiringSoon"),
+        (299, "False ExpiringSoon"),
+        (300, "True HeadroomOK"),
+    ] {
+        gone.safe_for = Duration::from_secs(seconds);
+        let status = then(&soon, &gone, 1_010);
+        assert_eq!(said(&status, "DataSafe"), says, "{seconds}");
+    }
+    // What was not at risk is safe at once.
+    gone.safe_for = Duration::ZERO;
+    let fine = next(&group(None), &gone, at(1_000));
+    assert_eq!(said(&fine, "DataSafe"), "True HeadroomOK");
+    gone.seen = None;
+    assert_eq!(is_safe(&soon, &gone, at(1_010)), None);
 }
 
 #[test]
