@@ -32,6 +32,7 @@ use crate::{
 pub(crate) use declare::{Declared, run as declare};
 use deletion::Ending;
 pub(crate) use losses::ToldLosses;
+pub(crate) use policy::Checks;
 pub(crate) use settling::Settling;
 pub(crate) use status::refused_status;
 use status::{Difference, Sight, Verdict};

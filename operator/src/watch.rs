@@ -1,6 +1,7 @@
 //! Watches resources one at a time: one that cannot be read is said, and the others go on.
 
 mod guarded;
+mod news;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +24,7 @@ use taffrail_crds::{BrokerCluster, ConsumerGroup, Topic};
 use tokio::{sync::watch, time::timeout};
 
 pub(crate) use guarded::{Guarded, Invalid};
+use news::News;
 
 /// How often it is asked whether a store is filled.
 const FILLED_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,11 +35,18 @@ pub(crate) trait Watched:
 {
     /// Stands for a resource that cannot be read: only who it is counts.
     fn stand_in(metadata: ObjectMeta) -> Option<Self>;
+    /// What of its status decides anything: where it was accepted, and as what.
+    fn accepted_as(&self) -> serde_json::Value;
 }
 
 impl Watched for Topic {
     fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         from_json(&metadata, &serde_json::json!({}))
+    }
+
+    fn accepted_as(&self) -> serde_json::Value {
+        let status = self.status.as_ref();
+        serde_json::json!(status.map(|s| (&s.cluster, &s.topic_id, &s.topic_name)))
     }
 }
 
@@ -45,12 +54,21 @@ impl Watched for ConsumerGroup {
     fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         from_json(&metadata, &serde_json::json!({}))
     }
+
+    fn accepted_as(&self) -> serde_json::Value {
+        let status = self.status.as_ref();
+        serde_json::json!(status.map(|s| (&s.cluster, &s.group_name, &s.effective)))
+    }
 }
 
 impl Watched for BrokerCluster {
     fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         let spec = serde_json::json!({ "brokers": 1, "storage": { "size": "1Gi" } });
         from_json(&metadata, &spec)
+    }
+
+    fn accepted_as(&self) -> serde_json::Value {
+        serde_json::Value::Null
     }
 }
 
@@ -185,7 +203,7 @@ fn name_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
     format!("{} {namespace}/{}", K::kind(&()), object.name_any())
 }
 
-/// A controller of every resource of `api` that can be read. `changed` is told when its store is another.
+/// A controller of every resource of `api` that can be read. `changed` is told when its store says something else.
 pub(crate) fn controller<K: Watched>(
     api: Api<Guarded<K>>,
     unreadable: &Unreadable,
@@ -200,11 +218,13 @@ pub(crate) fn controller<K: Watched>(
     let events = watcher::watcher(api, watcher::Config::default());
     let events = readable(events, unreadable.clone());
     let unreadable = unreadable.clone();
+    let mut news = News::default();
     let stored = reflector(writer, events).inspect(move |event| {
-        if let Ok(event) = event {
-            unreadable.settle_event(event, &prefix);
-        }
-        if let Some(changed) = &changed {
+        let Ok(event) = event else { return };
+        unreadable.settle_event(event, &prefix);
+        if news.is_in(event)
+            && let Some(changed) = &changed
+        {
             changed.send_replace(());
         }
     });

@@ -173,9 +173,9 @@ fn current_offices(context: &Context) -> Vec<Seat> {
 /// False if a controller could not be told.
 async fn declare_all(seats: &[Seat], wakers: &[Waker<ConsumerGroup>], context: &Context) -> bool {
     let resources = context.groups.all();
-    context
-        .settling
-        .keep(&resources.iter().filter_map(|group| group.uid()).collect());
+    let uids = resources.iter().filter_map(|group| group.uid()).collect();
+    context.settling.keep(&uids);
+    context.checks.keep(&uids);
     let clusters = seats.iter().map(|seat| &seat.cluster).collect();
     context.declared.keep(&clusters);
     let mut wanted = wanted(&resources, context);

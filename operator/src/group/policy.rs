@@ -1,5 +1,10 @@
 //! A resource -> what is handed to the brokers, or everything that is wrong with it.
 
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
 use kube::ResourceExt as _;
 use taffrail_api::pattern;
 use taffrail_core::{
@@ -29,7 +34,7 @@ pub(super) fn of(
     name: &str,
     context: &Context,
 ) -> Result<EffectiveGroup, Vec<String>> {
-    check(group, name)?;
+    context.checks.check(group, name)?;
     let names = Names {
         group,
         cluster,
@@ -48,8 +53,47 @@ fn check_resolved(effective: &EffectiveGroup) -> Result<(), Vec<String>> {
     check_subscription(&subscription).map_err(|error| vec![format!("spec.topics: {error}")])
 }
 
+/// What was found of each group, by uid: to compile patterns takes long, and every group is looked at whenever any is another.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(Mutex<HashMap<String, Checked>>);
+
+#[derive(Debug)]
+struct Checked {
+    generation: Option<i64>,
+    name: String,
+    found: Result<(), Vec<String>>,
+}
+
+impl Checks {
+    fn check(&self, group: &ConsumerGroup, name: &str) -> Result<(), Vec<String>> {
+        let uid = group.uid().unwrap_or_default();
+        let generation = group.metadata.generation;
+        let known = |known: &&Checked| known.generation == generation && known.name == name;
+        if let Some(known) = self.lock().get(&uid).filter(known) {
+            return known.found.clone();
+        }
+        let found = check(group, name);
+        let checked = Checked {
+            generation,
+            name: name.to_owned(),
+            found: found.clone(),
+        };
+        self.lock().insert(uid, checked);
+        found
+    }
+
+    /// Forgets all but these.
+    pub(super) fn keep(&self, uids: &BTreeSet<String>) {
+        self.lock().retain(|uid, _| uids.contains(uid));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Checked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Also what the API server cannot know: whether the name that follows from the resource's own is one, and whether patterns can be compiled.
-pub(super) fn check(group: &ConsumerGroup, name: &str) -> Result<(), Vec<String>> {
+fn check(group: &ConsumerGroup, name: &str) -> Result<(), Vec<String>> {
     let mut broken = group.spec.violations();
     // A name that the resource spells out was checked with the spec.
     if group.spec.group_name.is_none() {
@@ -143,6 +187,24 @@ mod tests {
                 "spec.topics: pattern \"orders(\" is no regular expression that can be used: unclosed group"
             ]
         );
+    }
+
+    #[test]
+    fn a_spec_is_checked_once_until_it_is_another() {
+        let checks = Checks::default();
+        let pattern = |generation: i64, pattern: &str| {
+            let mut group = group(&json!({ "topics": [{ "pattern": pattern }] }));
+            group.metadata.uid = Some("a".to_owned());
+            group.metadata.generation = Some(generation);
+            checks.check(&group, "shop.billing").is_ok()
+        };
+        assert!(pattern(1, "orders"));
+        // The API server counts each spec: this one would be refused if it was looked at.
+        assert!(pattern(1, "orders("));
+        assert!(!pattern(2, "orders("));
+        assert!(!pattern(2, "orders"));
+        checks.keep(&BTreeSet::new());
+        assert!(pattern(2, "orders"));
     }
 
     #[test]
