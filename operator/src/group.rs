@@ -113,6 +113,8 @@ async fn tell(
     let now = Timestamp::now();
     let before = group.status.clone().unwrap_or_default();
     let mut status = status::next(group, sight, now);
+    let lost = status::losses(&before, sight, now);
+    losses::tell_hidden(group, &lost, &status.lost, context).await;
     let mut again = next_look(&status, sight, now);
     let uid = group.uid().unwrap_or_default();
     let mut difference = status::difference(&before, &status);
@@ -142,7 +144,7 @@ async fn tell(
         .events
         .turned(group, &before.conditions, &status.conditions)
         .await;
-    losses::tell(group, &status.lost, context).await;
+    losses::tell(group, &lost, &status.lost, context).await;
     tracing::debug!(
         group = group.name_any(),
         namespace = group.namespace(),

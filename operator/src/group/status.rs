@@ -15,7 +15,7 @@ use taffrail_api::v1;
 use taffrail_crds::{
     ConsumerGroup, ConsumerGroupStatus,
     conditions::{find, next as next_conditions},
-    consumer_group::{EffectiveGroup, Lag},
+    consumer_group::{EffectiveGroup, Lag, LostRecords},
 };
 
 use crate::resolve::Resolved;
@@ -121,6 +121,18 @@ pub(super) fn next(group: &ConsumerGroup, sight: &Sight, now: Timestamp) -> Cons
     status
 }
 
+/// All losses that a look found, also those for which the status has no room.
+pub(super) fn losses(
+    before: &ConsumerGroupStatus,
+    sight: &Sight,
+    now: Timestamp,
+) -> Vec<LostRecords> {
+    match sight.reported() {
+        Some(seen) => numbers::lost(seen, &before.lost, now),
+        None => before.lost.clone(),
+    }
+}
+
 /// The status of a group whose resource cannot be read.
 pub(crate) fn refused_status(
     group: &ConsumerGroup,
@@ -154,9 +166,8 @@ pub(super) fn difference(before: &ConsumerGroupStatus, after: &ConsumerGroupStat
     }
     let is_same_but_for_numbers = with_numbers_of(before, after) == *before;
     let has_news_of_loss = after.lost.iter().any(|lost| {
-        let is_known = |known: &taffrail_crds::consumer_group::LostRecords| {
-            (&known.partition, known.from) == (&lost.partition, lost.from)
-        };
+        let is_known =
+            |known: &LostRecords| (&known.partition, known.from) == (&lost.partition, lost.from);
         !before.lost.iter().any(is_known)
     });
     if has_news_of_loss {

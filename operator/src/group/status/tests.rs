@@ -245,6 +245,23 @@ fn a_loss_is_shown_with_its_offsets_as_long_as_it_lasts_and_for_an_hour_at_least
 }
 
 #[test]
+fn losses_are_found_also_where_the_status_has_no_room_for_them() {
+    let lossy = sight(|seen| {
+        let lost = |partition| v1::GroupPartitionStatus {
+            partition,
+            lost_to_offset: Some(250),
+            ..seen.partitions[0].clone()
+        };
+        seen.partitions = (0..150).map(lost).collect();
+    });
+    let status = next(&group(None), &lossy, at(1_000));
+    assert_eq!(status.lost.len(), 100);
+    let found = losses(&ConsumerGroupStatus::default(), &lossy, at(1_000));
+    assert_eq!(found.len(), 150);
+    assert_eq!(found[..100], status.lost);
+}
+
+#[test]
 fn another_loss_of_the_same_partition_is_another_one() {
     let lost = first(|seen| seen.partitions[1].lost_to_offset = Some(250));
     let again = sight(|seen| {
