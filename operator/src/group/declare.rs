@@ -176,6 +176,7 @@ async fn declare_all(seats: &[Seat], wakers: &[Waker<ConsumerGroup>], context: &
     let uids = resources.iter().filter_map(|group| group.uid()).collect();
     context.settling.keep(&uids);
     context.checks.keep(&uids);
+    context.told_losses.keep(&uids);
     let clusters = seats.iter().map(|seat| &seat.cluster).collect();
     context.declared.keep(&clusters);
     let mut wanted = wanted(&resources, context);

@@ -1,7 +1,7 @@
 //! Records that retention deleted before a group read them: told as an Event with their offsets, each once.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
 };
 
@@ -25,6 +25,12 @@ impl ToldLosses {
         let is_told =
             |lost: &LostRecords| told.get(&lost.partition).is_some_and(|to| *to > lost.from);
         !now.iter().all(is_told)
+    }
+
+    /// Forgets all but these.
+    pub(super) fn keep(&self, uids: &BTreeSet<String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|uid, _| uids.contains(uid));
     }
 
     /// What was not told of a group yet, as half-open ranges. They count as told from now on.
@@ -184,5 +190,16 @@ mod tests {
         assert!(told.lacks_one("a", &[], &both));
         // What the status says was told.
         assert!(!told.lacks_one("b", &both, &both));
+    }
+
+    #[test]
+    fn what_was_told_of_a_group_goes_with_it() {
+        let told = ToldLosses::default();
+        for uid in ["a", "b"] {
+            told.take_news(uid, &[], &[lost("orders/7", 100, 250)]);
+        }
+        told.keep(&BTreeSet::from(["b".to_owned()]));
+        let left = told.0.into_inner().expect("nobody panicked");
+        assert_eq!(left.into_keys().collect::<Vec<_>>(), ["b"]);
     }
 }
