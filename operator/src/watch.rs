@@ -306,6 +306,26 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_cannot_be_read_keeps_no_topic_from_ending() {
+        let unreadable = Unreadable::default();
+        let group = json!({
+            "apiVersion": "taffrail.dev/v1alpha1", "kind": "ConsumerGroup",
+            "metadata": { "name": "billing", "namespace": "streams" },
+            "spec": { "partitoins": 3 },
+        });
+        let group: Guarded<ConsumerGroup> =
+            serde_json::from_value(group).expect("the metadata can be read");
+        assert!(unreadable.sort(group).is_none());
+        assert_eq!(unreadable.of::<ConsumerGroup>().len(), 1);
+        assert!(unreadable.is_empty());
+        see(
+            &unreadable,
+            Event::Apply(topic(&json!({ "minInSync": -1 }))),
+        );
+        assert!(!unreadable.is_empty(), "a topic does");
+    }
+
+    #[test]
     fn a_new_list_forgets_only_what_it_does_not_show_and_when_it_is_complete() {
         let bad = || topic(&json!({ "minInSync": -1 }));
         for (listed, stays) in [
