@@ -2,8 +2,6 @@
 
 use regex::{Error, Regex, RegexBuilder};
 
-/// Longest pattern, in bytes.
-pub const PATTERN_BYTES_MAX: usize = 256;
 /// What a compiled one may take. Matching takes time in proportion to the name, whatever the pattern.
 const COMPILED_BYTES_MAX: usize = 64 << 10;
 

@@ -24,7 +24,7 @@ use crate::{
     engines::Engines,
     error::OperatorError,
     events::Events,
-    group::{self, Declared, Settling, ToldLosses},
+    group::{self, Checks, Declared, Settling, ToldLosses},
     losses,
     metrics::Metrics,
     records,
@@ -79,6 +79,7 @@ pub(crate) async fn run(
         applied: cluster::Applied::default(),
         owners: Owners::default(),
         declared: Declared::default(),
+        checks: Checks::default(),
         settling: Settling::default(),
         told_losses: ToldLosses::default(),
         began: Instant::now(),
@@ -156,7 +157,7 @@ where
     }
 }
 
-/// One for each namespace watched. `changed` is told of every event.
+/// One for each namespace watched. `changed` is told of what decides something.
 fn controllers<K>(
     client: &Client,
     scopes: &[Option<String>],

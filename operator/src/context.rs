@@ -12,7 +12,7 @@ use crate::{
     config::OperatorConfig,
     engines::Engines,
     events::Events,
-    group::{Declared, Settling, ToldLosses},
+    group::{Checks, Declared, Settling, ToldLosses},
     metrics::Metrics,
     stores::Stores,
     topic::Owners,
@@ -30,11 +30,12 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) topics: Stores<Topic>,
     pub(crate) groups: Stores<ConsumerGroup>,
-    /// A Topic or ConsumerGroup is another, or gone.
+    /// A Topic or ConsumerGroup says something else, or is gone.
     pub(crate) resources: watch::Sender<()>,
     pub(crate) applied: Applied,
     pub(crate) owners: Owners,
     pub(crate) declared: Declared,
+    pub(crate) checks: Checks,
     pub(crate) settling: Settling,
     pub(crate) told_losses: ToldLosses,
     pub(crate) unreadable: Unreadable,

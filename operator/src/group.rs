@@ -32,6 +32,7 @@ use crate::{
 pub(crate) use declare::{Declared, run as declare};
 use deletion::Ending;
 pub(crate) use losses::ToldLosses;
+pub(crate) use policy::Checks;
 pub(crate) use settling::Settling;
 pub(crate) use status::refused_status;
 use status::{Difference, Sight, Verdict};
@@ -84,6 +85,12 @@ async fn look(group: &ConsumerGroup, context: &Context) -> Result<Action, Operat
     if let Ok(resolved) = &resolved {
         sight.see(resolved);
     }
+    let members = sight.reported().map(|seen| seen.members);
+    let uid = group.uid().unwrap_or_default();
+    sight.with_members_for = context.settling.with_members_for(&uid, members);
+    let before = group.status.clone().unwrap_or_default();
+    let is_safe = status::is_safe(&before, &sight, Timestamp::now());
+    sight.safe_for = context.settling.safe_for(&uid, is_safe);
     tell(group, &sight, context).await
 }
 
@@ -106,6 +113,8 @@ async fn tell(
     let now = Timestamp::now();
     let before = group.status.clone().unwrap_or_default();
     let mut status = status::next(group, sight, now);
+    let lost = status::losses(&before, sight, now);
+    losses::tell_hidden(group, &lost, &status.lost, context).await;
     let mut again = next_look(&status, sight, now);
     let uid = group.uid().unwrap_or_default();
     let mut difference = status::difference(&before, &status);
@@ -119,8 +128,12 @@ async fn tell(
     let reason = match difference {
         Difference::None => return Ok(Action::requeue(again)),
         Difference::Numbers => {
-            if !status::numbers_are_due(&before, now) || !context.writer.take_summary() {
+            if !status::numbers_are_due(&before, now) {
                 return Ok(Action::requeue(again.min(SUMMARY_LATER)));
+            }
+            let wait = context.writer.wait_for_summary(group);
+            if !wait.is_zero() {
+                return Ok(Action::requeue(again.min(wait)));
             }
             "summary"
         }
@@ -131,7 +144,7 @@ async fn tell(
         .events
         .turned(group, &before.conditions, &status.conditions)
         .await;
-    losses::tell(group, &status.lost, context).await;
+    losses::tell(group, &lost, &status.lost, context).await;
     tracing::debug!(
         group = group.name_any(),
         namespace = group.namespace(),
@@ -145,10 +158,17 @@ fn next_look(
     sight: &Sight,
     now: Timestamp,
 ) -> Duration {
+    // Data may count as safe again by then.
+    let safe_in = status::SAFE.saturating_sub(sight.safe_for);
     match sight.verdict {
         Verdict::Deleting => DELETING,
         _ if conditions::is_true(&status.conditions, "Ready") => {
-            status::next_tick(status, now).clamp(SUMMARY_LATER, RESYNC)
+            let next = status::next_tick(status, now).clamp(SUMMARY_LATER, RESYNC);
+            if safe_in.is_zero() {
+                next
+            } else {
+                next.min(safe_in.max(SUMMARY_LATER))
+            }
         }
         Verdict::Paused => RESYNC,
         _ => UNDER_WAY,

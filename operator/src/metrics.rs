@@ -1,6 +1,7 @@
 //! What `/metrics` shows.
 
 mod groups;
+mod losses;
 
 use std::sync::{Arc, atomic::AtomicI64};
 
@@ -17,6 +18,7 @@ use prometheus_client::{
 
 use crate::engines::Engines;
 use groups::GroupNumbers;
+pub(crate) use losses::GroupLosses;
 
 /// What was written, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +40,7 @@ pub(crate) struct Metrics {
     pub(crate) writes: Family<WriteLabels, Counter>,
     pub(crate) reconciles: Family<ReconcileLabels, Counter>,
     pub(crate) active: Gauge<i64, AtomicI64>,
+    pub(crate) group_losses: GroupLosses,
 }
 
 impl Metrics {
@@ -60,7 +63,10 @@ impl Metrics {
             self.active.clone(),
         );
         registry.register_collector(Box::new(EngineCounters(engines.clone())));
-        registry.register_collector(Box::new(GroupNumbers(engines)));
+        registry.register_collector(Box::new(GroupNumbers {
+            engines,
+            losses: self.group_losses.clone(),
+        }));
         registry
     }
 

@@ -222,7 +222,7 @@ pub(crate) fn cluster_key_of<K: Claimant>(
 }
 
 /// The cluster that accepted the resource.
-fn home_of<K: Claimant>(resource: &K) -> Option<ClusterKey> {
+pub(crate) fn home_of<K: Claimant>(resource: &K) -> Option<ClusterKey> {
     let (namespace, name) = resource.accepted_by()?.split_once('/')?;
     Some(ClusterKey {
         namespace: namespace.to_owned(),

@@ -160,8 +160,12 @@ async fn tell(topic: &Topic, sight: &Sight, context: &Context) -> Result<Action,
         return Ok(Action::requeue(again));
     }
     let reason = if status::differs_in_numbers_only(&before, &status) {
-        if !status::storage_is_due(&before, now) || !context.writer.take_summary() {
+        if !status::storage_is_due(&before, now) {
             return Ok(Action::requeue(SUMMARY_LATER));
+        }
+        let wait = context.writer.wait_for_summary(topic);
+        if !wait.is_zero() {
+            return Ok(Action::requeue(again.min(wait)));
         }
         "summary"
     } else {

@@ -173,6 +173,7 @@ async fn look(
     let mut is_all_new = before.len() != seen.len();
     for (key, now) in &*seen {
         let news = news(before.get(key), now);
+        context.metrics.group_losses.note(key, &now.groups);
         is_all_new |= news.is_all_new;
         if news.brokers {
             let cluster = ObjectRef::new(&key.name).within(&key.namespace);

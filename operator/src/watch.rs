@@ -1,6 +1,7 @@
 //! Watches resources one at a time: one that cannot be read is said, and the others go on.
 
 mod guarded;
+mod news;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +24,7 @@ use taffrail_crds::{BrokerCluster, ConsumerGroup, Topic};
 use tokio::{sync::watch, time::timeout};
 
 pub(crate) use guarded::{Guarded, Invalid};
+use news::News;
 
 /// How often it is asked whether a store is filled.
 const FILLED_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,11 +35,18 @@ pub(crate) trait Watched:
 {
     /// Stands for a resource that cannot be read: only who it is counts.
     fn stand_in(metadata: ObjectMeta) -> Option<Self>;
+    /// What of its status decides anything: where it was accepted, and as what.
+    fn accepted_as(&self) -> serde_json::Value;
 }
 
 impl Watched for Topic {
     fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         from_json(&metadata, &serde_json::json!({}))
+    }
+
+    fn accepted_as(&self) -> serde_json::Value {
+        let status = self.status.as_ref();
+        serde_json::json!(status.map(|s| (&s.cluster, &s.topic_id, &s.topic_name)))
     }
 }
 
@@ -45,12 +54,21 @@ impl Watched for ConsumerGroup {
     fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         from_json(&metadata, &serde_json::json!({}))
     }
+
+    fn accepted_as(&self) -> serde_json::Value {
+        let status = self.status.as_ref();
+        serde_json::json!(status.map(|s| (&s.cluster, &s.group_name, &s.effective)))
+    }
 }
 
 impl Watched for BrokerCluster {
     fn stand_in(metadata: ObjectMeta) -> Option<Self> {
         let spec = serde_json::json!({ "brokers": 1, "storage": { "size": "1Gi" } });
         from_json(&metadata, &spec)
+    }
+
+    fn accepted_as(&self) -> serde_json::Value {
+        serde_json::Value::Null
     }
 }
 
@@ -78,8 +96,15 @@ where
 /// The resources that are there but cannot be read, by kind and name. While there are any, no topic is taken for vanished.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unreadable {
-    by_name: Arc<Mutex<BTreeMap<String, Invalid>>>,
+    by_name: Arc<Mutex<BTreeMap<String, Noted>>>,
     changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Noted {
+    invalid: Invalid,
+    /// False from when a new list begins until it shows the resource again.
+    is_listed: bool,
 }
 
 impl Unreadable {
@@ -94,7 +119,13 @@ impl Unreadable {
         let prefix = format!("{} ", K::kind(&()));
         let by_name = self.lock();
         let ours = by_name.iter().filter(|(name, _)| name.starts_with(&prefix));
-        ours.map(|(_, invalid)| invalid.clone()).collect()
+        ours.map(|(_, noted)| noted.invalid.clone()).collect()
+    }
+
+    /// The one of this name.
+    pub(crate) fn get<K: Watched>(&self, namespace: &str, name: &str) -> Option<Invalid> {
+        let name = format!("{} {namespace}/{name}", K::kind(&()));
+        self.lock().get(&name).map(|noted| noted.invalid.clone())
     }
 
     /// Another resource, or the same one in another way, cannot be read.
@@ -106,44 +137,63 @@ impl Unreadable {
     pub(crate) fn sort<K: Watched>(&self, guarded: Guarded<K>) -> Option<K> {
         let name = name_of(&guarded);
         match guarded.0 {
-            Ok(object) => {
-                self.lock().remove(&name);
-                Some(object)
-            }
+            Ok(object) => Some(object),
             Err(invalid) => {
                 tracing::warn!(
                     object = name,
                     error = invalid.reason,
                     "resource cannot be read and is left as it was; correct its spec"
                 );
-                self.lock().insert(name, invalid);
+                let noted = Noted {
+                    invalid,
+                    is_listed: true,
+                };
+                self.lock().insert(name, noted);
                 self.changed.send_replace(());
                 None
             }
         }
     }
 
-    /// `prefix`: what the names of all resources of the watch begin with.
-    fn sort_event<K: Watched>(&self, event: Event<Guarded<K>>, prefix: &str) -> Option<Event<K>> {
+    /// What of an event can be read, on its way to the store.
+    fn sort_event<K: Watched>(&self, event: Event<Guarded<K>>) -> Option<Event<K>> {
         match event {
             Event::Apply(guarded) => self.sort(guarded).map(Event::Apply),
             Event::InitApply(guarded) => self.sort(guarded).map(Event::InitApply),
             Event::Delete(guarded) => {
-                self.lock().remove(&name_of(&guarded));
                 let object = guarded
                     .0
                     .map_or_else(|invalid| K::stand_in(invalid.metadata), Some);
                 object.map(Event::Delete)
             }
-            Event::Init => {
-                self.lock().retain(|name, _| !name.starts_with(prefix));
-                Some(Event::Init)
-            }
+            Event::Init => Some(Event::Init),
             Event::InitDone => Some(Event::InitDone),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Invalid>> {
+    /// After the store has an event: what was noted stays so until then, or for a moment the resource would be in neither. `prefix`: what the names
+    /// of all resources of the watch begin with.
+    fn settle_event<K: Watched>(&self, event: &Event<K>, prefix: &str) {
+        let mut by_name = self.lock();
+        match event {
+            Event::Apply(object) | Event::Delete(object) => {
+                by_name.remove(&name_of(object));
+            }
+            Event::Init => {
+                let ours = by_name
+                    .iter_mut()
+                    .filter(|(name, _)| name.starts_with(prefix));
+                ours.for_each(|(_, noted)| noted.is_listed = false);
+            }
+            // The store has it when the list is complete.
+            Event::InitApply(_) => {}
+            Event::InitDone => {
+                by_name.retain(|name, noted| noted.is_listed || !name.starts_with(prefix));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Noted>> {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -153,7 +203,7 @@ fn name_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
     format!("{} {namespace}/{}", K::kind(&()), object.name_any())
 }
 
-/// A controller of every resource of `api` that can be read. `changed` is told when its store is another.
+/// A controller of every resource of `api` that can be read. `changed` is told when its store says something else.
 pub(crate) fn controller<K: Watched>(
     api: Api<Guarded<K>>,
     unreadable: &Unreadable,
@@ -166,9 +216,15 @@ pub(crate) fn controller<K: Watched>(
     let writer = reflector::store::Writer::<K>::default();
     let reader = writer.as_reader();
     let events = watcher::watcher(api, watcher::Config::default());
-    let events = readable(events, unreadable.clone(), prefix);
-    let stored = reflector(writer, events).inspect(move |_| {
-        if let Some(changed) = &changed {
+    let events = readable(events, unreadable.clone());
+    let unreadable = unreadable.clone();
+    let mut news = News::default();
+    let stored = reflector(writer, events).inspect(move |event| {
+        let Ok(event) = event else { return };
+        unreadable.settle_event(event, &prefix);
+        if news.is_in(event)
+            && let Some(changed) = &changed
+        {
             changed.send_replace(());
         }
     });
@@ -178,11 +234,10 @@ pub(crate) fn controller<K: Watched>(
 fn readable<K: Watched>(
     events: impl Stream<Item = watcher::Result<Event<Guarded<K>>>> + Send,
     unreadable: Unreadable,
-    prefix: String,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send {
     events.filter_map(move |event| {
         let sorted = match event {
-            Ok(event) => unreadable.sort_event(event, &prefix).map(Ok),
+            Ok(event) => unreadable.sort_event(event).map(Ok),
             Err(error) => Some(Err(error)),
         };
         std::future::ready(sorted)
@@ -219,17 +274,21 @@ mod tests {
         }
     }
 
+    /// As a watch of all namespaces does.
+    fn see(unreadable: &Unreadable, event: Event<Guarded<Topic>>) -> Option<Event<Topic>> {
+        let event = unreadable.sort_event(event)?;
+        unreadable.settle_event(&event, "Topic ");
+        Some(event)
+    }
+
     #[test]
     fn a_resource_that_cannot_be_read_is_noted_until_it_can() {
         let unreadable = Unreadable::default();
         let bad = Event::Apply(topic(&json!({ "minInSync": 5_000_000_000_u64 })));
-        assert!(unreadable.sort_event(bad, "Topic ").is_none());
+        assert!(see(&unreadable, bad).is_none());
         assert!(!unreadable.is_empty());
         let good = Event::Apply(topic(&json!({})));
-        assert!(matches!(
-            unreadable.sort_event(good, "Topic "),
-            Some(Event::Apply(_))
-        ));
+        assert!(matches!(see(&unreadable, good), Some(Event::Apply(_))));
         assert!(unreadable.is_empty());
     }
 
@@ -237,12 +296,55 @@ mod tests {
     fn a_resource_that_could_not_be_read_still_goes() {
         let unreadable = Unreadable::default();
         let bad = topic(&json!({ "minInSync": -1 }));
-        let noted = unreadable.sort_event(Event::Apply(bad.clone()), "Topic ");
+        let noted = see(&unreadable, Event::Apply(bad.clone()));
         assert!(noted.is_none() && !unreadable.is_empty());
-        let gone = unreadable.sort_event(Event::Delete(bad), "Topic ");
+        let gone = see(&unreadable, Event::Delete(bad));
         assert!(matches!(gone, Some(Event::Delete(topic)) if topic.name_any() == "flights"));
         assert!(unreadable.is_empty());
         assert!(BrokerCluster::stand_in(ObjectMeta::default()).is_some());
         assert!(ConsumerGroup::stand_in(ObjectMeta::default()).is_some());
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_read_keeps_no_topic_from_ending() {
+        let unreadable = Unreadable::default();
+        let group = json!({
+            "apiVersion": "taffrail.dev/v1alpha1", "kind": "ConsumerGroup",
+            "metadata": { "name": "billing", "namespace": "streams" },
+            "spec": { "partitoins": 3 },
+        });
+        let group: Guarded<ConsumerGroup> =
+            serde_json::from_value(group).expect("the metadata can be read");
+        assert!(unreadable.sort(group).is_none());
+        assert_eq!(unreadable.of::<ConsumerGroup>().len(), 1);
+        assert!(unreadable.is_empty());
+        see(
+            &unreadable,
+            Event::Apply(topic(&json!({ "minInSync": -1 }))),
+        );
+        assert!(!unreadable.is_empty(), "a topic does");
+    }
+
+    #[test]
+    fn a_new_list_forgets_only_what_it_does_not_show_and_when_it_is_complete() {
+        let bad = || topic(&json!({ "minInSync": -1 }));
+        for (listed, stays) in [
+            (Some(bad()), true),
+            (Some(topic(&json!({}))), false),
+            (None, false),
+        ] {
+            let unreadable = Unreadable::default();
+            see(&unreadable, Event::Apply(bad()));
+            see(&unreadable, Event::Init);
+            assert!(!unreadable.is_empty(), "the list has just begun");
+            if let Some(listed) = listed {
+                see(&unreadable, Event::InitApply(listed));
+            }
+            assert!(!unreadable.is_empty(), "the store does not have it yet");
+            unreadable.settle_event(&Event::<Topic>::InitDone, "Group ");
+            assert!(!unreadable.is_empty(), "another watch");
+            see(&unreadable, Event::InitDone);
+            assert_eq!(unreadable.of::<Topic>().len(), usize::from(stays));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Every write to the API server goes through here: one field manager, counted by kind and reason, with a deadline.
 
+mod summaries;
+
 use std::{
     fmt::Debug,
     future::Future,
@@ -20,6 +22,7 @@ use crate::{
     error::OperatorError,
     metrics::{Metrics, WriteLabels},
 };
+use summaries::Summaries;
 
 /// Owns the fields that the operator sets.
 pub(crate) const FIELD_MANAGER: &str = "taffrail-operator";
@@ -33,7 +36,7 @@ pub(crate) const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) struct Writer {
     client: Client,
     metrics: Metrics,
-    summaries: Arc<Mutex<Option<Instant>>>,
+    summaries: Arc<Mutex<Summaries>>,
 }
 
 impl Writer {
@@ -45,18 +48,12 @@ impl Writer {
         }
     }
 
-    /// May a summary be written now? If so, the next has to wait a little.
-    pub(crate) fn take_summary(&self) -> bool {
-        let mut next = self
-            .summaries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if next.is_some_and(|next| now < next) {
-            return false;
-        }
-        *next = Some(now + SUMMARY_INTERVAL);
-        true
+    /// How long a resource has to wait before its numbers may be written; it keeps its turn. Zero: now, and the next one waits a little.
+    pub(crate) fn wait_for_summary<K: Resource>(&self, object: &K) -> Duration {
+        let uid = object.meta().uid.as_deref().unwrap_or_default();
+        let summaries = self.summaries.lock();
+        let mut summaries = summaries.unwrap_or_else(PoisonError::into_inner);
+        summaries.wait(uid, Instant::now())
     }
 
     /// Server-side apply of what the operator owns of `object`.

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use taffrail_api::{
-    WireError,
-    pattern::{PATTERN_BYTES_MAX, compile},
-};
+use taffrail_api::{WireError, pattern::compile};
 use taffrail_core::{
     group::Subscription,
-    rules::{self, GROUP_PATTERNS_MAX, GROUP_TOPICS_MAX, SESSION_TIMEOUT_MS},
+    rules::{self, SESSION_TIMEOUT_MS},
 };
 
 pub(crate) fn check_name(name: &str) -> Result<(), WireError> {
@@ -26,26 +23,20 @@ pub(crate) fn subscription(
     topics: Vec<String>,
     patterns: Vec<String>,
 ) -> Result<Subscription, WireError> {
-    within("topics", topics.len(), GROUP_TOPICS_MAX)?;
-    within("patterns", patterns.len(), GROUP_PATTERNS_MAX)?;
-    for topic in &topics {
-        if let Some(violation) = rules::check_topic_name(topic).first() {
-            let message = format!("topic {topic:?}: {}", violation.message);
-            return Err(WireError::invalid(message));
-        }
-    }
-    for pattern in &patterns {
-        within("bytes of a pattern", pattern.len(), PATTERN_BYTES_MAX)?;
+    let subscription = Subscription {
+        topics: BTreeSet::from_iter(topics),
+        patterns: BTreeSet::from_iter(patterns),
+    };
+    rules::check_subscription(&subscription)
+        .map_err(|error| WireError::invalid(error.to_string()))?;
+    for pattern in &subscription.patterns {
         compile(pattern).map_err(|error| {
             WireError::invalid(format!(
                 "pattern {pattern:?} is no regular expression that can be used: {error}"
             ))
         })?;
     }
-    Ok(Subscription {
-        topics: BTreeSet::from_iter(topics),
-        patterns: BTreeSet::from_iter(patterns),
-    })
+    Ok(subscription)
 }
 
 pub(crate) fn check_session_timeout(ms: u64) -> Result<(), WireError> {

@@ -2,13 +2,17 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use thiserror::Error;
+
 use super::{Rule, Violation, broken, check_topic_name, is_name};
-use crate::internal::is_internal;
+use crate::{group::Subscription, internal::is_internal};
 
 /// Most topics and patterns that a group names, together.
 pub const GROUP_TOPICS_MAX: usize = 256;
 /// Most of them that are patterns: each is matched against every topic.
 pub const GROUP_PATTERNS_MAX: usize = 32;
+/// Longest pattern, in bytes.
+pub const GROUP_PATTERN_BYTES_MAX: usize = 256;
 /// How long a member may be silent before it is given up, in milliseconds. A third of it is how long a coordinator may go without word of a follower,
 /// and idle followers say something every half second.
 pub const SESSION_TIMEOUT_MS: RangeInclusive<u64> = 3_000..=1_800_000;
@@ -132,6 +136,58 @@ pub fn check_group_name(name: &str) -> Vec<Violation> {
     ])
 }
 
+/// What brokers take no subscription for, whoever gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SubscriptionError {
+    /// More than there may be.
+    #[error("{count} {what}; at most {max} are taken")]
+    TooMany {
+        /// Of these.
+        what: &'static str,
+        /// So many there are.
+        count: usize,
+        /// So many may be.
+        max: usize,
+    },
+    /// No topic can have this name.
+    #[error("topic {topic:?}: {message}")]
+    TopicName {
+        /// The name.
+        topic: String,
+        /// Of the rule that it breaks.
+        message: &'static str,
+    },
+}
+
+/// Everything but whether the patterns can be compiled.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_subscription(subscription: &Subscription) -> Result<(), SubscriptionError> {
+    let Subscription { topics, patterns } = subscription;
+    within("topics", topics.len(), GROUP_TOPICS_MAX)?;
+    within("patterns", patterns.len(), GROUP_PATTERNS_MAX)?;
+    for topic in topics {
+        if let Some(violation) = check_topic_name(topic).first() {
+            return Err(SubscriptionError::TopicName {
+                topic: topic.clone(),
+                message: violation.message,
+            });
+        }
+    }
+    let mut patterns = patterns.iter();
+    patterns.try_for_each(|pattern| {
+        within("bytes of a pattern", pattern.len(), GROUP_PATTERN_BYTES_MAX)
+    })
+}
+
+fn within(what: &'static str, count: usize, max: usize) -> Result<(), SubscriptionError> {
+    if count <= max {
+        return Ok(());
+    }
+    Err(SubscriptionError::TooMany { what, count, max })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,5 +241,32 @@ mod tests {
             check_group(&of(GROUP_PATTERNS_MAX + 1)),
             [Violation::of(&GROUP_PATTERNS_FEW)]
         );
+    }
+
+    #[test]
+    fn a_subscription_is_what_brokers_can_keep_and_match() {
+        let of = |topics: &[String], patterns: &[String]| {
+            check_subscription(&Subscription {
+                topics: topics.iter().cloned().collect(),
+                patterns: patterns.iter().cloned().collect(),
+            })
+        };
+        let many = |count: usize| -> Vec<_> { (0..count).map(|n| format!("t-{n}")).collect() };
+        // Half as many letters as bytes.
+        let pattern = "\u{e9}".repeat(GROUP_PATTERN_BYTES_MAX / 2);
+        let full = (many(GROUP_TOPICS_MAX), many(GROUP_PATTERNS_MAX - 1));
+        assert_eq!(
+            of(&full.0, &[full.1, vec![pattern.clone()]].concat()),
+            Ok(())
+        );
+        for (topics, patterns) in [
+            (many(GROUP_TOPICS_MAX + 1), vec![]),
+            (vec![], many(GROUP_PATTERNS_MAX + 1)),
+            (vec![], vec![pattern + "a"]),
+            (vec!["a/b".to_owned()], vec![]),
+            (vec!["x".repeat(250)], vec![]),
+        ] {
+            assert!(of(&topics, &patterns).is_err(), "{topics:?} {patterns:?}");
+        }
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn write_statuses(
         if before == status {
             continue;
         }
-        if before.state != status.state || context.writer.take_summary() {
+        if before.state != status.state || context.writer.wait_for_summary(broker).is_zero() {
             tracing::debug!(
                 broker = broker.name_any(),
                 state = status.state,

@@ -17,7 +17,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{deletion, policy};
 use crate::{
-    context::Context, engines::ClusterKey, paused::is_paused, resolve::owners, wake::Waker,
+    context::Context,
+    engines::ClusterKey,
+    paused::is_paused,
+    resolve::{home_of, owners},
+    wake::Waker,
     watch::Invalid,
 };
 
@@ -38,10 +42,17 @@ pub(crate) struct Declared(Mutex<BTreeMap<ClusterKey, Told>>);
 #[derive(Debug, Default)]
 struct Told {
     /// Of the controller that was told.
-    controller_epoch: u64,
+    office: Office,
     groups: Groups,
     /// Groups that it is to forget, and since when it knows.
     forgets: BTreeMap<String, Instant>,
+}
+
+/// Which controller it is. Epochs alone say nothing: a cluster that is made again under its old name counts from the beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Office {
+    cluster_id: String,
+    controller_epoch: u64,
 }
 
 impl Declared {
@@ -53,9 +64,9 @@ impl Declared {
     }
 
     /// The names of groups of which the controller knows something else, if it was told anything.
-    fn news(&self, cluster: &ClusterKey, epoch: u64, groups: &Groups) -> Option<Vec<String>> {
+    fn news(&self, cluster: &ClusterKey, office: &Office, groups: &Groups) -> Option<Vec<String>> {
         let told = self.lock();
-        let Some(told) = told.get(cluster).filter(|t| t.controller_epoch == epoch) else {
+        let Some(told) = told.get(cluster).filter(|told| told.office == *office) else {
             return Some(groups.keys().cloned().collect());
         };
         let all: BTreeSet<_> = groups.keys().chain(told.groups.keys()).collect();
@@ -64,12 +75,12 @@ impl Declared {
         (!news.is_empty()).then_some(news)
     }
 
-    fn note(&self, cluster: &ClusterKey, epoch: u64, groups: Groups) {
+    fn note(&self, cluster: &ClusterKey, office: &Office, groups: Groups) {
         let mut all = self.lock();
         let told = all.entry(cluster.clone()).or_default();
-        if told.controller_epoch != epoch {
+        if told.office != *office {
             *told = Told {
-                controller_epoch: epoch,
+                office: office.clone(),
                 ..Told::default()
             };
         }
@@ -79,6 +90,11 @@ impl Declared {
             .map(|(name, _)| (name.clone(), told.forgets.get(name).copied().unwrap_or(now)))
             .collect();
         told.groups = groups;
+    }
+
+    /// Forgets what all but these were told.
+    fn keep(&self, clusters: &BTreeSet<&ClusterKey>) {
+        self.lock().retain(|cluster, _| clusters.contains(cluster));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterKey, Told>> {
@@ -123,14 +139,14 @@ pub(crate) async fn run(wakers: Vec<Waker<ConsumerGroup>>, context: Arc<Context>
 struct Seat {
     cluster: ClusterKey,
     namespaces: Option<TopicNamespaces>,
-    controller_epoch: u64,
+    office: Office,
     handle: ControllerHandle,
 }
 
 impl PartialEq for Seat {
     fn eq(&self, other: &Self) -> bool {
-        (&self.cluster, &self.namespaces, self.controller_epoch)
-            == (&other.cluster, &other.namespaces, other.controller_epoch)
+        (&self.cluster, &self.namespaces, &self.office)
+            == (&other.cluster, &other.namespaces, &other.office)
     }
 }
 
@@ -140,10 +156,14 @@ fn current_offices(context: &Context) -> Vec<Seat> {
     let seats = keys.filter_map(|cluster| {
         let engine = context.engines.get(&cluster)?;
         let handle = engine.running?.handle;
-        (!handle.cluster_id().is_empty()).then(|| Seat {
+        let office = Office {
+            cluster_id: handle.cluster_id(),
+            controller_epoch: handle.view().controller_epoch,
+        };
+        (!office.cluster_id.is_empty()).then(|| Seat {
             cluster,
             namespaces: engine.cluster.spec.topic_namespaces.clone(),
-            controller_epoch: handle.view().controller_epoch,
+            office,
             handle,
         })
     });
@@ -153,15 +173,18 @@ fn current_offices(context: &Context) -> Vec<Seat> {
 /// False if a controller could not be told.
 async fn declare_all(seats: &[Seat], wakers: &[Waker<ConsumerGroup>], context: &Context) -> bool {
     let resources = context.groups.all();
-    context
-        .settling
-        .keep(&resources.iter().filter_map(|group| group.uid()).collect());
+    let uids = resources.iter().filter_map(|group| group.uid()).collect();
+    context.settling.keep(&uids);
+    context.checks.keep(&uids);
+    context.told_losses.keep(&uids);
+    let clusters = seats.iter().map(|seat| &seat.cluster).collect();
+    context.declared.keep(&clusters);
     let mut wanted = wanted(&resources, context);
     let mut is_told = true;
     for seat in seats {
         let groups = wanted.remove(&seat.cluster).unwrap_or_default();
-        let epoch = seat.controller_epoch;
-        let Some(news) = context.declared.news(&seat.cluster, epoch, &groups) else {
+        let news = context.declared.news(&seat.cluster, &seat.office, &groups);
+        let Some(news) = news else {
             continue;
         };
         let told = timeout(ANSWER_TIMEOUT, seat.handle.set_groups(groups.clone())).await;
@@ -171,7 +194,7 @@ async fn declare_all(seats: &[Seat], wakers: &[Waker<ConsumerGroup>], context: &
             continue;
         }
         tracing::debug!(cluster = %seat.cluster, groups = groups.len(), "groups declared");
-        context.declared.note(&seat.cluster, epoch, groups);
+        context.declared.note(&seat.cluster, &seat.office, groups);
         wake(&seat.cluster, &news, &resources, wakers, context).await;
     }
     is_told
@@ -198,22 +221,44 @@ async fn wake(
 /// All that is declared, by cluster.
 fn wanted(resources: &[Arc<ConsumerGroup>], context: &Context) -> BTreeMap<ClusterKey, Groups> {
     let mut wanted = BTreeMap::<ClusterKey, Groups>::new();
-    for ((cluster, name), group) in owners(resources, &context.engines) {
-        let policy = policy::of(group, &cluster, &name, context);
-        if let Some(group) = declared(group, &cluster, &name, policy) {
-            wanted.entry(cluster).or_default().insert(name, group);
+    let owners = owners(resources, &context.engines);
+    for ((cluster, name), group) in &owners {
+        let policy = policy::of(group, cluster, name, context);
+        if let Some(group) = declared(group, cluster, name, policy) {
+            let groups = wanted.entry(cluster.clone()).or_default();
+            groups.insert(name.clone(), group);
         }
     }
-    for invalid in context.unreadable.of::<ConsumerGroup>() {
-        if let Some((cluster, name, group)) = remembered(&invalid) {
-            wanted
-                .entry(cluster)
-                .or_default()
-                .entry(name)
-                .or_insert(group);
-        }
+    let unreadable = context.unreadable.of::<ConsumerGroup>();
+    let unreadable = unreadable.iter().filter_map(remembered);
+    for (cluster, name, group) in strayed(resources, &owners).chain(unreadable) {
+        let groups = wanted.entry(cluster).or_default();
+        groups.entry(name).or_insert(group);
     }
     wanted
+}
+
+/// A resource that came to be refused where it was accepted keeps what it said before, unless the name is somebody else's by now: one that names another
+/// cluster, or whose cluster does not take groups of its namespace any more.
+fn strayed<T>(
+    resources: &[Arc<ConsumerGroup>],
+    owners: &BTreeMap<(ClusterKey, String), T>,
+) -> impl Iterator<Item = (ClusterKey, String, WantedGroup)> {
+    resources.iter().filter_map(|group| {
+        let place = (
+            home_of(&**group)?,
+            group.status.as_ref()?.group_name.clone()?,
+        );
+        if owners.contains_key(&place) {
+            return None;
+        }
+        let (cluster, name) = place;
+        let wanted = WantedGroup {
+            policy: (&last(group, &cluster, &name)?).into(),
+            forget: false,
+        };
+        Some((cluster, name, wanted))
+    })
 }
 
 /// What is declared of a group by the resource that owns its name. One that is paused, or says something that cannot be, keeps what it said before.

@@ -2,6 +2,7 @@
 //! stay, and they go on without a policy.
 
 use kube::ResourceExt as _;
+use taffrail_core::rules::check_group_name;
 use taffrail_crds::{ConsumerGroup, consumer_group::GroupDeletionPolicy};
 
 use super::deletion_policy;
@@ -59,7 +60,11 @@ pub(super) async fn finish(
     }
     if is_to_be_forgotten(group) {
         match resolved {
-            Ok(resolved) if !is_forgotten(resolved, context) => return Ok(Ending::UnderWay),
+            Ok(resolved)
+                if may_have_offsets(&resolved.name) && !is_forgotten(resolved, context) =>
+            {
+                return Ok(Ending::UnderWay);
+            }
             Ok(_) => {}
             Err(unresolved) => {
                 if let Some(stuck) = stuck(unresolved, context.unreadable.is_empty()) {
@@ -75,6 +80,11 @@ pub(super) async fn finish(
         "group is gone"
     );
     Ok(Ending::Gone)
+}
+
+/// No broker takes a group whose name breaks a rule, nor the word to forget it.
+fn may_have_offsets(name: &str) -> bool {
+    check_group_name(name).is_empty()
 }
 
 /// The controller's picture has it no more, and is newer than the word that the group is to be forgotten.
@@ -136,6 +146,12 @@ mod tests {
         // It was deleted before the operator saw that its offsets are to go, or they are gone.
         assert!(!is_to_be_forgotten(&group("Delete", &ours[..1], true)));
         assert_eq!(others(&group("Delete", &ours, true)), ours[..1]);
+    }
+
+    #[test]
+    fn a_group_that_no_broker_takes_has_no_offsets() {
+        assert!(may_have_offsets("shop.billing"));
+        assert!(!may_have_offsets(&format!("shop.{}", "x".repeat(249))));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod conditions;
 mod numbers;
 
+pub(super) use conditions::SAFE;
+
 use std::time::Duration;
 
 use k8s_openapi::{
@@ -13,7 +15,7 @@ use taffrail_api::v1;
 use taffrail_crds::{
     ConsumerGroup, ConsumerGroupStatus,
     conditions::{find, next as next_conditions},
-    consumer_group::{EffectiveGroup, Lag},
+    consumer_group::{EffectiveGroup, Lag, LostRecords},
 };
 
 use crate::resolve::Resolved;
@@ -47,6 +49,10 @@ pub(super) struct Sight {
     pub(super) seen: Option<v1::GroupStatus>,
     /// For how long this operator is the active one.
     pub(super) watched_for: Duration,
+    /// For how long the group is known to have members.
+    pub(super) with_members_for: Duration,
+    /// For how long nothing of it has been about to expire.
+    pub(super) safe_for: Duration,
 }
 
 impl Sight {
@@ -58,10 +64,27 @@ impl Sight {
     }
 
     /// What the coordinator said, if it said something of this group.
-    fn reported(&self) -> Option<&v1::GroupStatus> {
+    pub(super) fn reported(&self) -> Option<&v1::GroupStatus> {
         let is_owner = !matches!(self.verdict, Verdict::Refused(..));
         self.seen.as_ref().filter(|s| is_owner && s.is_reported)
     }
+}
+
+/// Is nothing of the group about to expire? `None`: its coordinator does not say.
+pub(super) fn is_safe(before: &ConsumerGroupStatus, sight: &Sight, now: Timestamp) -> Option<bool> {
+    let effective = match &sight.verdict {
+        Verdict::Accepted(effective) => Some(&**effective),
+        _ => before.effective.as_ref(),
+    };
+    let objectives = effective.map(|effective| effective.objectives.clone());
+    let objectives = objectives.unwrap_or_default();
+    let seen = sight.reported()?;
+    Some(!conditions::is_expiring(
+        seen,
+        &objectives,
+        &before.conditions,
+        now,
+    ))
 }
 
 /// The status after this look. What is not known now stays as it was.
@@ -98,6 +121,18 @@ pub(super) fn next(group: &ConsumerGroup, sight: &Sight, now: Timestamp) -> Cons
     status
 }
 
+/// All losses that a look found, also those for which the status has no room.
+pub(super) fn losses(
+    before: &ConsumerGroupStatus,
+    sight: &Sight,
+    now: Timestamp,
+) -> Vec<LostRecords> {
+    match sight.reported() {
+        Some(seen) => numbers::lost(seen, &before.lost, now),
+        None => before.lost.clone(),
+    }
+}
+
 /// The status of a group whose resource cannot be read.
 pub(crate) fn refused_status(
     group: &ConsumerGroup,
@@ -131,9 +166,8 @@ pub(super) fn difference(before: &ConsumerGroupStatus, after: &ConsumerGroupStat
     }
     let is_same_but_for_numbers = with_numbers_of(before, after) == *before;
     let has_news_of_loss = after.lost.iter().any(|lost| {
-        let is_known = |known: &taffrail_crds::consumer_group::LostRecords| {
-            (&known.partition, known.from) == (&lost.partition, lost.from)
-        };
+        let is_known =
+            |known: &LostRecords| (&known.partition, known.from) == (&lost.partition, lost.from);
         !before.lost.iter().any(is_known)
     });
     if has_news_of_loss {

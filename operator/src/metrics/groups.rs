@@ -9,16 +9,20 @@ use prometheus_client::{
 };
 use taffrail_api::v1;
 
+use super::losses::{GroupLosses, Place};
 use crate::engines::{ClusterKey, Engines};
 
 /// Shows the groups of every controller that runs here: a standby shows none.
 #[derive(Debug)]
-pub(super) struct GroupNumbers(pub(super) Arc<Engines>);
+pub(super) struct GroupNumbers {
+    pub(super) engines: Arc<Engines>,
+    pub(super) losses: GroupLosses,
+}
 
 /// A number of a partition, if it has one.
 type OfPartition = fn(&v1::GroupPartitionStatus) -> Option<f64>;
 
-const PARTITION_GAUGES: [(&str, &str, OfPartition); 5] = [
+const PARTITION_GAUGES: [(&str, &str, OfPartition); 4] = [
     (
         "group_lag_records",
         "Records of a partition that a consumer group has not read yet",
@@ -39,14 +43,6 @@ const PARTITION_GAUGES: [(&str, &str, OfPartition); 5] = [
         "When retention will delete what a consumer group will not have read by then, at today's rates, since the epoch; absent if nothing is at risk",
         |p| p.loses_data_at_ms.map(|ms| ms as f64 / 1e3),
     ),
-    (
-        "group_lost_records",
-        "Records that retention deleted before a consumer group read them, as long as it has not gone on behind them; absent otherwise",
-        |p| {
-            p.lost_to_offset
-                .map(|to| to.saturating_sub(p.committed_offset) as f64)
-        },
-    ),
 ];
 
 const STATES: [(v1::GroupState, &str); 3] = [
@@ -57,10 +53,16 @@ const STATES: [(v1::GroupState, &str); 3] = [
 
 impl Collector for GroupNumbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let handles = self.0.handles().into_iter();
+        let handles = self.engines.handles().into_iter();
         let views: Vec<_> = handles
             .map(|(key, handle)| (key, handle.groups()))
             .collect();
+        for (key, groups) in &views {
+            self.losses.note(key, groups);
+        }
+        let mut lost = self.losses.recent();
+        lost.retain(|(place, _)| views.iter().any(|(key, _)| *key == place.cluster));
+        encode_lost(&lost, &mut encoder)?;
         let groups: Vec<_> = views
             .iter()
             .flat_map(|(key, groups)| groups.values().map(move |group| (key, group)))
@@ -140,6 +142,27 @@ fn encode_partitions(
     Ok(())
 }
 
+fn encode_lost(
+    lost: &[(Place, i64)],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let help = "Records that retention deleted before a consumer group read them, until an hour after it has gone on behind them; absent otherwise";
+    let gauge = MetricType::Gauge;
+    let mut family = encoder.encode_descriptor("group_lost_records", help, None, gauge)?;
+    for (place, records) in lost {
+        let cluster = place.cluster.to_string();
+        let index = place.partition.to_string();
+        let labels = [
+            ("cluster", &*cluster),
+            ("group", &*place.group),
+            ("topic", &*place.topic),
+            ("partition", &*index),
+        ];
+        ConstGauge::new(*records).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -156,6 +179,9 @@ mod tests {
                 namespace: "streams".to_owned(),
                 name: "main".to_owned(),
             };
+            let losses = GroupLosses::default();
+            losses.note(&key, &[(self.0.group.clone(), self.0.clone())].into());
+            encode_lost(&losses.recent(), &mut encoder)?;
             let groups = [(&key, &self.0)];
             encode_members(&groups, &mut encoder)?;
             encode_states(&groups, &mut encoder)?;
@@ -173,6 +199,7 @@ mod tests {
             state: v1::GroupState::GroupStable.into(),
             members: 2,
             partitions: vec![partition],
+            is_reported: true,
             ..v1::GroupStatus::default()
         })));
         let mut text = String::new();
@@ -203,7 +230,7 @@ mod tests {
             format!(
                 "taffrail_operator_group_data_loss_timestamp_seconds{partition} 1795000000.0\n"
             ),
-            format!("taffrail_operator_group_lost_records{partition} 150.0\n"),
+            format!("taffrail_operator_group_lost_records{partition} 150\n"),
         ] {
             assert!(text.contains(&sample), "{sample} is not in\n{text}");
         }

@@ -121,7 +121,7 @@ fn a_cluster_that_cannot_be_read_says_which_field_is_wrong_and_its_brokers_go_on
 fn a_group_that_cannot_be_read_says_which_field_is_wrong_and_keeps_its_policy() {
     let operated = Operated::start();
     operated.api().apply(CLUSTER, &[]).expect_success();
-    let _broker = operated.start_broker("main");
+    let broker = operated.start_broker("main");
     let group = manifest::group("billing", &["delivery: AtMostOnce"]);
     operated.apply_and_wait(&group, "consumergroup/billing");
 
@@ -139,6 +139,21 @@ fn a_group_that_cannot_be_read_says_which_field_is_wrong_and_keeps_its_policy() 
     // Topics still end: a group says nothing of them.
     let topic = manifest::topic("flights", &["partitions: 1"]);
     operated.apply_and_wait(&topic, "topic/flights");
+    let serves = || {
+        let topics = ["get", "topics", "--output", "json"];
+        let list = broker.taffrail(&topics).expect_success();
+        list.contains(r#""name": "flights""#)
+    };
+    wait::until("the topic is served", wait::PATIENCE, || {
+        serves().then_some(())
+    });
+    let delete = ["delete", "topic", "flights"];
+    operated.api().kubectl(&delete).expect_success();
+    wait::until("the topic is out of service", wait::PATIENCE, || {
+        (!serves()).then_some(())
+    });
+    let said = condition(&operated, resource, "Accepted");
+    assert!(said.starts_with("False InvalidSpec "), "{said}");
 
     operated.api().apply(&group, &[]).expect_success();
     wait_for(&operated, resource, "Accepted", "True Valid");

@@ -1,8 +1,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
+use taffrail_crds::BrokerCluster;
 use tokio::time::advance;
 
 use super::*;
+use crate::engines::Engines;
 
 fn cluster() -> ClusterKey {
     ClusterKey {
@@ -112,6 +114,45 @@ fn a_resource_that_cannot_be_read_keeps_what_it_said_before() {
     assert!(remembered(&invalid(Value::Null)).is_none());
 }
 
+#[test]
+fn a_group_that_is_refused_where_it_was_accepted_keeps_what_it_said_before() {
+    let broker_cluster: BrokerCluster = serde_json::from_value(json!({
+        "apiVersion": "taffrail.dev/v1alpha1", "kind": "BrokerCluster",
+        "metadata": { "name": "main", "namespace": "streams" },
+        "spec": { "brokers": 1, "storage": { "size": "1Gi" } },
+    }))
+    .expect("valid");
+    let engines = Engines::default();
+    engines.note(Arc::new(broker_cluster));
+    let named =
+        |cluster: &str| json!({ "clusterRef": { "name": cluster, "namespace": "streams" } });
+    let foreign = json!({ "namespace": "shop" });
+    let strays = |all: &[Arc<ConsumerGroup>]| -> Vec<_> {
+        let owners = owners(all, &engines);
+        strayed(all, &owners)
+            .map(|(cluster, name, wanted)| (cluster, name, strategy_of(Some(wanted))))
+            .collect()
+    };
+    let kept = [(cluster(), "billing".to_owned(), Some("Range".to_owned()))];
+    let moved = Arc::new(group(&json!({}), &named("other"), &status("Range")));
+    assert_eq!(strays(std::slice::from_ref(&moved)), kept);
+    let not_allowed = Arc::new(group(&foreign, &named("main"), &status("Range")));
+    assert_eq!(strays(&[not_allowed]), kept);
+    let owner = Arc::new(group(&json!({ "uid": "b" }), &json!({}), &Value::Null));
+    assert_eq!(strays(&[moved, owner]), [], "the name is another's");
+    let well = Arc::new(group(&json!({}), &named("main"), &status("Range")));
+    assert_eq!(strays(&[well]), []);
+    let never = Arc::new(group(&foreign, &named("main"), &Value::Null));
+    assert_eq!(strays(&[never]), []);
+}
+
+fn office(controller_epoch: u64) -> Office {
+    Office {
+        cluster_id: "first".to_owned(),
+        controller_epoch,
+    }
+}
+
 fn groups(names: &[&str], forget: bool) -> Groups {
     let wanted = WantedGroup {
         forget,
@@ -127,30 +168,48 @@ fn groups(names: &[&str], forget: bool) -> Groups {
 async fn each_controller_is_told_everything_once_and_then_what_changed() {
     let declared = Declared::default();
     let both = groups(&["a", "b"], false);
-    let news = |epoch, groups: &Groups| declared.news(&cluster(), epoch, groups);
+    let news = |epoch, groups: &Groups| declared.news(&cluster(), &office(epoch), groups);
     // Also that there is nothing: what brokers remember may be older.
     assert_eq!(news(1, &Groups::new()), Some(vec![]));
     assert_eq!(news(1, &both), Some(vec!["a".to_owned(), "b".to_owned()]));
-    declared.note(&cluster(), 1, both.clone());
+    declared.note(&cluster(), &office(1), both.clone());
     assert_eq!(news(1, &both), None);
     assert_eq!(news(1, &groups(&["a"], false)), Some(vec!["b".to_owned()]));
     assert!(news(2, &both).is_some(), "another controller");
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_made_again_is_told_everything_again() {
+    let declared = Declared::default();
+    let both = groups(&["a", "b"], false);
+    declared.note(&cluster(), &office(1), both.clone());
+    let again = Office {
+        cluster_id: "second".to_owned(),
+        ..office(1)
+    };
+    let all = Some(vec!["a".to_owned(), "b".to_owned()]);
+    assert_eq!(declared.news(&cluster(), &again, &both), all);
+    declared.keep(&BTreeSet::from([&cluster()]));
+    assert_eq!(declared.news(&cluster(), &office(1), &both), None);
+    // One whose controller is gone was told nothing.
+    declared.keep(&BTreeSet::new());
+    assert_eq!(declared.news(&cluster(), &office(1), &both), all);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_picture_is_believed_when_it_is_newer_than_the_word_to_forget() {
     let declared = Declared::default();
-    declared.note(&cluster(), 1, groups(&["a"], true));
+    declared.note(&cluster(), &office(1), groups(&["a"], true));
     assert!(!declared.is_to_forget(&cluster(), "a"));
     advance(PICTURE_AGE).await;
-    declared.note(&cluster(), 1, groups(&["a"], true));
+    declared.note(&cluster(), &office(1), groups(&["a"], true));
     assert!(declared.is_to_forget(&cluster(), "a"));
     assert!(!declared.is_to_forget(&cluster(), "b"));
     // Another controller begins with another picture.
-    declared.note(&cluster(), 2, groups(&["a"], true));
+    declared.note(&cluster(), &office(2), groups(&["a"], true));
     assert!(!declared.is_to_forget(&cluster(), "a"));
     advance(PICTURE_AGE).await;
-    declared.note(&cluster(), 2, groups(&["a"], false));
+    declared.note(&cluster(), &office(2), groups(&["a"], false));
     assert!(
         !declared.is_to_forget(&cluster(), "a"),
         "it is not any more"

@@ -17,6 +17,8 @@ pub(super) const NOT_REPORTED: &str = "NotReported";
 
 /// A deadline that is nearer is told, unless the resource says another time.
 const HEADROOM: Duration = Duration::from_hours(1);
+/// A deadline that went has to stay away for so long before data counts as safe again.
+pub(in crate::group) const SAFE: Duration = Duration::from_mins(5);
 /// Members that have committed nothing for so long while there is something to read are stuck: as long as an application may be busy with one event.
 const STUCK: Duration = Duration::from_mins(5);
 /// More assignments than this for each member within ten minutes are not a rolling restart any more ...
@@ -45,10 +47,11 @@ pub(super) fn all(
     [
         accepted(&sight.verdict, before),
         ready(sight, before),
-        of_members("Consuming", &|seen| consuming(seen, sight.watched_for)),
+        of_members("Consuming", &|seen| consuming(seen, sight)),
         of_members("WithinLagObjective", &|seen| within_lag(seen, &objectives)),
         of_members("DataSafe", &|seen| {
-            data_safe(seen, status, &objectives, before, now)
+            let is_expiring = is_expiring(seen, &objectives, before, now);
+            data_safe(is_expiring, sight.safe_for, status, before)
         }),
         of_members("Balanced", &balanced),
     ]
@@ -142,13 +145,17 @@ fn as_before(type_: &'static str, before: &[Condition]) -> Finding {
     }
 }
 
-fn consuming(seen: &v1::GroupStatus, watched_for: Duration) -> Finding {
+fn consuming(seen: &v1::GroupStatus, sight: &Sight) -> Finding {
     const TYPE: &str = "Consuming";
     if seen.members == 0 {
         return Finding::no(TYPE, "NoMembers", "no consumer is in the group");
     }
     // If nothing has moved since the controller took office, that is at least as long as this operator watches.
-    let resting = seen.progress_ms.map_or(watched_for, Duration::from_millis);
+    let resting = seen.progress_ms.map(Duration::from_millis);
+    // Members that have just come are not to blame for what waited before.
+    let resting = resting
+        .unwrap_or(sight.watched_for)
+        .min(sight.with_members_for);
     let waiting = |p: &&v1::GroupPartitionStatus| p.lag_records > 0;
     let oldest = seen
         .partitions
@@ -193,11 +200,10 @@ fn within_lag(seen: &v1::GroupStatus, objectives: &Objectives) -> Finding {
 }
 
 fn data_safe(
-    seen: &v1::GroupStatus,
+    is_expiring: bool,
+    safe_for: Duration,
     status: &ConsumerGroupStatus,
-    objectives: &Objectives,
     before: &[Condition],
-    now: Timestamp,
 ) -> Finding {
     const TYPE: &str = "DataSafe";
     if !status.lost.is_empty() {
@@ -207,18 +213,8 @@ fn data_safe(
             "retention deleted records before the group read them: status.lost has their partitions and offsets; keep records for longer, or read faster",
         );
     }
-    let headroom = objectives.retention_headroom.map_or(HEADROOM, |h| h.0);
-    // A deadline on the edge would come and go: it has to go a little farther than it had to come.
-    let was_near = find(before, TYPE).is_some_and(|c| c.reason == "ExpiringSoon");
-    let near = if was_near {
-        headroom.saturating_add(headroom / 10)
-    } else {
-        headroom
-    };
-    let is_near = first_loss(seen).is_some_and(|(at, _)| {
-        Duration::try_from(at.duration_since(now)).unwrap_or_default() < near
-    });
-    if is_near {
+    // Rates go up and down: a deadline that is gone may be back in a moment.
+    if is_expiring || (was_expiring(before) && safe_for < SAFE) {
         Finding::no(
             TYPE,
             "ExpiringSoon",
@@ -231,6 +227,29 @@ fn data_safe(
             "what was not read stays for long enough",
         )
     }
+}
+
+/// Will retention delete something within the headroom that was not read by then?
+pub(super) fn is_expiring(
+    seen: &v1::GroupStatus,
+    objectives: &Objectives,
+    before: &[Condition],
+    now: Timestamp,
+) -> bool {
+    let headroom = objectives.retention_headroom.map_or(HEADROOM, |h| h.0);
+    // A deadline on the edge would come and go: it has to go a little farther than it had to come.
+    let near = if was_expiring(before) {
+        headroom.saturating_add(headroom / 10)
+    } else {
+        headroom
+    };
+    first_loss(seen).is_some_and(|(at, _)| {
+        Duration::try_from(at.duration_since(now)).unwrap_or_default() < near
+    })
+}
+
+fn was_expiring(before: &[Condition]) -> bool {
+    find(before, "DataSafe").is_some_and(|c| c.reason == "ExpiringSoon")
 }
 
 fn balanced(seen: &v1::GroupStatus) -> Finding {

@@ -36,7 +36,7 @@ impl<'a> Numbers<'a> {
             seen,
             lag: lag(seen, before.lag.as_ref(), now),
             deadline: deadline(seen, now),
-            lost: lost(seen, &before.lost, now),
+            lost: shown(lost(seen, &before.lost, now)),
         }
     }
 
@@ -100,7 +100,11 @@ pub(super) fn first_loss(seen: &v1::GroupStatus) -> Option<(Timestamp, &v1::Grou
 }
 
 /// Losses that there are, and those that were seen within the last hour.
-fn lost(seen: &v1::GroupStatus, before: &[LostRecords], now: Timestamp) -> Vec<LostRecords> {
+pub(super) fn lost(
+    seen: &v1::GroupStatus,
+    before: &[LostRecords],
+    now: Timestamp,
+) -> Vec<LostRecords> {
     let is_recent = |lost: &&LostRecords| now.duration_since(lost.seen_at.0) < SHOWN;
     let mut all: Vec<_> = before.iter().filter(is_recent).cloned().collect();
     for partition in &seen.partitions {
@@ -121,8 +125,12 @@ fn lost(seen: &v1::GroupStatus, before: &[LostRecords], now: Timestamp) -> Vec<L
             seen_at,
         });
     }
-    // The oldest stay, or each look would show others.
     all.sort_by(|a, b| (a.seen_at.0, &a.partition).cmp(&(b.seen_at.0, &b.partition)));
+    all
+}
+
+/// The oldest stay, or each look would show others.
+fn shown(mut all: Vec<LostRecords>) -> Vec<LostRecords> {
     all.truncate(LOST_MAX);
     all
 }

@@ -52,6 +52,8 @@ fn sight(change: impl FnOnce(&mut v1::GroupStatus)) -> Sight {
         name: Some("billing".to_owned()),
         seen: Some(seen),
         watched_for: Duration::from_secs(1),
+        with_members_for: Duration::from_hours(1),
+        safe_for: Duration::from_hours(1),
     }
 }
 
@@ -166,6 +168,30 @@ fn data_is_at_risk_from_when_the_deadline_is_nearer_than_the_headroom() {
 }
 
 #[test]
+fn data_is_safe_again_when_the_deadline_has_stayed_away() {
+    let expiring = sight(|seen| seen.partitions[0].loses_data_at_ms = Some(1_300 * 1_000));
+    assert_eq!(is_safe(&first(|_| {}), &expiring, at(1_000)), Some(false));
+    let soon = next(&group(None), &expiring, at(1_000));
+    let mut gone = sight(|_| {});
+    assert_eq!(is_safe(&soon, &gone, at(1_010)), Some(true));
+    for (seconds, says) in [
+        (0, "False ExpiringSoon"),
+        (299, "False ExpiringSoon"),
+        (300, "True HeadroomOK"),
+    ] {
+        gone.safe_for = Duration::from_secs(seconds);
+        let status = then(&soon, &gone, 1_010);
+        assert_eq!(said(&status, "DataSafe"), says, "{seconds}");
+    }
+    // What was not at risk is safe at once.
+    gone.safe_for = Duration::ZERO;
+    let fine = next(&group(None), &gone, at(1_000));
+    assert_eq!(said(&fine, "DataSafe"), "True HeadroomOK");
+    gone.seen = None;
+    assert_eq!(is_safe(&soon, &gone, at(1_010)), None);
+}
+
+#[test]
 fn without_a_headroom_an_hour_is_near() {
     let mut plain = group(None);
     plain.spec.objectives = None;
@@ -219,6 +245,23 @@ fn a_loss_is_shown_with_its_offsets_as_long_as_it_lasts_and_for_an_hour_at_least
 }
 
 #[test]
+fn losses_are_found_also_where_the_status_has_no_room_for_them() {
+    let lossy = sight(|seen| {
+        let lost = |partition| v1::GroupPartitionStatus {
+            partition,
+            lost_to_offset: Some(250),
+            ..seen.partitions[0].clone()
+        };
+        seen.partitions = (0..150).map(lost).collect();
+    });
+    let status = next(&group(None), &lossy, at(1_000));
+    assert_eq!(status.lost.len(), 100);
+    let found = losses(&ConsumerGroupStatus::default(), &lossy, at(1_000));
+    assert_eq!(found.len(), 150);
+    assert_eq!(found[..100], status.lost);
+}
+
+#[test]
 fn another_loss_of_the_same_partition_is_another_one() {
     let lost = first(|seen| seen.partitions[1].lost_to_offset = Some(250));
     let again = sight(|seen| {
@@ -267,6 +310,17 @@ fn a_group_without_members_and_one_whose_members_commit_nothing_do_not_consume()
     watched.watched_for = Duration::from_mins(5);
     let stuck = next(&group(None), &watched, at(1_000));
     assert_eq!(said(&stuck, "Consuming"), "False Stuck");
+    // What waited while nobody was there is not held against members that come.
+    let mut came = sight(resting(Some(minutes(600)), 5, minutes(600)));
+    for (minutes, says) in [
+        (0, "True Progressing"),
+        (4, "True Progressing"),
+        (5, "False Stuck"),
+    ] {
+        came.with_members_for = Duration::from_mins(minutes);
+        let status = then(&empty, &came, 2_000);
+        assert_eq!(said(&status, "Consuming"), says, "{minutes}");
+    }
 }
 
 #[test]
