@@ -122,8 +122,10 @@ pub enum ApplyError {
     /// Another controller is in office, or none.
     #[error("this controller is not in office; ask again for the active one")]
     NotActive,
-    /// The store cannot be written.
-    #[error("the metadata store does not take changes: {0}")]
+    /// The store cannot be written. Of several objects some may be: whoever asks again gets the rest.
+    #[error(
+        "the metadata store does not take changes, and a part of this one may be in force; ask again: {0}"
+    )]
     StoreUnavailable(String),
 }
 

@@ -11,7 +11,7 @@ use taffrail_core::{
 
 use crate::{
     invariants,
-    request::{MoveRequest, Request},
+    request::{ApplyError, MoveRequest, Request},
     state::{
         Answer, Effect, Event, Machine, Settings, WriteFailure,
         draft::{Value, Write},
@@ -100,13 +100,34 @@ pub enum Output {
     /// End a session, after what was sent before.
     Close(u64),
     /// A request is answered.
-    Answered(u64, Result<(), String>),
+    Answered(u64, Result<(), Refusal>),
     /// From now on requests and sessions are served.
     InOffice(u64),
     /// Another controller is in office, or this one cannot go on. Nothing follows.
     Over(String),
     /// Something for counters and traces.
     Note(String),
+}
+
+/// Why a request is not carried out.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// As whoever asked reads it.
+    pub why: String,
+    /// It, or a part of it, may be carried out nevertheless: some of its puts may be in the store.
+    pub is_unsure: bool,
+}
+
+impl From<ApplyError> for Refusal {
+    fn from(error: ApplyError) -> Self {
+        Self {
+            why: error.to_string(),
+            is_unsure: matches!(
+                error,
+                ApplyError::NotActive | ApplyError::StoreUnavailable(_)
+            ),
+        }
+    }
 }
 
 /// One put, to be tried at the store.
@@ -232,13 +253,13 @@ fn output(effect: Effect) -> Output {
         Effect::Send(session, message) => Output::Send(session, Box::new(message)),
         Effect::Close(session) => Output::Close(session),
         Effect::Answer(id, Answer::Apply(answer)) => {
-            Output::Answered(id, answer.map(|_| ()).map_err(|e| e.to_string()))
+            Output::Answered(id, answer.map(|_| ()).map_err(Refusal::from))
         }
         Effect::Answer(id, Answer::Delete(answer)) => {
-            Output::Answered(id, answer.map(|_| ()).map_err(|e| e.to_string()))
+            Output::Answered(id, answer.map(|_| ()).map_err(Refusal::from))
         }
         Effect::Answer(id, Answer::Move(answer)) => {
-            Output::Answered(id, answer.map(|_| ()).map_err(|e| e.to_string()))
+            Output::Answered(id, answer.map(|_| ()).map_err(Refusal::from))
         }
         Effect::InOffice { epoch } => Output::InOffice(epoch),
         Effect::Deposed => Output::Over("deposed".to_owned()),

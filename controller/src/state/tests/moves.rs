@@ -329,3 +329,21 @@ fn wherever_the_controller_stops_moves_go_on_and_nothing_is_left_behind() {
         }
     }
 }
+
+#[test]
+fn a_move_that_the_store_took_half_of_is_refused_and_may_be_in_force_and_is_asked_for_again() {
+    let mut world = running(2);
+    let target = [2, 1];
+    ask(&mut world, to(&target));
+    world.step_store(0, Fault::Nothing);
+    world.step_store(0, Fault::Unavailable);
+    assert!(world.reached.contains("StoreUnavailable"));
+    let is_moving = |(_, record): &(_, Assignment)| record.is_moving();
+    assert!(records(&world).iter().any(is_moving), "half of it is there");
+    ask(&mut world, to(&target));
+    world.calm_down();
+    for (_, record) in records(&world) {
+        assert_eq!(record.replicas, target.map(BrokerNumber));
+    }
+    world.assert_moved();
+}

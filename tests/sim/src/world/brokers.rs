@@ -203,6 +203,9 @@ impl World {
             Input::FollowerSays(connection, message) => self.said_by(*connection, message),
             _ => None,
         };
+        if let Input::Produce { id, partition, .. } = &input {
+            self.is_taken(broker, *id, *partition);
+        }
         let runs = promises::runs_told(&input);
         let Some(process) = &mut self.brokers[broker].process else {
             return Ok(());

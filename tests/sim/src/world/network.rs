@@ -63,6 +63,8 @@ struct Connection {
 #[derive(Debug, Default)]
 pub(super) struct Network {
     connections: BTreeMap<ConnectionId, Connection>,
+    /// On which node who dialled is, or was: what was said on a connection that is gone may wait for a process that is paused.
+    diallers: BTreeMap<ConnectionId, usize>,
     made: u64,
     /// From, to.
     pub(super) cut: [[bool; NODES]; NODES],
@@ -100,6 +102,7 @@ impl World {
         };
         let id = self.network.made;
         self.network.connections.insert(id, connection);
+        self.network.diallers.insert(id, from.node);
         if is_noisy {
             let ends = self.chance.between(SECOND, 5 * SECOND);
             self.plan(ends, move |w| {
@@ -112,8 +115,7 @@ impl World {
 
     /// On which node is the one who dialled?
     pub(super) fn node_of_dialler(&self, id: ConnectionId) -> Option<usize> {
-        let connection = self.network.connections.get(&id)?;
-        Some(connection.peers[End::Dialled as usize].node)
+        self.network.diallers.get(&id).copied()
     }
 
     /// Who follows by this connection?

@@ -285,3 +285,43 @@ fn a_run_that_registered_while_its_record_was_unknown_is_confirmed_after_all() {
     let after = record(&world, partition);
     assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
 }
+
+#[test]
+fn a_spare_that_registered_before_its_record_was_known_joins_after_all() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let backup = world.backup();
+    world.stop_broker(third);
+    world.go_on();
+    world.ask_to_shrink(leader, partition, third, ShrinkReason::LostData);
+    world.go_on();
+    world.start_broker(third, 0);
+    world.go_on();
+    let newer = record(&world, partition);
+    let awaited = newer.awaits(world.number(third)).expect("marked");
+    assert!(!newer.isr.contains(&world.number(third)));
+    assert_eq!(world.known(leader, partition).version(), newer.version());
+    for broker in 0..BROKERS {
+        world.stop_broker(broker);
+    }
+    world.restore_store(backup);
+    // Its next run registers before the members have come that the newer record needs.
+    world.start_broker(third, 0);
+    world.come(&[third]);
+    assert!(world.reached.contains("InDoubt"));
+    world.disconnect(third);
+    // The next controller takes that record over without having heard of it.
+    let doubted = world.backup();
+    world.restore_store(doubted);
+    world.start_broker(leader, 0);
+    world.start_broker(second, 0);
+    world.come(&[leader, second]);
+    let repaired = record(&world, partition);
+    assert!(repaired.version() > newer.version());
+    assert_eq!(repaired.awaits(world.number(third)), Some(awaited));
+    world.dial(third, 0);
+    world.settle();
+    world.calm_down();
+    let after = record(&world, partition);
+    assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
+}

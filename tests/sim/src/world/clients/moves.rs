@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use taffrail_controller::{MoveRequest, sim::Input};
+use taffrail_controller::{
+    MoveRequest,
+    sim::{Input, Refusal},
+};
 use taffrail_core::{BrokerNumber, TopicPartition};
 
 use crate::world::{BROKERS, CONTROLLERS, REPLICAS, SECOND, Step, World};
@@ -34,8 +37,12 @@ pub(crate) struct Moves {
 impl Moves {
     /// Nobody knows what became of the order.
     pub(super) fn unanswered(&mut self) {
-        if self.asked.take().is_none() || matches!(self.wanted.front(), Some(Order::To(..))) {
-            // Asked again, it comes to the same.
+        if self.asked.take().is_none() {
+            return;
+        }
+        if let Some(Order::To(partition, _)) = self.wanted.front() {
+            // Asked again, it comes to the same. Until then the partition may be here or there.
+            self.ordered.remove(partition);
             return;
         }
         self.wanted.pop_front();
@@ -139,17 +146,29 @@ impl World {
             .map(|(number, _)| *number)
     }
 
-    pub(in crate::world) fn move_answered(&mut self, id: u64, outcome: &Result<(), String>) {
+    pub(in crate::world) fn move_answered(&mut self, id: u64, outcome: &Result<(), Refusal>) {
         if self.clients.moves.asked != Some(id) {
             return;
+        }
+        if let Err(Refusal { why, is_unsure }) = outcome {
+            let moves = &mut self.clients.moves;
+            if *is_unsure {
+                moves.unanswered();
+            } else {
+                moves.asked = None;
+                moves.wanted.pop_front();
+            }
+            let what = if *is_unsure {
+                "it may move"
+            } else {
+                "nothing moves"
+            };
+            self.note(format!("{what}: {why}"));
+            return self.count("move refused");
         }
         let moves = &mut self.clients.moves;
         moves.asked = None;
         let order = moves.wanted.pop_front();
-        if let Err(why) = outcome {
-            self.note(format!("nothing moves: {why}"));
-            return self.count("move refused");
-        }
         match order {
             Some(Order::To(partition, brokers)) => {
                 let brokers = brokers.into_iter().collect();
@@ -198,5 +217,37 @@ impl World {
         let replicas = stored.iter().flat_map(|s| &s.assignment.replicas);
         let nodes = replicas.filter_map(|number| self.numbers.get(number).copied());
         nodes.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_core::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn an_order_that_nobody_answered_is_given_again_and_holds_from_then_on() {
+        let partition = TopicPartition {
+            topic: TopicId::from_bytes([7; 16]),
+            partition: PartitionIndex(0),
+        };
+        let mut moves = Moves {
+            wanted: VecDeque::from([Order::To(partition, vec![2, 1, 3]), Order::Balance]),
+            asked: Some(FIRST_ID),
+            ordered: BTreeMap::from([(partition, BTreeSet::from([0, 2, 3]))]),
+            ..Moves::default()
+        };
+        moves.unanswered();
+        assert!(moves.ordered.is_empty(), "it may have left there");
+        assert_eq!(moves.wanted.len(), 2);
+        assert!(!moves.is_uncertain);
+        moves.wanted.pop_front();
+        moves.unanswered();
+        assert!(!moves.are_done(), "nothing was asked");
+        moves.asked = Some(FIRST_ID + 1);
+        moves.unanswered();
+        assert!(moves.are_done(), "twice is another plan");
+        assert!(moves.is_uncertain);
     }
 }

@@ -146,14 +146,9 @@ impl World {
         let Some(request) = self.clients.requests.get(&id).cloned() else {
             return Ok(());
         };
-        let Some(process) = &self.brokers[node].process else {
+        if self.brokers[node].process.is_none() {
             self.retry_later(id);
             return Ok(());
-        };
-        let replicas = process.sim.replicas();
-        let replica = replicas.iter().find(|r| r.partition == request.partition);
-        if let Some((replica, request)) = replica.zip(self.clients.requests.get_mut(&id)) {
-            request.epoch = replica.leader_epoch;
         }
         let is_once = request.stamp != ProducerStamp::NONE;
         for record in &request.records {
@@ -169,6 +164,15 @@ impl World {
         };
         let run = self.brokers[node].run;
         self.broker_input(node, run, produce)
+    }
+
+    /// A broker is about to take in a request, perhaps long after that came to it: only now is it known in which epoch.
+    pub(in crate::world) fn is_taken(&mut self, broker: usize, id: u64, partition: TopicPartition) {
+        let process = self.brokers[broker].process.as_ref();
+        let replica = process.and_then(|process| process.seen.get(&partition));
+        if let Some((replica, request)) = replica.zip(self.clients.requests.get_mut(&id)) {
+            request.epoch = replica.leader_epoch;
+        }
     }
 
     fn batch(&mut self, records: &[RecordId], stamp: ProducerStamp) -> bytes::Bytes {

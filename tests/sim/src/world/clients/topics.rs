@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taffrail_controller::sim::Input;
+use taffrail_controller::sim::{Input, Refusal};
 use taffrail_core::{DeletionPolicy, TopicId, TopicSpec};
 
 use crate::world::{CONTROLLERS, MIN_IN_SYNC, MS, SECOND, Step, World};
@@ -119,7 +119,7 @@ impl World {
         self.controller_input(controller, run, input)
     }
 
-    pub(in crate::world) fn topic_answered(&mut self, id: u64, outcome: &Result<(), String>) {
+    pub(in crate::world) fn topic_answered(&mut self, id: u64, outcome: &Result<(), Refusal>) {
         let topics = &mut self.clients.topics;
         if topics.asked == Some(id) {
             topics.asked = None;
