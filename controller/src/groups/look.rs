@@ -178,6 +178,8 @@ impl Groups {
         let useful: usize = read.map(|topic| topic.partitions.len()).sum();
         let each = &heard.member_partitions;
         status.is_reported = true;
+        status.is_unreadable = heard.is_unreadable;
+        status.is_cut = heard.is_cut;
         status.set_state(heard.state);
         status.members = each.len() as u32;
         status.useful_members = useful as u32;

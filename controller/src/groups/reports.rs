@@ -27,6 +27,9 @@ pub(super) struct Heard {
     pub(super) topics: BTreeSet<TopicId>,
     /// `None`: a member reads it, and nothing is committed.
     pub(super) offsets: BTreeMap<TopicPartition, Option<Offset>>,
+    pub(super) is_unreadable: bool,
+    /// There are more offsets.
+    pub(super) is_cut: bool,
 }
 
 /// The last word of one broker on a group.
@@ -177,6 +180,8 @@ impl Heard {
                 .collect(),
             offsets: offsets.collect(),
             member_partitions: report.member_partitions.clone(),
+            is_unreadable: report.is_unreadable,
+            is_cut: report.is_cut,
         }
     }
 

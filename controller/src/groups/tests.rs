@@ -77,6 +77,8 @@ fn report(coordinator_epoch: i32, epoch: u64, committed: i64) -> v1::GroupReport
         member_partitions: vec![2, 0],
         topic_ids: vec![id()],
         offsets: vec![offset(1, -1), offset(0, committed)],
+        is_unreadable: false,
+        is_cut: true,
     }
 }
 
@@ -141,7 +143,7 @@ fn what_the_coordinator_and_the_leaders_say_is_put_together() {
     }
     let seen = groups.look(&view(600), 60 * SECOND);
     let billing = &seen["billing"];
-    assert!(billing.is_reported);
+    assert!(billing.is_reported && billing.is_cut && !billing.is_unreadable);
     assert_eq!(billing.state(), v1::GroupState::GroupStable);
     assert_eq!((billing.members, billing.useful_members), (2, 2));
     assert_eq!(

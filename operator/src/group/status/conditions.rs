@@ -85,6 +85,11 @@ fn ready(sight: &Sight, before: &[Condition]) -> Finding {
         Verdict::Refused(..) => Finding::no(TYPE, "NotAccepted", "see the condition Accepted"),
         Verdict::Unavailable(why) => Finding::unknown(TYPE, "ClusterUnavailable", why.clone()),
         Verdict::Accepted(_) => match &sight.seen {
+            Some(seen) if seen.is_unreadable => Finding::no(
+                TYPE,
+                "Unreadable",
+                "the coordinator cannot read all that it stored of the group and does not serve it; see its log, and taffrail groups delete to begin anew",
+            ),
             Some(seen) if seen.coordinator.is_some() => {
                 Finding::yes(TYPE, "Coordinated", "a broker coordinates the group")
             }

@@ -485,3 +485,10 @@ fn time_alone_is_looked_at_as_often_as_it_shows() {
     let near = first(|seen| seen.partitions[0].loses_data_at_ms = Some(1_300 * 1_000));
     assert_eq!(next_tick(&near, at(1_000)), Duration::from_secs(10));
 }
+
+#[test]
+fn a_group_that_its_coordinator_cannot_read_is_not_ready() {
+    let status = first(|seen| seen.is_unreadable = true);
+    assert_eq!(said(&status, "Ready"), "False Unreadable");
+    assert_eq!(said(&first(|_| {}), "Ready"), "True Coordinated");
+}
