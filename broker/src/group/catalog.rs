@@ -19,7 +19,7 @@ use crate::cluster::known::Known;
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     /// By id: the name, and for each partition the rack of its leader.
-    topics: BTreeMap<TopicId, (Arc<str>, Topic)>,
+    by_id: BTreeMap<TopicId, (Arc<str>, Topic)>,
     patterns: HashMap<String, Regex>,
     /// Those that policies name, counted apart: members of groups without one must not have to do without.
     declared: HashMap<String, Regex>,
@@ -44,8 +44,8 @@ impl Topics {
                 .collect()
         };
         // A leader that changes moves no partition from one member to another.
-        let is_changed = shape(&self.topics) != shape(&topics);
-        self.topics = topics;
+        let is_changed = shape(&self.by_id) != shape(&topics);
+        self.by_id = topics;
         is_changed
     }
 
@@ -73,12 +73,12 @@ impl Topics {
     }
 
     pub(super) fn name(&self, id: TopicId) -> Option<&str> {
-        self.topics.get(&id).map(|(name, _)| &**name)
+        self.by_id.get(&id).map(|(name, _)| &**name)
     }
 
     /// Has the topic such a partition?
     pub(super) fn has(&self, partition: TopicPartition) -> bool {
-        let topic = self.topics.get(&partition.topic);
+        let topic = self.by_id.get(&partition.topic);
         topic.is_some_and(|(_, topic)| (partition.partition.0 as usize) < topic.racks.len())
     }
 }
@@ -96,7 +96,7 @@ impl Catalog for Topics {
         let is_read = |name: &str| {
             subscription.topics.contains(name) || patterns.iter().any(|p| p.is_match(name))
         };
-        let topics = self.topics.iter();
+        let topics = self.by_id.iter();
         topics
             .filter(|(_, (name, _))| is_read(name))
             .map(|(id, _)| *id)
@@ -104,7 +104,7 @@ impl Catalog for Topics {
     }
 
     fn topic(&self, id: TopicId) -> Option<Topic> {
-        self.topics.get(&id).map(|(_, topic)| topic.clone())
+        self.by_id.get(&id).map(|(_, topic)| topic.clone())
     }
 }
 

@@ -99,18 +99,19 @@ mod tests {
         };
         let losses = GroupLosses::default();
         let minute = Duration::from_mins(1);
+        let most = Duration::from_mins(58);
         losses.note(&cluster, &groups(100, Some(250)));
         advance(minute).await;
         let records = || losses.recent().first().map(|(_, records)| *records);
         losses.note(&cluster, &groups(260, None));
         assert_eq!(records(), Some(150));
-        advance(SHOWN - 2 * minute).await;
+        advance(most).await;
         assert_eq!(records(), Some(150));
         advance(minute).await;
         assert_eq!(records(), None);
         // One that lasts is shown for as long as it does.
         losses.note(&cluster, &groups(300, Some(301)));
-        advance(SHOWN - minute).await;
+        advance(most).await;
         losses.note(&cluster, &groups(300, Some(302)));
         advance(minute).await;
         assert_eq!(records(), Some(2));

@@ -23,14 +23,13 @@ impl Summaries {
     /// Whoever asks again in the meantime keeps its turn, so that those who ask first each time do not get ahead of the others.
     pub(super) fn wait(&mut self, uid: &str, now: Instant) -> Duration {
         self.turns.retain(|_, turn| now < *turn + TURN_KEPT);
-        let turn = match self.turns.get(uid) {
-            Some(turn) => *turn,
-            None => {
-                let turn = self.next.map_or(now, |next| next.max(now));
-                self.next = Some(turn + SUMMARY_INTERVAL);
-                self.turns.insert(uid.to_owned(), turn);
-                turn
-            }
+        let turn = if let Some(turn) = self.turns.get(uid) {
+            *turn
+        } else {
+            let turn = self.next.map_or(now, |next| next.max(now));
+            self.next = Some(turn + SUMMARY_INTERVAL);
+            self.turns.insert(uid.to_owned(), turn);
+            turn
         };
         if turn <= now {
             self.turns.remove(uid);
