@@ -230,7 +230,7 @@ async fn the_next_coordinator_gives_a_dead_member_up_by_the_policys_session_time
     // The other one's own timeout is far longer than a test waits.
     let talk = other.talk(none.epoch);
     tokio::select! {
-        all = other.assigned() => assert_eq!(partitions(&all), [0, 1]),
+        all = within("partitions", other.assigned()) => assert_eq!(partitions(&all), [0, 1]),
         () = talk => unreachable!("it talks on"),
     }
 }
