@@ -8,7 +8,10 @@
 //! hosted         a group and the connections of its members
 //! write          records on their way to the log, and who is answered once they are durable
 //! records        the records of `__offsets`
+//! policies       what is declared of groups
+//! limits         what members and policies may say
 //! catalog        topics and patterns, as groups see them
+//! reports        what coordinators say of their groups, for the controller
 //! ```
 //!
 //! Nothing is answered before what it follows from is durable on the in-sync replicas: whatever a member was told, the next coordinator knows.
@@ -18,10 +21,13 @@ mod coordinator;
 pub(crate) mod coordinators;
 pub(crate) mod event;
 mod hosted;
+pub(crate) mod limits;
 mod load;
+mod policies;
 mod records;
+pub(crate) mod reports;
 mod write;
 
-pub(crate) use catalog::compile as compile_pattern;
 pub(crate) use coordinators::Coordinators;
+pub(crate) use policies::Policies;
 pub(crate) use records::{member_id, not_empty};

@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! settings     which group, what it reads, delivery
+//! policy       what the group's policy says of it
 //! pull         the next event
 //! change       from the assignment that is carried out to the one that was told
 //! held starts  partitions, how far they came, where they begin
@@ -27,6 +28,7 @@ mod commits;
 mod coordinator;
 mod event;
 mod held;
+mod policy;
 mod pull;
 mod session;
 mod settings;
@@ -56,6 +58,7 @@ use change::Change;
 pub use commits::Commit;
 pub use event::{GroupEvent, GroupPartition, Loss};
 use held::Held;
+use policy::Policy;
 use session::Session;
 pub use settings::{DeliveryMode, GroupBuilder, OutOfRange};
 use settings::{Settings, SharedSettings};
@@ -73,6 +76,7 @@ use starts::Starts;
 pub struct Group {
     client: Client,
     settings: SharedSettings,
+    policy: Policy,
     shared: Arc<Shared>,
     /// Says that there is something new in `shared`.
     changes: watch::Receiver<()>,
@@ -113,6 +117,7 @@ impl Group {
             commit_at: Instant::now() + settings.commit_interval,
             client,
             settings,
+            policy: Policy::default(),
             shared,
             life: 0,
             epoch: GroupEpoch(0),
@@ -187,6 +192,7 @@ impl Group {
         partition: PartitionIndex,
         next: Offset,
     ) -> Result<Commit, ClientError> {
+        let is_ahead = self.delivery() == DeliveryMode::AtMostOnce;
         let found = self.find(topic, partition);
         let progress = found
             .and_then(|at| self.held.get_mut(&at))
@@ -198,7 +204,12 @@ impl Group {
             ))
             .into());
         };
-        progress.process(next);
+        if is_ahead {
+            // What is committed ahead of processing does not go back.
+            progress.process_up_to(next);
+        } else {
+            progress.process(next);
+        }
         self.out = self.out.filter(|(out, _)| *out != found);
         Ok(self.commit_due(|at| *at == found))
     }
@@ -206,7 +217,10 @@ impl Group {
     /// Commits what is to be of these partitions.
     fn commit_due(&self, which: impl Fn(&TopicPartition) -> bool) -> Commit {
         let mut offsets = BTreeMap::new();
-        for (at, held) in self.held.iter().filter(|(at, _)| which(at)) {
+        // A later commit of that one is under way, or stored: an earlier one must not come after it.
+        let ahead = self.ahead.as_ref().map(|(batch, _)| pull::place(batch));
+        let is_due = |at: &TopicPartition| ahead != Some(*at) && which(at);
+        for (at, held) in self.held.iter().filter(|(at, _)| is_due(at)) {
             let stored = self.shared.commits.stored(at, held.since);
             if let Some(offset) = held.due(stored) {
                 offsets.insert(*at, (Arc::clone(&held.topic), offset));

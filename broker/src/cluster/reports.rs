@@ -12,7 +12,10 @@ use super::{
     known::{Known, Seen},
     view::topic_id_bytes,
 };
-use crate::partition::{Partition, standing::Role};
+use crate::{
+    group::reports::GroupsTold,
+    partition::{Partition, standing::Role},
+};
 
 /// What was reported in this session.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub(crate) struct Reported {
     reports: HashMap<TopicPartition, v1::PartitionReport>,
     /// What one partition would report now. Nothing is allocated for one that has nothing new.
     now: v1::PartitionReport,
+    /// Of consumer groups.
+    pub(super) groups: GroupsTold,
 }
 
 impl Reported {

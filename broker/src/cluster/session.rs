@@ -427,7 +427,7 @@ pub(crate) fn heartbeat(broker: &Broker, reported: &mut Reported) -> v1::Heartbe
         partitions: reported.changes(&broker.partitions.all()),
         disk_full: space.is_full(),
         doubts: broker.doubts.all(broker.uptime_ms()),
-        groups: Vec::new(),
+        groups: broker.coordinators.reports.changes(&mut reported.groups),
     }
 }
 

@@ -7,6 +7,8 @@ use taffrail_core::{
     Assignment, BrokerNumber, ControllerStamp, ErrorCode, TopicConfig, TopicId, TopicPartition,
 };
 
+use crate::group::Policies;
+
 /// Topics, assignments and brokers. Immutable once published.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ClusterView {
@@ -15,6 +17,8 @@ pub(crate) struct ClusterView {
     pub(crate) brokers: BTreeMap<BrokerNumber, v1::BrokerRecord>,
     pub(crate) topics: BTreeMap<TopicId, Topic>,
     pub(crate) partitions: BTreeMap<TopicPartition, Assignment>,
+    /// Of consumer groups. They outlive a full update that says nothing of them.
+    pub(crate) groups: Policies,
 }
 
 /// A topic that is served.
@@ -42,6 +46,7 @@ impl ClusterView {
             next.cluster_id.clone_from(&self.cluster_id);
         }
         next.stamp = update.stamp.unwrap_or_default().into();
+        next.groups = self.groups.after(update);
         for broker in &update.brokers {
             next.brokers
                 .insert(BrokerNumber(broker.number), broker.clone());
@@ -90,9 +95,9 @@ impl ClusterView {
                 .collect(),
             deletes: Vec::new(),
             removed_topics: Vec::new(),
-            groups: Vec::new(),
+            groups: self.groups.records(),
             removed_groups: Vec::new(),
-            all_groups: false,
+            all_groups: true,
         }
     }
 
@@ -197,7 +202,9 @@ pub(crate) fn parse_partition(
 
 #[cfg(test)]
 mod tests {
-    use taffrail_core::{LeaderEpoch, PartitionEpoch, PartitionIndex, TopicDefaults, TopicSpec};
+    use taffrail_core::{
+        LeaderEpoch, PartitionEpoch, PartitionIndex, TopicDefaults, TopicSpec, group::GroupPolicy,
+    };
 
     use super::*;
 
@@ -251,7 +258,36 @@ mod tests {
                 4,
             ))
             .expect("valid");
+        let policy = GroupPolicy {
+            session_timeout_ms: Some(5_000),
+            ..GroupPolicy::default()
+        };
+        let groups = v1::MetadataUpdate {
+            groups: vec![v1::GroupPolicyRecord {
+                group: "billing".to_owned(),
+                policy: Some((&policy).into()),
+                forget: true,
+            }],
+            ..update(false, &[], 4)
+        };
+        let view = view.after(&groups).expect("valid");
+        assert_eq!(view.groups.records(), groups.groups);
         assert_eq!(ClusterView::default().after(&view.to_update()), Ok(view));
+    }
+
+    #[test]
+    fn policies_of_groups_outlive_a_full_update_that_says_nothing_of_them() {
+        let groups = v1::MetadataUpdate {
+            groups: vec![v1::GroupPolicyRecord {
+                group: "billing".to_owned(),
+                ..v1::GroupPolicyRecord::default()
+            }],
+            ..update(true, &[], 1)
+        };
+        let view = ClusterView::default().after(&groups).expect("valid");
+        let next = view.after(&update(true, &[], 2)).expect("valid");
+        assert_eq!(next.groups, view.groups);
+        assert_eq!(next.groups.records().len(), 1);
     }
 
     #[test]

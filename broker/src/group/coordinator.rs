@@ -1,6 +1,8 @@
 //! Coordinates the groups of one partition of `__offsets`, for as long as this broker leads it.
 
+mod declared;
 mod requests;
+mod upkeep;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,11 +17,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use self::upkeep::Reporting;
 use super::{
     catalog::Topics,
     event::Event,
     hosted::Hosted,
     load,
+    policies::{Declared, Policies},
     records::{Entry, forgotten_members_entry, members_entry},
     write::{Answer, Writes, append},
 };
@@ -48,6 +52,9 @@ pub(super) struct Coordinator {
     partition: Arc<Partition>,
     epoch: LeaderEpoch,
     groups: BTreeMap<String, Hosted>,
+    /// What is declared of groups, of all and of those here.
+    policies: Policies,
+    declared: BTreeMap<String, Arc<Declared>>,
     topics: Topics,
     writes: Writes,
     /// Of the events that are being dealt with.
@@ -61,6 +68,7 @@ pub(super) struct Coordinator {
     session_timeout_ms: u64,
     ticked_ms: u64,
     swept_ms: u64,
+    reporting: Reporting,
     metrics: CoordinatedMetrics,
 }
 
@@ -89,6 +97,8 @@ impl Coordinator {
             partition,
             epoch,
             groups: BTreeMap::new(),
+            policies: Policies::default(),
+            declared: BTreeMap::new(),
             topics: Topics::default(),
             writes: Writes::default(),
             entries: Vec::new(),
@@ -98,17 +108,20 @@ impl Coordinator {
             session_timeout_ms: 0,
             ticked_ms: 0,
             swept_ms: 0,
+            reporting: Reporting::default(),
             metrics,
         };
         let now = coordinator.now();
         let members_max = coordinator.broker.config.groups.members_max;
-        coordinator.groups = found.groups(members_max, now);
+        coordinator.topics.update(known);
+        coordinator.declare(known);
+        let policy = |group: &str| coordinator.policy(group);
+        coordinator.groups = found.groups(policy, members_max, now);
         for hosted in coordinator.groups.values() {
             for member in hosted.group.members() {
                 coordinator.topics.learn(&member.profile().subscription);
             }
         }
-        coordinator.topics.update(known);
         coordinator.rebalance_all();
         coordinator.session_timeout_ms = coordinator.shortest_session_timeout_ms();
         coordinator.is_sure = coordinator.hears_everybody();
@@ -138,7 +151,7 @@ impl Coordinator {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let is_idle = self.groups.is_empty();
+            let is_idle = self.groups.is_empty() && self.reporting.is_idle();
             let done = tokio::select! {
                 () = self.broker.draining.cancelled() => Err(Broker::shutting_down()),
                 written = self.writes.next() => written,
@@ -179,7 +192,9 @@ impl Coordinator {
 
     fn learn(&mut self, known: &Known) -> Result<(), WireError> {
         self.check_leads()?;
-        if self.topics.update(known) {
+        let is_other = self.topics.update(known);
+        self.declare(known);
+        if is_other {
             self.rebalance_all();
         }
         Ok(())
@@ -189,9 +204,12 @@ impl Coordinator {
         for (name, hosted) in &mut self.groups {
             if hosted.group.members().len() > 0 {
                 hosted.group.catalog_changed(&self.topics);
+                // Topics may have come or gone of which nobody gets anything.
+                hosted.is_news = true;
                 self.touched.insert(name.clone());
             }
         }
+        self.report_declared();
     }
 
     fn tick(&mut self) -> Result<(), WireError> {
@@ -228,34 +246,9 @@ impl Coordinator {
             self.swept_ms = now.ms;
             self.sweep(now);
         }
+        self.forget_declared();
+        self.report(now);
         Ok(())
-    }
-
-    /// Forgets groups that nobody was in for long, and patterns that nobody uses.
-    fn sweep(&mut self, now: Now) {
-        let retention_ms = self.broker.config.groups.offset_retention_ms;
-        let is_dead = |hosted: &Hosted| {
-            hosted.unreadable.is_empty() && hosted.group.is_dead(now.wall_ms, retention_ms)
-        };
-        let dead: Vec<String> = self
-            .groups
-            .iter()
-            .filter(|(_, hosted)| is_dead(hosted))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in dead {
-            if let Some(hosted) = self.groups.remove(&name) {
-                tracing::info!(group = %name, "nobody was in the group for long: its offsets are forgotten");
-                self.entries.extend(hosted.forget(&name));
-            }
-        }
-        let members = self
-            .groups
-            .values()
-            .flat_map(|hosted| hosted.group.members());
-        let patterns = members.flat_map(|m| &m.profile().subscription.patterns);
-        let used: BTreeSet<&str> = patterns.map(String::as_str).collect();
-        self.topics.keep_patterns(&used);
     }
 
     /// Does this broker still lead, in the same epoch?
@@ -331,6 +324,7 @@ impl Coordinator {
                 continue;
             };
             if hosted.group.take_changed() {
+                hosted.is_news = true;
                 let entry = if hosted.is_forgotten() {
                     forgotten_members_entry(&name)
                 } else {
@@ -345,7 +339,7 @@ impl Coordinator {
             }
             hosted.tell(&self.topics, &mut self.answers);
             if hosted.is_forgotten() && hosted.streams.is_empty() {
-                self.groups.remove(&name);
+                self.remove(&name);
             }
         }
         if self.groups.is_empty() {

@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     coordinator::{Coordinator, Inbox, not_coordinator},
     event::{Event, StreamId},
+    reports::GroupReports,
 };
 use crate::{
     broker::Broker,
@@ -40,6 +41,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct Coordinators {
     running: RwLock<BTreeMap<TopicPartition, Running>>,
     streams: AtomicU64,
+    /// What they say of their groups.
+    pub(crate) reports: Arc<GroupReports>,
 }
 
 #[derive(Debug, Clone)]
@@ -126,6 +129,7 @@ impl Coordinators {
         if all.get(&id).is_some_and(|running| running.epoch == epoch) {
             all.remove(&id);
         }
+        self.reports.end(id, epoch);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use taffrail_api::{WireError, convert::offset_to_wire, v1};
 use taffrail_core::{
     ErrorCode, GroupEpoch, MemberId, TopicPartition,
-    group::{Group, GroupState, Member},
+    group::{Committed, Group, GroupState, Member},
 };
 
 use super::{
@@ -16,6 +16,9 @@ use super::{
 };
 use crate::cluster::view::topic_id_bytes;
 
+/// Of one group in a report: a heartbeat must not grow without end. Of a larger group the rest is not reported.
+const REPORT_OFFSETS_MAX: usize = 100_000;
+
 /// A group as its coordinator has it.
 #[derive(Debug)]
 pub(super) struct Hosted {
@@ -23,6 +26,10 @@ pub(super) struct Hosted {
     pub(super) streams: BTreeMap<MemberId, Stream>,
     /// Records of it that cannot be read, by what they are about, and why: it is not served then.
     pub(super) unreadable: BTreeMap<Option<TopicPartition>, String>,
+    /// The controller has something to hear of it.
+    pub(super) is_news: bool,
+    /// The controller may know it.
+    pub(super) is_reported: bool,
 }
 
 /// A member's connection.
@@ -40,6 +47,8 @@ impl Hosted {
             group,
             streams: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            is_news: true,
+            is_reported: false,
         }
     }
 
@@ -139,6 +148,27 @@ impl Hosted {
         }
     }
 
+    /// What the controller is to know of it, but for the coordinator's epoch.
+    pub(super) fn report(&self, name: &str, topics: &Topics) -> v1::GroupReport {
+        let group = &self.group;
+        let members = group.members();
+        let read = group.members().flat_map(Member::assigned);
+        let begun = read.filter(|(partition, _)| group.committed(*partition).is_none());
+        let begun = begun.map(|(partition, _)| report_offset(partition, None));
+        let committed = group.offsets();
+        let committed = committed.map(|(partition, c)| report_offset(partition, Some(c)));
+        let topics = group.topics(topics);
+        v1::GroupReport {
+            group: name.to_owned(),
+            state: state(group).into(),
+            epoch: group.epoch().0,
+            member_partitions: members.map(|m| m.assigned().count() as u32).collect(),
+            topic_ids: topics.into_iter().map(topic_id_bytes).collect(),
+            offsets: committed.chain(begun).take(REPORT_OFFSETS_MAX).collect(),
+            ..v1::GroupReport::default()
+        }
+    }
+
     pub(super) fn summary(&self, name: &str) -> v1::GroupSummary {
         v1::GroupSummary {
             group: name.to_owned(),
@@ -153,6 +183,18 @@ fn state(group: &Group) -> v1::GroupState {
         GroupState::Empty => v1::GroupState::GroupEmpty,
         GroupState::Assigning => v1::GroupState::GroupAssigning,
         GroupState::Stable => v1::GroupState::GroupStable,
+    }
+}
+
+fn report_offset(
+    partition: TopicPartition,
+    committed: Option<&Committed>,
+) -> v1::GroupReportOffset {
+    v1::GroupReportOffset {
+        topic_id: topic_id_bytes(partition.topic),
+        partition: partition.partition.0,
+        offset: committed.map_or(-1, |c| offset_to_wire(c.offset)),
+        committed_at_ms: committed.map_or(0, |c| c.at_ms.cast_signed()),
     }
 }
 
@@ -201,12 +243,13 @@ fn assigned(group: &Group, member: &Member, topics: &Topics) -> v1::Assigned {
             metadata: committed.map(|c| c.metadata.clone()).unwrap_or_default(),
         }
     });
-    let timeout_ms = member.profile().session_timeout_ms;
+    let timeout_ms = member.session_timeout_ms();
+    let policy = v1::MemberPolicy::from(group.policy());
     v1::Assigned {
         epoch: member.epoch().0,
         partitions: partitions.collect(),
         heartbeat_interval_ms: heartbeat_interval_ms(timeout_ms),
         answer_timeout_ms: answer_timeout_ms(timeout_ms),
-        policy: None,
+        policy: (policy != v1::MemberPolicy::default()).then_some(policy),
     }
 }

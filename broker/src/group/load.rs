@@ -9,7 +9,7 @@ use std::{
 use taffrail_api::WireError;
 use taffrail_core::{
     ErrorCode, Offset, TopicPartition,
-    group::{AssignmentStrategy, Committed, Group, Now, StoredGroup},
+    group::{Committed, Group, GroupPolicy, Now, StoredGroup},
 };
 use taffrail_record::{RecordRef, records, split, verify};
 use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
@@ -141,14 +141,20 @@ impl Found {
         }
     }
 
-    /// The groups, as far as there is anything to know of them.
-    pub(super) fn groups(self, members_max: usize, now: Now) -> BTreeMap<String, Hosted> {
+    /// The groups, as far as there is anything to know of them, with their policies.
+    pub(super) fn groups(
+        self,
+        policy: impl Fn(&str) -> GroupPolicy,
+        members_max: usize,
+        now: Now,
+    ) -> BTreeMap<String, Hosted> {
         let host = |(name, found): (String, FoundGroup)| {
-            let (strategy, mut unreadable) = (AssignmentStrategy::default(), found.unreadable);
-            let restored = Group::restore(strategy, members_max, found.members, found.offsets, now);
+            let mut unreadable = found.unreadable;
+            let (members, offsets) = (found.members, found.offsets);
+            let restored = Group::restore(policy(&name), members_max, members, offsets, now);
             let group = restored.unwrap_or_else(|why| {
                 unreadable.insert(None, why.to_owned());
-                Group::new(strategy, members_max, now)
+                Group::new(policy(&name), members_max, now)
             });
             if let Some(what) = unreadable.values().next() {
                 tracing::error!(group = %name, what, "a group cannot be read and is not served; others are");
@@ -191,6 +197,7 @@ mod tests {
         let member = |n: u8| StoredMember {
             id: MemberId::from_bytes([n; 16]),
             profile: Profile::default(),
+            lives_by_ms: 0,
             epoch: GroupEpoch(1),
             held: vec![(PARTITION, GroupEpoch(1), None)],
         };
@@ -216,7 +223,7 @@ mod tests {
         while let Some(record) = records.next_ref() {
             found.take(&record.expect("valid"));
         }
-        found.groups(10, Now::default())
+        found.groups(|_| GroupPolicy::default(), 10, Now::default())
     }
 
     fn members_of(group: &str, members: u8) -> (Vec<u8>, Option<Vec<u8>>) {

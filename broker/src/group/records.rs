@@ -137,6 +137,7 @@ fn encode_member(member: &StoredMember) -> v1::StoredMember {
         topics: profile.subscription.topics.iter().cloned().collect(),
         patterns: profile.subscription.patterns.iter().cloned().collect(),
         session_timeout_ms: profile.session_timeout_ms as u32,
+        lives_by_ms: member.lives_by_ms as u32,
         epoch: member.epoch.0,
         held: member.held.iter().map(encode_hold).collect(),
     }
@@ -170,7 +171,10 @@ fn decode_member(member: v1::StoredMember) -> Result<StoredMember, WireError> {
         let partition = topic_partition(&hold.topic_id, hold.partition)?;
         Ok((partition, GroupEpoch(hold.since_epoch), revoked))
     };
+    // Not written by versions that knew no policies.
+    let lives_by_ms = member.session_timeout_ms.max(member.lives_by_ms);
     Ok(StoredMember {
+        lives_by_ms: lives_by_ms.into(),
         id: member_id(&member.member_id)?,
         profile: Profile {
             instance_id: not_empty(member.instance_id),
@@ -227,6 +231,7 @@ mod tests {
                     },
                     session_timeout_ms: 45_000,
                 },
+                lives_by_ms: 60_000,
                 epoch: GroupEpoch(8),
                 held: vec![(PARTITION, GroupEpoch(2), Some(GroupEpoch(8)))],
             }],

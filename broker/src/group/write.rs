@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use taffrail_api::{WireError, v1};
-use taffrail_core::{ErrorCode, LeaderEpoch, replica::Acks};
+use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, replica::Acks};
 use taffrail_record::{BatchBuilder, Compression, NewRecord};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     event::{Reply, Sink},
     records::Entry,
+    reports::GroupReports,
 };
 use crate::{
     broker::Broker,
@@ -41,6 +42,12 @@ pub(super) enum Answer {
     Describe(Reply<v1::DescribeGroupResponse>, v1::DescribeGroupResponse),
     Done(Reply<()>),
     List(Reply<Vec<v1::GroupSummary>>, Vec<v1::GroupSummary>),
+    /// Of the coordinator of that partition, in that epoch: for the controller.
+    Report(
+        Arc<GroupReports>,
+        (TopicPartition, LeaderEpoch),
+        Vec<v1::GroupReport>,
+    ),
 }
 
 impl Answer {
@@ -59,6 +66,9 @@ impl Answer {
             Self::Describe(reply, described) => drop(reply.send(Ok(described))),
             Self::Done(reply) => drop(reply.send(Ok(()))),
             Self::List(reply, groups) => drop(reply.send(Ok(groups))),
+            Self::Report(board, (coordinator, epoch), reports) => {
+                board.publish(coordinator, epoch, reports);
+            }
         }
     }
 }

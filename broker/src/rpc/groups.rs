@@ -14,11 +14,12 @@ use taffrail_core::{ErrorCode, GroupEpoch};
 use tokio::{sync::oneshot, time::timeout};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use self::check::{group_name, positions};
+use self::check::positions;
 use crate::{
     broker::Broker,
     group::{
         event::{Ask, Event, Reply},
+        limits::check_name,
         member_id,
     },
 };
@@ -46,7 +47,7 @@ impl GroupsService {
     ) -> Result<T, Status> {
         self.broker.metrics.requests(call).inc();
         let asked = async {
-            group_name(&group)?;
+            check_name(&group)?;
             let (reply, answer) = oneshot::channel();
             let ask = ask(reply)?;
             let coordinator = self.broker.coordinators.of(&self.broker, &group)?;

@@ -39,6 +39,8 @@ struct State {
     sessions: Vec<mpsc::Sender<Result<ControllerMessage, Status>>>,
     /// By broker and partition.
     reports: BTreeMap<(u32, Bytes, u32), v1::PartitionReport>,
+    /// By group, the newest.
+    groups: BTreeMap<String, v1::GroupReport>,
     heartbeats: u64,
     doubts: HashMap<u32, Vec<v1::PeerDoubt>>,
     deletes_done: Vec<v1::DeleteDone>,
@@ -181,6 +183,21 @@ impl FakeController {
     ) -> Option<v1::PartitionReport> {
         let key = (broker, bytes_of(id), partition);
         self.state().reports.get(&key).cloned()
+    }
+
+    /// The newest report of a group.
+    pub(crate) fn group(&self, name: &str) -> Option<v1::GroupReport> {
+        self.state().groups.get(name).cloned()
+    }
+
+    /// Forgets what was reported of groups.
+    pub(crate) fn forget_reports(&self) {
+        self.state().groups.clear();
+    }
+
+    /// Brokers have to register again.
+    pub(crate) fn end_sessions(&self) {
+        self.state().sessions.clear();
     }
 
     pub(crate) fn heartbeats(&self) -> u64 {
@@ -328,6 +345,8 @@ impl State {
             Some(broker_message::Message::Heartbeat(heartbeat)) => {
                 self.heartbeats += 1;
                 self.doubts.insert(from, heartbeat.doubts);
+                let groups = heartbeat.groups.into_iter();
+                self.groups.extend(groups.map(|g| (g.group.clone(), g)));
                 for report in heartbeat.partitions {
                     let key = (from, report.topic_id.clone(), report.partition);
                     self.reports.insert(key, report);

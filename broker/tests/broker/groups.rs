@@ -2,6 +2,9 @@
 
 mod failover;
 mod member;
+mod policies;
+mod reports;
+mod thin;
 
 use std::time::Duration;
 
@@ -13,14 +16,29 @@ use tonic::Status;
 use self::member::{TestMember, at, groups, joining, partitions};
 use crate::{
     controller::{Topic, bytes_of},
-    fixture::{Fixture, TOPIC, code, until},
+    fixture::{Fixture, TOPIC, batch, code, request, until},
 };
 
 /// `__offsets`.
 const OFFSETS: TopicId = TopicId::from_bytes([0x0f; 16]);
 
-/// A broker that coordinates, with topic `flights` of four partitions.
+/// Records of each partition.
+const RECORDS: usize = 200;
+
+/// A broker that coordinates, with topic `flights` of four partitions that have records.
 async fn coordinated() -> Fixture {
+    let fixture = empty().await;
+    let mut client = fixture.client().await;
+    for partition in 0..4 {
+        let values = [""; RECORDS];
+        let produced = client.produce(request(partition, batch(&values))).await;
+        produced.expect("stored");
+    }
+    fixture
+}
+
+/// The same, without records.
+async fn empty() -> Fixture {
     let fixture = Fixture::start(4).await;
     let offsets = Topic::new(internal::OFFSETS, &[1, 1]);
     fixture.controller.put(OFFSETS, offsets);
@@ -173,6 +191,37 @@ async fn a_commit_of_what_is_not_the_members_is_refused_and_the_rest_is_stored()
         .into_iter()
         .map(|o| o.committed.expect("one"));
     assert_eq!(stored.collect::<Vec<_>>(), [at(mine, 5)]);
+}
+
+#[tokio::test]
+async fn an_offset_beyond_the_end_is_neither_committed_nor_reset_to() {
+    let fixture = coordinated().await;
+    let end = RECORDS as i64;
+    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
+    let assigned = member.assigned().await;
+    let offsets = vec![at(0, end), at(1, end + 1)];
+    let refused = member.commit(assigned.epoch, offsets).await;
+    let refused: Vec<_> = refused
+        .into_iter()
+        .map(|r| (r.partition, r.error.expect("why")))
+        .collect();
+    assert_eq!(refused.len(), 1);
+    let (partition, error) = refused[0].clone();
+    assert!(error.message.contains("flights/1"), "{error:?}");
+    assert_eq!((partition, code(error)), (1, ErrorCode::OffsetOutOfRange));
+    let reset = v1::ResetOffsetsRequest {
+        group: "billing".to_owned(),
+        offsets: vec![at(2, 5), at(3, end + 1)],
+    };
+    let mut groups = groups(fixture.channel());
+    let refused = groups
+        .reset_offsets(reset)
+        .await
+        .expect_err("beyond the end");
+    assert_eq!(of(&refused), ErrorCode::OffsetOutOfRange);
+    let described = describe(&fixture, "billing").await.expect("known");
+    let stored = described.offsets.into_iter().filter_map(|o| o.committed);
+    assert_eq!(stored.collect::<Vec<_>>(), [at(0, end)]);
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use taffrail_api::{WireError, v1};
 use taffrail_core::{GroupEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 
+use super::policy::Policy;
+
 /// Everything that a member is to read from now on.
 #[derive(Debug)]
 pub(super) struct Assignment {
@@ -12,6 +14,7 @@ pub(super) struct Assignment {
     pub(super) partitions: HashMap<TopicPartition, Share>,
     pub(super) heartbeat_interval: Duration,
     pub(super) answer_timeout: Duration,
+    pub(super) policy: Policy,
 }
 
 /// One partition of it.
@@ -50,6 +53,7 @@ impl TryFrom<v1::Assigned> for Assignment {
             partitions,
             heartbeat_interval: Duration::from_millis(wire.heartbeat_interval_ms.max(1).into()),
             answer_timeout: Duration::from_millis(wire.answer_timeout_ms.max(1).into()),
+            policy: wire.policy.unwrap_or_default().try_into()?,
         })
     }
 }

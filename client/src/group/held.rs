@@ -16,6 +16,8 @@ pub(super) struct Held {
     pub(super) committed: Option<Offset>,
     /// `None`: where it begins is being looked up.
     pub(super) progress: Option<Progress>,
+    /// The next record is not there (any more), and somebody is to decide.
+    pub(super) is_stopped: bool,
 }
 
 /// How far it came.
@@ -35,6 +37,7 @@ impl Held {
             since: share.since,
             committed: share.committed,
             progress: None,
+            is_stopped: false,
         }
     }
 
@@ -59,6 +62,11 @@ impl Progress {
     /// Records below were handed out.
     pub(super) fn hand_out(&mut self, next: Offset) {
         self.handed = next;
+    }
+
+    /// Records below are done with, at the least.
+    pub(super) fn process_up_to(&mut self, next: Offset) {
+        self.processed = self.processed.max(next);
     }
 
     /// Records below are done with.

@@ -53,6 +53,9 @@ impl Group {
             if let Some(error) = seen.failed {
                 return Err(error);
             }
+            if let Some(told) = &seen.told {
+                self.adopt(told.policy);
+            }
             self.follow(seen.told);
             if !self.events.is_empty() {
                 continue;
@@ -92,7 +95,7 @@ impl Group {
     }
 
     fn count_as_processed(&mut self) {
-        if self.settings.delivery == DeliveryMode::Manual {
+        if self.delivery() == DeliveryMode::Manual {
             return;
         }
         if let Some((at, next)) = self.out.take()
@@ -168,8 +171,8 @@ impl Group {
 
     fn read(&mut self, batch: ConsumedBatch, now: Instant) -> Option<GroupEvent> {
         let at = place(&batch);
-        if self.settings.delivery != DeliveryMode::AtMostOnce {
-            return self.hand_out(batch, now);
+        if self.delivery() != DeliveryMode::AtMostOnce {
+            return self.hand_out(batch, false, now);
         }
         let topic = Arc::clone(&self.held.get(&at)?.topic);
         let commit = self.push_commit([(at, (topic, batch.next_offset()))].into());
@@ -186,7 +189,7 @@ impl Group {
             return Ok(None);
         };
         match stored {
-            Ok(()) => Ok(self.hand_out(batch, now)),
+            Ok(()) => Ok(self.hand_out(batch, true, now)),
             // Somebody else's, or reset: the coordinator says what is next.
             Err(error) if error.code() == ErrorCode::NotAssigned => Ok(None),
             Err(error) => {
@@ -198,15 +201,19 @@ impl Group {
     }
 
     /// The last look before the application gets it: the time may be over since.
-    fn hand_out(&mut self, batch: ConsumedBatch, now: Instant) -> Option<GroupEvent> {
+    fn hand_out(
+        &mut self,
+        batch: ConsumedBatch,
+        is_committed: bool,
+        now: Instant,
+    ) -> Option<GroupEvent> {
         if self.shared.look(now).life != self.life {
             return None;
         }
         let (at, next) = (place(&batch), batch.next_offset());
-        let is_ahead = self.settings.delivery == DeliveryMode::AtMostOnce;
         let progress = self.progress(at)?;
         progress.hand_out(next);
-        if is_ahead {
+        if is_committed {
             progress.process(next);
         } else {
             self.out = Some((at, next));
@@ -258,10 +265,13 @@ impl Group {
                 start,
                 end,
             } => {
-                if self.find(&topic, partition).is_none() {
+                let at = self.find(&topic, partition);
+                let policy = self.out_of_range();
+                let Some(held) = at.and_then(|at| self.held.get_mut(&at)) else {
                     return Ok(None); // it was given up meanwhile
-                }
-                let resumed = match self.settings.out_of_range {
+                };
+                held.is_stopped = policy == OutOfRange::Stop;
+                let resumed = match policy {
                     OutOfRange::Earliest => start,
                     OutOfRange::Latest => end,
                     OutOfRange::Stop => {
@@ -314,7 +324,7 @@ impl Group {
     }
 }
 
-fn place(batch: &ConsumedBatch) -> TopicPartition {
+pub(super) fn place(batch: &ConsumedBatch) -> TopicPartition {
     TopicPartition {
         topic: batch.topic_id(),
         partition: batch.partition(),

@@ -165,7 +165,7 @@ impl Session {
             tokio::select! {
                 answer = answers.message() => match answer {
                     Ok(Some(answer)) => {
-                        if let Err(error) = stream.hear(answer) {
+                        if let Err(error) = stream.hear(answer, &self.settings) {
                             return self.refused(stream.joining(), error);
                         }
                         if stream.is_member() {

@@ -54,6 +54,8 @@ pub(super) struct Settings {
     pub(super) start: Start,
     pub(super) out_of_range: OutOfRange,
     pub(super) delivery: DeliveryMode,
+    /// By hand only if the group's policy does not say at most once.
+    pub(super) yields: bool,
     pub(super) commit_interval: Duration,
     pub(super) poll_interval_max: Duration,
     pub(super) consumer: ConsumerConfig,
@@ -74,6 +76,7 @@ impl GroupBuilder {
                 start: Start::Earliest,
                 out_of_range: OutOfRange::Stop,
                 delivery: DeliveryMode::AtLeastOnce,
+                yields: false,
                 commit_interval: Duration::from_secs(5),
                 poll_interval_max: Duration::from_mins(5),
                 consumer: ConsumerConfig::default(),
@@ -81,7 +84,8 @@ impl GroupBuilder {
         }
     }
 
-    /// Reads this topic, as soon as it is there. May be called several times.
+    /// Reads this topic, as soon as it is there. May be called several times. A group's policy may name topics: then a member reads no others, and all of them if
+    /// it names none.
     pub fn topic(mut self, name: impl Into<String>) -> Self {
         self.settings.topics.push(name.into());
         self
@@ -130,9 +134,16 @@ impl GroupBuilder {
         self
     }
 
-    /// When offsets are committed.
+    /// When offsets are committed, if the group's policy does not say it. A policy that says `AtMostOnce` ends a member that is set to `Manual`.
     pub fn delivery(mut self, delivery: DeliveryMode) -> Self {
         self.settings.delivery = delivery;
+        self
+    }
+
+    /// As [`DeliveryMode::Manual`]; but where the group's policy says `AtMostOnce` the member commits before handing out, rather than being ended by it.
+    pub fn manual_unless_at_most_once(mut self) -> Self {
+        self.settings.delivery = DeliveryMode::Manual;
+        self.settings.yields = true;
         self
     }
 
@@ -169,11 +180,6 @@ impl Settings {
     fn check(&self) -> Result<(), WireError> {
         if let Some(violation) = rules::check_group_name(&self.group).first() {
             return Err(WireError::invalid(violation.message));
-        }
-        if self.topics.is_empty() && self.patterns.is_empty() {
-            return Err(WireError::invalid(
-                "the member reads nothing; name a topic, or a pattern",
-            ));
         }
         if matches!(self.start, Start::Offset(_)) {
             return Err(WireError::invalid(

@@ -269,7 +269,7 @@ fn new_member() -> MemberId {
 mod tests {
     use std::collections::HashMap;
 
-    use super::*;
+    use super::{super::policy::Policy, *};
 
     const TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -279,6 +279,7 @@ mod tests {
             partitions: HashMap::new(),
             heartbeat_interval: Duration::from_secs(3),
             answer_timeout: TIMEOUT,
+            policy: Policy::default(),
         }
     }
 

@@ -62,6 +62,13 @@ impl Starts {
         }
     }
 
+    /// From now on. True: those that are looked up have to be looked up again.
+    pub(super) fn go_by(&mut self, policy: Start) -> bool {
+        let is_other = self.policy != policy;
+        self.policy = policy;
+        is_other && !self.work.is_empty()
+    }
+
     /// Looks up those that have not begun, and no others.
     pub(super) fn seek<'a>(&mut self, held: impl Iterator<Item = (&'a TopicPartition, &'a Held)>) {
         self.work.clear();

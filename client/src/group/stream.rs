@@ -39,6 +39,8 @@ pub(super) struct MemberStream {
     again_at: Option<Instant>,
     commit_failures: u32,
     leaves: Option<Leave>,
+    /// Why it leaves, if the application does not want to.
+    unfit: Option<WireError>,
 }
 
 /// As the coordinator wants it.
@@ -76,6 +78,7 @@ impl MemberStream {
             again_at: None,
             commit_failures: 0,
             leaves: None,
+            unfit: None,
         }
     }
 
@@ -92,6 +95,9 @@ impl MemberStream {
     }
 
     pub(super) fn left(&self) -> Ended {
+        if let Some(error) = &self.unfit {
+            return Ended::Broken(error.clone().into());
+        }
         match self.leaves {
             Some(leave) if !leave.is_for_now => Ended::Left,
             _ => Ended::Lost,
@@ -206,9 +212,13 @@ impl MemberStream {
     ///
     /// # Errors
     /// It is nonsense, or the coordinator does not know the member.
-    pub(super) fn hear(&mut self, answer: v1::MemberResponse) -> Result<(), WireError> {
+    pub(super) fn hear(
+        &mut self,
+        answer: v1::MemberResponse,
+        settings: &Settings,
+    ) -> Result<(), WireError> {
         match answer.response {
-            Some(Response::Assigned(assigned)) => self.assigned(assigned.try_into()?),
+            Some(Response::Assigned(assigned)) => self.assigned(assigned.try_into()?, settings),
             Some(Response::Heartbeat(_)) => self.answered(),
             Some(Response::Commit(answer)) => return self.committed(answer),
             None => {}
@@ -216,7 +226,16 @@ impl MemberStream {
         Ok(())
     }
 
-    fn assigned(&mut self, assignment: Assignment) {
+    fn assigned(&mut self, assignment: Assignment, settings: &Settings) {
+        if self.leaves.is_some() {
+            return;
+        }
+        if let Err(error) = settings.check_allowed(assignment.policy) {
+            self.unfit = Some(error);
+            // Others get its partitions at once.
+            self.leave(Leaving { comes_back: false }, false, Instant::now());
+            return;
+        }
         let next = Instant::now() + assignment.heartbeat_interval;
         let is_first = self.pace.is_none();
         self.pace = Some(Pace {

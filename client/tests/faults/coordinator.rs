@@ -20,8 +20,8 @@ use taffrail_client::{ErrorCode, MemberId, Offset, PartitionIndex};
 use taffrail_core::{
     GroupEpoch, TopicId, TopicPartition,
     group::{
-        AssignmentStrategy, Catalog, Commit, Committed, Group, Join, Member, Now, Profile,
-        Subscription, Topic,
+        Catalog, Commit, Committed, Group, GroupPolicy, Join, Member, Now, Profile, Subscription,
+        Topic,
     },
 };
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -67,7 +67,7 @@ impl Default for Coordinator {
         Self {
             here: Some(0),
             moves: 0,
-            group: Group::new(AssignmentStrategy::Sticky, 8, Now::default()),
+            group: Group::new(GroupPolicy::default(), 8, Now::default()),
             partitions: 0,
             sinks: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -128,6 +128,13 @@ impl Coordinator {
     /// Sets an offset, whoever reads.
     pub(crate) fn reset(&mut self, partition: u32, offset: u64) {
         self.group.reset([(at(partition), committed(offset))]);
+        self.tell();
+    }
+
+    /// Declares a policy, on a live group or before.
+    pub(crate) fn declare(&mut self, policy: GroupPolicy) {
+        let catalog = Flights(self.partitions);
+        self.group.set_policy(policy, &catalog, Now::default());
         self.tell();
     }
 
@@ -281,7 +288,7 @@ impl Coordinator {
                 partitions: member.assigned().map(share).collect(),
                 heartbeat_interval_ms: self.interval_ms,
                 answer_timeout_ms: self.answer_timeout_ms,
-                policy: None,
+                policy: Some(self.group.policy().into()),
             };
             self.told.insert(id, member.epoch());
             self.say(id, Answer::Assigned(assigned));

@@ -2,6 +2,7 @@
 
 mod admin;
 mod committing;
+mod declared;
 mod membership;
 mod moving;
 mod policies;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{assignor::Reader, membership::Now};
+use super::{assignor::Reader, membership::Now, policy::GroupPolicy};
 use crate::ids::{GroupEpoch, MemberId, TopicId, TopicPartition};
 
 /// Which topics a member reads: names, whether they are there already or not, and patterns of names.
@@ -12,6 +12,13 @@ pub struct Subscription {
     pub topics: BTreeSet<String>,
     /// Regular expressions, to match a whole name.
     pub patterns: BTreeSet<String>,
+}
+
+impl Subscription {
+    /// Does it name nothing?
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty() && self.patterns.is_empty()
+    }
 }
 
 /// What a member says of itself when it joins.
@@ -38,6 +45,15 @@ pub(super) struct Held {
     pub(super) revoked: Option<GroupEpoch>,
 }
 
+/// How long a member may go unheard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Timeout {
+    /// As its newest assignment tells it.
+    told_ms: u64,
+    /// A longer one that it may still live by, until it carries out that assignment.
+    before: Option<(u64, GroupEpoch)>,
+}
+
 /// One member of a group.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -46,6 +62,7 @@ pub struct Member {
     /// Its newest assignment.
     pub(super) epoch: GroupEpoch,
     pub(super) held: BTreeMap<TopicPartition, Held>,
+    timeout: Timeout,
     /// Not heard of until then, it is given up.
     pub(super) deadline_ms: u64,
     pub(super) is_connected: bool,
@@ -56,10 +73,14 @@ pub struct Member {
 }
 
 impl Member {
-    pub(super) fn new(id: MemberId, profile: Profile, now: Now) -> Self {
+    pub(super) fn new(id: MemberId, profile: Profile, timeout_ms: u64, now: Now) -> Self {
         Self {
             id,
-            deadline_ms: now.ms + profile.session_timeout_ms,
+            timeout: Timeout {
+                told_ms: timeout_ms,
+                before: None,
+            },
+            deadline_ms: now.ms + timeout_ms,
             profile,
             epoch: GroupEpoch(0),
             held: BTreeMap::new(),
@@ -77,6 +98,11 @@ impl Member {
     /// What it said when it joined.
     pub const fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    /// Not heard of for this long, it is given up: what it is to be told.
+    pub const fn session_timeout_ms(&self) -> u64 {
+        self.timeout.told_ms
     }
 
     /// Its newest assignment.
@@ -104,6 +130,7 @@ impl Member {
     /// It carries out that assignment: what was taken away with it or before is given up. True: something was.
     pub(super) fn applied(&mut self, epoch: GroupEpoch) -> bool {
         let before = self.held.len();
+        self.timeout.before = self.timeout.before.filter(|(_, told)| *told > epoch);
         let keeps = |held: &Held| held.revoked.is_none_or(|revoked| revoked > epoch);
         self.held.retain(|_, held| keeps(held));
         self.held.len() < before
@@ -121,20 +148,53 @@ impl Member {
     }
 
     pub(super) fn heard(&mut self, now: Now) {
-        self.deadline_ms = self
-            .deadline_ms
-            .max(now.ms + self.profile.session_timeout_ms);
+        self.deadline_ms = self.deadline_ms.max(now.ms + self.lives_by_ms());
+    }
+
+    /// The longest session timeout that it may go by.
+    pub(super) fn lives_by_ms(&self) -> u64 {
+        let before = self.timeout.before.map_or(0, |(before_ms, _)| before_ms);
+        self.timeout.told_ms.max(before)
+    }
+
+    /// It has a new connection, on which it is told everything before it hears anything else.
+    pub(super) fn connected(&mut self, timeout_ms: u64) {
+        self.is_connected = true;
+        self.timeout = Timeout {
+            told_ms: timeout_ms,
+            before: None,
+        };
+    }
+
+    /// Assignment `told` and later ones tell it. True: it is another one.
+    pub(super) fn set_timeout(&mut self, timeout_ms: u64, told: GroupEpoch, now: Now) -> bool {
+        let lives_by_ms = self.lives_by_ms();
+        let is_new = self.timeout.told_ms != timeout_ms;
+        if is_new {
+            self.timeout.told_ms = timeout_ms;
+            self.timeout.before = (lives_by_ms > timeout_ms).then_some((lives_by_ms, told));
+            // It counts a longer one from when it joined, if it is only now told of that.
+            self.heard(now);
+        }
+        is_new
+    }
+
+    /// Of a coordinator before: it may go by that one until it is here.
+    pub(super) fn may_live_by(&mut self, timeout_ms: u64, now: Now) {
+        let is_longer = timeout_ms > self.timeout.told_ms;
+        self.timeout.before = is_longer.then_some((timeout_ms, self.epoch));
+        self.heard(now);
     }
 
     /// As the assignor sees it.
-    pub(super) fn reader(&self) -> Reader {
+    pub(super) fn reader(&self, policy: &GroupPolicy) -> Reader {
         Reader {
             name: match &self.profile.instance_id {
                 Some(instance) => format!("i/{instance}"),
                 None => format!("m/{}", self.id),
             },
             topics: self.topics.clone(),
-            rack: self.profile.rack.clone(),
+            rack: policy.rack(&self.profile),
             owned: self.assigned().map(|(partition, _)| partition).collect(),
         }
     }

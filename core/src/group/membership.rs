@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    assignor::{AssignmentStrategy, Topic},
+    assignor::Topic,
     member::{Member, Profile, Subscription},
     offsets::Offsets,
+    policy::GroupPolicy,
 };
 use crate::{
     ErrorCode,
@@ -53,6 +54,11 @@ pub enum Refusal {
         "another member with this instance id is connected: give each member an instance id of its own, or stop that one"
     )]
     InstanceIdInUse,
+    /// Neither the member nor the group's policy names topics.
+    #[error(
+        "a member reads at least one topic: name topics, or give patterns; the group's policy, which could name them instead, does not"
+    )]
+    NothingToRead,
     /// As many members as there may be.
     #[error("the group has as many members as it may have: let others leave first")]
     GroupFull,
@@ -75,6 +81,7 @@ impl Refusal {
         match self {
             Self::UnknownMember => ErrorCode::UnknownMember,
             Self::InstanceIdInUse => ErrorCode::InstanceIdInUse,
+            Self::NothingToRead => ErrorCode::InvalidRequest,
             Self::GroupFull => ErrorCode::ResourceExhausted,
             Self::NotAssigned => ErrorCode::NotAssigned,
             Self::HasMembers => ErrorCode::GroupNotEmpty,
@@ -105,7 +112,7 @@ pub type Expired = Vec<MemberId>;
 /// Invariant: a partition is held by at most one member ([`Group::assert_invariants`]).
 #[derive(Debug)]
 pub struct Group {
-    pub(super) strategy: AssignmentStrategy,
+    pub(super) policy: GroupPolicy,
     pub(super) members_max: usize,
     /// The newest assignment of any member.
     pub(super) epoch: GroupEpoch,
@@ -118,9 +125,9 @@ pub struct Group {
 
 impl Group {
     /// One without members.
-    pub fn new(strategy: AssignmentStrategy, members_max: usize, now: Now) -> Self {
+    pub fn new(policy: GroupPolicy, members_max: usize, now: Now) -> Self {
         Self {
-            strategy,
+            policy,
             members_max,
             epoch: GroupEpoch(0),
             members: BTreeMap::new(),
@@ -130,24 +137,61 @@ impl Group {
         }
     }
 
+    /// What is declared of it from now on. Members hear of what concerns them with a new assignment; nobody gives up more than that takes.
+    pub fn set_policy(&mut self, policy: GroupPolicy, catalog: &impl Catalog, now: Now) {
+        if self.policy == policy {
+            return;
+        }
+        let says_the_same = self.policy.says_as(&policy);
+        self.policy = policy;
+        let next = GroupEpoch(self.epoch.0 + 1);
+        for member in self.members.values_mut() {
+            let timeout_ms = self.policy.session_timeout_ms(&member.profile);
+            if member.set_timeout(timeout_ms, next, now) || !says_the_same {
+                member.epoch = next;
+                self.epoch = next;
+                self.is_changed = true;
+            }
+        }
+        self.rebalance(catalog);
+    }
+
+    /// What is declared of it.
+    pub const fn policy(&self) -> &GroupPolicy {
+        &self.policy
+    }
+
+    /// The topics there are of those that its members read; without members, that its policy names.
+    pub fn topics(&self, catalog: &impl Catalog) -> BTreeSet<TopicId> {
+        if self.members.is_empty() {
+            return catalog.matching(&self.policy.subscription);
+        }
+        let members = self.members.values();
+        members.flat_map(|m| m.topics.iter().copied()).collect()
+    }
+
     /// A member joins, or one that is known has a new connection.
     ///
     /// # Errors
-    /// [`Refusal::UnknownMember`]: it believes to be one. [`Refusal::InstanceIdInUse`], [`Refusal::GroupFull`].
+    /// [`Refusal::UnknownMember`]: it believes to be one. [`Refusal::InstanceIdInUse`], [`Refusal::GroupFull`], [`Refusal::NothingToRead`].
     pub fn join(&mut self, join: Join, catalog: &impl Catalog, now: Now) -> Result<(), Refusal> {
         let Join {
             member: id,
             profile,
             epoch,
         } = join;
+        if profile.subscription.is_empty() && self.policy.subscription.is_empty() {
+            return Err(Refusal::NothingToRead);
+        }
+        let timeout_ms = self.policy.session_timeout_ms(&profile);
         if let Some(member) = self.members.get_mut(&id) {
             if epoch > member.epoch || profile.instance_id != member.profile.instance_id {
                 return Err(Refusal::UnknownMember);
             }
-            member.is_connected = true;
             let is_same = member.profile == profile;
             self.is_changed |= !is_same;
             member.profile = profile;
+            member.connected(timeout_ms);
             member.heard(now);
             let freed = match epoch {
                 GroupEpoch(0) => member.is_idle(),
@@ -164,7 +208,7 @@ impl Group {
         if epoch > GroupEpoch(0) {
             return Err(Refusal::UnknownMember);
         }
-        let mut member = Member::new(id, profile, now);
+        let mut member = Member::new(id, profile, timeout_ms, now);
         member.is_connected = true;
         match self.predecessor(&member.profile)? {
             Some(predecessor) => self.succeed(&predecessor, member),
@@ -290,7 +334,7 @@ impl Group {
 
     /// The shortest session timeout of its members.
     pub fn session_timeout_ms_min(&self) -> Option<u64> {
-        let timeouts = self.members.values().map(|m| m.profile.session_timeout_ms);
+        let timeouts = self.members.values().map(Member::session_timeout_ms);
         timeouts.min()
     }
 

@@ -92,8 +92,9 @@ impl Group {
         self.offsets.iter().map(|(partition, c)| (*partition, c))
     }
 
-    /// Has nobody been in it for so long that its offsets may go?
+    /// Has nobody been in it for so long that its offsets may go? So long is what its policy says, or else `retention_ms`.
     pub fn is_dead(&self, wall_ms: u64, retention_ms: u64) -> bool {
+        let retention_ms = self.policy.offset_retention_ms.unwrap_or(retention_ms);
         let commits = self.offsets.values().map(|c| c.at_ms);
         let last_ms = commits.max().unwrap_or(0).max(self.empty_since_ms);
         self.members.is_empty() && wall_ms.saturating_sub(last_ms) >= retention_ms

@@ -1,6 +1,9 @@
 //! What a ConsumerGroup declares: policy, never membership.
 
-use super::{assignor::AssignmentStrategy, member::Subscription};
+use super::{
+    assignor::AssignmentStrategy,
+    member::{Profile, Subscription},
+};
 
 /// When offsets are committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,4 +55,24 @@ pub struct GroupPolicy {
     pub out_of_range: Option<OutOfRange>,
     /// Offsets of a group that nobody was in for this long are forgotten.
     pub offset_retention_ms: Option<u64>,
+}
+
+impl GroupPolicy {
+    /// Not heard of for this long, the member is given up.
+    pub(super) fn session_timeout_ms(&self, member: &Profile) -> u64 {
+        self.session_timeout_ms.unwrap_or(member.session_timeout_ms)
+    }
+
+    /// Where racks count, the member's.
+    pub(super) fn rack(&self, member: &Profile) -> Option<String> {
+        let counts = self.rack_aware != Some(false);
+        member.rack.clone().filter(|_| counts)
+    }
+
+    /// Does it say the same to members?
+    pub(super) fn says_as(&self, other: &Self) -> bool {
+        self.delivery == other.delivery
+            && self.start_from == other.start_from
+            && self.out_of_range == other.out_of_range
+    }
 }

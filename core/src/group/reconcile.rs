@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     assignor::{Reader, Topic, assign},
-    member::{Held, Member},
+    member::Held,
     membership::{Catalog, Group},
 };
 use crate::ids::{GroupEpoch, TopicId, TopicPartition};
@@ -17,8 +17,15 @@ impl Group {
 
     /// Decides anew who is to hold what.
     pub(super) fn rebalance(&mut self, catalog: &impl Catalog) {
+        let policy = &self.policy.subscription;
+        let allowed = (!policy.is_empty()).then(|| catalog.matching(policy));
         for member in self.members.values_mut() {
-            member.topics = catalog.matching(&member.profile.subscription);
+            let named = &member.profile.subscription;
+            member.topics = match &allowed {
+                None => catalog.matching(named),
+                Some(allowed) if named.is_empty() => allowed.clone(),
+                Some(allowed) => &catalog.matching(named) & allowed,
+            };
         }
         let read: BTreeSet<TopicId> = self
             .members
@@ -32,8 +39,9 @@ impl Group {
         for member in self.members.values_mut() {
             member.topics.retain(|id| topics.contains_key(id));
         }
-        let readers: Vec<Reader> = self.members.values().map(Member::reader).collect();
-        let targets = assign(self.strategy, &readers, &topics);
+        let members = self.members.values();
+        let readers: Vec<Reader> = members.map(|m| m.reader(&self.policy)).collect();
+        let targets = assign(self.policy.strategy, &readers, &topics);
         for (member, target) in self.members.values_mut().zip(targets) {
             member.target = target;
         }

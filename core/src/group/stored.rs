@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    assignor::AssignmentStrategy,
     member::{Held, Member, Profile},
     membership::{Group, Now},
     offsets::Committed,
+    policy::GroupPolicy,
 };
 use crate::ids::{GroupEpoch, MemberId, TopicPartition};
 
@@ -28,6 +28,8 @@ pub struct StoredMember {
     pub id: MemberId,
     /// What it said when it joined.
     pub profile: Profile,
+    /// The longest session timeout that it may live by: one before that of the group's policy, or of what it said.
+    pub lives_by_ms: u64,
     /// Its newest assignment.
     pub epoch: GroupEpoch,
     /// Each with the assignment since which it counts, and the one that takes it away.
@@ -40,6 +42,7 @@ impl Group {
         let member = |member: &Member| StoredMember {
             id: member.id,
             profile: member.profile.clone(),
+            lives_by_ms: member.lives_by_ms(),
             epoch: member.epoch,
             held: (member.held.iter())
                 .map(|(partition, held)| (*partition, held.since, held.revoked))
@@ -57,26 +60,29 @@ impl Group {
     /// # Errors
     /// A partition would have two owners, or an assignment would be newer than the group's.
     pub fn restore(
-        strategy: AssignmentStrategy,
+        policy: GroupPolicy,
         members_max: usize,
         stored: StoredGroup,
         offsets: BTreeMap<TopicPartition, Committed>,
         now: Now,
     ) -> Result<Self, &'static str> {
         let member = |stored: StoredMember| {
-            let mut member = Member::new(stored.id, stored.profile, now);
+            let timeout_ms = policy.session_timeout_ms(&stored.profile);
+            let mut member = Member::new(stored.id, stored.profile, timeout_ms, now);
             member.epoch = stored.epoch;
+            member.may_live_by(stored.lives_by_ms, now);
             member.held = (stored.held.into_iter())
                 .map(|(partition, since, revoked)| (partition, Held { since, revoked }))
                 .collect();
             member.target = member.assigned().map(|(partition, _)| partition).collect();
             (member.id, member)
         };
+        let members = stored.members.into_iter().map(member).collect();
         let group = Self {
-            strategy,
+            policy,
             members_max,
             epoch: stored.epoch,
-            members: stored.members.into_iter().map(member).collect(),
+            members,
             offsets,
             empty_since_ms: stored.empty_since_ms,
             is_changed: false,

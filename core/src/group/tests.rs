@@ -2,4 +2,5 @@
 
 mod directed;
 mod histories;
+mod policies;
 mod world;

@@ -2,13 +2,14 @@
 
 use taffrail_api::{WireError, v1};
 use taffrail_core::{
-    ErrorCode, GroupEpoch, MemberId,
-    group::{AssignmentStrategy, Commit, Committed, Group, Join, Refusal},
+    ErrorCode, GroupEpoch, MemberId, Offset, TopicPartition,
+    group::{Commit, Committed, Group, Join, Refusal},
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Coordinator, given_up, label, unsure};
 use crate::{
+    broker::Broker,
     cluster::view::topic_id_bytes,
     group::{
         event::{Ask, Event, Position, Reply, Says, Sink, StreamId},
@@ -16,6 +17,7 @@ use crate::{
         records::offset_entry,
         write::Answer,
     },
+    partition::standing::Role,
 };
 
 /// Groups of one coordinator: each takes memory for as long as its offsets are kept.
@@ -84,7 +86,7 @@ impl Coordinator {
                 ));
             }
             let members_max = self.broker.config.groups.members_max;
-            let group = Group::new(AssignmentStrategy::default(), members_max, self.now());
+            let group = Group::new(self.policy(name), members_max, self.now());
             self.groups.insert(name.to_owned(), Hosted::new(group));
         }
         self.known_group(name)
@@ -118,7 +120,9 @@ impl Coordinator {
             .group
             .join(join, &self.topics, now)
             .map_err(refused)?;
-        self.session_timeout_ms = self.session_timeout_ms.min(profile.session_timeout_ms);
+        let timeout_ms = hosted.group.session_timeout_ms_min();
+        let timeouts_ms = timeout_ms.into_iter().chain([self.session_timeout_ms]);
+        self.session_timeout_ms = timeouts_ms.min().unwrap_or(self.session_timeout_ms);
         tracing::info!(group = %name, %member, client = %profile.client_name,
             instance = profile.instance_id.as_deref().unwrap_or_default(), "a member joined, or came back");
         let stream = Stream {
@@ -257,12 +261,16 @@ impl Coordinator {
             let is_odd = by == Commit::Outside && !self.topics.has(partition);
             let taken = if is_odd {
                 Err(unknown_partition(&label(partition, &self.topics)))
+            } else if let Some(end) = passed_end(&self.broker, partition, position.offset) {
+                let label = label(partition, &self.topics);
+                Err(beyond_end(&label, position.offset, end))
             } else {
                 let taken = hosted.group.commit(by, partition, committed);
                 taken.map_err(refused)
             };
             match taken {
                 Ok(()) => {
+                    hosted.is_news = true;
                     self.broker.metrics.offset_commits.inc();
                     let stored = hosted.group.committed(partition);
                     self.entries.push(offset_entry(name, partition, stored));
@@ -281,7 +289,11 @@ impl Coordinator {
         let at_ms = self.now().wall_ms;
         let unknown = positions.iter().find(|p| !self.topics.has(p.partition));
         let unknown = unknown.map(|p| unknown_partition(&label(p.partition, &self.topics)));
-        let hosted = match unknown {
+        let beyond = positions.iter().find_map(|p| {
+            let end = passed_end(&self.broker, p.partition, p.offset)?;
+            Some(beyond_end(&label(p.partition, &self.topics), p.offset, end))
+        });
+        let hosted = match unknown.or(beyond) {
             Some(error) => Err(error),
             None => self.group_or_new(name),
         };
@@ -298,6 +310,7 @@ impl Coordinator {
             (position.partition, committed)
         };
         hosted.group.reset(positions.iter().map(committed));
+        hosted.is_news = true;
         let entries: Vec<_> = positions
             .iter()
             .map(|p| offset_entry(name, p.partition, hosted.group.committed(p.partition)))
@@ -318,7 +331,7 @@ impl Coordinator {
         if let Err(error) = checked {
             return drop(reply.send(Err(error)));
         }
-        if let Some(hosted) = self.groups.remove(name) {
+        if let Some(hosted) = self.remove(name) {
             tracing::info!(group = %name, "the group was deleted");
             self.entries.extend(hosted.forget(name));
         }
@@ -331,6 +344,24 @@ fn refused(refusal: Refusal) -> WireError {
         Refusal::UnknownMember => given_up(),
         other => WireError::new(other.code(), other.to_string()),
     }
+}
+
+/// The end of the partition, if `offset` lies beyond it and this broker can tell: of what others lead it may not know the end. Nothing beyond a leader's log was
+/// ever read by anybody.
+fn passed_end(broker: &Broker, partition: TopicPartition, offset: Offset) -> Option<Offset> {
+    let replica = broker.partitions.get(partition)?;
+    let leads = replica.standing().role == Role::Leader && replica.fault().is_none();
+    let end = replica.progress.log_end();
+    (leads && offset > end).then_some(end)
+}
+
+fn beyond_end(label: &str, offset: Offset, end: Offset) -> WireError {
+    WireError::new(
+        ErrorCode::OffsetOutOfRange,
+        format!(
+            "offset {offset} of {label} lies beyond its end, {end}: nothing was committed for it; commit the offset after the last record that was processed"
+        ),
+    )
 }
 
 fn unknown_partition(label: &str) -> WireError {

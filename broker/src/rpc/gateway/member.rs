@@ -50,7 +50,7 @@ pub(super) async fn subscribe(
     let client = broker.subscriptions.client().await.map_err(wire)?;
     let mut joining = client
         .group(subscription.group)
-        .delivery(DeliveryMode::Manual);
+        .manual_unless_at_most_once();
     for topic in subscription.topics {
         joining = joining.topic(topic);
     }
@@ -284,6 +284,11 @@ impl StandingIn {
             topic: Arc::clone(batch.topic()),
             partition: batch.partition(),
         };
+        if group.delivery() == DeliveryMode::AtMostOnce {
+            // It is committed already, whatever the client says.
+            self.committed
+                .insert(partition.clone(), batch.next_offset());
+        }
         self.sent.insert(partition, batch.next_offset());
         let mut from = batch.first_offset();
         while from < batch.next_offset() {
@@ -366,7 +371,11 @@ impl StandingIn {
             topic: position.topic.as_str().into(),
             partition,
         };
-        self.committed.insert(partition, next);
+        let committed = self.committed.entry(partition).or_insert(next);
+        *committed = match group.delivery() {
+            DeliveryMode::AtMostOnce => next.max(*committed),
+            _ => next,
+        };
         Ok(commit)
     }
 }

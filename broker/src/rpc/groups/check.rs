@@ -7,62 +7,30 @@ use taffrail_api::{
 };
 use taffrail_core::{
     GroupEpoch,
-    group::{Join, Profile, Subscription},
-    rules,
+    group::{Join, Profile},
 };
 
 use crate::{
     config::GroupSettings,
-    group::{compile_pattern, event::Position, member_id, not_empty},
+    group::{
+        event::Position,
+        limits::{check_name, check_session_timeout, subscription, within},
+        member_id, not_empty,
+    },
 };
 
-const TOPICS_MAX: usize = 256;
-const PATTERNS_MAX: usize = 32;
-const PATTERN_BYTES_MAX: usize = 256;
 /// Instance ids, racks and what members call themselves.
 const NAME_BYTES_MAX: usize = 256;
 const METADATA_BYTES_MAX: usize = 4_096;
-/// A third of it is how long a coordinator may go without word of a follower, and idle followers say something every half second.
-const SESSION_TIMEOUT_MS_MIN: u32 = 3_000;
-const SESSION_TIMEOUT_MS_MAX: u32 = 1_800_000;
-
-pub(super) fn group_name(name: &str) -> Result<(), WireError> {
-    match rules::check_group_name(name).first() {
-        None => Ok(()),
-        Some(violation) => Err(WireError::invalid(format!(
-            "group {name:?}: {}",
-            violation.message
-        ))),
-    }
-}
 
 /// A member as it says it is.
 pub(super) fn join(
     join: v1::JoinGroup,
     settings: &GroupSettings,
 ) -> Result<(String, Join), WireError> {
-    group_name(&join.group)?;
-    if join.topics.is_empty() && join.patterns.is_empty() {
-        return Err(WireError::invalid(
-            "a member reads at least one topic: name topics, or give patterns",
-        ));
-    }
-    within("topics", join.topics.len(), TOPICS_MAX)?;
-    within("patterns", join.patterns.len(), PATTERNS_MAX)?;
-    for topic in &join.topics {
-        if let Some(violation) = rules::check_topic_name(topic).first() {
-            let message = format!("topic {topic:?}: {}", violation.message);
-            return Err(WireError::invalid(message));
-        }
-    }
-    for pattern in &join.patterns {
-        within("bytes of a pattern", pattern.len(), PATTERN_BYTES_MAX)?;
-        compile_pattern(pattern).map_err(|error| {
-            WireError::invalid(format!(
-                "pattern {pattern:?} is no regular expression that can be used: {error}"
-            ))
-        })?;
-    }
+    check_name(&join.group)?;
+    // Whether it has to name something is up to the group's policy.
+    let subscription = subscription(join.topics, join.patterns)?;
     for (what, text) in [
         ("bytes of instance_id", &join.instance_id),
         ("bytes of client_name", &join.client_name),
@@ -70,14 +38,9 @@ pub(super) fn join(
     ] {
         within(what, text.len(), NAME_BYTES_MAX)?;
     }
-    let session_timeout_ms = match join.session_timeout_ms {
+    let session_timeout_ms = match u64::from(join.session_timeout_ms) {
         0 => settings.session_timeout_ms,
-        ms if (SESSION_TIMEOUT_MS_MIN..=SESSION_TIMEOUT_MS_MAX).contains(&ms) => u64::from(ms),
-        ms => {
-            return Err(WireError::invalid(format!(
-                "session_timeout_ms is {ms}; it must be between {SESSION_TIMEOUT_MS_MIN} and {SESSION_TIMEOUT_MS_MAX}"
-            )));
-        }
+        ms => check_session_timeout(ms).map(|()| ms)?,
     };
     let joins = Join {
         member: member_id(&join.member_id)?,
@@ -85,10 +48,7 @@ pub(super) fn join(
             instance_id: not_empty(join.instance_id),
             client_name: join.client_name,
             rack: not_empty(join.rack),
-            subscription: Subscription {
-                topics: join.topics.into_iter().collect(),
-                patterns: join.patterns.into_iter().collect(),
-            },
+            subscription,
             session_timeout_ms,
         },
         epoch: GroupEpoch(join.epoch),
@@ -115,15 +75,6 @@ pub(super) fn positions(
         })
     };
     offsets.into_iter().map(position).collect()
-}
-
-fn within(what: &str, count: usize, max: usize) -> Result<(), WireError> {
-    if count <= max {
-        return Ok(());
-    }
-    Err(WireError::invalid(format!(
-        "{count} {what}; at most {max} are taken"
-    )))
 }
 
 #[cfg(test)]
@@ -166,8 +117,6 @@ mod tests {
         let odd = refused(|j| j.group = "a/b".to_owned());
         assert!(odd.contains("letters, digits"), "{odd}");
         refused(|j| j.group.clear());
-        let nothing = refused(|j| j.topics.clear());
-        assert!(nothing.contains("at least one topic"), "{nothing}");
         let internal = refused(|j| j.topics.push("__offsets".to_owned()));
         assert!(internal.contains("internal"), "{internal}");
         let short = refused(|j| j.member_id = vec![1; 15].into());

@@ -1,6 +1,6 @@
 //! Two brokers, of which one coordinates and the other may.
 
-use taffrail_api::{status::from_status, v1};
+use taffrail_api::{status::from_status, stream::Route, v1};
 use taffrail_core::{ErrorCode, internal};
 
 use super::{
@@ -9,18 +9,18 @@ use super::{
 };
 use crate::{
     controller::Topic,
-    fixture::{channel, until, within},
+    fixture::{Client, batch, channel, request, until, within},
     replication::{Two, both},
 };
 
 /// `__offsets` of one partition, led by `leader` in `epoch`, both in sync.
-fn assign_offsets(two: &Two, leader: u32, epoch: i32) {
+pub(super) fn assign_offsets(two: &Two, leader: u32, epoch: i32) {
     let mut topic = both(leader, epoch);
     internal::OFFSETS.clone_into(&mut topic.name);
     two.controller.put(OFFSETS, topic);
 }
 
-async fn coordinates(two: &Two, broker: usize) {
+pub(super) async fn coordinates(two: &Two, broker: usize) {
     until("a coordinator", async || {
         let request = v1::DescribeGroupRequest {
             group: "nobody".to_owned(),
@@ -33,12 +33,17 @@ async fn coordinates(two: &Two, broker: usize) {
     .await;
 }
 
-async fn coordinated() -> Two {
+pub(super) async fn coordinated() -> Two {
     let two = Two::start().await;
     two.controller
         .put(crate::fixture::TOPIC, Topic::new("flights", &[1, 1]));
     assign_offsets(&two, 1, 1);
     coordinates(&two, 1).await;
+    let mut client = Client::connect(channel(two.broker(1)), Route::Direct).await;
+    for partition in 0..2 {
+        let produced = client.produce(request(partition, batch(&[""; 10]))).await;
+        produced.expect("stored");
+    }
     two
 }
 

@@ -223,7 +223,6 @@ async fn settings_that_make_no_sense_are_refused_before_anybody_is_asked() {
     for builder in [
         client.group("__internal").topic(TOPIC),
         client.group("a/b").topic(TOPIC),
-        client.group("billing"),
         client
             .group("billing")
             .topic(TOPIC)

@@ -6,24 +6,24 @@ use crate::{
     ids::{GroupEpoch, MemberId, Offset, TopicPartition},
 };
 
-struct Fixture {
-    topics: Topics,
-    group: Group,
+pub(super) struct Fixture {
+    pub(super) topics: Topics,
+    pub(super) group: Group,
 }
 
 impl Fixture {
-    fn new(topics: &[(&str, u32)]) -> Self {
+    pub(super) fn new(topics: &[(&str, u32)]) -> Self {
         Self {
             topics: Topics::of(topics),
-            group: Group::new(AssignmentStrategy::Sticky, MEMBERS_MAX, at(0)),
+            group: Group::new(GroupPolicy::default(), MEMBERS_MAX, at(0)),
         }
     }
 
-    fn join(&mut self, member: u8, profile: Profile, ms: u64) -> Result<(), Refusal> {
+    pub(super) fn join(&mut self, member: u8, profile: Profile, ms: u64) -> Result<(), Refusal> {
         self.come_back(member, profile, 0, ms)
     }
 
-    fn come_back(
+    pub(super) fn come_back(
         &mut self,
         member: u8,
         profile: Profile,
@@ -38,24 +38,24 @@ impl Fixture {
         self.group.join(join, &self.topics, at(ms))
     }
 
-    fn epoch(&self, member: u8) -> GroupEpoch {
+    pub(super) fn epoch(&self, member: u8) -> GroupEpoch {
         self.group.member(id(member)).expect("a member").epoch()
     }
 
     /// Carries out whatever it was told.
-    fn follow(&mut self, member: u8, ms: u64) {
+    pub(super) fn follow(&mut self, member: u8, ms: u64) {
         let epoch = self.epoch(member);
         self.group
             .heartbeat(id(member), epoch, at(ms))
             .expect("a member");
     }
 
-    fn has(&self, member: u8) -> Vec<TopicPartition> {
+    pub(super) fn has(&self, member: u8) -> Vec<TopicPartition> {
         let member = self.group.member(id(member)).expect("a member");
         member.assigned().map(|(partition, _)| partition).collect()
     }
 
-    fn commit(
+    pub(super) fn commit(
         &mut self,
         member: u8,
         epoch: GroupEpoch,
@@ -282,7 +282,7 @@ fn a_new_coordinator_keeps_owners_and_gives_them_time() {
     let offsets = f.group.offsets().map(|(p, c)| (p, c.clone())).collect();
     let now = at(100_000);
     f.group = Group::restore(
-        AssignmentStrategy::Sticky,
+        GroupPolicy::default(),
         MEMBERS_MAX,
         f.group.stored(),
         offsets,
@@ -314,7 +314,7 @@ fn a_stored_group_that_contradicts_itself_is_refused() {
     twin.id = id(2);
     stored.members.push(twin);
     let restored = Group::restore(
-        AssignmentStrategy::Sticky,
+        GroupPolicy::default(),
         MEMBERS_MAX,
         stored,
         [].into(),

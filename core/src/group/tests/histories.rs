@@ -24,8 +24,9 @@ enum Step {
     /// It forgets everything and starts again.
     Restart(usize),
     Pass(u64),
-    /// The coordinator is replaced by one that knows what is stored.
-    FailOver,
+    /// The coordinator is replaced by one that knows what is stored, and this policy.
+    FailOver(usize),
+    Policy(usize),
     Grow(usize),
     Reset(u64),
 }
@@ -42,7 +43,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (member.clone(), any::<bool>()).prop_map(|(m, b)| Step::Leave(m, b)),
         1 => member.prop_map(Step::Restart),
         4 => (1..4_000_u64).prop_map(Step::Pass),
-        1 => Just(Step::FailOver),
+        1 => (0..POLICIES).prop_map(Step::FailOver),
+        1 => (0..POLICIES).prop_map(Step::Policy),
         1 => (0..3_usize).prop_map(Step::Grow),
         1 => (0..20_u64).prop_map(Step::Reset),
     ]
@@ -60,6 +62,28 @@ struct World {
 }
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const POLICIES: usize = 5;
+
+/// The first one declares nothing.
+fn policy(which: usize) -> GroupPolicy {
+    let strategies = [
+        AssignmentStrategy::Sticky,
+        AssignmentStrategy::Range,
+        AssignmentStrategy::RoundRobin,
+    ];
+    let (timeouts, deliveries) = (
+        [None, Some(3_000), Some(20_000)],
+        [None, Some(Delivery::AtMostOnce)],
+    );
+    let topics: &[&str] = [&[] as &[_], &["b"], &["a", "c"]][which % 3];
+    GroupPolicy {
+        subscription: profile(topics).subscription,
+        strategy: strategies[which % 3],
+        session_timeout_ms: timeouts[(which + which / 3) % 3],
+        delivery: deliveries[which % 2],
+        ..GroupPolicy::default()
+    }
+}
 
 impl World {
     fn new() -> Self {
@@ -75,7 +99,7 @@ impl World {
         };
         Self {
             topics,
-            group: Group::new(AssignmentStrategy::Sticky, MEMBERS_MAX, at(0)),
+            group: Group::new(GroupPolicy::default(), MEMBERS_MAX, at(0)),
             clients: (0..5).map(client).collect(),
             ids: 10,
             now_ms: 0,
@@ -104,7 +128,8 @@ impl World {
                     .member(client.id)
                     .is_some_and(Member::is_connected)
                 {
-                    client.inbox = assignment(&self.group, client.id);
+                    let told = assignment(&self.group, client.id);
+                    client.hear(told, answer_timeout_ms(&self.group, client.id));
                 }
             }
             Step::Apply(m) => self.clients[m].apply(),
@@ -127,13 +152,14 @@ impl World {
                 let now = self.now();
                 self.group.expire(&self.topics, now);
             }
-            Step::FailOver => {
+            Step::FailOver(which) => {
                 let offsets = self.group.offsets().map(|(p, c)| (p, c.clone())).collect();
-                let (stored, strategy) = (self.stored.clone(), AssignmentStrategy::Sticky);
+                let (stored, policy) = (self.stored.clone(), policy(which));
                 self.group =
-                    Group::restore(strategy, MEMBERS_MAX, stored, offsets, now).expect("whole");
+                    Group::restore(policy, MEMBERS_MAX, stored, offsets, now).expect("whole");
                 self.group.catalog_changed(&self.topics);
             }
+            Step::Policy(which) => self.group.set_policy(policy(which), &self.topics, now),
             Step::Grow(topic) => {
                 let partitions = self.topics.0.get_mut(NAMES[topic]).expect("there");
                 *partitions = (*partitions + 1).min(6);
@@ -151,9 +177,10 @@ impl World {
         let now = self.now();
         // What was said on the stream before is void: it joins as what it is now.
         self.clients[m].inbox = None;
+        self.clients[m].answer_timeout_ms = None;
         let join = self.clients[m].join();
         match self.group.join(join, &self.topics, now) {
-            Ok(()) => self.clients[m].answered_ms = self.now_ms,
+            Ok(()) => self.clients[m].joined_ms = Some(self.now_ms),
             Err(Refusal::UnknownMember) => {
                 let fresh = self.new_id();
                 self.clients[m].start_anew(fresh);
@@ -164,16 +191,14 @@ impl World {
 
     fn heartbeat(&mut self, m: usize) {
         let (now, client) = (self.now(), &self.clients[m]);
-        if !self
-            .group
-            .member(client.id)
-            .is_some_and(Member::is_connected)
-        {
+        let member = self.group.member(client.id);
+        // It says nothing before it was told what to read.
+        if client.answer_timeout_ms.is_none() || !member.is_some_and(Member::is_connected) {
             return;
         }
         let answer = self.group.heartbeat(client.id, client.epoch, now);
         assert_eq!(answer, Ok(()), "a connected member is known");
-        self.clients[m].answered_ms = self.now_ms;
+        self.clients[m].answered(self.now_ms);
     }
 
     fn process(&mut self, m: usize, records: u64, commits: bool) {
@@ -233,7 +258,8 @@ impl World {
 
     /// Everybody does as told: in the end each partition is read, and nobody waits for anything.
     fn settle(&mut self) {
-        self.now_ms += 2 * SESSION_TIMEOUT_MS;
+        self.step(&Step::Policy(0));
+        self.now_ms += 40_000;
         self.group.expire(&self.topics, at(self.now_ms));
         for _ in 0..8 {
             for m in 0..self.clients.len() {

@@ -7,8 +7,6 @@ use crate::ids::{GroupEpoch, MemberId, Offset, PartitionIndex, TopicId, TopicPar
 
 /// Each member's.
 pub(super) const SESSION_TIMEOUT_MS: u64 = 9_000;
-/// Without an answer for this long a member stops.
-const ANSWER_TIMEOUT_MS: u64 = SESSION_TIMEOUT_MS * 2 / 3;
 pub(super) const MEMBERS_MAX: usize = 8;
 
 /// Topics by name, each with so many partitions.
@@ -87,6 +85,11 @@ pub(super) type Told = (
     BTreeMap<TopicPartition, (GroupEpoch, Option<Offset>)>,
 );
 
+/// Without an answer for this long the member stops.
+pub(super) fn answer_timeout_ms(group: &Group, member: MemberId) -> Option<u64> {
+    Some(group.member(member)?.session_timeout_ms() * 2 / 3)
+}
+
 pub(super) fn assignment(group: &Group, member: MemberId) -> Option<Told> {
     let member = group.member(member)?;
     let offset = |partition| group.committed(partition).map(|c| c.offset);
@@ -105,8 +108,12 @@ pub(super) struct Client {
     pub(super) positions: BTreeMap<TopicPartition, Offset>,
     /// Told, not carried out yet.
     pub(super) inbox: Option<Told>,
-    /// When it sent the last heartbeat that was answered.
-    pub(super) answered_ms: u64,
+    /// What it was told on its connection: without an answer for this long it stops.
+    pub(super) answer_timeout_ms: Option<u64>,
+    /// When it joined, if that is not answered yet.
+    pub(super) joined_ms: Option<u64>,
+    /// It processes nothing from then on.
+    pub(super) valid_until_ms: u64,
 }
 
 impl Client {
@@ -117,13 +124,15 @@ impl Client {
             epoch: GroupEpoch(0),
             positions: BTreeMap::new(),
             inbox: None,
-            answered_ms: 0,
+            answer_timeout_ms: None,
+            joined_ms: None,
+            valid_until_ms: 0,
         }
     }
 
     /// Would it still process? Not if it was not answered for too long.
     pub(super) fn is_active(&self, now_ms: u64) -> bool {
-        self.epoch > GroupEpoch(0) && now_ms < self.answered_ms + ANSWER_TIMEOUT_MS
+        self.epoch > GroupEpoch(0) && now_ms < self.valid_until_ms
     }
 
     pub(super) fn join(&self) -> Join {
@@ -132,6 +141,21 @@ impl Client {
             profile: self.profile.clone(),
             epoch: self.epoch,
         }
+    }
+
+    /// It is told of an assignment, and by it of the timeout.
+    pub(super) fn hear(&mut self, told: Option<Told>, answer_timeout_ms: Option<u64>) {
+        self.inbox = told;
+        self.answer_timeout_ms = answer_timeout_ms;
+        if let Some(joined_ms) = self.joined_ms.take() {
+            self.answered(joined_ms);
+        }
+    }
+
+    /// What it sent then was answered.
+    pub(super) fn answered(&mut self, sent_ms: u64) {
+        let timeout_ms = self.answer_timeout_ms.unwrap_or(0);
+        self.valid_until_ms = self.valid_until_ms.max(sent_ms + timeout_ms);
     }
 
     /// Carries out what it was told.
