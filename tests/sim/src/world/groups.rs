@@ -33,6 +33,7 @@ use member::Member;
 struct Plan {
     name: &'static str,
     promise: Promise,
+    session_timeout_ms: u32,
     topics: &'static [&'static str],
     /// Matches the same as `reads`.
     patterns: &'static [&'static str],
@@ -45,6 +46,7 @@ const PLANS: [Plan; 2] = [
     Plan {
         name: "billing",
         promise: Promise::AtLeastOnce,
+        session_timeout_ms: 6_000,
         topics: &[ORDERS, PASSING],
         patterns: &[],
         reads: &[ORDERS, PASSING],
@@ -53,6 +55,8 @@ const PLANS: [Plan; 2] = [
     Plan {
         name: "alarms",
         promise: Promise::AtMostOnce,
+        // The shortest that there may be.
+        session_timeout_ms: 3_000,
         topics: &[],
         patterns: &["orders|cl.*"],
         reads: &[ORDERS, CLICKS],

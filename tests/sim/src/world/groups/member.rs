@@ -14,8 +14,6 @@ use crate::world::{
     network::{ConnectionId, End, Peer, Wire},
 };
 
-/// Twice as long as a broker is silent before another one is elected in its place.
-const SESSION_TIMEOUT_MS: u32 = 6_000;
 /// A coordinator that says nothing for so long after a join is asked anew where it is.
 const JOIN_PATIENCE: u64 = 3 * SECOND;
 
@@ -332,7 +330,7 @@ impl World {
             client_name: format!("m{index}"),
             topics: names(plan.topics),
             patterns: names(plan.patterns),
-            session_timeout_ms: SESSION_TIMEOUT_MS,
+            session_timeout_ms: plan.session_timeout_ms,
             epoch: member.applied,
             ..v1::JoinGroup::default()
         };

@@ -1,6 +1,9 @@
 //! What a member's application does, and what the client does around it: one batch at a time.
 
-use taffrail_api::v1::{self, member_request::Request};
+use taffrail_api::{
+    WireError,
+    v1::{self, member_request::Request},
+};
 use taffrail_core::{ErrorCode, Offset, TopicPartition};
 
 use super::{
@@ -275,7 +278,12 @@ impl World {
         }
         let member = self.member(index);
         let plan = &PLANS[member.group];
-        if plan.promise == Promise::AtLeastOnce {
+        // Whoever does not know the end of a partition yet is asked again.
+        let is_for_now = answer.refused.iter().any(|refused| {
+            let error = WireError::from(refused.error.clone().unwrap_or_default());
+            error.code != ErrorCode::NotAssigned
+        });
+        if plan.promise == Promise::AtLeastOnce || is_for_now {
             return Ok(());
         }
         let batch = member.batch.take();
@@ -294,7 +302,7 @@ impl World {
         Ok(())
     }
 
-    fn commit_is_refused(&mut self, index: usize, error: &taffrail_api::WireError) {
+    fn commit_is_refused(&mut self, index: usize, error: &WireError) {
         match error.code {
             ErrorCode::UnknownMember => self.refused(index, error),
             ErrorCode::NotAssigned => self.count("commit refused as stale"),
