@@ -303,8 +303,7 @@ mod tests {
     #[test]
     fn at_most_once_is_once_and_once_more_for_each_reset() {
         let mut ledger = GroupLedger::default();
-        let mut process =
-            |ledger: &mut GroupLedger| ledger.processed(OF, Promise::AtMostOnce, 5, 1);
+        let process = |ledger: &mut GroupLedger| ledger.processed(OF, Promise::AtMostOnce, 5, 1);
         process(&mut ledger).expect("once");
         ledger.resets(OF, 1, 6, 2);
         process(&mut ledger).expect_err("a reset to behind it allows nothing");

@@ -1,12 +1,14 @@
 //! Consumer groups: members that join, process, commit and have troubles. What decides on a member's side is a small model of the client's.
 //!
 //! ```text
-//! member     its stream: joins, stays, hears
+//! member     its process, its stream, and what it reads
+//! stream     joins, stays, hears
 //! work       carries out assignments, processes, commits
 //! troubles   crashes, pauses, cuts, resets
 //! ```
 
 mod member;
+mod stream;
 mod troubles;
 mod work;
 

@@ -134,7 +134,7 @@ impl World {
         let to = self.chance.between(0, committed + 1);
         self.clients.groups.resets += 1;
         let (id, now_us) = (self.clients.groups.resets, self.now_us);
-        let note = self.ledger.groups.resets((name, partition), id, to, now_us);
+        let told_by = self.ledger.groups.resets((name, partition), id, to, now_us);
         self.note(format!(
             "reset {id} of {name} at b{node}: {partition} from {committed} to {to}"
         ));
@@ -142,7 +142,7 @@ impl World {
             group: name.to_owned(),
             partition,
             offset: Offset(to),
-            note,
+            note: told_by,
         };
         let (run, delay) = (self.brokers[node].run, self.delay());
         self.plan(delay, move |w| {
