@@ -12,6 +12,7 @@
 //! limits         what members and policies may say
 //! catalog        topics and patterns, as groups see them
 //! reports        what coordinators say of their groups, for the controller
+//! stepped        coordinators without tasks, for the simulation
 //! ```
 //!
 //! Nothing is answered before what it follows from is durable on the in-sync replicas: whatever a member was told, the next coordinator knows.
@@ -24,10 +25,14 @@ mod hosted;
 pub(crate) mod limits;
 mod load;
 mod policies;
-mod records;
+pub(crate) mod records;
 pub(crate) mod reports;
+#[cfg(feature = "sim")]
+pub(crate) mod stepped;
 mod write;
 
 pub(crate) use coordinators::Coordinators;
 pub(crate) use policies::Policies;
 pub(crate) use records::{member_id, not_empty};
+#[cfg(feature = "sim")]
+pub use stepped::GroupView;

@@ -20,7 +20,7 @@ mod admin;
 mod fetch;
 mod foreign;
 mod gateway;
-mod groups;
+pub(crate) mod groups;
 mod init_producer;
 mod intake;
 mod metadata;

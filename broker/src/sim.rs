@@ -7,10 +7,12 @@
 //! obey       the session with the controller, and its updates
 //! links      sessions with leaders and followers
 //! clients    produce, fetch, and what an observer sees
+//! groups     coordinators, and the streams of members
 //! ```
 
 mod clients;
 mod durable;
+mod groups;
 mod links;
 mod obey;
 mod start;
@@ -33,16 +35,20 @@ use tokio::sync::{oneshot, watch};
 
 pub use clients::{Fetched, Placed, ReplicaView};
 pub use durable::Durable;
+pub use groups::{GroupRecord, GroupSays, Reset};
 pub use start::{Settings, partition_dir};
 
+pub use crate::group::GroupView;
 use crate::{
     broker::Broker,
     cluster::{apply::Told, known::Known, rebuild::Rebuilds},
     disk::stepped::{Blocking, Stepped},
     follower::throttle::Throttle,
+    group::stepped::Stepped as Coordinators,
     partition::ack::Outcome,
     rpc::replication::stepped::Seats,
 };
+use groups::MemberStream;
 use links::{Followed, Following};
 use obey::Session;
 
@@ -95,6 +101,12 @@ pub enum Input {
         /// One or more record batches.
         batches: Bytes,
     },
+    /// A member of a group said something on a connection.
+    MemberSays(u64, Box<v1::MemberRequest>),
+    /// The connection is gone.
+    MemberClosed(u64),
+    /// Somebody resets offsets.
+    Reset(u64, Reset),
     /// What blocks is done now.
     Job(u64),
     /// Somebody wants the broker to stop.
@@ -122,6 +134,12 @@ pub enum Output {
     HangUpFollower(u64),
     /// A producer is answered: the offset of its first record, or why not.
     Produced(u64, Result<i64, WireError>),
+    /// To a member.
+    ToMember(u64, Box<v1::MemberResponse>),
+    /// End a member's connection, and say why.
+    HangUpMember(u64, WireError),
+    /// Offsets were reset, or why not.
+    WasReset(u64, Result<(), WireError>),
     /// Something that blocks, to be done by [`Input::Job`] at some time.
     Job(u64),
     /// An update was obeyed: it is durable, and the logs have heard of it. One of a controller that is behind is refused.
@@ -157,6 +175,9 @@ pub struct SimBroker {
     jobs: BTreeMap<u64, Blocking>,
     jobs_made: u64,
     asked: BTreeMap<u64, oneshot::Receiver<Outcome>>,
+    coordinators: Coordinators,
+    members: BTreeMap<u64, MemberStream>,
+    resets: BTreeMap<u64, oneshot::Receiver<Result<(), WireError>>>,
     syncs_itself: bool,
     due: Due,
     outputs: Vec<Output>,
@@ -205,6 +226,9 @@ impl SimBroker {
                 acks,
                 batches,
             } => self.produce(id, partition, epoch, acks, batches),
+            Input::MemberSays(connection, request) => self.member_says(connection, *request),
+            Input::MemberClosed(connection) => self.member_closed(connection),
+            Input::Reset(id, reset) => self.reset(id, reset),
             Input::Job(id) => {
                 if let Some(job) = self.jobs.remove(&id) {
                     self.disk.run(job);
@@ -293,6 +317,7 @@ impl SimBroker {
             }
             self.talk_to_leaders();
             self.talk_to_followers();
+            self.coordinate();
             if self.disk.is_idle() {
                 break;
             }
@@ -302,6 +327,8 @@ impl SimBroker {
             self.beat(true);
         }
         self.answer_producers();
+        self.talk_to_members();
+        self.answer_resets();
     }
 
     /// What the owner of the logs is asked for, and answers in its next round.

@@ -2,6 +2,9 @@
 
 mod declared;
 mod requests;
+mod run;
+#[cfg(feature = "sim")]
+mod stepped;
 mod upkeep;
 
 use std::{
@@ -11,18 +14,19 @@ use std::{
 };
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, group::Now};
-use tokio::{
-    sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+use taffrail_core::{
+    ErrorCode, LeaderEpoch, TopicPartition,
+    group::Now,
+    replica::{Mutant, is_broken},
 };
+use tokio::sync::{mpsc, watch};
 
 use self::upkeep::Reporting;
 use super::{
     catalog::Topics,
     event::Event,
     hosted::Hosted,
-    load,
+    load::{self, Found},
     policies::{Declared, Policies},
     records::{Entry, forgotten_members_entry, members_entry},
     write::{Answer, Writes, append},
@@ -73,6 +77,7 @@ pub(super) struct Coordinator {
 }
 
 /// Where a partition's coordinator gets its events.
+#[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) events: mpsc::Receiver<Event>,
     pub(super) known: watch::Receiver<Arc<Known>>,
@@ -91,6 +96,17 @@ impl Coordinator {
     ) -> Result<Self, WireError> {
         let end = load::committed_end(&partition).await;
         let found = load::load(&partition, end).await?;
+        Ok(Self::new(broker, partition, epoch, known, found))
+    }
+
+    /// Goes on with what the log says.
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        partition: Arc<Partition>,
+        epoch: LeaderEpoch,
+        known: &Known,
+        found: Found,
+    ) -> Self {
         let metrics = CoordinatedMetrics::new(Arc::clone(&broker.metrics));
         let mut coordinator = Self {
             broker,
@@ -129,47 +145,24 @@ impl Coordinator {
         if groups > 0 {
             tracing::info!(%partition, %epoch, groups, "coordinates groups");
         }
-        Ok(coordinator)
+        coordinator
     }
 
-    /// Until this broker does not lead any more, or a write fails. Returns why.
-    pub(super) async fn run(mut self, inbox: &mut Inbox) -> WireError {
-        let ended = self.coordinate(inbox).await;
+    /// Is there nothing that time changes?
+    fn is_idle(&self) -> bool {
+        self.groups.is_empty() && self.reporting.is_idle()
+    }
+
+    /// May events become another write?
+    fn has_room(&self) -> bool {
+        self.writes.len() < WRITES_MAX
+    }
+
+    /// Nobody is a member here any more.
+    fn end(&mut self, why: &WireError) {
         for hosted in self.groups.values_mut() {
             for member in hosted.streams.keys().copied().collect::<Vec<_>>() {
-                hosted.end_stream(member, &ended);
-            }
-        }
-        ended
-    }
-
-    async fn coordinate(&mut self, inbox: &mut Inbox) -> WireError {
-        if let Err(error) = self.flush() {
-            return error;
-        }
-        // One for all rounds: members that talk all the time must not put it off.
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let is_idle = self.groups.is_empty() && self.reporting.is_idle();
-            let done = tokio::select! {
-                () = self.broker.draining.cancelled() => Err(Broker::shutting_down()),
-                written = self.writes.next() => written,
-                event = inbox.events.recv(), if self.writes.len() < WRITES_MAX => match event {
-                    Some(event) => self.hear(event, inbox),
-                    None => Err(Broker::shutting_down()),
-                },
-                changed = inbox.known.changed() => match changed {
-                    Ok(()) => {
-                        let known = Arc::clone(&inbox.known.borrow_and_update());
-                        self.learn(&known)
-                    }
-                    Err(_) => Err(Broker::shutting_down()),
-                },
-                _ = ticks.tick(), if !is_idle => self.tick(),
-            };
-            if let Err(error) = done.and_then(|()| self.flush()) {
-                return error;
+                hosted.end_stream(member, why);
             }
         }
     }
@@ -220,7 +213,7 @@ impl Coordinator {
         self.metrics.set(self.groups.len(), members.sum());
         self.look_around();
         let now = self.now();
-        if now.ms >= self.ticked_ms + STALL_MS || self.writes.len() >= WRITES_MAX {
+        if now.ms >= self.ticked_ms + STALL_MS || !self.has_room() {
             // This broker stood still, or waits for its writes: what members said meanwhile still waits to be heard.
             for hosted in self.groups.values_mut() {
                 hosted.group.give_time(now);
@@ -304,6 +297,9 @@ impl Coordinator {
             .copied()
             .filter(|broker| *broker != me)
             .chain(hearing.newcomer(assignment.partition_epoch));
+        if is_broken(Mutant::SilentFollowerIgnored) {
+            return true;
+        }
         let heard_ms = hearing.longest_silent_ms(others, self.epoch);
         heard_ms.is_some_and(|ms| {
             ms.saturating_add(self.session_timeout_ms / 3) >= self.broker.uptime_ms()
@@ -350,7 +346,7 @@ impl Coordinator {
         let entries = std::mem::take(&mut self.entries);
         if !entries.is_empty() {
             for stored in append(&self.broker, &self.partition, self.epoch, &entries)? {
-                self.writes.push(stored);
+                self.writes.push(stored, self.broker.uptime_ms());
             }
         }
         let answers = std::mem::take(&mut self.answers);

@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// Events that wait for a coordinator: as many as it deals with in a few writes.
-const EVENTS_MAX: usize = 4_096;
+pub(super) const EVENTS_MAX: usize = 4_096;
 /// After a failure, before the groups are read again.
-const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Partitions that are being made are looked for so often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -46,9 +46,9 @@ pub(crate) struct Coordinators {
 }
 
 #[derive(Debug, Clone)]
-struct Running {
-    epoch: LeaderEpoch,
-    events: mpsc::Sender<Event>,
+pub(super) struct Running {
+    pub(super) epoch: LeaderEpoch,
+    pub(super) events: mpsc::Sender<Event>,
 }
 
 impl Coordinators {
@@ -112,7 +112,7 @@ impl Coordinators {
     }
 
     /// True: it was not running.
-    fn begin(&self, id: TopicPartition, running: Running) -> bool {
+    pub(super) fn begin(&self, id: TopicPartition, running: Running) -> bool {
         let mut all = self.running.write().unwrap_or_else(PoisonError::into_inner);
         if all
             .get(&id)
@@ -124,7 +124,7 @@ impl Coordinators {
         true
     }
 
-    fn end(&self, id: TopicPartition, epoch: LeaderEpoch) {
+    pub(super) fn end(&self, id: TopicPartition, epoch: LeaderEpoch) {
         let mut all = self.running.write().unwrap_or_else(PoisonError::into_inner);
         if all.get(&id).is_some_and(|running| running.epoch == epoch) {
             all.remove(&id);
@@ -168,14 +168,14 @@ pub(crate) async fn run(broker: Arc<Broker>) {
 
 /// Partitions of `__offsets` that this broker leads.
 #[derive(Default)]
-struct Led {
-    partitions: Vec<Arc<Partition>>,
+pub(super) struct Led {
+    pub(super) partitions: Vec<Arc<Partition>>,
     /// It is to lead others that it does not have yet.
     is_more_to_come: bool,
 }
 
 /// Of partitions that this broker will lead, `news` hears when it does.
-fn led(broker: &Broker, news: &Arc<Notify>) -> Led {
+pub(super) fn led(broker: &Broker, news: &Arc<Notify>) -> Led {
     let known = Arc::clone(&broker.known.borrow());
     let Some((topic, _)) = known.view.topic_named(OFFSETS) else {
         return Led::default();
@@ -227,7 +227,7 @@ async fn coordinate(
     }
 }
 
-fn still_leads(partition: &Partition, epoch: LeaderEpoch) -> bool {
+pub(super) fn still_leads(partition: &Partition, epoch: LeaderEpoch) -> bool {
     let standing = partition.standing();
     standing.role == Role::Leader && standing.leader_epoch == epoch
 }

@@ -42,6 +42,23 @@ struct FoundGroup {
     unreadable: BTreeMap<Option<TopicPartition>, String>,
 }
 
+/// As [`committed_end`] and [`load`], without waiting. `None`: not everything before `end` is committed yet.
+///
+/// # Errors
+/// The log cannot be read.
+#[cfg(feature = "sim")]
+pub(super) fn load_now(partition: &Partition, end: Offset) -> Result<Option<Found>, WireError> {
+    if partition.progress.high_watermark() < end {
+        return Ok(None);
+    }
+    let mut found = Found::default();
+    let mut at = partition.progress.log_start();
+    while at < end {
+        at = found.read(partition, at)?;
+    }
+    Ok(Some(found))
+}
+
 /// Waits until everything that the log holds is committed: a leader that was just elected does not know that yet, and records of the coordinator before
 /// may still become so.
 pub(super) async fn committed_end(partition: &Arc<Partition>) -> Offset {

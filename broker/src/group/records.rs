@@ -16,10 +16,10 @@ use crate::cluster::view::topic_id_bytes;
 
 /// What a record is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) group: String,
+pub(crate) struct Key {
+    pub(crate) group: String,
     /// `None`: its members.
-    pub(super) partition: Option<TopicPartition>,
+    pub(crate) partition: Option<TopicPartition>,
 }
 
 /// A record to be written.
@@ -53,7 +53,7 @@ impl Key {
         .encode_to_vec()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let key = v1::OffsetsKey::decode(bytes).map_err(|e| WireError::invalid(e.to_string()))?;
         if key.group.is_empty() {
             return Err(WireError::invalid("no group"));
@@ -109,7 +109,7 @@ pub(super) fn offset_entry(
     }
 }
 
-pub(super) fn decode_offset(value: &[u8]) -> Result<Committed, WireError> {
+pub(crate) fn decode_offset(value: &[u8]) -> Result<Committed, WireError> {
     let stored = v1::StoredOffset::decode(value).map_err(|e| WireError::invalid(e.to_string()))?;
     Ok(Committed {
         offset: convert::offset_from_wire(stored.offset)?,
@@ -154,7 +154,7 @@ fn encode_hold(
     }
 }
 
-pub(super) fn decode_group(value: &[u8]) -> Result<StoredGroup, WireError> {
+pub(crate) fn decode_group(value: &[u8]) -> Result<StoredGroup, WireError> {
     let stored = v1::StoredGroup::decode(value).map_err(|e| WireError::invalid(e.to_string()))?;
     let members = stored.members.into_iter().map(decode_member);
     Ok(StoredGroup {

@@ -4,11 +4,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use taffrail_api::{WireError, v1};
-use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, replica::Acks};
+use taffrail_core::{
+    ErrorCode, LeaderEpoch, TopicPartition,
+    replica::{Acks, Mutant, is_broken},
+};
 use taffrail_record::{BatchBuilder, Compression, NewRecord};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
-    time::{Instant, timeout_at},
+    time::timeout,
 };
 
 use super::{
@@ -85,8 +88,16 @@ pub(super) struct Writes {
 #[derive(Debug)]
 struct Write {
     stored: oneshot::Receiver<Outcome>,
-    begun: Instant,
+    /// By the broker's uptime.
+    begun_ms: u64,
     answers: Vec<Answer>,
+}
+
+impl Write {
+    /// How long it may still take.
+    fn patience(&self, now_ms: u64) -> Duration {
+        WRITE_TIMEOUT.saturating_sub(Duration::from_millis(now_ms.saturating_sub(self.begun_ms)))
+    }
 }
 
 impl Writes {
@@ -97,16 +108,16 @@ impl Writes {
     /// These follow from what was written until now.
     pub(super) fn then(&mut self, answers: Vec<Answer>) {
         match self.under_way.back_mut() {
-            Some(last) => last.answers.extend(answers),
-            None => answers.into_iter().for_each(Answer::give),
+            Some(last) if !is_broken(Mutant::AnsweredBeforeStored) => last.answers.extend(answers),
+            _ => answers.into_iter().for_each(Answer::give),
         }
     }
 
-    pub(super) fn push(&mut self, stored: oneshot::Receiver<Outcome>) {
+    pub(super) fn push(&mut self, stored: oneshot::Receiver<Outcome>, now_ms: u64) {
         let answers = Vec::new();
         self.under_way.push_back(Write {
             stored,
-            begun: Instant::now(),
+            begun_ms: now_ms,
             answers,
         });
     }
@@ -115,19 +126,42 @@ impl Writes {
     ///
     /// # Errors
     /// It failed, or whether it is stored is not known: what the coordinator has in memory may be ahead of the log for ever.
-    pub(super) async fn next(&mut self) -> Result<(), WireError> {
+    pub(super) async fn next(&mut self, now_ms: u64) -> Result<(), WireError> {
         let Some(oldest) = self.under_way.front_mut() else {
             return std::future::pending().await;
         };
-        let outcome = timeout_at(oldest.begun + WRITE_TIMEOUT, &mut oldest.stored).await;
-        let Some(write) = self.under_way.pop_front() else {
-            return Ok(());
+        let patience = oldest.patience(now_ms);
+        let outcome = timeout(patience, &mut oldest.stored).await;
+        let outcome = outcome.map_err(|_| late());
+        self.ended(outcome.and_then(|stored| stored.unwrap_or_else(|_| Err(gone()))))
+    }
+
+    /// As [`Self::next`], without waiting. `None`: there is none, or it is still under way.
+    #[cfg(feature = "sim")]
+    pub(super) fn try_next(&mut self, now_ms: u64) -> Option<Result<(), WireError>> {
+        use tokio::sync::oneshot::error::TryRecvError;
+        let oldest = self.under_way.front_mut()?;
+        let outcome = match oldest.stored.try_recv() {
+            Ok(outcome) => outcome,
+            Err(TryRecvError::Closed) => Err(gone()),
+            Err(TryRecvError::Empty) if oldest.patience(now_ms).is_zero() => Err(late()),
+            Err(TryRecvError::Empty) => return None,
         };
-        let outcome = outcome.map_err(|_| late())?;
-        outcome.unwrap_or_else(|_| Err(Broker::shutting_down()))?;
-        write.answers.into_iter().for_each(Answer::give);
+        Some(self.ended(outcome))
+    }
+
+    /// The oldest is stored, or it is not.
+    fn ended(&mut self, outcome: Outcome) -> Result<(), WireError> {
+        let write = self.under_way.pop_front();
+        outcome?;
+        let answers = write.into_iter().flat_map(|write| write.answers);
+        answers.for_each(Answer::give);
         Ok(())
     }
+}
+
+fn gone() -> WireError {
+    Broker::shutting_down()
 }
 
 fn late() -> WireError {

@@ -1,7 +1,7 @@
 //! taffrail.v1.Groups: what is asked of coordinators, checked before they hear of it.
 
 mod check;
-mod member;
+pub(crate) mod member;
 
 use std::{sync::Arc, time::Duration};
 

@@ -49,6 +49,8 @@ pub struct Placed {
 pub struct ReplicaView {
     /// Of which partition.
     pub partition: TopicPartition,
+    /// Of a topic that the cluster makes for itself.
+    pub is_internal: bool,
     /// It serves as the leader.
     pub is_leading: bool,
     /// The epoch that it is in.
@@ -194,6 +196,7 @@ impl SimBroker {
             let (standing, progress) = (partition.standing(), &partition.progress);
             ReplicaView {
                 partition: partition.id,
+                is_internal: partition.is_internal(),
                 is_leading: standing.role == Role::Leader,
                 leader_epoch: standing.leader_epoch,
                 partition_epoch: standing.partition_epoch,

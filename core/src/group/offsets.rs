@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::membership::{Group, Refusal};
-use crate::ids::{GroupEpoch, MemberId, Offset, TopicPartition};
+use crate::{
+    ids::{GroupEpoch, MemberId, Offset, TopicPartition},
+    replica::{Mutant, is_broken},
+};
 
 /// How far a partition was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +52,8 @@ impl Group {
                     return Err(Refusal::UnknownMember);
                 }
                 let held = member.held.get(&partition);
-                if held.is_none_or(|held| held.since > epoch) {
+                let is_any = is_broken(Mutant::CommitEpochIgnored);
+                if held.is_none_or(|held| held.since > epoch && !is_any) {
                     return Err(Refusal::NotAssigned);
                 }
             }

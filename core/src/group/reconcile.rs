@@ -7,7 +7,10 @@ use super::{
     member::Held,
     membership::{Catalog, Group},
 };
-use crate::ids::{GroupEpoch, TopicId, TopicPartition};
+use crate::{
+    ids::{GroupEpoch, TopicId, TopicPartition},
+    replica::{Mutant, is_broken},
+};
 
 impl Group {
     /// Topics or their partitions may have changed.
@@ -64,6 +67,15 @@ impl Group {
                     held.revoked = Some(next);
                     is_new = true;
                 }
+            }
+            if is_broken(Mutant::PartitionGivenBeforeRevoked) {
+                member.held.retain(|partition, held| {
+                    let stays = held.revoked.is_none();
+                    if !stays {
+                        holders.remove(partition);
+                    }
+                    stays
+                });
             }
             for partition in &member.target {
                 if holders.insert(*partition) {

@@ -71,6 +71,14 @@ mutants! {
     DamageTakenForTornTail,
     /// A duplicate is answered before its original is committed.
     DuplicateAnsweredEarly,
+    /// A group's member commits with any assignment, also with one from before a reset.
+    CommitEpochIgnored,
+    /// A member gets a partition before the one that has it has given it up.
+    PartitionGivenBeforeRevoked,
+    /// A coordinator answers before what it answers is stored.
+    AnsweredBeforeStored,
+    /// A coordinator goes on answering without hearing of its followers.
+    SilentFollowerIgnored,
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use taffrail_core::{
 };
 use taffrail_record::{records, split};
 
+use crate::groups::GroupLedger;
+
 /// A record in the log was sent to its partition by a producer.
 const NOTHING_IS_INVENTED: &str = "no record is invented";
 /// A record of an idempotent producer has one offset.
@@ -30,6 +32,8 @@ enum Place {
 /// Of one partition.
 #[derive(Debug, Default)]
 struct Log {
+    /// Brokers write to it, and no producer.
+    is_internal: bool,
     owners: BTreeMap<LeaderEpoch, (BrokerNumber, Incarnation)>,
     /// And where those are that are to be stored once.
     sent: BTreeMap<RecordId, Place>,
@@ -40,14 +44,36 @@ struct Log {
 
 /// Everything that ever was promised.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger(BTreeMap<TopicPartition, Log>);
+pub(crate) struct Ledger {
+    logs: BTreeMap<TopicPartition, Log>,
+    pub(crate) groups: GroupLedger,
+}
 
 /// A rule that is broken, and by what.
 pub(crate) type Broken = String;
 
 impl Ledger {
     fn log(&mut self, partition: TopicPartition) -> &mut Log {
-        self.0.entry(partition).or_default()
+        self.logs.entry(partition).or_default()
+    }
+
+    /// Brokers write to it themselves.
+    pub(crate) fn is_internal(&mut self, partition: TopicPartition) {
+        self.log(partition).is_internal = true;
+    }
+
+    /// The newest epoch in which a partition was led.
+    pub(crate) fn newest_epoch(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
+        let log = self.logs.get(&partition)?;
+        log.owners.last_key_value().map(|(epoch, _)| *epoch)
+    }
+
+    /// A coordinator in `epoch` promised that what is at `offset` stays.
+    pub(crate) fn relies_on(&mut self, partition: TopicPartition, epoch: LeaderEpoch, offset: u64) {
+        let log = self.log(partition);
+        if let Some(record) = log.exposed.get(&offset) {
+            log.acknowledged.insert(offset, (*record, epoch));
+        }
     }
 
     /// `once`: its producer is idempotent.
@@ -83,6 +109,7 @@ impl Ledger {
         let log = self.log(partition);
         for (offset, record) in parse(batches)? {
             match log.sent.get_mut(&record) {
+                None if log.is_internal => {}
                 None => {
                     return Err(format!(
                         "{NOTHING_IS_INVENTED}: {partition} offset {offset} is {record}"
@@ -181,14 +208,15 @@ impl Ledger {
 
     /// Below it everything was shown to consumers.
     pub(crate) fn committed_end(&self, partition: TopicPartition) -> Offset {
-        let log = self.0.get(&partition);
+        let log = self.logs.get(&partition);
         let last = log.and_then(|log| log.exposed.last_key_value());
         Offset(last.map_or(0, |(offset, _)| offset + 1))
     }
 
-    /// Partitions of which anything was acknowledged, and how much.
+    /// Records of producers that were acknowledged.
     pub(crate) fn acknowledged(&self) -> usize {
-        self.0.values().map(|log| log.acknowledged.len()).sum()
+        let users = self.logs.values().filter(|log| !log.is_internal);
+        users.map(|log| log.acknowledged.len()).sum()
     }
 }
 
@@ -200,8 +228,13 @@ pub(crate) fn parse(batches: &[Bytes]) -> Result<Vec<(u64, RecordId)>, Broken> {
         for record in records(batch, 64 << 20).map_err(|e| e.to_string())? {
             let record = record.map_err(|e| e.to_string())?;
             let value = record.value.unwrap_or_default();
-            let id = value.first_chunk().map(|id| u64::from_be_bytes(*id));
-            let id = id.ok_or_else(|| format!("{NOTHING_IS_INVENTED}: an empty record"))?;
+            let id = match &record.key {
+                Some(key) => fingerprint(key, &value),
+                None => value
+                    .first_chunk()
+                    .map(|id| u64::from_be_bytes(*id))
+                    .ok_or_else(|| format!("{NOTHING_IS_INVENTED}: an empty record"))?,
+            };
             let offset = record.offset.0;
             if let Some((last, _)) = all.last().filter(|(last, _)| last + 1 != offset) {
                 return Err(format!("{OFFSETS_HAVE_NO_GAPS}: {offset} after {last}"));
@@ -210,4 +243,12 @@ pub(crate) fn parse(batches: &[Bytes]) -> Result<Vec<(u64, RecordId)>, Broken> {
         }
     }
     Ok(all)
+}
+
+/// Records of brokers have a key, and no number of their own (FNV-1a).
+fn fingerprint(key: &[u8], value: &[u8]) -> RecordId {
+    let bytes = key.iter().chain(&[0]).chain(value);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -13,6 +13,7 @@
 //!   decisions   what controllers decide, compared with what they were told
 //!   faults      what goes wrong, and when it is well again
 //!   rest        the end: everything is healed and has to come to rest
+//! groups      what groups were promised and did, and what must hold of it
 //! ledger      what was sent, acknowledged and exposed, and what must hold of it
 //! counters    how often rare paths ran
 //! trace       what happened, for whoever reads a failure, and its digest
@@ -27,6 +28,7 @@
 pub mod batch;
 mod chance;
 pub mod counters;
+mod groups;
 mod ledger;
 pub mod mutants;
 mod options;

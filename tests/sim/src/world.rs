@@ -5,6 +5,7 @@ mod clients;
 mod controllers;
 mod decisions;
 mod faults;
+mod groups;
 mod network;
 mod observe;
 mod promises;
@@ -213,6 +214,7 @@ impl World {
         self.plan(0, Self::look_at_lease);
         self.begin_clients();
         self.begin_moves();
+        self.begin_groups();
         self.begin_faults();
         let end = self.options.seconds * SECOND;
         self.run_until(end)?;

@@ -1,6 +1,6 @@
 //! A member's stream.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
 use taffrail_api::{WireError, status::from_status, v1};
@@ -30,8 +30,8 @@ pub(super) fn serve(
     broker: &Arc<Broker>,
     requests: Streaming<v1::MemberRequest>,
 ) -> BoxStream<'static, Result<v1::MemberResponse, Status>> {
-    let (sink, responses) = mpsc::channel(ANSWERS_MAX);
-    let (serving, sink) = (Arc::clone(broker), Sink::new(sink));
+    let (sink, responses) = answers();
+    let serving = Arc::clone(broker);
     broker.streams.spawn(async move {
         let ended = tokio::select! {
             () = serving.draining.cancelled() => Err(Broker::shutting_down()),
@@ -53,8 +53,15 @@ pub(super) fn serve(
         .boxed()
 }
 
+/// What a member is answered.
+pub(crate) fn answers() -> (Sink, mpsc::Receiver<Result<v1::MemberResponse, Status>>) {
+    let (sink, responses) = mpsc::channel(ANSWERS_MAX);
+    (Sink::new(sink), responses)
+}
+
 /// A member that joined on this stream.
-struct Joined {
+#[derive(Debug)]
+pub(crate) struct Joined {
     group: String,
     member: MemberId,
     stream: StreamId,
@@ -71,27 +78,7 @@ async fn run(
     let first = timeout(JOIN_TIMEOUT, requests.message()).await;
     let first = first.map_err(|_| WireError::new(ErrorCode::TimedOut, "no join came in time"))?;
     let first = first.map_err(|status| from_status(&status))?;
-    let Some(v1::member_request::Request::Join(join)) = first.and_then(|first| first.request)
-    else {
-        return Err(WireError::invalid("join first"));
-    };
-    let (group, join) = check::join(join, &broker.config.groups)?;
-    let joined = Joined {
-        coordinator: broker.coordinators.of(broker, &group)?,
-        group,
-        member: join.member,
-        stream: broker.coordinators.stream_id(),
-        commits: Arc::new(Semaphore::new(COMMITS_MAX)),
-        positions_max: broker.config.limits.partitions_per_request_max,
-    };
-    let (stream, sink_of_member) = (joined.stream, sink.clone());
-    joined
-        .send(Ask::Join {
-            join,
-            stream,
-            sink: sink_of_member,
-        })
-        .await?;
+    let joined = Joined::join(broker, first, sink).await?;
     let ended = tokio::select! {
         ended = joined.listen(&mut requests) => ended,
         // The coordinator ended it, and said why; or the member takes nothing any more.
@@ -99,40 +86,89 @@ async fn run(
         // It may have ended before it heard of this member.
         () = joined.coordinator.closed() => Err(ended()),
     };
-    // A coordinator that is gone knows.
-    let _ = joined.says(Says::Gone).await;
+    joined.gone().await;
     ended
 }
 
 impl Joined {
+    /// By what is said first on a stream.
+    ///
+    /// # Errors
+    /// It is no join, or nobody here coordinates the group.
+    pub(crate) async fn join(
+        broker: &Broker,
+        first: Option<v1::MemberRequest>,
+        sink: &Sink,
+    ) -> Result<Self, WireError> {
+        let Some(v1::member_request::Request::Join(join)) = first.and_then(|first| first.request)
+        else {
+            return Err(WireError::invalid("join first"));
+        };
+        let (group, join) = check::join(join, &broker.config.groups)?;
+        let joined = Self {
+            coordinator: broker.coordinators.of(broker, &group)?,
+            group,
+            member: join.member,
+            stream: broker.coordinators.stream_id(),
+            commits: Arc::new(Semaphore::new(COMMITS_MAX)),
+            positions_max: broker.config.limits.partitions_per_request_max,
+        };
+        let (stream, sink) = (joined.stream, sink.clone());
+        joined.send(Ask::Join { join, stream, sink }).await?;
+        Ok(joined)
+    }
+
     async fn listen(&self, requests: &mut Streaming<v1::MemberRequest>) -> Result<(), WireError> {
-        use v1::member_request::Request;
         loop {
-            let received = requests
-                .message()
-                .await
-                .map_err(|status| from_status(&status))?;
-            let Some(received) = received else {
+            let received = requests.message().await;
+            let Some(received) = received.map_err(|status| from_status(&status))? else {
                 return Ok(());
             };
-            match received.request {
-                Some(Request::Heartbeat(heartbeat)) => {
-                    self.says(Says::Heartbeat(GroupEpoch(heartbeat.epoch)))
-                        .await?;
-                }
-                Some(Request::Commit(commit)) => self.commit(commit).await?,
-                Some(Request::Leave(leave)) => {
-                    let comes_back = leave.comes_back;
-                    return self.says(Says::Leaves { comes_back }).await;
-                }
-                Some(Request::Join(_)) => {
-                    return Err(WireError::invalid(
-                        "a member joins once on a stream: open another one",
-                    ));
-                }
-                None => return Err(WireError::invalid("a request that says nothing")),
+            if self.hear(received).await?.is_break() {
+                return Ok(());
             }
         }
+    }
+
+    /// Passes on what the member says. `Break`: it was its last word.
+    ///
+    /// # Errors
+    /// It is nonsense, or the coordinator is gone.
+    pub(crate) async fn hear(
+        &self,
+        received: v1::MemberRequest,
+    ) -> Result<ControlFlow<()>, WireError> {
+        use v1::member_request::Request;
+        match received.request {
+            Some(Request::Heartbeat(heartbeat)) => {
+                self.says(Says::Heartbeat(GroupEpoch(heartbeat.epoch)))
+                    .await?;
+            }
+            Some(Request::Commit(commit)) => self.commit(commit).await?,
+            Some(Request::Leave(leave)) => {
+                let comes_back = leave.comes_back;
+                self.says(Says::Leaves { comes_back }).await?;
+                return Ok(ControlFlow::Break(()));
+            }
+            Some(Request::Join(_)) => {
+                return Err(WireError::invalid(
+                    "a member joins once on a stream: open another one",
+                ));
+            }
+            None => return Err(WireError::invalid("a request that says nothing")),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The stream is over. A coordinator that is gone knows.
+    pub(crate) async fn gone(&self) {
+        let _ = self.says(Says::Gone).await;
+    }
+
+    /// Is the coordinator gone?
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_over(&self) -> bool {
+        self.coordinator.is_closed()
     }
 
     async fn commit(&self, commit: v1::CommitRequest) -> Result<(), WireError> {

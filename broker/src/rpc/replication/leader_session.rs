@@ -155,7 +155,8 @@ impl LeaderSession {
                     Ok(told) => (Ok(told.answer), told.producers),
                     Err(error) => (Err(error), Bytes::new()),
                 };
-                place.told = answer.as_ref().ok().map(|answer| answer.high_watermark);
+                // A log that parts from this one, or begins anew, takes no high watermark from the answer that says so.
+                place.told = None;
                 let mut head = fetch_answer(id, request, answer);
                 if let Some(v1::answer::Outcome::OutOfRange(begins)) = &mut head.outcome {
                     begins.producers = producers;

@@ -273,19 +273,8 @@ impl Session<'_> {
         let Some(follower_message::Message::Positions(positions)) = message.message else {
             return Err(WireError::invalid("positions come after the hello"));
         };
-        self.forget(&positions)?;
+        forget(self.broker, self.follower, &positions)?;
         self.state.hear(&positions)
-    }
-
-    /// What the follower does not follow any more.
-    fn forget(&self, positions: &v1::Positions) -> Result<(), WireError> {
-        for gone in &positions.gone {
-            let id = topic_partition(&gone.topic_id, gone.partition)?;
-            if let Some(partition) = self.broker.partitions.get(id) {
-                partition.hearing.left(self.follower);
-            }
-        }
-        Ok(())
     }
 
     fn now_ms(&self) -> u64 {
@@ -302,6 +291,21 @@ async fn pending_or<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
         Some(future) => future.await,
         None => std::future::pending().await,
     }
+}
+
+/// What the follower does not follow any more.
+pub(super) fn forget(
+    broker: &Broker,
+    follower: BrokerNumber,
+    positions: &v1::Positions,
+) -> Result<(), WireError> {
+    for gone in &positions.gone {
+        let id = topic_partition(&gone.topic_id, gone.partition)?;
+        if let Some(partition) = broker.partitions.get(id) {
+            partition.hearing.left(follower);
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn refusal(id: TopicPartition, request: &FetchRequest, code: ErrorCode) -> WireError {

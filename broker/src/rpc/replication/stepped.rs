@@ -8,19 +8,20 @@ use taffrail_api::{
     stream::AnswerChunks,
     v1::{self, FollowerMessage, LeaderMessage, follower_message, leader_message},
 };
-use taffrail_core::{ErrorCode, TopicPartition, replica::FetchRequest};
+use taffrail_core::{BrokerNumber, ErrorCode, TopicPartition, replica::FetchRequest};
 
 use super::{
     hello,
     leader_session::LeaderSession,
     logs::{self, NotRead},
-    session::{SILENCE_MAX, refusal},
+    session::{SILENCE_MAX, forget, refusal},
     sessions::{Seat, Sessions},
 };
 use crate::{
     broker::Broker,
     partition::{
         growth::News,
+        hearing::Heard,
         replicate::{Fetched, ReplicaFetch},
     },
 };
@@ -35,7 +36,10 @@ pub(crate) struct Stepped {
     state: LeaderSession,
     news: Arc<News>,
     seat: Seat,
+    follower: BrokerNumber,
     heard_ms: u64,
+    /// The same, for those who have to know.
+    last: Heard,
 }
 
 impl Stepped {
@@ -62,7 +66,9 @@ impl Stepped {
             state: LeaderSession::new(follower.broker, follower.incarnation, window.max(1), now_ms),
             news: Arc::default(),
             seat,
+            follower: follower.broker,
             heard_ms: now_ms,
+            last: Heard::default(),
         };
         let hello = v1::LeaderHello {
             version: follower.version,
@@ -85,10 +91,12 @@ impl Stepped {
         message: FollowerMessage,
     ) -> Result<(), WireError> {
         self.heard_ms = broker.uptime_ms();
-        match message.message {
-            Some(follower_message::Message::Positions(positions)) => self.state.hear(&positions),
-            _ => Err(WireError::invalid("positions come after the hello")),
-        }
+        self.last.now(self.heard_ms);
+        let Some(follower_message::Message::Positions(positions)) = message.message else {
+            return Err(WireError::invalid("positions come after the hello"));
+        };
+        forget(broker, self.follower, &positions)?;
+        self.state.hear(&positions)
     }
 
     /// What the owner of the logs has to compare; each is to come back through [`Self::checked`].
@@ -105,6 +113,10 @@ impl Stepped {
                 return false;
             };
             partition.growth.add(&self.news);
+            if partition.is_internal() {
+                let (follower, epoch) = (self.follower, request.leader_epoch);
+                partition.hearing.follows(follower, epoch, &self.last);
+            }
             fetches.push(ReplicaFetch {
                 partition,
                 request: *request,

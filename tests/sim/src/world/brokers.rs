@@ -260,6 +260,15 @@ impl World {
                 self.send(connection, End::Listened, Wire::Leader(message));
             }
             Output::HangUpFollower(connection) => self.close(connection, End::Listened),
+            Output::ToMember(connection, response) => {
+                self.member_is_told(broker, connection, &response)?;
+                self.send(connection, End::Listened, Wire::Coordinator(response));
+            }
+            Output::HangUpMember(connection, why) => {
+                self.send(connection, End::Listened, Wire::Refused(why));
+                self.close(connection, End::Listened);
+            }
+            Output::WasReset(id, outcome) => self.was_reset(id, &outcome),
             Output::Produced(id, outcome) => return self.produced(broker, id, outcome),
             Output::Job(id) => {
                 let node = &self.brokers[broker];

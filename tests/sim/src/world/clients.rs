@@ -8,21 +8,23 @@ mod topics;
 use std::collections::BTreeMap;
 
 use taffrail_broker::sim::Placed;
-use taffrail_core::TopicPartition;
+use taffrail_core::{TopicPartition, internal::is_internal};
 
-use super::World;
+use super::{World, groups::Groups};
 use moves::Moves;
 use produce::{Request, Sequence};
-pub(super) use topics::Topics;
+pub(super) use topics::{CLICKS, ORDERS, PASSING, Topics};
 
 const PRODUCERS: usize = 3;
 const CONSUMERS: usize = 2;
+/// Members of groups come after these.
+pub(super) const OTHERS: usize = PRODUCERS + CONSUMERS;
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     /// What each client knows of the cluster: producers first.
-    known: BTreeMap<usize, BTreeMap<TopicPartition, Placed>>,
+    pub(super) known: BTreeMap<usize, BTreeMap<TopicPartition, Placed>>,
     requests: BTreeMap<u64, Request>,
     requests_made: u64,
     records_made: u64,
@@ -32,6 +34,7 @@ pub(super) struct Clients {
     positions: BTreeMap<(usize, TopicPartition), u64>,
     pub(super) topics: Topics,
     pub(super) moves: Moves,
+    pub(super) groups: Groups,
     /// Produce requests and fetches.
     pub(super) operations: u64,
     /// The end: nothing new is produced.
@@ -59,7 +62,7 @@ impl World {
     }
 
     /// Asks any broker that is there who leads what. Nobody believes an epoch that is lower than one known.
-    fn refresh(&mut self, client: usize) {
+    pub(super) fn refresh(&mut self, client: usize) {
         let there: Vec<_> = self.all().filter(|b| self.is_reachable(*b)).collect();
         if there.is_empty() {
             return;
@@ -78,13 +81,25 @@ impl World {
     }
 
     /// Does a broker answer clients at this moment?
-    fn is_reachable(&self, broker: usize) -> bool {
+    pub(super) fn is_reachable(&self, broker: usize) -> bool {
         let node = &self.brokers[broker];
         node.process.is_some() && node.paused_until_us <= self.now_us
     }
 
+    /// The partitions that a client knows, but for internal ones.
+    fn known_to(&self, client: usize) -> Vec<TopicPartition> {
+        let known = self.clients.known.get(&client);
+        let placed = known.into_iter().flat_map(BTreeMap::values);
+        let users = placed.filter(|p| !is_internal(&p.topic));
+        users.map(|p| p.partition).collect()
+    }
+
     /// The node of the leader that a client believes in.
-    fn leader_of(&self, client: usize, partition: TopicPartition) -> Option<(usize, Placed)> {
+    pub(super) fn leader_of(
+        &self,
+        client: usize,
+        partition: TopicPartition,
+    ) -> Option<(usize, Placed)> {
         let placed = self.clients.known.get(&client)?.get(&partition)?;
         let node = self.numbers.get(&placed.leader?)?;
         Some((*node, placed.clone()))

@@ -15,6 +15,8 @@ use super::{
     network::{End, Peer, Wire},
 };
 
+/// As many as there are groups: each has a coordinator of its own.
+pub(super) const OFFSETS_PARTITIONS: u32 = 2;
 const TICK: u64 = 500 * MS;
 const LEASE_TICK: u64 = 700 * MS;
 
@@ -102,8 +104,7 @@ impl World {
             new_cluster_id: ClusterId::from_bytes(id),
             defaults: TopicDefaults {
                 brokers_wanted: REPLICAS as u32,
-                // None: what happens to topics happens to these, and each takes its time.
-                offsets_partitions: 0,
+                offsets_partitions: OFFSETS_PARTITIONS,
                 ..TopicDefaults::default()
             },
             heartbeat_interval_ms: 1_000,

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use taffrail_api::v1;
+use taffrail_api::{WireError, v1};
 use taffrail_broker::sim::Input;
 use taffrail_controller::sim as controller;
 use taffrail_core::{BrokerNumber, Incarnation};
 
-use super::{MS, NODES, SECOND, Step, World};
+use super::{BROKERS, CLIENTS, MS, NODES, SECOND, Step, World};
 
 pub(super) type ConnectionId = u64;
 
@@ -19,6 +19,10 @@ pub(super) enum Wire {
     Controller(Box<v1::ControllerMessage>),
     Follower(Box<v1::FollowerMessage>),
     Leader(Box<v1::LeaderMessage>),
+    Member(Box<v1::MemberRequest>),
+    Coordinator(Box<v1::MemberResponse>),
+    /// Why a coordinator is about to close it.
+    Refused(WireError),
     /// The sender has closed it.
     End,
 }
@@ -215,7 +219,7 @@ impl World {
             return Ok(());
         }
         let (leader, peer) = (connection.leader, peers[to as usize]);
-        if matches!(wire, Wire::End) {
+        if matches!(wire, Wire::End | Wire::Refused(_)) {
             connection.closed[to as usize] = true;
         }
         self.hand_over(id, peer, leader, to, wire)
@@ -230,14 +234,19 @@ impl World {
         wire: Wire,
     ) -> Step {
         let Peer { node, run } = peer;
+        if node == CLIENTS {
+            return self.member_hears(id, wire);
+        }
         let input = match (wire, leader, to) {
+            (Wire::Member(request), None, End::Listened) => Input::MemberSays(id, request),
+            (Wire::End, None, End::Listened) if node < BROKERS => Input::MemberClosed(id),
             (Wire::Broker(message), None, End::Listened) => {
                 let says = controller::Input::BrokerSays(id, message);
-                return self.controller_input(node - super::BROKERS, run, says);
+                return self.controller_input(node - BROKERS, run, says);
             }
             (Wire::End, None, End::Listened) => {
                 let closed = controller::Input::SessionClosed(id);
-                return self.controller_input(node - super::BROKERS, run, closed);
+                return self.controller_input(node - BROKERS, run, closed);
             }
             (Wire::Controller(message), None, End::Dialled) => Input::ControllerSays(message),
             (Wire::End, None, End::Dialled) => {

@@ -9,8 +9,10 @@ use taffrail_core::{Offset, replica::invariants};
 use super::{
     Step, World,
     brokers::Process,
+    groups::{PROMISES, count_groups},
     promises::{self, Kept},
 };
+use crate::groups::News;
 
 impl World {
     /// Looks at every replica of a broker that changed.
@@ -38,6 +40,9 @@ impl World {
                     self.counters.count(what);
                 }
             }
+            if view.is_internal {
+                self.ledger.is_internal(view.partition);
+            }
             if view.is_leading {
                 let Some(number) = process.sim.number() else {
                     return Err(named("a broker without a number leads".to_owned()));
@@ -48,7 +53,12 @@ impl World {
                     .map_err(named)?;
             }
             if view.fault.is_none() {
-                expose(process, &mut self.ledger, before.as_ref(), &view).map_err(named)?;
+                let news = expose(process, &mut self.ledger, before.as_ref(), &view);
+                count_groups(
+                    &mut self.counters,
+                    &mut self.clients.groups,
+                    &news.map_err(named)?,
+                );
             } else if before.as_ref().is_none_or(|before| before.fault.is_none()) {
                 let fault = view.fault.clone().unwrap_or_default();
                 self.trace.note(
@@ -125,7 +135,8 @@ fn expose(
     ledger: &mut crate::ledger::Ledger,
     before: Option<&ReplicaView>,
     view: &ReplicaView,
-) -> Step {
+) -> Result<News, String> {
+    let mut news = News::default();
     let read = |from: Offset, to: Offset| {
         let read = process.sim.read(view.partition, from, to);
         read.map_err(|e| format!("{} cannot be read from {from} to {to}: {e}", view.partition))
@@ -134,13 +145,16 @@ fn expose(
     if view.high_watermark > from {
         let batches = read(from, view.high_watermark)?;
         ledger.exposes(view.partition, &batches)?;
+        if view.is_internal {
+            news = ledger.groups.exposes(view.partition, &batches, &PROMISES)?;
+        }
     }
     let led_before = before.is_some_and(|b| b.is_leading && b.leader_epoch == view.leader_epoch);
     if view.is_leading && !led_before {
         let batches = read(view.log_start, view.log_end)?;
         ledger.serves(view.partition, view.leader_epoch, view.log_start, &batches)?;
     }
-    Ok(())
+    Ok(news)
 }
 
 fn in_order(view: &ReplicaView) -> Step {

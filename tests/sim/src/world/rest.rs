@@ -70,6 +70,7 @@ impl World {
             return Err(format!("not all replicas are in sync: {}", why.join("; ")));
         }
         self.all_is_moved()?;
+        self.groups_are_at_rest()?;
         for (partition, leader) in self.leaders() {
             let mut ends = BTreeSet::new();
             for node in self.holders(partition) {
@@ -139,6 +140,6 @@ impl World {
                 logs[0].len()
             ));
         }
-        Ok(())
+        self.groups_missed_nothing()
     }
 }

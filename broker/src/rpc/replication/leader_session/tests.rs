@@ -335,6 +335,30 @@ fn a_follower_in_a_new_epoch_is_told_the_high_watermark_anew() {
 }
 
 #[test]
+fn a_follower_that_was_cut_to_the_leaders_end_is_told_the_high_watermark_then() {
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 5, 5);
+    let asked = request(8, 8);
+    rig.hear(0, &asked, true);
+    rig.session.take_unchecked();
+    let cut = FetchAnswer {
+        high_watermark: Offset(5),
+        outcome: FetchOutcome::Diverging(EpochEnd {
+            epoch: EPOCH,
+            end: Offset(5),
+        }),
+        ..matches(&asked)
+    };
+    rig.session.checked(id(0), &asked, Ok(cut.into()));
+    rig.answer().answer.expect("is to cut");
+    rig.ask(0, 5);
+    assert_eq!(rig.next_read(), None);
+    rig.wait(HIGH_WATERMARK_DELAY_MS);
+    let told = rig.answer().answer.expect("nothing but the high watermark");
+    assert_eq!(told.high_watermark, Offset(5));
+}
+
+#[test]
 fn no_more_is_on_its_way_than_the_window_but_one_answer_always_is() {
     let mut rig = Rig::new(2);
     for partition in 0..4 {

@@ -19,8 +19,7 @@ impl World {
         if self.chance.happens(200) {
             self.refresh(consumer);
         }
-        let known = self.clients.known.get(&consumer).map(|k| k.keys().copied());
-        let known: Vec<_> = known.into_iter().flatten().collect();
+        let known = self.known_to(consumer);
         if known.is_empty() {
             self.refresh(consumer);
         }

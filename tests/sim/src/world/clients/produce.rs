@@ -63,8 +63,7 @@ impl World {
         if busy.count() >= IN_FLIGHT_MAX {
             return Ok(());
         }
-        let known = self.clients.known.get(&producer).map(|k| k.keys().copied());
-        let known: Vec<_> = known.into_iter().flatten().collect();
+        let known = self.known_to(producer);
         if known.is_empty() {
             self.refresh(producer);
             return Ok(());

@@ -12,9 +12,9 @@ pub(crate) const ORDERS: &str = "orders";
 /// At first.
 const ORDERS_PARTITIONS: u32 = 2;
 /// Expires its oldest segments soon.
-const CLICKS: &str = "clicks";
+pub(crate) const CLICKS: &str = "clicks";
 /// Is deleted half way.
-const PASSING: &str = "passing";
+pub(crate) const PASSING: &str = "passing";
 
 #[derive(Debug, Clone)]
 enum Wish {

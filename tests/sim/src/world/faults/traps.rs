@@ -159,7 +159,7 @@ impl World {
     }
 
     /// Nothing of what `from` sends gets to `to` for so long.
-    pub(super) fn cut_for(&mut self, from: usize, to: usize, for_us: u64) {
+    pub(in crate::world) fn cut_for(&mut self, from: usize, to: usize, for_us: u64) {
         if from == to {
             return;
         }
