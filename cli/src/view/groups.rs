@@ -224,9 +224,9 @@ mod tests {
         table.print(&mut out, "").expect("memory");
         assert_eq!(
             String::from_utf8(out).expect("text"),
-            "TOPIC     PARTITION   COMMITTED   END    LAG     MEMBER             COMMITTED-AGO\n\
-             flights   0           300         1500   1,200   pod-0 (revoking)   5s\n\
-             flights   1           -           1500   -       -                  -\n"
+            "TOPIC     PARTITION   COMMITTED   END    LAG     LAG-TIME   LOSES-DATA-IN   MEMBER             COMMITTED-AGO\n\
+             flights   0           300         1500   1,200   41s        16h30m          pod-0 (revoking)   5s\n\
+             flights   1           -           1500   -       -          -               -                  -\n"
         );
     }
 }

@@ -235,14 +235,3 @@ impl World {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_group_has_a_coordinator_of_its_own() {
-        let partition = |plan: &Plan| partition_for_key(plan.name.as_bytes(), OFFSETS_PARTITIONS);
-        assert_ne!(partition(&PLANS[0]), partition(&PLANS[1]));
-    }
-}
