@@ -384,7 +384,8 @@ fn data_at_risk_and_data_lost_are_told_with_their_offsets() {
     let (operated, broker) = start();
     let spec = [
         "partitions: 1",
-        "retention: {time: 60s}",
+        // Rates are known after a minute.
+        "retention: {time: 150s}",
         "segment: {maxAge: 1s}",
     ];
     operated.apply_and_wait(&manifest::topic("flights", &spec), "topic/flights");
