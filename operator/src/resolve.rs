@@ -145,6 +145,15 @@ impl Unresolved {
             Self::Conflict { .. } => "NameConflict",
         }
     }
+
+    /// Has a resource that ends surely left nothing in any cluster? `are_all_seen`: no cluster is there that cannot be read.
+    pub(crate) const fn leaves_nothing(&self, are_all_seen: bool) -> bool {
+        match self {
+            Self::NoCluster { .. } | Self::Missing(_) => are_all_seen,
+            Self::Conflict { .. } => true,
+            Self::ManyClusters { .. } | Self::NotAllowed { .. } | Self::Moved { .. } => false,
+        }
+    }
 }
 
 /// Where a resource belongs, given all of its kind.

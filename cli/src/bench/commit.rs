@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     CommitBench, own_group,
-    report::{Latencies, LatencyMs, round},
+    report::{Latencies, LatencyMs, print_json, round},
 };
 use crate::{
     connect::{self, client_failure, join_failure},
@@ -187,12 +187,10 @@ fn report(args: &CommitBench, begun: Instant, all: Vec<Done>) -> Outcome<Report>
 
 impl Report {
     fn print(&self, json: bool) -> Outcome {
-        let mut out = std::io::stdout().lock();
         if json {
-            let text = serde_json::to_string(self).map_err(std::io::Error::from)?;
-            writeln!(out, "{text}")?;
-            return Ok(());
+            return print_json(self);
         }
+        let mut out = std::io::stdout().lock();
         writeln!(
             out,
             "commit {}: {} commits by {} groups of {} members in {:.2} s, {:.0} a second",

@@ -15,7 +15,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{MembersBench, own_group, report::round};
+use super::{
+    MembersBench, own_group,
+    report::{print_json, round},
+};
 use crate::{
     connect::{self, client_failure, join_failure},
     failure::{Failure, Outcome},
@@ -226,12 +229,10 @@ async fn read(
 
 impl Report {
     fn print(&self, json: bool) -> Outcome {
-        let mut out = std::io::stdout().lock();
         if json {
-            let text = serde_json::to_string(self).map_err(std::io::Error::from)?;
-            writeln!(out, "{text}")?;
-            return Ok(());
+            return print_json(self);
         }
+        let mut out = std::io::stdout().lock();
         writeln!(
             out,
             "rebalance {}: {} members, {} partitions",

@@ -127,12 +127,10 @@ impl Report {
 
     /// Prints it.
     pub(super) fn print(&self, json: bool) -> Outcome {
-        let mut out = std::io::stdout().lock();
         if json {
-            let text = serde_json::to_string(self).map_err(std::io::Error::from)?;
-            writeln!(out, "{text}")?;
-            return Ok(());
+            return print_json(self);
         }
+        let mut out = std::io::stdout().lock();
         writeln!(
             out,
             "{} {}: {} records, {:.1} MB in {:.2} s",
@@ -160,6 +158,13 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// One object, on a line.
+pub(super) fn print_json(report: &impl Serialize) -> Outcome {
+    let text = serde_json::to_string(report).map_err(std::io::Error::from)?;
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
 }
 
 impl fmt::Display for LatencyMs {

@@ -97,14 +97,7 @@ fn is_forgotten(resolved: &Resolved, context: &Context) -> bool {
 
 /// What keeps a group without a usable cluster from ending, if there may be offsets of it.
 fn stuck(unresolved: &Unresolved, are_all_seen: bool) -> Option<Ending> {
-    let has_none = match unresolved {
-        Unresolved::NoCluster { .. } | Unresolved::Missing(_) => are_all_seen,
-        Unresolved::Conflict { .. } => true,
-        Unresolved::ManyClusters { .. }
-        | Unresolved::NotAllowed { .. }
-        | Unresolved::Moved { .. } => false,
-    };
-    (!has_none).then(|| {
+    (!unresolved.leaves_nothing(are_all_seen)).then(|| {
         let message = format!(
             "the group's offsets cannot be deleted: {unresolved}; or set deletionPolicy: Retain to leave them"
         );

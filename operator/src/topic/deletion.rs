@@ -113,14 +113,7 @@ async fn delete_data(topic: &Topic, resolved: &Resolved, context: &Context) -> b
 
 /// What keeps a topic without a usable cluster from ending, if its data is to be deleted and there may be some.
 fn stuck(policy: DeletionPolicy, unresolved: &Unresolved, are_all_seen: bool) -> Option<Ending> {
-    let has_none = match unresolved {
-        Unresolved::NoCluster { .. } | Unresolved::Missing(_) => are_all_seen,
-        Unresolved::Conflict { .. } => true,
-        Unresolved::ManyClusters { .. }
-        | Unresolved::NotAllowed { .. }
-        | Unresolved::Moved { .. } => false,
-    };
-    if has_none || policy == DeletionPolicy::Retain {
+    if unresolved.leaves_nothing(are_all_seen) || policy == DeletionPolicy::Retain {
         return None;
     }
     let message = format!(

@@ -5,8 +5,8 @@ use super::{
     *,
 };
 
-#[tokio::test]
-async fn a_group_whose_resource_is_gone_is_forgotten_once_nobody_is_in_it() {
+/// A group with a member and an offset, of which the controller says that it is to be forgotten.
+async fn to_be_forgotten() -> (Fixture, TestMember) {
     let fixture = coordinated().await;
     let mut member = TestMember::join(fixture.channel(), joining(1)).await;
     let assigned = member.assigned().await;
@@ -16,6 +16,12 @@ async fn a_group_whose_resource_is_gone_is_forgotten_once_nobody_is_in_it() {
         ..record(&session_timeout(6_000))
     };
     fixture.controller.say(|update| update.groups.push(forget));
+    (fixture, member)
+}
+
+#[tokio::test]
+async fn a_group_whose_resource_is_gone_is_forgotten_once_nobody_is_in_it() {
+    let (fixture, mut member) = to_be_forgotten().await;
     assert_eq!(
         member.assigned().await.answer_timeout_ms,
         4_000,
@@ -40,15 +46,7 @@ async fn a_group_whose_resource_is_gone_is_forgotten_once_nobody_is_in_it() {
 
 #[tokio::test]
 async fn a_group_that_was_to_be_forgotten_is_not_if_the_next_controller_does_not_say_so() {
-    let fixture = coordinated().await;
-    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
-    let assigned = member.assigned().await;
-    assert_eq!(member.commit(assigned.epoch, vec![at(0, 5)]).await, []);
-    let forget = v1::GroupPolicyRecord {
-        forget: true,
-        ..record(&session_timeout(6_000))
-    };
-    fixture.controller.say(|update| update.groups.push(forget));
+    let (fixture, mut member) = to_be_forgotten().await;
     let told = member.assigned().await;
     let fixture = fixture.restart().await;
     coordinates(&fixture).await;
