@@ -31,6 +31,7 @@ mod dispatch;
 mod engines;
 mod error;
 mod events;
+mod finalizer;
 mod group;
 mod http;
 mod lease;

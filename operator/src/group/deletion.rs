@@ -9,11 +9,12 @@ use super::deletion_policy;
 use crate::{
     context::Context,
     error::OperatorError,
+    finalizer::Finalizer,
     resolve::{Resolved, Unresolved},
 };
 
 /// Keeps the resource until its offsets are deleted.
-const FINALIZER: &str = "taffrail.dev/offsets";
+const FINALIZER: Finalizer = Finalizer("taffrail.dev/offsets");
 
 /// Sets or removes the finalizer as the deletion policy says.
 pub(super) async fn keep_finalizer(
@@ -21,14 +22,7 @@ pub(super) async fn keep_finalizer(
     context: &Context,
 ) -> Result<(), OperatorError> {
     let wanted = deletion_policy(group) == GroupDeletionPolicy::Delete;
-    if wanted == has_finalizer(group) {
-        return Ok(());
-    }
-    let mut finalizers = others(group);
-    if wanted {
-        finalizers.push(FINALIZER.to_owned());
-    }
-    context.writer.finalizers(group, &finalizers).await
+    FINALIZER.keep(group, wanted, &context.writer).await
 }
 
 /// How far a deletion is.
@@ -45,7 +39,7 @@ pub(super) enum Ending {
 /// Are its offsets to go now?
 pub(super) fn is_to_be_forgotten(group: &ConsumerGroup) -> bool {
     group.metadata.deletion_timestamp.is_some()
-        && has_finalizer(group)
+        && FINALIZER.is_on(group)
         && deletion_policy(group) == GroupDeletionPolicy::Delete
 }
 
@@ -55,7 +49,7 @@ pub(super) async fn finish(
     resolved: &Result<Resolved, Unresolved>,
     context: &Context,
 ) -> Result<Ending, OperatorError> {
-    if !has_finalizer(group) {
+    if !FINALIZER.is_on(group) {
         return Ok(Ending::Gone);
     }
     if is_to_be_forgotten(group) {
@@ -73,7 +67,7 @@ pub(super) async fn finish(
             }
         }
     }
-    context.writer.finalizers(group, &others(group)).await?;
+    FINALIZER.keep(group, false, &context.writer).await?;
     tracing::info!(
         group = group.name_any(),
         namespace = group.namespace(),
@@ -105,15 +99,6 @@ fn stuck(unresolved: &Unresolved, are_all_seen: bool) -> Option<Ending> {
     })
 }
 
-fn has_finalizer(group: &ConsumerGroup) -> bool {
-    group.finalizers().iter().any(|f| f == FINALIZER)
-}
-
-fn others(group: &ConsumerGroup) -> Vec<String> {
-    let others = group.finalizers().iter().filter(|f| *f != FINALIZER);
-    others.cloned().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -132,13 +117,13 @@ mod tests {
 
     #[test]
     fn offsets_go_only_with_a_deleted_resource_that_says_so() {
-        let ours = ["example.com/other", FINALIZER];
+        let ours = ["example.com/other", FINALIZER.0];
         assert!(is_to_be_forgotten(&group("Delete", &ours, true)));
         assert!(!is_to_be_forgotten(&group("Delete", &ours, false)));
         assert!(!is_to_be_forgotten(&group("Retain", &ours, true)));
         // It was deleted before the operator saw that its offsets are to go, or they are gone.
         assert!(!is_to_be_forgotten(&group("Delete", &ours[..1], true)));
-        assert_eq!(others(&group("Delete", &ours, true)), ours[..1]);
+        assert_eq!(FINALIZER.others(&group("Delete", &ours, true)), ours[..1]);
     }
 
     #[test]

@@ -13,24 +13,17 @@ use super::{
 use crate::{
     context::Context,
     error::OperatorError,
+    finalizer::Finalizer,
     resolve::{Resolved, Unresolved},
 };
 
 /// Keeps the resource until its data is deleted.
-const FINALIZER: &str = "taffrail.dev/data";
+const FINALIZER: Finalizer = Finalizer("taffrail.dev/data");
 
 /// Sets or removes the finalizer as the deletion policy says.
 pub(super) async fn keep_finalizer(topic: &Topic, context: &Context) -> Result<(), OperatorError> {
     let wanted = policy(topic) != DeletionPolicy::Retain;
-    let has = topic.finalizers().iter().any(|f| f == FINALIZER);
-    if wanted == has {
-        return Ok(());
-    }
-    let mut finalizers = others(topic);
-    if wanted {
-        finalizers.push(FINALIZER.to_owned());
-    }
-    context.writer.finalizers(topic, &finalizers).await
+    FINALIZER.keep(topic, wanted, &context.writer).await
 }
 
 /// How far a deletion is.
@@ -50,7 +43,7 @@ pub(super) async fn finish(
     resolved: &Result<Resolved, Unresolved>,
     context: &Context,
 ) -> Result<Ending, OperatorError> {
-    if !topic.finalizers().iter().any(|f| f == FINALIZER) {
+    if !FINALIZER.is_on(topic) {
         return Ok(Ending::Gone);
     }
     match resolved {
@@ -66,7 +59,7 @@ pub(super) async fn finish(
             }
         }
     }
-    context.writer.finalizers(topic, &others(topic)).await?;
+    FINALIZER.keep(topic, false, &context.writer).await?;
     tracing::info!(
         topic = topic.name_any(),
         namespace = topic.namespace(),
@@ -128,15 +121,6 @@ fn policy(topic: &Topic) -> DeletionPolicy {
         .deletion_policy
         .map(Into::into)
         .unwrap_or_default()
-}
-
-fn others(topic: &Topic) -> Vec<String> {
-    topic
-        .finalizers()
-        .iter()
-        .filter(|f| *f != FINALIZER)
-        .cloned()
-        .collect()
 }
 
 #[cfg(test)]
