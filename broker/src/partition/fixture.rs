@@ -23,7 +23,8 @@ use super::{
     verify::{Limits, verify},
 };
 use crate::{
-    cluster::asks::Asks, follower::positions::Positions, metrics::Metrics, repeats::Repeats,
+    cluster::asks::Asks, cluster::known::Run, follower::positions::Positions, metrics::Metrics,
+    repeats::Repeats,
 };
 
 pub(super) const ME: BrokerNumber = BrokerNumber(1);
@@ -113,7 +114,15 @@ impl Replica1 {
                 retry_ms: 1_000,
             },
         };
-        self.step(|log, owner| log.assign(assign, owner));
+        let run = Run {
+            broker: OTHER,
+            incarnation: RUN,
+            is_heard: true,
+        };
+        self.step(|log, owner| {
+            log.assign(assign, owner);
+            log.registered(&run, owner);
+        });
     }
 
     /// Queues one record that was accepted under `epoch`.

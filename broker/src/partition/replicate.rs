@@ -377,7 +377,7 @@ impl OwnedLog {
     /// The controller registered a run of a broker, or began or ceased to hear it.
     pub(crate) fn registered(&mut self, run: &Run, owner: &Owner<'_>) {
         if let Some(Role::Leader(leader)) = self.replica.as_mut().map(Replica::role_mut) {
-            leader.registered(run.broker, run.incarnation);
+            leader.registered(run.broker, run.incarnation, &mut self.effects);
             leader.is_heard(run.broker, run.is_heard, &mut self.effects);
             self.carry_out(owner);
         }

@@ -258,7 +258,7 @@ impl Leader {
             self.log.durable_end
         };
         let counted = self.followers.iter().filter(|f| self.counts(f));
-        let smallest = counted.fold(own, |min, f| min.min(f.durable_end()));
+        let smallest = counted.fold(own, |min, f| min.min(f.counted_end()));
         if smallest > self.log.high_watermark {
             debug_assert_eq!(self.check_commit(smallest), Ok(()));
             self.log.high_watermark = smallest;
@@ -271,7 +271,7 @@ impl Leader {
             return Ok(());
         }
         let members = self.followers.iter().filter(|f| f.in_sync);
-        let ends = members.map(Progress::durable_end);
+        let ends = members.map(Progress::counted_end);
         invariants::commit(&self.log, to, ends, self.rules.min_in_sync)
     }
 }

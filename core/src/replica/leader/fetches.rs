@@ -52,11 +52,17 @@ impl Leader {
         })
     }
 
-    /// The controller registered a run of a follower.
-    pub fn registered(&mut self, broker: BrokerNumber, incarnation: Incarnation) {
+    /// The controller registered a run of a follower. What that run reported before counts from now on.
+    pub fn registered(
+        &mut self,
+        broker: BrokerNumber,
+        incarnation: Incarnation,
+        effects: &mut Vec<LeaderEffect>,
+    ) {
         let mut followers = self.followers.iter_mut();
         if let Some(follower) = followers.find(|f| f.broker == broker) {
             follower.registered(incarnation);
+            self.advance(effects);
         }
     }
 

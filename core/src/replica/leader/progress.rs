@@ -74,7 +74,14 @@ impl Progress {
         self.is_heard && !self.is_late
     }
 
-    /// What counts for the high watermark.
+    /// What counts for the high watermark: nothing of a run that the controller has not registered. Such a run may be a copy of the volume from before
+    /// a cut, and has not been told yet that this leader was deposed.
+    pub(super) fn counted_end(&self) -> Offset {
+        self.registered_run()
+            .map_or(Offset::ZERO, |_| self.durable_end())
+    }
+
+    /// What its run is known to have durably.
     pub(super) fn durable_end(&self) -> Offset {
         self.reported.unwrap_or(Offset::ZERO)
     }
@@ -114,8 +121,7 @@ impl Progress {
 
     /// Its run, unless that has not registered yet: the controller would not take it, and be asked again and again.
     pub(super) fn registered_run(&self) -> Option<Incarnation> {
-        let is_it = |run: &Incarnation| self.registered.is_none_or(|registered| registered == *run);
-        self.incarnation.filter(is_it)
+        self.incarnation.filter(|run| self.registered == Some(*run))
     }
 
     fn begin(&mut self, incarnation: Incarnation) {

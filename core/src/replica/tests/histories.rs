@@ -210,7 +210,7 @@ impl World {
                     self.map(to, &assignment)?;
                 }
             }
-            Message::Runs(to, broker, run) => self.brokers[to].hear_run(broker, run),
+            Message::Runs(to, broker, run) => self.hear_run(to, broker, run)?,
             Message::Fetch(to, request) => self.serve(to, &request)?,
             Message::Answer(to, answer, records) => self.obey(to, &answer, &records)?,
             Message::Ask(request) => self.change(&request)?,

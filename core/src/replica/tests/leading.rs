@@ -52,10 +52,19 @@ impl Test {
         log.synced(log.sync_point());
         log.high_watermark = Offset(2);
         let (me, broken) = (BrokerNumber(1), Broken::default());
-        Self {
+        let mut test = Self {
             leader: Leader::elected(me, &assignment(isr, 1), RULES, log, 0, broken),
             effects: Vec::new(),
-        }
+        };
+        test.registered(2, 1);
+        test.registered(3, 1);
+        test
+    }
+
+    fn registered(&mut self, broker: u32, generation: u64) {
+        let broker = BrokerNumber(broker);
+        self.leader
+            .registered(broker, run(generation), &mut self.effects);
     }
 
     /// Appends up to `end` and syncs.
@@ -213,7 +222,7 @@ fn lower_epochs_are_refused_and_higher_ones_are_not_yet_known() {
 #[test]
 fn a_former_run_is_fenced_and_a_new_one_counts_from_its_first_report() {
     let mut test = Test::new(&[1, 2]);
-    test.leader.registered(BrokerNumber(2), run(2));
+    test.registered(2, 2);
     let former = test.fetch(&Test::request(2, 1, 5));
     assert_eq!(former, Err(ErrorCode::BrokerFenced));
     let anew = FetchRequest {
@@ -222,6 +231,22 @@ fn a_former_run_is_fenced_and_a_new_one_counts_from_its_first_report() {
     };
     assert_eq!(test.fetch(&anew), Ok(FetchOutcome::Matches));
     assert_eq!(test.committed(), 5);
+}
+
+#[test]
+fn a_run_that_has_not_registered_counts_only_once_it_has() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.has(3, 5);
+    let early = FetchRequest {
+        incarnation: run(2),
+        ..Test::request(2, 1, 5)
+    };
+    assert_eq!(test.fetch(&early), Ok(FetchOutcome::Matches));
+    assert_eq!(test.committed(), 2, "the volume may be an older copy");
+    test.effects.clear();
+    test.registered(2, 2);
+    assert_eq!(test.committed(), 5);
+    assert_eq!(test.effects, [LeaderEffect::HighWatermark(Offset(5))]);
 }
 
 #[test]

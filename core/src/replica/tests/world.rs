@@ -50,6 +50,8 @@ pub(super) struct Broker {
     pub(super) disk: Disk,
     pub(super) snapshot: Option<Disk>,
     pub(super) run: Incarnation,
+    /// The run of each broker that it heard of last.
+    heard: [Incarnation; 3],
     pub(super) replica: Option<Replica>,
     pub(super) is_registered: bool,
     sync: Option<SyncPoint>,
@@ -107,6 +109,7 @@ impl World {
             },
             snapshot: None,
             run,
+            heard: [run; 3],
             replica: None,
             is_registered: true,
             sync: None,
@@ -187,6 +190,7 @@ impl World {
             _ => broker.waiting = AckQueue::default(),
         }
         broker.disk.seen = assignment.clone();
+        broker.tell_runs(&mut effects);
         self.act(at, &effects)
     }
 
@@ -237,6 +241,19 @@ impl World {
         self.act(at, &effects)
     }
 
+    /// Broker `at` hears that `run` of `broker` registered.
+    pub(super) fn hear_run(
+        &mut self,
+        at: usize,
+        broker: BrokerNumber,
+        run: Incarnation,
+    ) -> Result<(), Violated> {
+        let mut effects = Vec::new();
+        self.brokers[at].heard[broker.0 as usize] = run;
+        self.brokers[at].tell_runs(&mut effects);
+        self.act(at, &effects)
+    }
+
     pub(super) fn tick(&mut self, at: usize) -> Result<(), Violated> {
         let (now_ms, mut effects) = (self.now_ms, Vec::new());
         if let Some(leader) = self.brokers[at].leader() {
@@ -254,9 +271,13 @@ impl Broker {
         }
     }
 
-    pub(super) fn hear_run(&mut self, broker: BrokerNumber, run: Incarnation) {
+    /// A leader counts nobody whose run it has not heard of.
+    fn tell_runs(&mut self, effects: &mut Vec<LeaderEffect>) {
+        let heard = self.heard;
         if let Some(leader) = self.leader() {
-            leader.registered(broker, run);
+            for (broker, run) in (0..).map(BrokerNumber).zip(heard) {
+                leader.registered(broker, run, effects);
+            }
         }
     }
 }

@@ -77,6 +77,10 @@ impl Side {
         self.replica
             .assign(&assignment, 0, &mut Vec::new())
             .expect("newer");
+        if let Role::Leader(leader) = self.replica.role_mut() {
+            leader.registered(FOLLOWER, RUN, &mut Vec::new());
+            leader.registered(LEADER, RUN, &mut Vec::new());
+        }
     }
 
     fn end(&self) -> Offset {

@@ -252,7 +252,7 @@ fn a_restarted_member_is_confirmed_once_it_has_caught_up_and_once_for_each_run()
     test.has(2, 5);
     let confirmed = test.effects.iter().filter(|e| **e == confirm(1));
     assert_eq!(confirmed.count(), 1);
-    test.leader.registered(BrokerNumber(2), run(2));
+    test.registered(2, 2);
     assert_eq!(test.leader.confirmed().count(), 0);
     let anew = FetchRequest {
         incarnation: run(2),
@@ -310,14 +310,14 @@ fn an_assignment_of_the_same_version_leaves_members_out_and_awaits_others_and_an
 #[test]
 fn a_run_that_has_not_registered_yet_does_not_join() {
     let mut test = Test::new(&[1, 2]);
-    test.leader.registered(BrokerNumber(3), run(1));
+    test.registered(3, 1);
     let early = FetchRequest {
         incarnation: run(2),
         ..Test::request(3, 1, 5)
     };
     assert_eq!(test.fetch(&early), Ok(FetchOutcome::Matches));
     assert_eq!(test.asked(), []);
-    test.leader.registered(BrokerNumber(3), run(2));
+    test.registered(3, 2);
     test.tick(1);
     assert_eq!(test.asked().len(), 1);
 }
@@ -325,14 +325,14 @@ fn a_run_that_has_not_registered_yet_does_not_join() {
 #[test]
 fn an_older_volume_that_registered_is_followed_again_under_its_lower_run() {
     let mut test = Test::new(&[1, 2]);
-    test.leader.registered(BrokerNumber(3), run(5));
+    test.registered(3, 5);
     let of = |generation| FetchRequest {
         incarnation: run(generation),
         ..Test::request(3, 1, 5)
     };
     assert_eq!(test.fetch(&of(5)), Ok(FetchOutcome::Matches));
     assert_eq!(test.fetch(&of(3)), Err(ErrorCode::BrokerFenced));
-    test.leader.registered(BrokerNumber(3), run(3));
+    test.registered(3, 3);
     assert_eq!(test.fetch(&of(3)), Ok(FetchOutcome::Matches));
 }
 
