@@ -80,6 +80,8 @@ pub(crate) struct LiveBroker {
 pub(crate) struct Live {
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) brokers: BTreeMap<BrokerNumber, LiveBroker>,
+    /// Those that were found lost and have not been heard since. Whoever doubted them follows others now, and says nothing of them any more.
+    lost: BTreeSet<BrokerNumber>,
     /// Deletions that brokers confirmed and that are still noted as pending, and the epochs in which they were ordered.
     pub(crate) deleted: HashMap<(TopicPartition, BrokerNumber), PartitionEpoch>,
     /// Since when a closing topic is waited for.
@@ -139,6 +141,7 @@ impl Live {
         if !was_online {
             self.settled_from_ms = now_ms;
         }
+        self.lost.remove(&number);
         let before = self.brokers.insert(number, broker);
         before
             .and_then(|before| before.session)
@@ -216,6 +219,8 @@ impl Live {
                 changed.push(*number);
             }
         }
+        let numbers = self.brokers.keys().copied();
+        self.lost = numbers.filter(|number| self.is_lost(*number)).collect();
         changed
     }
 
@@ -304,7 +309,7 @@ impl Live {
     }
 
     /// Is the running process of `number` gone? It is offline, or said that it would stop and closed its session; or its session is closed or silent, and another broker cannot hear it either: a
-    /// connection was refused, or it was silent for as long. A hint that moves leadership, never what keeps data safe.
+    /// connection was refused, or it was silent for as long. From then on until it is heard it is lost, whatever others say. A hint that moves leadership, never what keeps data safe.
     pub(crate) fn is_lost(&self, number: BrokerNumber) -> bool {
         let is_away = match self.brokers.get(&number) {
             Some(broker) if broker.liveness == Liveness::Offline => return true,
@@ -321,7 +326,7 @@ impl Live {
             .brokers
             .iter()
             .filter(|(other, _)| self.is_online(**other));
-        is_away && others.any(|(_, other)| is_doubted_by(other))
+        is_away && (self.lost.contains(&number) || others.any(|(_, other)| is_doubted_by(other)))
     }
 
     /// The broker at the other end of a session that counts, and its run.

@@ -35,6 +35,7 @@ pub(super) const BROKERS: usize = 3;
 const ROUNDS: usize = 6;
 /// Somebody was told that a broker is not there.
 pub(super) const TOLD_GONE: &str = "told gone";
+pub(super) const TOLD_THERE: &str = "told there";
 
 enum Io {
     Load,
@@ -65,6 +66,8 @@ pub(super) struct World {
     defaults: TopicDefaults,
     /// No topic is ever ended by policy `Delete`: then no record may go.
     pub(super) keeps_records: bool,
+    /// No broker follows one that is down, so nobody can say that it is.
+    pub(super) doubts_nobody: bool,
     /// Names of what happened.
     pub(super) reached: BTreeSet<String>,
 }
@@ -111,6 +114,7 @@ impl World {
                 ..TopicDefaults::default()
             },
             keeps_records: false,
+            doubts_nobody: false,
             reached: BTreeSet::new(),
         };
         for _ in 0..CONTROLLERS {
@@ -278,6 +282,9 @@ impl World {
             self.history.check_update(update);
             if update.brokers.iter().any(|broker| !broker.alive) {
                 self.reached.insert(TOLD_GONE.to_owned());
+            }
+            if update.brokers.iter().any(|broker| broker.alive) {
+                self.reached.insert(TOLD_THERE.to_owned());
             }
         }
         if let Message::Registered(registered) = &message {

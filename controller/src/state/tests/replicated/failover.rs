@@ -2,7 +2,9 @@
 
 use taffrail_core::{Adoption, LeaderEpoch, UncleanElection};
 
-use super::*;
+use crate::store::Fault;
+
+use super::{super::world::TOLD_THERE, *};
 
 #[test]
 fn a_lost_leader_is_replaced_at_once_if_followers_are_refused_and_nobody_waits_for_it() {
@@ -149,6 +151,47 @@ fn the_loss_of_a_broker_costs_one_write_for_each_map() {
     let mut records = cluster.assignments();
     assert!(records.all(|(_, _, record)| record.leader.is_some_and(|l| l != number)));
     assert_eq!(world.puts() - before, 24, "3,000 partitions in maps of 128");
+}
+
+/// Leaders that are told that it is there ask for it to join, as it had everything. That is refused, and each refusal is a write.
+#[test]
+fn a_lost_broker_is_not_told_there_when_nobody_follows_it_any_more() {
+    let (mut world, partition) = running();
+    let (leader, ..) = roles(&world, partition);
+    world.stop_broker(leader);
+    world.go_on();
+    let puts = world.puts();
+    world.doubts_nobody = true;
+    world.reached.remove(TOLD_THERE);
+    for _ in 0..8 {
+        world.wait(500);
+        world.go_on();
+    }
+    assert!(!world.reached.contains(TOLD_THERE), "{:?}", world.reached);
+    assert_eq!(world.puts(), puts);
+    world.start_broker(leader, 0);
+    world.go_on();
+    assert!(world.reached.contains(TOLD_THERE), "{:?}", world.reached);
+}
+
+#[test]
+fn a_broker_that_came_back_and_loses_its_session_is_not_lost_as_it_was_before() {
+    let (mut world, partition) = running();
+    let (leader, ..) = roles(&world, partition);
+    world.stop_broker(leader);
+    world.go_on();
+    world.doubts_nobody = true;
+    world.go_on();
+    world.start_broker(leader, 0);
+    for _ in 0..9 {
+        world.step_store(0, Fault::Nothing);
+    }
+    world.reached.remove(TOLD_THERE);
+    world.disconnect(leader);
+    assert!(
+        world.reached.contains(TOLD_THERE),
+        "it may dial in a moment"
+    );
 }
 
 #[test]
