@@ -97,6 +97,23 @@ async fn a_group_that_is_set_to_goes_on_where_there_are_records_and_says_what_it
 }
 
 #[tokio::test]
+async fn a_member_moves_nowhere_because_a_replaced_leader_does_not_have_the_next_record() {
+    for policy in [OutOfRange::Stop, OutOfRange::Earliest, OutOfRange::Latest] {
+        let cluster = Cluster::start(3, 1).await;
+        cluster.state().unwatchable = true;
+        append(&cluster, 0, 0..10);
+        let mut group = joined(builder(&cluster).await.out_of_range(policy)).await;
+        assert_eq!(batch(&mut group).await, (0, 0, 10));
+        cluster.replace_leader(0, 1);
+        append(&cluster, 0, 10..20);
+        append(&cluster, 0, 20..30);
+        // Another member has read and committed that far, at the new leader.
+        cluster.state().coordinator.reset(0, 20);
+        assert_eq!(batch(&mut group).await, (0, 20, 30), "{policy:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_member_reads_is_said_to_the_coordinator() {
     let cluster = Cluster::start(1, 1).await;
     let builder = builder(&cluster).await;
