@@ -64,6 +64,8 @@ pub(crate) struct Partition {
     quarantine: OnceLock<Arc<str>>,
     /// It may have less than it once reported, and no controller knows yet.
     may_lack: AtomicBool,
+    /// A leader that takes no records with acks=all: too few replicas are in sync.
+    is_short: AtomicBool,
     /// As of the leader's last tick; empty unless this broker leads.
     followers: Mutex<Vec<FollowerLag>>,
 }
@@ -130,6 +132,7 @@ impl Partition {
             failed_in: OnceLock::new(),
             quarantine: OnceLock::new(),
             may_lack: AtomicBool::new(false),
+            is_short: AtomicBool::new(false),
             followers: Mutex::default(),
             metrics,
             reader,
@@ -163,6 +166,24 @@ impl Partition {
 
     pub(crate) fn set_may_lack(&self, may_lack: bool) {
         self.may_lack.store(may_lack, Ordering::Release);
+    }
+
+    pub(crate) fn set_short(&self, is_short: bool) {
+        self.is_short.store(is_short, Ordering::Release);
+    }
+
+    /// Would a leader take records with acks=all, by what it has seen of its followers?
+    pub(crate) fn check_in_sync(&self) -> Result<(), WireError> {
+        if !self.is_short.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(WireError::new(
+            ErrorCode::NotEnoughReplicas,
+            format!(
+                "{}: fewer replicas than minInSync are in sync: nothing was stored; retry when the others are back, see taffrail get partitions",
+                self.label()
+            ),
+        ))
     }
 
     pub(crate) fn set_followers(&self, lags: impl Iterator<Item = FollowerLag>) {

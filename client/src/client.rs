@@ -302,6 +302,20 @@ impl Client {
         }
     }
 
+    /// As [`Self::refresh`], of every broker that answers: one that is cut off from the controller does not know who leads.
+    pub(crate) async fn refresh_of_all(&self, topics: &[String]) -> Result<(), ClientError> {
+        let connections = &self.inner.connections;
+        let refresh = self.inner.metadata.refresh_of_all(connections, topics);
+        let after = self.config().call_timeout;
+        timeout(after, refresh)
+            .await
+            .unwrap_or(Err(ClientError::TimedOut {
+                what: "asking all brokers for metadata",
+                after,
+                last: "not all of them answered or failed".to_owned(),
+            }))
+    }
+
     /// An id for an idempotent producer, from any broker.
     pub(crate) async fn init_producer(&self) -> Result<i64, ClientError> {
         let known = self.known();

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt as _, stream};
 use taffrail_api::{status::from_status, stream::Route, transport};
 use tonic::{Status, transport::Channel};
 
@@ -28,6 +29,9 @@ pub(crate) struct Reached {
     /// Whose channel it is.
     pub(crate) address: String,
 }
+
+/// Where all brokers are asked, so many are at a time.
+const AT_ONCE: usize = 16;
 
 /// For what any broker answers alike.
 pub(crate) const BOOTSTRAP_FIRST: usize = 0;
@@ -135,12 +139,7 @@ impl Connections {
         F: Future<Output = Result<T, Status>>,
     {
         let mut last = None;
-        let mut addresses: Vec<&String> = Vec::new();
-        for address in self.bootstrap.iter().chain(&others) {
-            if addresses.iter().all(|known| plain(known) != plain(address)) {
-                addresses.push(address);
-            }
-        }
+        let mut addresses = self.with_bootstrap(&others);
         let from = first % addresses.len().max(1);
         addresses.rotate_left(from);
         // Those that did not answer a moment ago come last.
@@ -176,11 +175,54 @@ impl Connections {
                 }
             }
             Some(error) => error,
-            None => ClientError::Unreachable {
-                addresses: "(none given)".to_owned(),
-                reason: "the list of bootstrap addresses is empty".to_owned(),
-            },
+            None => nobody_known(),
         })
+    }
+
+    /// Calls all brokers, several at once. Those that do not answer are left out.
+    ///
+    /// # Errors
+    /// None answers.
+    pub(crate) async fn every_broker<T, F>(
+        &self,
+        others: Vec<String>,
+        call: impl Fn(Channel) -> F,
+    ) -> Result<Vec<T>, ClientError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let call = &call;
+        let one = async |address: &String| {
+            let dialled = self.dial(address).await;
+            let channel = dialled.map_err(|error| unreachable(address, &error))?;
+            let answer = call(channel).await;
+            answer.map_err(|status| ClientError::from(from_status(&status)))
+        };
+        let addresses = self.with_bootstrap(&others);
+        let mut calls = stream::iter(addresses.into_iter().map(one)).buffer_unordered(AT_ONCE);
+        let (mut answers, mut last) = (Vec::new(), None);
+        while let Some(answer) = calls.next().await {
+            match answer {
+                Ok(answer) => answers.push(answer),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) if answers.is_empty() => Err(error),
+            None if answers.is_empty() => Err(nobody_known()),
+            _ => Ok(answers),
+        }
+    }
+
+    /// Bootstrap first, each once.
+    fn with_bootstrap<'a>(&'a self, others: &'a [String]) -> Vec<&'a String> {
+        let mut addresses: Vec<&String> = Vec::new();
+        for address in self.bootstrap.iter().chain(others) {
+            if addresses.iter().all(|known| plain(known) != plain(address)) {
+                addresses.push(address);
+            }
+        }
+        addresses
     }
 
     async fn dial(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
@@ -231,6 +273,13 @@ fn unreachable(address: &str, error: &tonic::transport::Error) -> ClientError {
     ClientError::Unreachable {
         addresses: address.to_owned(),
         reason: with_causes(error),
+    }
+}
+
+fn nobody_known() -> ClientError {
+    ClientError::Unreachable {
+        addresses: "(none given)".to_owned(),
+        reason: "the list of bootstrap addresses is empty".to_owned(),
     }
 }
 

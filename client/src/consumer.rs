@@ -2,6 +2,7 @@
 //! here, so that its answer arrives, up to HTTP/2's window, while the one before is being read.
 
 mod batch;
+mod doubt;
 mod drive;
 mod lane;
 mod pace;
@@ -69,6 +70,8 @@ pub struct Consumer {
     /// Partitions that failed and are to be asked for again after a pause.
     waiting: Vec<usize>,
     retrying: bool,
+    /// Are all brokers being asked who leads?
+    asks_all: bool,
     /// What arrived and was not handed out.
     ready: VecDeque<Chunk>,
     errors: VecDeque<ClientError>,
@@ -84,6 +87,8 @@ enum Done {
     Opened(BrokerNumber, Result<Box<FetchLane>, WireError>),
     /// The pause of the waiting partitions is over, metadata is as new as it gets.
     Again,
+    /// Every broker was asked who leads what is doubted, or none answered.
+    AskedAll(Result<(), ClientError>),
 }
 
 impl Consumer {
@@ -100,6 +105,7 @@ impl Consumer {
             idle: Vec::new(),
             waiting: Vec::new(),
             retrying: false,
+            asks_all: false,
             ready: VecDeque::new(),
             errors: VecDeque::new(),
             work: FuturesUnordered::new(),
@@ -333,8 +339,9 @@ impl Consumer {
         let assigned = &mut self.partitions[slot];
         assigned.position = offset;
         assigned.fetch_from = offset;
+        assigned.out_of_range_in = None;
         // What is under way for the old position is ignored: its turn is over.
-        if !matches!(assigned.turn, Turn::Opening(_) | Turn::Waiting) {
+        if !assigned.turn.ends_by_itself() {
             assigned.turn = Turn::Idle;
             self.idle.push(slot);
         }

@@ -257,15 +257,30 @@ impl Group {
 
     /// Stops handing out records of the partition until [`Self::resume`], or until it goes to another member. False: the member does not have it.
     pub fn pause(&mut self, topic: &str, partition: PartitionIndex) -> bool {
-        self.consumer.pause(topic, partition)
+        self.want_paused(topic, partition, true)
     }
 
-    /// Goes on where [`Self::pause`] stopped. False: the member does not have it.
+    /// Goes on where [`Self::pause`] stopped, once it is certain that the partition stays. False: the member does not have it.
     pub fn resume(&mut self, topic: &str, partition: PartitionIndex) -> bool {
-        let is_going = self
-            .find(topic, partition)
-            .is_some_and(|at| self.is_going(&at));
-        !is_going && self.consumer.resume(topic, partition)
+        self.want_paused(topic, partition, false)
+    }
+
+    fn want_paused(&mut self, topic: &str, partition: PartitionIndex, paused: bool) -> bool {
+        let Some(at) = self.find(topic, partition) else {
+            return false;
+        };
+        if let Some(held) = self.held.get_mut(&at) {
+            held.is_paused = paused;
+        }
+        self.heed_pause(at);
+        true
+    }
+
+    /// Nothing is handed out of what goes to another member, or is paused by the application.
+    fn heed_pause(&mut self, at: TopicPartition) {
+        let is_paused = self.held.get(&at).is_some_and(|held| held.is_paused);
+        let is_going = self.is_going(&at);
+        self.consumer.set_paused(at, is_paused || is_going);
     }
 
     /// The name that the member has drawn for itself. It draws another one when the group has forgotten it.

@@ -68,6 +68,9 @@ pub(super) struct Coordinator {
     touched: BTreeSet<String>,
     /// Can nobody else coordinate, for all that is known?
     is_sure: bool,
+    /// Why the log takes nothing just now. What would have to be stored is refused before anything changes; what becomes of members waits, and nobody is
+    /// told of it.
+    closed: Option<WireError>,
     /// The shortest of any member.
     session_timeout_ms: u64,
     ticked_ms: u64,
@@ -121,6 +124,7 @@ impl Coordinator {
             answers: Vec::new(),
             touched: BTreeSet::new(),
             is_sure: false,
+            closed: None,
             session_timeout_ms: 0,
             ticked_ms: 0,
             swept_ms: 0,
@@ -141,6 +145,7 @@ impl Coordinator {
         coordinator.rebalance_all();
         coordinator.session_timeout_ms = coordinator.shortest_session_timeout_ms();
         coordinator.is_sure = coordinator.hears_everybody();
+        coordinator.look_at_log();
         let (partition, groups) = (coordinator.partition.label(), coordinator.groups.len());
         if groups > 0 {
             tracing::info!(%partition, %epoch, groups, "coordinates groups");
@@ -169,7 +174,7 @@ impl Coordinator {
 
     /// One event, and those that wait behind it.
     fn hear(&mut self, first: Event, inbox: &mut Inbox) -> Result<(), WireError> {
-        self.check_leads()?;
+        self.begin_round()?;
         self.look_around();
         let mut next = Some(first);
         for _ in 0..EVENTS_MAX {
@@ -184,7 +189,7 @@ impl Coordinator {
     }
 
     fn learn(&mut self, known: &Known) -> Result<(), WireError> {
-        self.check_leads()?;
+        self.begin_round()?;
         let is_other = self.topics.update(known);
         self.declare(known);
         if is_other {
@@ -207,7 +212,7 @@ impl Coordinator {
     }
 
     fn tick(&mut self) -> Result<(), WireError> {
-        self.check_leads()?;
+        self.begin_round()?;
         self.session_timeout_ms = self.shortest_session_timeout_ms();
         let members = self.groups.values().map(|h| h.group.members().len());
         self.metrics.set(self.groups.len(), members.sum());
@@ -236,13 +241,34 @@ impl Coordinator {
                 }
             }
         }
-        if now.ms >= self.swept_ms + SWEEP_INTERVAL_MS {
+        if now.ms >= self.swept_ms + SWEEP_INTERVAL_MS && self.closed.is_none() {
             self.swept_ms = now.ms;
             self.sweep(now);
         }
         self.forget_declared();
         self.report(now);
         Ok(())
+    }
+
+    fn begin_round(&mut self) -> Result<(), WireError> {
+        self.check_leads()?;
+        self.look_at_log();
+        Ok(())
+    }
+
+    /// Does the log take records? Until the next round that is so.
+    fn look_at_log(&mut self) {
+        let space = self.broker.space.check();
+        let closed = space.and_then(|()| self.partition.check_in_sync()).err();
+        if closed.is_some() != self.closed.is_some() {
+            let partition = self.partition.label();
+            if let Some(why) = &closed {
+                tracing::warn!(%partition, reason = %why, "groups' commits are refused, and members wait for changes");
+            } else {
+                tracing::info!(%partition, "groups' commits are stored again");
+            }
+        }
+        self.closed = closed;
     }
 
     /// Does this broker still lead, in the same epoch?
@@ -320,6 +346,10 @@ impl Coordinator {
             let Some(hosted) = self.groups.get_mut(&name) else {
                 continue;
             };
+            if self.closed.is_some() && hosted.group.has_changed() {
+                self.touched.insert(name);
+                continue;
+            }
             if hosted.group.take_changed() {
                 hosted.is_news = true;
                 let entry = if hosted.is_forgotten() {

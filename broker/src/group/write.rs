@@ -198,7 +198,8 @@ fn batches(entries: &[Entry], now_ms: i64, bytes_max: usize) -> Result<Vec<Bytes
     Ok(batches)
 }
 
-/// Hands records to the owner of the log. What is written under an older epoch than `epoch`, or not on all in-sync replicas, fails.
+/// Hands records to the owner of the log; whoever does has looked whether it takes any. What is written under an older epoch than `epoch`, or not on all
+/// in-sync replicas, fails.
 pub(super) fn append(
     broker: &Broker,
     partition: &Arc<Partition>,
@@ -206,7 +207,6 @@ pub(super) fn append(
     entries: &[Entry],
 ) -> Result<Vec<oneshot::Receiver<Outcome>>, WireError> {
     let standing = partition.check_leads(Some(epoch))?;
-    broker.space.check()?;
     let limits = Limits {
         batch_bytes_max: standing.max_batch_bytes,
         decompressed_bytes_max: broker.config.limits.decompressed_bytes_max,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use taffrail_api::WireError;
 use taffrail_core::{
     Durability, ErrorCode, Offset,
-    replica::{IsrChange, LeaderEffect, Replica, Role, SyncPoint},
+    replica::{Acks, IsrChange, LeaderEffect, Replica, Role, SyncPoint},
 };
 use taffrail_log::{LogError, SyncToken};
 
@@ -171,6 +171,10 @@ impl OwnedLog {
             }
         }
         self.effects = effects;
+        if let Some(Role::Leader(leader)) = self.replica.as_ref().map(Replica::role) {
+            let is_short = leader.check_append(Acks::All).is_err();
+            self.partition.set_short(is_short);
+        }
         self.answer_done();
     }
 

@@ -10,9 +10,13 @@ impl Partition {
     /// Is there something to read at `offset`?
     ///
     /// # Errors
-    /// The offset is below the log start or beyond the log end. Between the high watermark and the log end one waits.
+    /// The offset is below the log start or beyond the log end, where a leader that was just elected does not say so yet: it could not say where the valid
+    /// range ends. Between the high watermark and the log end one waits.
     pub(crate) fn has_records_at(&self, offset: Offset) -> Result<bool, WireError> {
         let (start, end) = (self.progress.log_start(), self.progress.log_end());
+        if offset > end && self.progress.latest().is_none() {
+            return Err(self.end_not_known(offset));
+        }
         if offset < start || offset > end {
             return Err(self.out_of_range(offset));
         }
@@ -81,6 +85,16 @@ impl Partition {
             }
             _ => WireError::new(error.code(), format!("{}: {error}", self.label())),
         }
+    }
+
+    fn end_not_known(&self, offset: Offset) -> WireError {
+        WireError::new(
+            ErrorCode::NotYetKnown,
+            format!(
+                "{}: offset {offset} is beyond what this leader has, and since its election it does not know the end yet; retry",
+                self.label()
+            ),
+        )
     }
 
     fn out_of_range(&self, offset: Offset) -> WireError {

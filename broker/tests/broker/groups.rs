@@ -1,5 +1,6 @@
 //! Consumer groups over gRPC, as members of any language see them.
 
+mod closed;
 mod failover;
 mod forgetting;
 mod member;
@@ -28,7 +29,10 @@ const RECORDS: usize = 200;
 
 /// A broker that coordinates, with topic `flights` of four partitions that have records.
 async fn coordinated() -> Fixture {
-    let fixture = empty().await;
+    with_records(empty().await).await
+}
+
+async fn with_records(fixture: Fixture) -> Fixture {
     let mut client = fixture.client().await;
     for partition in 0..4 {
         let values = [""; RECORDS];
@@ -40,7 +44,10 @@ async fn coordinated() -> Fixture {
 
 /// The same, without records.
 async fn empty() -> Fixture {
-    let fixture = Fixture::start(4).await;
+    with_offsets(Fixture::start(4).await).await
+}
+
+async fn with_offsets(fixture: Fixture) -> Fixture {
     let offsets = Topic::new(internal::OFFSETS, &[1, 1]);
     fixture.controller.put(OFFSETS, offsets);
     coordinates(&fixture).await;

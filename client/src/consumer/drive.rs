@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -200,12 +201,18 @@ impl Consumer {
         match fetched.error.map(WireError::from) {
             None => {
                 assigned.attempts = 0;
+                assigned.out_of_range_in = None;
                 assigned.high_watermark = Some(end);
                 if let Some(chunk) = assigned.arrived(slot, fetched.batches) {
                     self.ready.push_back(chunk);
                 }
             }
             Some(error) if error.code == ErrorCode::OffsetOutOfRange => {
+                if !self.is_believed(slot, fetched.leader_epoch) {
+                    self.doubt(slot);
+                    return;
+                }
+                let assigned = &mut self.partitions[slot];
                 assigned.turn = Turn::Stopped;
                 let error = ClientError::OffsetOutOfRange {
                     topic: assigned.topic.name.to_string(),
@@ -237,7 +244,7 @@ impl Consumer {
     }
 
     /// Asks for the partition again after a pause.
-    fn retry(&mut self, slot: usize, error: &WireError) {
+    pub(super) fn retry(&mut self, slot: usize, error: &impl Display) {
         let assigned = &mut self.partitions[slot];
         assigned.turn = Turn::Waiting;
         assigned.attempts += 1;
@@ -272,6 +279,7 @@ impl Consumer {
 
     pub(super) fn done(&mut self, done: Done) {
         match done {
+            Done::AskedAll(asked) => self.asked_all(&asked),
             Done::Again => {
                 self.retrying = false;
                 for slot in std::mem::take(&mut self.waiting) {

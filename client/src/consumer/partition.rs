@@ -23,6 +23,8 @@ pub(super) struct Assigned {
     /// Failures since the last answer.
     pub(super) attempts: u32,
     pub(super) leader_epoch: i32,
+    /// The leader epoch in which the position was said to be out of range.
+    pub(super) out_of_range_in: Option<i32>,
     pub(super) high_watermark: Option<Offset>,
 }
 
@@ -37,10 +39,24 @@ pub(super) enum Turn {
     Opening(BrokerNumber),
     /// It failed and is asked for again after a pause.
     Waiting,
+    /// Its leader says that the position is out of range: all brokers are to be asked who leads.
+    Doubted,
+    /// They are being asked.
+    Confirming,
     /// It cannot go on until the user seeks.
     Stopped,
     /// It was given back; the slot may be used for another one.
     Vacant,
+}
+
+impl Turn {
+    /// Does something come after which it may be asked for, whatever its position?
+    pub(super) const fn ends_by_itself(self) -> bool {
+        matches!(
+            self,
+            Self::Opening(_) | Self::Waiting | Self::Doubted | Self::Confirming
+        )
+    }
 }
 
 /// Batches of one partition that arrived together.
@@ -61,6 +77,7 @@ impl Assigned {
             paused: false,
             attempts: 0,
             leader_epoch: -1,
+            out_of_range_in: None,
             high_watermark: None,
         }
     }

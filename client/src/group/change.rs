@@ -80,12 +80,6 @@ impl Group {
         let going = told.as_ref().map_or_else(BTreeSet::new, goes);
         let stay: Vec<_> = former.difference(&going).copied().collect();
         let go: Vec<_> = going.difference(&former).copied().collect();
-        for at in &stay {
-            self.consumer.set_paused(*at, false);
-        }
-        for at in &go {
-            self.consumer.set_paused(*at, true);
-        }
         self.announce(&stay, GroupEvent::Assigned);
         self.announce(&go, GroupEvent::Revoked);
         self.change = told.map(|to| Change {
@@ -93,6 +87,9 @@ impl Group {
             going,
             commit: None,
         });
+        for at in stay.into_iter().chain(go) {
+            self.heed_pause(at);
+        }
     }
 
     fn announce(
@@ -140,7 +137,7 @@ impl Group {
         if !self.shared.apply(&to, now) {
             // What is told now will be looked at next.
             for at in &going {
-                self.consumer.set_paused(*at, false);
+                self.heed_pause(*at);
             }
             let going: Vec<_> = going.into_iter().collect();
             self.announce(&going, GroupEvent::Assigned);
@@ -152,12 +149,22 @@ impl Group {
         }
         let mut gained = Vec::new();
         for (at, share) in &to.partitions {
-            match self.held.get(at) {
+            let is_paused = match self.held.get(at) {
                 Some(_) if share.since <= self.epoch => continue,
-                Some(_) => self.consumer.remove(*at),
-                None => gained.push(*at),
-            }
-            self.held.insert(*at, Held::new(share));
+                Some(held) => {
+                    self.consumer.remove(*at);
+                    held.is_paused
+                }
+                None => {
+                    gained.push(*at);
+                    false
+                }
+            };
+            let held = Held {
+                is_paused,
+                ..Held::new(share)
+            };
+            self.held.insert(*at, held);
         }
         self.epoch = to.epoch;
         self.out = self.out.filter(|(at, _)| self.held.contains_key(at));

@@ -18,6 +18,8 @@ pub(super) struct Held {
     pub(super) progress: Option<Progress>,
     /// The next record is not there (any more), and somebody is to decide.
     pub(super) is_stopped: bool,
+    /// The application wants no records of it for now.
+    pub(super) is_paused: bool,
 }
 
 /// How far it came.
@@ -38,6 +40,7 @@ impl Held {
             committed: share.committed,
             progress: None,
             is_stopped: false,
+            is_paused: false,
         }
     }
 

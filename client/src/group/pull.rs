@@ -247,9 +247,7 @@ impl Group {
             }
             let partition = super::named(at, held);
             self.consumer.place(begin.topic, begin.index, offset);
-            if self.is_going(&at) {
-                self.consumer.set_paused(at, true);
-            }
+            self.heed_pause(at);
             self.events
                 .push_back(GroupEvent::Started { partition, offset });
         }

@@ -78,6 +78,25 @@ impl MetadataCache {
             .await?;
         Ok(self.take_in(answer))
     }
+
+    /// Asks every broker for `topics` and takes all answers in.
+    ///
+    /// # Errors
+    /// None answers.
+    pub(crate) async fn refresh_of_all(
+        &self,
+        connections: &Connections,
+        topics: &[String],
+    ) -> Result<(), ClientError> {
+        let request = v1::GetMetadataRequest {
+            topics: topics.to_vec(),
+        };
+        let ask = |channel| ask(channel, request.clone());
+        for answer in connections.every_broker(self.addresses(), ask).await? {
+            self.take_in(answer);
+        }
+        Ok(())
+    }
 }
 
 async fn ask(channel: Channel, request: v1::GetMetadataRequest) -> Result<v1::Metadata, Status> {

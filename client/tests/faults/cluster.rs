@@ -75,10 +75,12 @@ pub(crate) struct State {
     pub(crate) coordinator: Coordinator,
     /// A broker that hears no controller, and what it goes on saying.
     deaf: Option<(usize, v1::Metadata)>,
+    /// A leader that does not know that it was replaced, and what it goes on serving.
+    replaced: Option<(usize, Vec<Partition>)>,
     forwarders: Vec<Forwarder>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Partition {
     pub(crate) leader: usize,
     pub(crate) epoch: u32,
@@ -148,6 +150,16 @@ pub(crate) fn header(batch: &Bytes) -> BatchHeader {
     BatchHeader::parse(batch).expect("sound")
 }
 
+impl State {
+    /// The partitions as a broker has them, or as they are.
+    pub(crate) fn seen_by(&self, broker: Option<usize>) -> &[Partition] {
+        match &self.replaced {
+            Some((replaced, partitions)) if broker == Some(*replaced) => partitions,
+            _ => &self.partitions,
+        }
+    }
+}
+
 impl Cluster {
     /// Starts `brokers` brokers; broker 0 leads all `partitions`.
     pub(crate) async fn start(brokers: usize, partitions: usize) -> Arc<Self> {
@@ -157,6 +169,7 @@ impl Cluster {
                 faults: VecDeque::new(),
                 advertised: Vec::new(),
                 deaf: None,
+                replaced: None,
                 coordinator: Coordinator::default(),
                 routed: 0,
                 fetched_from: Vec::new(),
@@ -207,6 +220,16 @@ impl Cluster {
         state.partitions[partition].leader = to;
         state.partitions[partition].epoch += 1;
         self.changed.send_replace(());
+    }
+
+    /// The same, but the leader before is cut off from all other brokers and does not hear of it.
+    pub(crate) fn replace_leader(&self, partition: usize, by: usize) {
+        let mut state = self.state();
+        let before = state.partitions[partition].leader;
+        state.replaced = Some((before, state.partitions.clone()));
+        drop(state);
+        self.deafen(before);
+        self.move_leader(partition, by);
     }
 
     /// Broker 0 leads it.

@@ -235,6 +235,21 @@ async fn out_of_range_says_the_valid_range_once_and_a_seek_goes_on() {
 }
 
 #[tokio::test]
+async fn what_a_replaced_leader_says_is_out_of_range_is_read_from_the_leader() {
+    let cluster = Cluster::start(3, 1).await;
+    cluster.state().unwatchable = true;
+    append(&cluster, 0, 0..10);
+    let mut consumer = consumer(&cluster, Start::Earliest).await;
+    assert_eq!(offsets(&mut consumer, 10).await, range(0..10));
+    cluster.replace_leader(0, 1);
+    append(&cluster, 0, 10..20);
+    // Others have read that far, at the new leader.
+    assert!(consumer.seek(TOPIC, P0, Offset(20)));
+    append(&cluster, 0, 20..30);
+    assert_eq!(offsets(&mut consumer, 10).await, range(20..30));
+}
+
+#[tokio::test]
 async fn a_damaged_batch_is_told_and_can_be_skipped() {
     let cluster = Cluster::start(1, 1).await;
     for i in 0..3 {

@@ -314,11 +314,13 @@ fn fetch_now(
 ) -> Vec<v1::FetchedPartition> {
     let state = cluster.state();
     let one = |asked: &v1::FetchPartition| {
-        let partition = &state.partitions[asked.partition as usize];
+        let partition = &state.seen_by(number)[asked.partition as usize];
         let (offset, end) = (asked.offset as u64, partition.end());
         let in_range = (partition.log_start..=end).contains(&offset);
         let error = if number.is_some_and(|number| partition.leader != number) {
             Some(refused(ErrorCode::NotLeader))
+        } else if asked.leader_epoch > partition.epoch as i32 {
+            Some(refused(ErrorCode::NotYetKnown))
         } else if !in_range {
             Some(refused(ErrorCode::OffsetOutOfRange))
         } else if offset == end {

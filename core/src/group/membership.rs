@@ -367,6 +367,11 @@ impl Group {
     }
 
     /// Is there something to store?
+    pub const fn has_changed(&self) -> bool {
+        self.is_changed
+    }
+
+    /// The same, and it will be stored.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.is_changed)
     }

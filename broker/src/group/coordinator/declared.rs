@@ -63,7 +63,7 @@ impl Coordinator {
 
     /// Forgets groups whose resource is gone, once nobody is in them.
     pub(super) fn forget_declared(&mut self) {
-        if !self.is_sure {
+        if !self.is_sure || self.closed.is_some() {
             return;
         }
         let declared = self.declared.iter().filter(|(_, declared)| declared.forget);

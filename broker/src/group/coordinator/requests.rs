@@ -265,6 +265,8 @@ impl Coordinator {
             } else if let Some(end) = passed_end(&self.broker, partition, position.offset) {
                 let label = label(partition, &self.topics);
                 Err(beyond_end(&label, position.offset, end))
+            } else if let Some(why) = &self.closed {
+                Err(why.clone())
             } else {
                 let taken = hosted.group.commit(by, partition, committed);
                 taken.map_err(refused)
@@ -294,7 +296,7 @@ impl Coordinator {
             let end = passed_end(&self.broker, p.partition, p.offset)?;
             Some(beyond_end(&label(p.partition, &self.topics), p.offset, end))
         });
-        let hosted = match unknown.or(beyond) {
+        let hosted = match unknown.or(beyond).or_else(|| self.closed.clone()) {
             Some(error) => Err(error),
             None => self.group_or_new(name),
         };
@@ -327,7 +329,7 @@ impl Coordinator {
             _ if !self.is_sure => Err(unsure()),
             None => Err(refused(Refusal::UnknownGroup)),
             Some(hosted) if hosted.group.members().len() > 0 => Err(refused(Refusal::HasMembers)),
-            Some(_) => Ok(()),
+            Some(_) => self.closed.clone().map_or(Ok(()), Err),
         };
         if let Err(error) = checked {
             return drop(reply.send(Err(error)));

@@ -89,7 +89,11 @@ impl Coordinator {
             return;
         }
         let mut reports = Vec::new();
+        let is_closed = self.closed.is_some();
         for (name, hosted) in &mut self.groups {
+            if is_closed && hosted.group.has_changed() {
+                continue;
+            }
             if mem::take(&mut hosted.is_news) {
                 hosted.is_reported = true;
                 reports.push(hosted.report(name, &self.topics));

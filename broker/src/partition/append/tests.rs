@@ -204,14 +204,16 @@ fn latest_is_not_known_before_everything_of_the_election_is_committed() {
     assert_eq!(partition.progress.latest(), None);
     assert!(!partition.has_records_at(Offset(1)).expect("one waits"));
     assert!(!partition.has_records_at(Offset(3)).expect("one waits"));
-    assert!(
-        partition.has_records_at(Offset(4)).is_err(),
-        "beyond the end"
-    );
+    let beyond = |partition: &Partition| {
+        let error = partition.has_records_at(Offset(4)).expect_err("beyond");
+        error.code
+    };
+    assert_eq!(beyond(&partition), ErrorCode::NotYetKnown);
     let tail = LogTail {
         last_epoch: Some(LeaderEpoch(2)),
         end: Offset(3),
     };
     replica.other_has_tail(3, tail).expect("follows");
     assert_eq!(partition.progress.latest(), Some(Offset(3)));
+    assert_eq!(beyond(&partition), ErrorCode::OffsetOutOfRange);
 }

@@ -1,6 +1,6 @@
 //! Where partitions begin, and what happens where their records are gone.
 
-use taffrail_client::{ErrorCode, GroupEvent, OutOfRange, Start};
+use taffrail_client::{ErrorCode, GroupEvent, OutOfRange, PartitionIndex, Start};
 
 use super::*;
 use crate::{
@@ -21,12 +21,7 @@ async fn where_a_group_began_is_committed_so_that_nothing_is_skipped_after_a_cra
         append(&cluster, 0, 0..10);
         let builder = builder(&cluster).await.commit_interval(DEADLINE);
         let mut group = joined(builder.start(start)).await;
-        let started = until_event(&mut group, |event| match event {
-            GroupEvent::Started { offset, .. } => Some(offset.0),
-            _ => None,
-        })
-        .await;
-        assert_eq!(started, began);
+        assert_eq!(until_event(&mut group, started).await, began);
         let stored = || cluster.state().coordinator.offsets() == [(0, began)];
         // The records come when the position is known; whichever does first.
         tokio::select! {
@@ -97,6 +92,23 @@ async fn a_group_that_is_set_to_goes_on_where_there_are_records_and_says_what_it
 }
 
 #[tokio::test]
+async fn a_member_moves_nowhere_because_a_replaced_leader_does_not_have_the_next_record() {
+    for policy in [OutOfRange::Stop, OutOfRange::Earliest, OutOfRange::Latest] {
+        let cluster = Cluster::start(3, 1).await;
+        cluster.state().unwatchable = true;
+        append(&cluster, 0, 0..10);
+        let mut group = joined(builder(&cluster).await.out_of_range(policy)).await;
+        assert_eq!(batch(&mut group).await, (0, 0, 10));
+        cluster.replace_leader(0, 1);
+        append(&cluster, 0, 10..20);
+        append(&cluster, 0, 20..30);
+        // Another member has read and committed that far, at the new leader.
+        cluster.state().coordinator.reset(0, 20);
+        assert_eq!(batch(&mut group).await, (0, 20, 30), "{policy:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_member_reads_is_said_to_the_coordinator() {
     let cluster = Cluster::start(1, 1).await;
     let builder = builder(&cluster).await;
@@ -127,15 +139,10 @@ async fn what_a_member_reads_is_said_to_the_coordinator() {
 async fn a_paused_partition_stays_paused_until_it_is_resumed() {
     let cluster = Cluster::start(1, 2).await;
     let mut group = member(&cluster).await;
-    let mut begun = 0;
-    while begun < 2 {
-        until_event(&mut group, |event| {
-            matches!(event, GroupEvent::Started { .. }).then_some(())
-        })
-        .await;
-        begun += 1;
+    for _ in 0..2 {
+        until_event(&mut group, started).await;
     }
-    let p0 = taffrail_client::PartitionIndex(0);
+    let p0 = PartitionIndex(0);
     assert!(group.pause("flights", p0));
     append(&cluster, 0, 0..10);
     append(&cluster, 1, 0..10);
@@ -143,4 +150,56 @@ async fn a_paused_partition_stays_paused_until_it_is_resumed() {
     nothing(&mut group).await;
     assert!(group.resume("flights", p0));
     assert_eq!(batch(&mut group).await, (0, 0, 10));
+}
+
+#[tokio::test]
+async fn a_paused_partition_that_was_to_go_and_stays_after_all_stays_paused() {
+    let cluster = Cluster::start(1, 2).await;
+    let mut group = member(&cluster).await;
+    let both = [PartitionIndex(0), PartitionIndex(1)];
+    for _ in both {
+        until_event(&mut group, started).await;
+    }
+    for partition in both {
+        assert!(group.pause("flights", partition));
+    }
+    let other = member(&cluster).await;
+    assert_eq!(until_event(&mut group, revoked).await.len(), 1);
+    drop(other);
+    // A connection that breaks before the change is carried out makes it void.
+    cluster.state().coordinator.is_silent = true;
+    cluster.cut(0);
+    let is_back = || !cluster.state().coordinator.unheard_joins.is_empty();
+    until("the member joins again", is_back).await;
+    for partition in 0..2 {
+        append(&cluster, partition, 0..10);
+    }
+    assert_eq!(until_event(&mut group, assigned).await.len(), 1);
+    nothing(&mut group).await;
+    for partition in both {
+        assert!(group.resume("flights", partition));
+        assert_eq!(batch(&mut group).await, (partition.0, 0, 10));
+    }
+}
+
+#[tokio::test]
+async fn a_paused_partition_that_is_reset_stays_paused() {
+    let cluster = Cluster::start(1, 1).await;
+    let mut group = member(&cluster).await;
+    until_event(&mut group, started).await;
+    assert!(group.pause("flights", PartitionIndex(0)));
+    append(&cluster, 0, 0..5);
+    append(&cluster, 0, 5..10);
+    cluster.state().coordinator.reset(0, 5);
+    assert_eq!(until_event(&mut group, started).await, 5);
+    nothing(&mut group).await;
+    assert!(group.resume("flights", PartitionIndex(0)));
+    assert_eq!(batch(&mut group).await, (0, 5, 10));
+}
+
+fn started(event: &GroupEvent) -> Option<u64> {
+    match event {
+        GroupEvent::Started { offset, .. } => Some(offset.0),
+        _ => None,
+    }
 }
