@@ -85,8 +85,6 @@ pub struct Leader {
     /// Every replica but this one.
     followers: Vec<Progress>,
     pending: Option<Pending>,
-    /// What was asked for last, and when first.
-    asked: Option<(IsrChange, u64)>,
     is_short: bool,
     broken: Broken,
 }
@@ -109,7 +107,6 @@ impl Leader {
             log,
             followers: Vec::with_capacity(assignment.replicas.len()),
             pending: None,
-            asked: None,
             is_short: false,
             broken,
         };

@@ -115,8 +115,7 @@ impl Leader {
         }
     }
 
-    /// Asks for the most urgent change, if none is under way. What was asked for a moment ago and made no difference is not asked for again at once:
-    /// each answer is a write to the store.
+    /// Asks for the most urgent change, if none is under way.
     pub(super) fn ask_for_change(&mut self, now_ms: u64, effects: &mut Vec<LeaderEffect>) {
         if self.pending.is_some() {
             return;
@@ -124,14 +123,10 @@ impl Leader {
         let Some(change) = self.next_change(now_ms) else {
             return;
         };
-        let retry_ms = self.rules.retry_ms;
-        let is_in_vain = |(asked, at_ms): (IsrChange, u64)| {
-            asked == change && now_ms.saturating_sub(at_ms) < retry_ms
-        };
-        if self.asked.is_some_and(is_in_vain) {
-            return;
+        let mut followers = self.followers.iter_mut();
+        if let Some(follower) = followers.find(|f| f.broker == change.broker()) {
+            follower.asked = Some((change, now_ms));
         }
-        self.asked = Some((change, now_ms));
         let request = IsrRequest {
             leader_epoch: self.leader_epoch,
             partition_epoch: self.partition_epoch,
@@ -146,44 +141,48 @@ impl Leader {
         self.advance(effects);
     }
 
+    /// What was asked for a moment ago and made no difference is not asked for again at once: each answer is a write to the store. Nor does it hold up
+    /// another change meanwhile: of newcomers it is the turn of the one that waits longest.
     fn next_change(&self, now_ms: u64) -> Option<IsrChange> {
-        let floor = self.caught_up_floor();
-        let mut caught_up = None;
-        for follower in &self.followers {
-            let broker = follower.broker;
-            if follower.has_lost {
-                let reason = ShrinkReason::LostData;
-                return Some(IsrChange::Shrink { broker, reason });
-            }
-            let may_join = follower.may_join && follower.is_heard;
-            let joins = !follower.in_sync && may_join && follower.has_reported(floor);
-            if let Some(incarnation) = follower.registered_run().filter(|_| joins) {
-                caught_up = Some(IsrChange::Expand {
-                    broker,
-                    incarnation,
-                });
-            }
-        }
-        let lagging = self.next_to_leave(now_ms).map(|broker| {
-            let reason = ShrinkReason::Lagging;
-            IsrChange::Shrink { broker, reason }
-        });
-        lagging.or(caught_up)
+        let retry_ms = self.rules.retry_ms;
+        let is_due = |(f, change): &(&Progress, _)| f.may_be_asked(*change, now_ms, retry_ms);
+        let lost = self.followers.iter().filter(|f| f.has_lost);
+        let lost = lost.map(|f| (f, f.shrink(ShrinkReason::LostData)));
+        let lagging = self.next_to_leave(now_ms);
+        let lagging = lagging.map(|f| (f, f.shrink(ShrinkReason::Lagging)));
+        let newcomers = self.followers.iter();
+        let newcomers = newcomers.filter_map(|f| Some((f, self.joins(f)?)));
+        let newcomer = newcomers
+            .filter(is_due)
+            .min_by_key(|(f, _)| f.asked.map(|(_, at_ms)| at_ms));
+        let next = lost.chain(lagging).find(is_due).or(newcomer);
+        next.map(|(_, change)| change)
+    }
+
+    /// How a follower that has caught up joins.
+    fn joins(&self, follower: &Progress) -> Option<IsrChange> {
+        let may_join = !follower.in_sync && follower.may_join && follower.is_heard;
+        let has_caught_up = follower.has_reported(self.caught_up_floor());
+        let incarnation = follower.registered_run();
+        let incarnation = incarnation.filter(|_| may_join && has_caught_up)?;
+        Some(IsrChange::Expand {
+            broker: follower.broker,
+            incarnation,
+        })
     }
 
     /// The member that lags most, if it may leave: the set does not shrink below `minInSync` (KIP-966), or whoever is left could not show alone, after
     /// a restart, that it has what was acknowledged. Nothing would be acknowledged without those that leave anyway.
-    fn next_to_leave(&self, now_ms: u64) -> Option<BrokerNumber> {
+    fn next_to_leave(&self, now_ms: u64) -> Option<&Progress> {
         let members = self.followers.iter().filter(|f| f.in_sync);
         // Without this replica itself, which is a member as well.
         if members.clone().count() < self.rules.min_in_sync {
             return None;
         }
         let lagging = members.filter(|f| f.lag_ms(now_ms) > self.rules.lag_ms_max);
-        let last = lagging.max_by_key(|f| {
+        lagging.max_by_key(|f| {
             let missing = self.log.end.0.saturating_sub(f.durable_end().0);
             (!f.is_heard, f.lag_ms(now_ms), missing)
-        });
-        last.map(|f| f.broker)
+        })
     }
 }

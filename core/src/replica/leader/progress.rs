@@ -1,6 +1,9 @@
 //! What a leader knows of one follower.
 
-use crate::ids::{BrokerNumber, Incarnation, Offset};
+use crate::{
+    ids::{BrokerNumber, Incarnation, Offset},
+    replica::isr::{IsrChange, ShrinkReason},
+};
 
 /// One follower, in one epoch.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) struct Progress {
     pub(super) has_lost: bool,
     /// That this run of a member has caught up was reported.
     pub(super) is_confirmed: bool,
+    /// The last change that was asked for it, and when first.
+    pub(super) asked: Option<(IsrChange, u64)>,
     lag: Option<Lag>,
 }
 
@@ -61,6 +66,7 @@ impl Progress {
             highest_reported: Offset::ZERO,
             has_lost: false,
             is_confirmed: false,
+            asked: None,
             lag: Some(Lag {
                 caught_up_ms: now_ms,
                 mark: log_end,
@@ -94,6 +100,19 @@ impl Progress {
     /// Has it reported, and at least up to `floor`?
     pub(super) fn has_reported(&self, floor: Offset) -> bool {
         self.reported.is_some_and(|end| end >= floor)
+    }
+
+    /// How it leaves.
+    pub(super) const fn shrink(&self, reason: ShrinkReason) -> IsrChange {
+        let broker = self.broker;
+        IsrChange::Shrink { broker, reason }
+    }
+
+    /// Has `change` not been asked for a moment ago?
+    pub(super) fn may_be_asked(&self, change: IsrChange, now_ms: u64, retry_ms: u64) -> bool {
+        let is_due = |at_ms| now_ms.saturating_sub(at_ms) >= retry_ms;
+        self.asked
+            .is_none_or(|(asked, at_ms)| asked != change || is_due(at_ms))
     }
 
     /// A run of it asks, perhaps before the controller spoke of it. False: it is over, or it is a copy of the volume that is not registered.

@@ -180,6 +180,26 @@ fn one_change_is_in_flight_and_is_sent_again_until_a_higher_partition_epoch_answ
 }
 
 #[test]
+fn a_newcomer_that_is_refused_again_and_again_holds_up_no_other() {
+    for (first, second) in [(2, 3), (3, 2)] {
+        let mut test = Test::new(&[1]);
+        test.has(first, 5);
+        test.has(second, 5);
+        assert_eq!(test.asked(), [expand(first)]);
+        test.assigned(&[1], 2, 10);
+        assert_eq!(test.asked(), [expand(second)], "{first} was refused");
+        test.assigned(&[1], 3, 20);
+        assert_eq!(test.asked(), [], "neither of them at once again");
+        test.tick(50);
+        assert_eq!(test.asked(), [expand(first)]);
+        test.assigned(&[1], 4, 65);
+        assert_eq!(test.asked(), [expand(second)], "it waits longer");
+        test.assigned(&[1, second], 5, 70);
+        assert_eq!(test.asked(), [], "the one was taken, the other refused");
+    }
+}
+
+#[test]
 fn a_follower_with_everything_does_not_lag_however_long_nothing_comes() {
     let mut test = Test::new(&[1, 2]);
     test.has(2, 5);
