@@ -11,12 +11,7 @@ use taffrail_core::settings::{SETTINGS, SHUTDOWN_TIMEOUT_MS};
 
 use crate::error::BrokerError;
 
-/// The client port.
-pub const CLIENT_PORT: u16 = 9640;
-/// The port for other brokers.
-pub const REPLICATION_PORT: u16 = 9641;
-/// The port of /metrics, /livez and /readyz.
-pub const HTTP_PORT: u16 = 9644;
+pub use taffrail_core::settings::{CLIENT_PORT, HTTP_PORT, REPLICATION_PORT};
 
 /// A broker's settings. As TOML the fields have these names; an unknown one is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     internal::{self, is_internal},
+    settings::{HTTP_PORT, REPLICATION_PORT},
     topic::TopicSpec,
 };
 
@@ -85,6 +86,9 @@ rules! {
     /// What Kubernetes takes as the key of a label. The pods' template names it, and would be refused as a whole.
     RACK_KEY_READABLE = "spec.rack.topologyKey", "rack.topologyKey is not a label's key; write one such as topology.kubernetes.io/zone",
         "!has(self.rack) || (self.rack.topologyKey.split('/')[0].size() <= 253 && self.rack.topologyKey.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$'))";
+    /// Without privileges, and not where the broker listens for others: replication, metrics.
+    CLIENT_PORT_FREE = "spec.listeners.client.port", "listeners.client.port must be between 1024 and 65535, and neither 9641 nor 9644, which brokers use themselves; leave it out for 9640",
+        "!has(self.listeners) || !has(self.listeners.client) || !has(self.listeners.client.port) || (self.listeners.client.port >= 1024 && self.listeners.client.port <= 65535 && !(self.listeners.client.port in [9641, 9644]))";
     /// Between 1 and `PARTITIONS_MAX`.
     PARTITIONS_IN_RANGE = "spec.partitions", "partitions must be between 1 and 10000",
         "!has(self.partitions) || (self.partitions >= 1 && self.partitions <= 10000)";
@@ -245,6 +249,12 @@ pub fn check_offsets_partitions(partitions: Option<u32>) -> Vec<Violation> {
     let range = 1..=internal::OFFSETS_PARTITIONS_MAX;
     let holds = partitions.is_none_or(|partitions| range.contains(&partitions));
     broken(&[(&OFFSETS_PARTITIONS_IN_RANGE, holds)])
+}
+
+/// The rule of the port where clients of a cluster connect.
+pub fn check_client_port(port: Option<u16>) -> Vec<Violation> {
+    let is_free = |port| port >= 1024 && ![REPLICATION_PORT, HTTP_PORT].contains(&port);
+    broken(&[(&CLIENT_PORT_FREE, port.is_none_or(is_free))])
 }
 
 /// The rule of the label by whose value a cluster's brokers are told apart, `[DNS name/]name`.

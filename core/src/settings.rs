@@ -2,6 +2,13 @@
 
 use thiserror::Error;
 
+/// A broker's port for clients, where nothing else is said.
+pub const CLIENT_PORT: u16 = 9640;
+/// A broker's port for other brokers.
+pub const REPLICATION_PORT: u16 = 9641;
+/// A broker's port for /metrics, /livez and /readyz.
+pub const HTTP_PORT: u16 = 9644;
+
 /// One setting. All of them are numbers; what else a broker is told says who and where it is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Setting {

@@ -106,7 +106,6 @@ pub struct Listeners {
 pub struct ClientListener {
     /// The port of each broker and of the client Service. Default: 9640.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1024, max = 65535))]
     pub port: Option<u16>,
 }
 

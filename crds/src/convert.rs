@@ -182,7 +182,7 @@ impl BrokerClusterSpec {
     /// What topics that do not say get in this cluster.
     ///
     /// # Errors
-    /// Every rule that the number of brokers, the rack's key or the defaults break.
+    /// Every rule that the number of brokers, the rack's key, the clients' port or the defaults break.
     pub fn topic_defaults(&self) -> Result<TopicDefaults, Vec<Violation>> {
         let defaults = self.defaults.clone().unwrap_or_default();
         let given = defaults.topic.unwrap_or_default();
@@ -191,6 +191,8 @@ impl BrokerClusterSpec {
         if let Some(rack) = &self.rack {
             violations.extend(rules::check_rack_key(&rack.topology_key));
         }
+        let client = self.listeners.as_ref().and_then(|all| all.client.as_ref());
+        violations.extend(rules::check_client_port(client.and_then(|c| c.port)));
         violations.extend(rules::check_offsets_partitions(offsets_partitions));
         let checked = core::TopicSpec::try_from(&given.as_spec());
         let topic = checked.unwrap_or_else(|broken| {

@@ -60,6 +60,7 @@ pub const CLUSTER_RULES: &[&Rule] = &[
     &rules::STORAGE_GROWS_ONLY,
     &rules::STORAGE_CLASS_IMMUTABLE,
     &rules::RACK_KEY_READABLE,
+    &rules::CLIENT_PORT_FREE,
     &rules::OFFSETS_PARTITIONS_IN_RANGE,
     &rules::OFFSETS_PARTITIONS_IMMUTABLE,
 ];

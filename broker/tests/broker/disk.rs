@@ -2,16 +2,17 @@
 
 use std::{path::Path, sync::Arc};
 
-use taffrail_api::v1::PartitionFault;
+use bytes::Bytes;
+use taffrail_api::v1::{PartitionFault, ProduceRequest};
 use taffrail_broker::{DiskSettings, Environment};
-use taffrail_core::{ErrorCode, TopicId};
+use taffrail_core::{Durability, ErrorCode, TopicId};
 use taffrail_log::{
     Disk as _,
     sim::{Fault, Operation, SimDisk},
 };
 
 use crate::{
-    controller::Topic,
+    controller::{Topic, bytes_of},
     fixture::{Fixture, TOPIC, batch, code, fetch_at, request, until, within},
 };
 
@@ -64,6 +65,66 @@ async fn a_failed_sync_takes_its_partition_offline_and_no_other() {
             .is_some_and(|r| r.fault == i32::from(PartitionFault::Poisoned) && !r.leading)
     })
     .await;
+}
+
+fn of(topic: TopicId, batches: Bytes) -> ProduceRequest {
+    ProduceRequest {
+        topic_id: bytes_of(topic),
+        ..request(0, batches)
+    }
+}
+
+#[tokio::test]
+async fn page_cache_acknowledges_before_the_sync_and_fsync_after_it() {
+    let disk = SimDisk::new(1);
+    let fixture = on(&disk, 1, no_reserve()).await;
+    let clicks = TopicId::from_bytes([0x43; 16]);
+    let mut topic = Topic::new("clicks", &[1]);
+    topic.config.durability = Durability::PageCache;
+    fixture.controller.put(clicks, topic);
+    until("the topic", async || {
+        let mut client = fixture.client().await;
+        client.produce(of(clicks, batch(&["a"]))).await.is_ok()
+    })
+    .await;
+    let mut client = fixture.client().await;
+    let held = disk.hold(".log");
+    let synced = client.send(request(0, batch(&["a"])));
+    let cached = client.send(of(clicks, batch(&["b"])));
+    let (first, answer) = client.answer().await;
+    answer.expect("stored");
+    assert_eq!(first, cached, "no sync has ended");
+    drop(held);
+    let (second, answer) = client.answer().await;
+    answer.expect("durable");
+    assert_eq!(second, synced);
+}
+
+#[tokio::test]
+async fn what_the_page_cache_has_is_synced_in_the_background() {
+    let disk = SimDisk::new(1);
+    let settings = DiskSettings {
+        background_sync_interval_ms: 20,
+        ..no_reserve()
+    };
+    let fixture = on(&disk, 1, settings).await;
+    let mut topic = Topic::new("flights", &[1]);
+    topic.config.durability = Durability::PageCache;
+    topic.generation = 2;
+    topic.leader_epoch = 2;
+    fixture.put(topic).await;
+    let mut client = fixture.client().await;
+    for value in ["a", "b"] {
+        let before = disk.data_syncs();
+        client
+            .produce(request(0, batch(&[value])))
+            .await
+            .expect("stored");
+        until("a sync that nobody waited for", async || {
+            disk.data_syncs() > before
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

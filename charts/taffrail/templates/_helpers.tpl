@@ -38,7 +38,7 @@ capabilities:
 # What users write: read, and say how it fares. Patching topics and groups is for finalizers.
 - apiGroups: [taffrail.dev]
   resources: [brokerclusters, topics, consumergroups]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [taffrail.dev]
   resources: [topics, consumergroups]
   verbs: [patch]
@@ -51,12 +51,12 @@ capabilities:
   verbs: [update]
 # Metadata: whole objects, by compare-and-swap, never deleted.
 - apiGroups: [taffrail.dev]
-  resources: [clustermetadata, partitionmaps, brokers]
-  verbs: [get, list, create, update]
-# To notice one that somebody deleted.
+  resources: [clustermetadata]
+  verbs: [get, create, update]
+# Watched to notice one that somebody deleted.
 - apiGroups: [taffrail.dev]
   resources: [partitionmaps, brokers]
-  verbs: [watch]
+  verbs: [list, watch, create, update]
 # What a BrokerCluster consists of.
 - apiGroups: [apps]
   resources: [statefulsets]

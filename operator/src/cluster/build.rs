@@ -10,6 +10,7 @@ use k8s_openapi::{
 use kube::{Resource as _, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use taffrail_core::settings::{HTTP_PORT, REPLICATION_PORT};
 use taffrail_crds::BrokerCluster;
 
 pub(super) use services::{client_service, headless_service};
@@ -24,10 +25,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) default_image: &'a str,
 }
 
-/// The broker's port for other brokers.
-const REPLICATION_PORT: u16 = 9641;
-/// The broker's port for /metrics, /livez and /readyz.
-const HTTP_PORT: u16 = 9644;
 const DATA_DIR: &str = "/var/lib/taffrail";
 const CONFIG_DIR: &str = "/etc/taffrail";
 const CONFIG_FILE: &str = "broker.toml";

@@ -31,6 +31,17 @@ fn a_topic_is_applied_with_kubectl_and_takes_and_gives_all_flights() {
     );
     produce_flights(&broker);
     assert_eq!(consume(&broker), flights::COUNT);
+    let topic = || operated.api().get(&["topic", "flights"]);
+    let storage = wait::until("the size of all flights", wait::PATIENCE, || {
+        let storage = topic()["status"]["storage"].take();
+        let bytes = storage["bytes"].as_str().unwrap_or_default();
+        bytes.ends_with('i').then_some(storage)
+    });
+    // All of these are RFC 3339 in whole seconds of UTC.
+    let created = topic()["metadata"]["creationTimestamp"].take();
+    let times = [&created, &storage["oldest"], &storage["updatedAt"]];
+    let times = times.map(|time| time.as_str().expect("a time"));
+    assert!(times.is_sorted(), "{times:?}");
 }
 
 #[test]

@@ -54,10 +54,17 @@ const MUST: [&str; 44] = [
 ];
 
 /// Nowhere. `patch topics` and `patch consumergroups` are there for finalizers, which have no subresource of their own.
-const MUST_NOT: [&str; 27] = [
+const MUST_NOT: [&str; 34] = [
     "get secrets",
     "list secrets",
     "create secrets",
+    "get brokerclusters.taffrail.dev",
+    "get topics.taffrail.dev",
+    "get consumergroups.taffrail.dev",
+    "list clustermetadata.taffrail.dev",
+    "watch clustermetadata.taffrail.dev",
+    "get partitionmaps.taffrail.dev",
+    "get brokers.taffrail.dev",
     "create brokerclusters.taffrail.dev",
     "update brokerclusters.taffrail.dev",
     "patch brokerclusters.taffrail.dev",

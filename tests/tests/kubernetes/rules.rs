@@ -157,6 +157,18 @@ const CLUSTER_CASES: &[Case] = &[
         "{brokers: 1, storage: {size: 1Gi}, rack: {topologyKey: /zone}}",
     ),
     breaks(
+        &rules::CLIENT_PORT_FREE,
+        "{brokers: 1, storage: {size: 1Gi}, listeners: {client: {port: 80}}}",
+    ),
+    breaks(
+        &rules::CLIENT_PORT_FREE,
+        "{brokers: 1, storage: {size: 1Gi}, listeners: {client: {port: 9641}}}",
+    ),
+    breaks(
+        &rules::CLIENT_PORT_FREE,
+        "{brokers: 1, storage: {size: 1Gi}, listeners: {client: {port: 9644}}}",
+    ),
+    breaks(
         &rules::OFFSETS_PARTITIONS_IN_RANGE,
         "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {offsetsPartitions: 0}}}",
     ),

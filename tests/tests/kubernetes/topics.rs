@@ -100,6 +100,29 @@ fn a_topic_with_policy_delete_takes_its_data_along() {
 
 #[test]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn only_a_topic_with_policy_delete_waits_for_an_operator_to_go() {
+    let (mut operated, _broker) = start();
+    operated.apply_and_wait(&named("kept", &["partitions: 1"]), "topic/kept");
+    let deleted = named("deleted", &["partitions: 1", "deletionPolicy: Delete"]);
+    operated.apply_and_wait(&deleted, "topic/deleted");
+    let finalizers = |name: &str| {
+        let path = "jsonpath={.metadata.finalizers}";
+        operated
+            .api()
+            .kubectl(&["get", "topic", name, "--output", path])
+            .expect_success()
+    };
+    assert_eq!(finalizers("kept"), "");
+    assert_eq!(finalizers("deleted"), r#"["taffrail.dev/data"]"#);
+    operated.kill_operator();
+    let delete =
+        |name: &str, timeout: &str| operated.api().kubectl(&["delete", "topic", name, timeout]);
+    delete("kept", "--timeout=30s").expect_success();
+    delete("deleted", "--timeout=2s").expect_failure();
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn a_paused_topic_is_left_alone_until_it_is_not() {
     let (operated, _broker) = start();
     operated.apply_and_wait(&named("flights", &["partitions: 1"]), "topic/flights");

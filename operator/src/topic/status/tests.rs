@@ -212,3 +212,16 @@ fn every_condition_is_there_from_the_first_look_on() {
     assert_eq!(reason(&status, "CapacityOK"), "WritesRefused");
     assert_eq!(reason(&status, "Progressing"), "ClusterUnavailable");
 }
+
+#[test]
+fn storage_says_how_much_there_is_and_since_when() {
+    let mut sight = seen(3, 12_345_678);
+    let told = sight.seen.as_mut().expect("set above");
+    told.oldest_append_time_ms = Some(1_359_000_000_999);
+    let status = next(&topic(None), &sight, at(1_360_000_000));
+    let storage = serde_json::to_value(status.storage).expect("JSON");
+    let expected = json!({
+        "bytes": "11Mi", "oldest": "2013-01-24T04:00:00Z", "updatedAt": "2013-02-04T17:46:40Z",
+    });
+    assert_eq!(storage, expected);
+}
