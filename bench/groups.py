@@ -24,79 +24,97 @@ class Groups:
         self.commits_of(Taffrail(self.work, 19641, brokers=3), Kafka(self.work, 19692, nodes=3), "3 replicas")
 
     def commits_of(self, t, k, what):
+        size = self.sizes
         t.start(), k.start()
-        ours, theirs = t.topic(partitions=100), k.topic(100)
-        t.produce(ours, MILLION // 2, 100)
-        a, b = pairs(self.n, lambda: t.commits(ours, 1, 100, 100_000), lambda: k.commits(theirs, 100, 50_000))
-        self.table.add(f"{what}: commits of 100 members, ours with fsync", "1/s", column(a, "per_s"), column(b, "per_s"), 2, True)
-        self.table.add(f"{what}: commit, p99", "ms", column(a, "p99"), column(b, "p99"), 1, False)
+        ours, theirs = t.topic(partitions=size.members), k.topic(size.members)
+        # Each commit of ours takes a record of the member's partition. Keys spread them; batches without would each go to one partition.
+        t.keyed(ours, 2 * size.commits, 100, 1 << 62)
+        a, b = pairs(self.n, lambda: t.commits(ours, 1, size.members, size.commits), lambda: k.commits(theirs, size.members, size.kafka_commits))
+        self.table.note(f"{what}: commits of {size.members} members, with fsync", "1/s", column(a, "per_s"), ">= 10000")
+        self.table.add(f"{what}: the same against Kafka, which does not sync", "1/s", column(a, "per_s"), column(b, "per_s"), 2, True)
+        self.table.add(f"{what}: commit, p50", "ms", column(a, "p50"), column(b, "p50"))
+        self.table.add(f"{what}: commit, p99", "ms", column(a, "p99"), column(b, "p99"))
         end(t, k)
 
     def rebalance(self):
-        """100 members, 1,000 partitions: one more joins, and leaves."""
+        """One more member joins a group that rests, and leaves."""
         self.close()
+        members, partitions = self.sizes.members, self.sizes.partitions
         t = Taffrail(self.work, 19641)
         t.start()
-        topic = t.topic(partitions=1000)
-        runs = [json.loads(sh([BINARY, "bench", "rebalance", topic, "--members", "100", "--json"], env=t.env)) for _ in range(self.n)]
+        topic = t.topic(partitions=partitions)
+        runs = []
+        for _ in range(self.n):
+            settle()
+            runs.append(json.loads(sh([BINARY, "bench", "rebalance", topic, "--members", str(members), "--json"], env=t.env)))
+        share = partitions // (members + 1)
         for what in ("join", "leave"):
-            self.table.note(f"rebalance of 100 members and 1,000 partitions: one {what}s", "ms", [r[what]["ms"] for r in runs], "<= 1000")
-            self.table.note(f"rebalance: partitions that move when one {what}s", "", [r[what]["moved"] for r in runs], "9 or 10")
+            self.table.note(f"rebalance of {members} members and {partitions:,} partitions: one {what}s", "ms", [r[what]["ms"] for r in runs], "<= 1000")
+            self.table.note(f"the same: partitions that stop when one {what}s", "", [r[what]["moved"] for r in runs], f"{share} or {share + 1}")
         end(t)
 
     def group_cpu(self):
-        """1 GB as the only member of a group against the same partition assigned; CPU of broker and client."""
+        """As the only member of a group, against the same partition assigned."""
         self.close()
         t = Taffrail(self.work, 19641)
         t.start()
-        topic = t.topic()
-        t.produce(topic, MILLION, 1000)
+        topic, records = t.topic(), round(self.sizes.group_gb * MILLION)
+        t.produce(topic, records, 1000)
         runs = iter(range(1 << 30))
-        a, b = pairs(self.n, lambda: t.consume_cpu(topic, MILLION, 1000, "--group", f"g{next(runs)}"), lambda: t.consume_cpu(topic, MILLION, 1000))
-        self.table.add("consume 1 GB through a group, against an assigned partition: CPU of broker and client", "s", a, b, 1.05, False)
+        a, b = pairs(self.n, lambda: t.consume_cpu(topic, records, 1000, "--group", f"g{next(runs)}"), lambda: t.consume_cpu(topic, records, 1000))
+        self.table.add("consume 1 KB through a group, against an assigned partition (both Taffrail): CPU of broker and client", "s/GB", a, b, 1.05, False)
         end(t)
 
-    def idle_groups(self, groups=1000, seconds=30):
-        """CPU of a broker, as a share of one core: 1,000 groups without members, then with one member each that gets no records."""
+    def idle_groups(self):
+        """CPU of a broker, as a share of one core: without groups, with 1,000 of one member each that gets no records, and of none."""
         self.close()
+        groups, seconds = self.sizes.groups, self.sizes.idle_s
         t = Taffrail(self.work, 19641)
         t.start()
         topic = t.topic()
-        t.produce(topic, 1000, 100)
+        t.produce(topic, groups, 100)
+        settle()
+        alone = busy_share(t, seconds)
         command = [BINARY, "bench", "commit", topic, "--members", "1", "--groups", str(groups), "--commits", str(groups), "--idle", f"{seconds + 15}s", "--json"]
         members = subprocess.Popen(command, env=t.env, stdout=subprocess.PIPE, text=True)
         assert members.stdout.readline(), "the members did not commit"
         time.sleep(10)
-        before = cpu_s(t.pids)
-        time.sleep(seconds)
-        with_members = (cpu_s(t.pids) - before) / seconds * 100
+        with_members = busy_share(t, seconds)
         # Killed: the groups and their offsets stay, their members are given up after the session timeout.
         members.kill()
         members.wait()
         time.sleep(60)
         settle()
-        before = cpu_s(t.pids)
-        time.sleep(seconds)
-        without = (cpu_s(t.pids) - before) / seconds * 100
-        self.table.note("1,000 groups without members", "% of a core", [without], "<= 2")
-        self.table.note("1,000 groups with a member each that waits for records", "% of a core", [with_members])
+        without = busy_share(t, seconds)
+        assert len(t.groups()) == groups
+        self.table.note("a broker and its controller without groups", "% of a core", [alone])
+        self.table.note(f"what {groups:,} groups without members add", "% of a core", [without - alone], "<= 2")
+        self.table.note(f"what {groups:,} groups with a member each that waits for records add", "% of a core", [with_members - alone], "<= 2")
         end(t)
 
-    def coordinator(self, groups=1000):
+    def coordinator(self):
         """kill -9 of one of three brokers, under commits of 1,000 groups: longest time that any member was without an answer."""
         self.close()
+        groups, each = self.sizes.groups, self.sizes.commits_each
         gaps = []
         for _ in range(self.n):
             t = Taffrail(self.work, 19641, brokers=3)
             t.start()
             topic = t.topic()
-            t.produce(topic, 2000, 100)
-            command = [BINARY, "bench", "commit", topic, "--members", "1", "--groups", str(groups), "--commits", str(groups * 200), "--json"]
+            t.produce(topic, 2 * each, 100)
+            command = [BINARY, "bench", "commit", topic, "--members", "1", "--groups", str(groups), "--commits", str(groups * each), "--json"]
             members = subprocess.Popen(command, env=t.env, stdout=subprocess.PIPE, text=True)
             wait_for(lambda: len(t.groups()) == groups, step=0.5)
             time.sleep(2)
             os.kill(t.pids[1], signal.SIGKILL)
+            assert members.poll() is None, "the members were done before the broker was killed"
             out, _ = members.communicate(timeout=300)
             gaps.append(json.loads(out)["longest_gap_ms"])
             end(t)
-        self.table.note("kill -9 of a coordinator of a third of 1,000 groups: longest time without a commit", "ms", gaps, "<= 2000")
+        self.table.note(f"kill -9 of the coordinator of a third of {groups:,} groups: longest time that a member was without an answer", "ms", gaps, "<= 2000")
+
+
+def busy_share(t, seconds):
+    before, t0 = cpu_s(t.pids), time.time()
+    time.sleep(seconds)
+    return (cpu_s(t.pids) - before) / (time.time() - t0) * 100

@@ -21,11 +21,13 @@ BROKER = ["java", "-Xms1G", "-Xmx1G", *GC, LOG, "-cp", CLASSPATH, "kafka.Kafka"]
 TOOL = ["java", "-Xmx1G", *GC, LOG, "-cp", CLASSPATH]
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 TUNED = ["acks=all", "batch.size=262144", "linger.ms=5", "buffer.memory=134217728", "max.request.size=2097152"]
+# What the cleaner logs of a pass; its MB are MiB.
+CLEANED = re.compile(r"of log processed in [\d.,]+ seconds \(([\d.,]+) MB/sec\).*?Start size: ([\d.,]+) MB.*?End size: ([\d.,]+) MB", re.DOTALL)
 TUNED_PARTS = ["acks=all", "linger.ms=5", "batch.size=16384", "buffer.memory=134217728"]
 
 
 def prepare():
-    """Fetches the jars and compiles the latency tool, once."""
+    """Fetches the jars and compiles the tool, once."""
     os.makedirs(f"{LIB}/tools", exist_ok=True)
     if not os.path.isdir(f"{LIB}/lib"):
         sh(["mvn", "-B", "-q", "-f", f"{HERE}/kafka/pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={LIB}/lib.new", "-DincludeScope=runtime"])
@@ -92,10 +94,11 @@ class Kafka:
     def pids(self):
         return [process.pid for process in self.processes]
 
-    def topic(self, partitions=1):
+    def topic(self, partitions=1, segment_bytes=None):
         self.topics += 1
         name = f"t{self.topics}"
-        sh([*TOOL, "E2E", "topic", self.boot, name, str(partitions), str(self.replicas)])
+        more = [f"segment.bytes={segment_bytes}"] if segment_bytes else []
+        sh([*TOOL, "E2E", "topic", self.boot, name, str(partitions), str(self.replicas), *more])
         return name
 
     def delete(self, topic):
@@ -125,6 +128,28 @@ class Kafka:
         m = re.search(r"e2e (\d+) (\d+) (\d+) (\d+) (\d+)", sh([*TOOL, "E2E", "e2e", self.boot, topic, str(rate), "5000", str(records), "1000"]))
         return dict(zip(("p50", "p99", "p999", "max"), (int(x) / 1000 for x in m.groups()[1:])))
 
+    def keyed(self, topic, records, size, keys):
+        """Records with one of so many keys each, drawn at random."""
+        sh([*TOOL, "E2E", "keyed", self.boot, topic, str(records), str(size), str(keys), *TUNED])
+
+    def compact(self, topic):
+        """One pass over the closed segments of a topic that was not compacted so far; its time is what Kafka logs."""
+        settle()
+        log = f"{self.dir}/log0"
+        begin = os.path.getsize(log)
+        found = []
+
+        def cleaned():
+            with open(log) as f:
+                f.seek(begin)
+                found[:] = [CLEANED.search(f.read().partition(f"cleaned log {topic}-0 ")[2])]
+            return found[0]
+
+        with Sample(self.pids) as s:
+            sh([*TOOL, "E2E", "alter", self.boot, topic, "cleanup.policy=compact", "min.cleanable.dirty.ratio=0.01"])
+            wait_for(cleaned, step=0.1)
+        rate, before, after = (float(x.replace(",", "")) * 1.048576 for x in found[0].groups())
+        return {"mb_s": rate, "mb": before, "kept": after / before, "cpu_gb": s.broker / (before / 1e3), "other": s.other}
 
     def gap(self, topic, rate, seconds, size=1000):
         """Longest time between two acknowledgements, in ms, of records sent at `rate` a second."""
@@ -135,9 +160,8 @@ class Kafka:
     def commits(self, topic, members, commits):
         """Offset commits of one group, each of one partition and awaited."""
         settle()
-        with Sample(self.pids) as s:
-            rate, p50, p99 = map(int, re.search(r"commits (\d+) (\d+) (\d+)", sh([*TOOL, "E2E", "commits", self.boot, topic, str(members), str(commits)])).groups())
-        return {"per_s": rate, "p50": p50 / 1000, "p99": p99 / 1000, "cpu": s.broker, "other": s.other}
+        rate, p50, p99 = map(int, re.search(r"commits (\d+) (\d+) (\d+)", sh([*TOOL, "E2E", "commits", self.boot, topic, str(members), str(commits)])).groups())
+        return {"per_s": rate, "p50": p50 / 1000, "p99": p99 / 1000}
 
     def leader(self, topic):
         """The node that leads the topic's only partition, once every replica is in sync."""

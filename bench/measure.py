@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+# How long a measurement waits for a quiet machine, at most.
+QUIET_WAIT_S_MAX = 20
 HZ = os.sysconf("SC_CLK_TCK")
 MILLION = 1_000_000
 
@@ -64,7 +66,7 @@ def busy_s():
 
 
 class Sample:
-    """with Sample(pids) as s: ...; afterwards s.wall, s.broker, s.client, s.other; the largest RssAnon + RssShmem of all samples stays in PEAKS."""
+    """with Sample(pids) as s: ...; afterwards s.wall, s.broker, s.client, s.other, s.grown_mb; the largest RssAnon + RssShmem of all samples stays in PEAKS."""
 
     PEAKS = {}
 
@@ -75,9 +77,12 @@ class Sample:
     def watch(self):
         key = tuple(self.pids)
         while not self.done.wait(0.05):
-            self.PEAKS[key] = max(self.PEAKS.get(key, 0), memory_mb(self.pids, "RssAnon", "RssShmem"))
+            now = memory_mb(self.pids, "RssAnon", "RssShmem")
+            self.grown_mb = max(self.grown_mb, now - self.memory_mb)
+            self.PEAKS[key] = max(self.PEAKS.get(key, 0), now)
 
     def __enter__(self):
+        self.memory_mb, self.grown_mb = memory_mb(self.pids, "RssAnon", "RssShmem"), 0
         self.watcher = threading.Thread(target=self.watch, daemon=True)
         self.watcher.start()
         self.t0, self.c0, self.b0, self.r0 = time.time(), cpu_s(self.pids), busy_s(), os.times()
@@ -94,10 +99,10 @@ class Sample:
         self.other = max(0.0, busy_s() - self.b0 - self.broker - self.client)
 
 
-def settle(seconds_max=20):
+def settle():
     """Write back what the run before left, then wait (bounded) until the machine is quiet."""
     os.sync()
-    deadline, quiet = time.time() + seconds_max, 0
+    deadline, quiet = time.time() + QUIET_WAIT_S_MAX, 0
     while quiet < 2 and time.time() < deadline:
         before = busy_s()
         time.sleep(0.5)
@@ -149,12 +154,15 @@ class Table:
     def __init__(self):
         self.rows = []
 
-    def add(self, figure, unit, ours, theirs, wanted, at_least):
-        """Runs in pairs, in the order they were made: the ratio is taken pair by pair."""
+    def add(self, figure, unit, ours, theirs, wanted=None, at_least=False):
+        """Runs in pairs, in the order they were made: the ratio is taken pair by pair. Nothing may be wanted of it."""
         ratios = [a / b for a, b in zip(ours, theirs)]
-        median = statistics.median(ratios)
-        held = median >= wanted if at_least else median <= wanted
-        row = (figure, unit, spread(ours), spread(theirs), spread(ratios), f"{'>=' if at_least else '<='} {wanted}", "yes" if held else "NO")
+        asked, met = "", ""
+        if wanted is not None:
+            median = statistics.median(ratios)
+            held = median >= wanted if at_least else median <= wanted
+            asked, met = f"{'>=' if at_least else '<='} {wanted}", "yes" if held else "NO"
+        row = (figure, unit, spread(ours), spread(theirs), spread(ratios), asked, met)
         self.rows.append(row)
         print(" | ".join(row), flush=True)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Taffrail and Apache Kafka on the same work, in turn (A B A B ...), and prints the ratios with their spread.
 
-  bench/run.py [--pairs N] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated replicated_latency replicated_fsync failover rolling many catchup commits commits3 rebalance group_cpu idle_groups coordinator (default: all)
+  bench/run.py [--pairs N] [--tiny] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated replicated_latency replicated_fsync failover rolling many catchup commits commits3 rebalance group_cpu idle_groups coordinator compaction (default: all)
 
 Needs java 17 or newer with javac, mvn, a Rust toolchain, and disk: all suites in one call keep about 120 GB, one suite at most 35; sends traffic to 127.0.0.1 only. One run says little on a shared
 machine: compare the ratios, which are taken pair by pair, and look at their spread. MB = 10^6 bytes of payload; broker CPU is user + system of
@@ -14,23 +14,27 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
+import compaction
 import groups
 import kafka_peer
+import measure
 import replication
 import taffrail_peer
+from compaction import Compaction
 from groups import Groups
 from kafka_peer import Kafka
 from measure import MILLION, Sample, Table, column, memory_mb, once, pairs, settle
 from replication import Replication
+from sizes import TINY, Sizes
 from taffrail_peer import Taffrail
 
 WORK = os.path.join(kafka_peer.CACHE, "run")
-ALONE = (*replication.ALONE, *groups.ALONE)
+ALONE = (*replication.ALONE, *groups.ALONE, *compaction.ALONE)
 
 
-class Suites(Replication, Groups):
-    def __init__(self, n):
-        self.n, self.table, self.work = n, Table(), WORK
+class Suites(Replication, Groups, Compaction):
+    def __init__(self, n, sizes):
+        self.n, self.sizes, self.table, self.work = n, sizes, Table(), WORK
         self.taffrail = self.kafka = None
 
     def start(self):
@@ -177,6 +181,7 @@ def main():
     all_suites = ["produce", "fsync", "small", "consume", "latency", "partitions", "retained", "cold", "restart", "memory", *ALONE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5, help="counted runs of each side")
+    parser.add_argument("--tiny", action="store_true", help="groups and compaction: do so little that it only shows whether the scripts run")
     parser.add_argument("suites", nargs="*", metavar="SUITE")
     args = parser.parse_args()
     unknown = set(args.suites) - set(all_suites)
@@ -186,7 +191,9 @@ def main():
     os.makedirs(WORK)
     kafka_peer.prepare()
     taffrail_peer.prepare()
-    suites = Suites(args.pairs)
+    if args.tiny:
+        measure.QUIET_WAIT_S_MAX = 1
+    suites = Suites(args.pairs, TINY if args.tiny else Sizes())
     try:
         for name in args.suites or all_suites:
             print(f"== {name}", flush=True)

@@ -6,11 +6,17 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 
 from measure import Sample, settle, sh, spawn, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.path.join(os.environ.get("CARGO_TARGET_DIR", f"{ROOT}/target"), "release/taffrail")
+
+PASSES = 'taffrail_broker_compactions_total{outcome="done"}'
+PASS_SECONDS = "taffrail_broker_compaction_seconds_sum"
+PASS_BYTES = "taffrail_broker_compaction_cleaned_bytes_total"
+REMOVED_BYTES = "taffrail_broker_compaction_removed_bytes_total"
 
 
 def prepare():
@@ -21,7 +27,7 @@ class Taffrail:
     name = "taffrail"
 
     def __init__(self, work, port, brokers=1, config=""):
-        self.dir, self.port, self.process, self.topics = f"{work}/taffrail-{port}", port, None, 0
+        self.dir, self.port, self.process, self.topics, self.specs = f"{work}/taffrail-{port}", port, None, 0, {}
         self.brokers, self.replicas = brokers, min(3, brokers)
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
@@ -33,6 +39,7 @@ class Taffrail:
         """Seconds from spawn until a client can work: with `topic`, until a first record is acknowledged."""
         t0 = time.time()
         self.process = spawn([BINARY, "dev", "--brokers", str(self.brokers), "--data-dir", f"{self.dir}/data", "--listen", f"127.0.0.1:{self.port}",
+                              "--http-listen", f"127.0.0.1:{self.port + 4}",
                               "--broker-config", f"{self.dir}/broker.toml"], f"{self.dir}/log")
         wait_for(lambda: self.brokers_online() == self.brokers if topic is None else self.produced_one(topic))
         return time.time() - t0
@@ -57,14 +64,16 @@ class Taffrail:
     def topic(self, **spec):
         self.topics += 1
         name = f"t{self.topics}"
+        self.specs[name] = spec
         self.apply(name, **spec)
         return name
 
-    def apply(self, name, partitions=1, durability="PageCache", replicas=None):
+    def apply(self, name, partitions=1, durability="PageCache", replicas=None, segment_bytes=256 << 20, cleanup="Delete"):
         manifest = f"{self.dir}/{name}.yaml"
         with open(manifest, "w") as f:
             f.write(f"apiVersion: taffrail.dev/v1alpha1\nkind: Topic\nmetadata: {{ name: {name} }}\n"
-                    f"spec: {{ partitions: {partitions}, replicas: {replicas or self.replicas}, durability: {durability}, deletionPolicy: Delete }}\n")
+                    f"spec: {{ partitions: {partitions}, replicas: {replicas or self.replicas}, durability: {durability}, deletionPolicy: Delete, "
+                    f"segment: {{ bytes: \"{segment_bytes}\" }}, cleanup: {cleanup} }}\n")
         sh([BINARY, "apply", "-f", manifest], env=self.env)
 
     def delete(self, name):
@@ -78,17 +87,48 @@ class Taffrail:
         """Offset commits, each of one partition and awaited."""
         settle()
         command = [BINARY, "bench", "commit", topic, "--groups", str(groups), "--members", str(members), "--commits", str(commits), "--json"]
-        with Sample(self.pids) as s:
-            r = json.loads(sh(command, env=self.env))
-        return {"per_s": r["commits_per_s"], "p50": r["latency_ms"]["p50"], "p99": r["latency_ms"]["p99"], "cpu": s.broker, "other": s.other}
+        r = json.loads(sh(command, env=self.env))
+        return {"per_s": r["commits_per_s"], "p50": r["latency_ms"]["p50"], "p99": r["latency_ms"]["p99"]}
 
     def consume_cpu(self, topic, records, size, *more):
-        """CPU seconds of broker and client."""
+        """CPU seconds of broker and client for a GB."""
         _, s = self.bench("consume", topic, records, size, *more)
-        return s.broker + s.client
+        return (s.broker + s.client) / (records * size / 1e9)
 
-    def bench(self, what, topic, records, size, *more):
+    def metrics(self):
+        """Of the only broker, by name and labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port + 4}/metrics", timeout=5) as answer:
+            lines = (line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
+            return {name: float(value) for name, value in lines}
+
+    def keyed(self, topic, records, size, keys):
+        """Records with one of so many keys each, drawn at random."""
+        sh([BINARY, "bench", "produce", topic, "--records", str(records), "--size", str(size), "--keys", str(keys), "--batch-bytes", "256Ki", "--linger", "5ms",
+            "--json"], env=self.env)
+
+    def begin_compaction(self, topic):
+        """Of all that is in sealed segments. Gives the metrics before."""
+        before = self.metrics()
+        self.apply(topic, **self.specs[topic], cleanup="Compact")
+        return before
+
+    def has_compacted(self, before):
+        return self.metrics()[PASSES] > before[PASSES]
+
+    def compact(self, topic):
+        """One pass over the sealed segments of a topic that was not compacted so far; its time is a metric."""
         settle()
+        with Sample(self.pids) as s:
+            before = self.begin_compaction(topic)
+            wait_for(lambda: self.has_compacted(before), step=0.1)
+        after = self.metrics()
+        seconds, cleaned, removed = (after[name] - before[name] for name in (PASS_SECONDS, PASS_BYTES, REMOVED_BYTES))
+        return {"mb_s": cleaned / 1e6 / seconds, "mb": cleaned / 1e6, "kept": 1 - removed / cleaned, "cpu_gb": s.broker / (cleaned / 1e9), "grown_mb": s.grown_mb,
+                "other": s.other}
+
+    def bench(self, what, topic, records, size, *more, quiet=True):
+        if quiet:
+            settle()
         with Sample(self.pids) as s:
             out = sh([BINARY, "bench", what, topic, "--records", str(records), "--size", str(size), "--json", *more], env=self.env)
         return json.loads(out), s
@@ -143,6 +183,7 @@ class Taffrail:
         """`taffrail dev` starts a broker that ended again."""
         wait_for(lambda: self.brokers_online() == self.brokers)
 
-    def latency(self, topic, rate, records):
-        r, _ = self.bench("latency", topic, records, 1000, *(["--rate", str(rate)] if rate else []), "--linger", "0ms")
+    def latency(self, topic, rate, records, quiet=True):
+        """Not `quiet`: beside something else, which is not waited for."""
+        r, _ = self.bench("latency", topic, records, 1000, *(["--rate", str(rate)] if rate else []), "--linger", "0ms", quiet=quiet)
         return {k: r["latency_ms"][k] for k in ("p50", "p99", "p999", "max")}

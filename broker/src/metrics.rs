@@ -18,7 +18,9 @@
 //! taffrail_broker_consumer_groups, .._consumer_group_members   coordinated here
 //! taffrail_broker_offset_commits_total                  positions of consumer groups that were taken over
 //! taffrail_broker_compaction_bytes_total                read or written by compaction
+//! taffrail_broker_compaction_cleaned_bytes_total        what passes that were done went over
 //! taffrail_broker_compaction_removed_bytes_total        what logs became smaller by
+//! taffrail_broker_compaction_seconds                    one pass over a log, with the waits for its limit
 //! taffrail_broker_compactions_total{outcome}            passes over a log: done, stopped, failed
 //! taffrail_broker_connections                           open connections on the client port
 //! taffrail_broker_queue_bytes                           batches between network and disk
@@ -143,7 +145,9 @@ pub(crate) struct Metrics {
     consumer_group_members: Gauge,
     pub(crate) offset_commits: Counter,
     compaction_bytes: Counter,
+    compaction_cleaned_bytes: Counter,
     compaction_removed_bytes: Counter,
+    compaction_seconds: PassLength,
     compactions: Family<OutcomeLabel, Counter>,
     pub(crate) connections: Gauge,
     pub(crate) controller_connected: Gauge,
@@ -156,6 +160,16 @@ struct Latency(Histogram);
 impl Default for Latency {
     fn default() -> Self {
         Self(Histogram::new(exponential_buckets(50e-6, 2.0, 20)))
+    }
+}
+
+/// 1 millisecond to 70 minutes.
+#[derive(Debug)]
+struct PassLength(Histogram);
+
+impl Default for PassLength {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(1e-3, 4.0, 12)))
     }
 }
 
@@ -276,6 +290,18 @@ impl Metrics {
             self.compaction_bytes.clone(),
         );
         registry.register_with_unit(
+            "compaction",
+            "One pass of compaction over a log, with the waits for its limit",
+            Unit::Seconds,
+            self.compaction_seconds.0.clone(),
+        );
+        registry.register_with_unit(
+            "compaction_cleaned",
+            "Of logs before the passes that were done, as far as these went",
+            Unit::Bytes,
+            self.compaction_cleaned_bytes.clone(),
+        );
+        registry.register_with_unit(
             "compaction_removed",
             "What logs became smaller by",
             Unit::Bytes,
@@ -343,9 +369,17 @@ impl Metrics {
         self.compaction_bytes.inc_by(bytes);
     }
 
+    pub(crate) fn compaction_took(&self, elapsed: Duration) {
+        self.compaction_seconds.0.observe(elapsed.as_secs_f64());
+    }
+
     pub(crate) fn compacted(&self, ended: Ended) {
         let outcome = match ended {
-            Ended::Done { removed_bytes } => {
+            Ended::Done {
+                bytes,
+                removed_bytes,
+            } => {
+                self.compaction_cleaned_bytes.inc_by(bytes);
                 self.compaction_removed_bytes.inc_by(removed_bytes);
                 "done"
             }

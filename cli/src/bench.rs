@@ -93,6 +93,9 @@ struct ProduceBench {
     /// Bytes of each record's value
     #[arg(long, value_parser = clap::value_parser!(u32).range(8..))]
     size: u32,
+    /// Give each record one of so many keys, drawn at random. Without it records have none
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: Option<u64>,
     /// Records a second. Without it, or with 0: as fast as it goes; for latency: the next one when the last was consumed
     #[arg(long, default_value_t = 0.0, hide_default_value = true, value_name = "PER_SECOND", value_parser = rate)]
     rate: f64,

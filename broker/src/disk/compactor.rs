@@ -78,6 +78,7 @@ impl Compactor {
                 let _ = rustix::process::nice(NICE);
                 while let Some(job) = jobs.take_one() {
                     let partition = Arc::clone(job.partition());
+                    let begun_ms = (pace.uptime)();
                     let done = job.run(map_bytes, |bytes| {
                         if pace.is_due_to_be_heard(bytes) {
                             let partition = Arc::clone(&partition);
@@ -86,6 +87,8 @@ impl Compactor {
                         }
                         pace.goes_on_after(bytes)
                     });
+                    let took_ms = (pace.uptime)().saturating_sub(begun_ms);
+                    pace.metrics.compaction_took(Duration::from_millis(took_ms));
                     let _ = writer.push(Command::CompactionDone(done));
                 }
             })?;

@@ -24,7 +24,11 @@ pub(crate) struct CompactionDone {
 /// How a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    Done { removed_bytes: u64 },
+    /// Went over so many bytes.
+    Done {
+        bytes: u64,
+        removed_bytes: u64,
+    },
     Stopped,
     Failed,
 }
@@ -73,11 +77,15 @@ impl OwnedLog {
         self.publish_cleanliness(now_ms);
         match result {
             Ok(Some(compacted)) => {
-                let removed_bytes = compacted.bytes_before.saturating_sub(compacted.bytes_after);
+                let bytes = compacted.bytes_before;
+                let removed_bytes = bytes.saturating_sub(compacted.bytes_after);
                 tracing::info!(topic = %self.partition.topic_name, partition = %self.partition.id.partition,
-                    cleaned_to = %compacted.cleaned_to, bytes = compacted.bytes_before, removed_bytes,
+                    cleaned_to = %compacted.cleaned_to, bytes, removed_bytes,
                     removed_records = compacted.records_removed, "compacted");
-                Ended::Done { removed_bytes }
+                Ended::Done {
+                    bytes,
+                    removed_bytes,
+                }
             }
             Ok(None) => Ended::Stopped,
             Err(error) => {

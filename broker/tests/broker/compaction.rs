@@ -115,6 +115,8 @@ async fn the_last_value_of_each_key_is_there_after_compaction_and_a_restart() {
         value_of("taffrail_broker_compactions_total{outcome=\"done\"}") >= 1
             && value_of("taffrail_broker_compaction_removed_bytes_total") >= 7 * VALUE_BYTES as u64
             && value_of("taffrail_broker_compaction_bytes_total") >= 9 * VALUE_BYTES as u64
+            && value_of("taffrail_broker_compaction_cleaned_bytes_total") >= 9 * VALUE_BYTES as u64
+            && value_of("taffrail_broker_compaction_seconds_count") >= 1
             && value_of("taffrail_broker_partition_cleaned_offset") == 9
             && value_of("taffrail_broker_partition_dirty_bytes") == 0
     })

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use taffrail_client::{Client, ConsumerConfig, Record, TopicProducer};
+use taffrail_client::{Client, ConsumerConfig, TopicProducer};
 use taffrail_core::ErrorCode;
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 
@@ -10,6 +10,7 @@ use super::{
     ProduceBench,
     pace::Pace,
     payload::{MARK_BYTES, Payload},
+    produce::record,
     report::{Latencies, Report, Run},
 };
 use crate::{
@@ -29,7 +30,7 @@ pub(super) async fn run(client: &Client, args: &ProduceBench) -> Outcome<Report>
             "--size must be at least {MARK_BYTES}: records are marked, to be found again"
         )));
     }
-    let payload = Payload::new(args.size);
+    let payload = Payload::new(args.size).keys(args.keys);
     let starts = connect::starts(client, &args.topic, None, From::Latest).await?;
     let reader = Reader::open(
         client,
@@ -80,7 +81,8 @@ async fn one_at_a_time(
         let value = payload.marked(index);
         let sent = Instant::now();
         // The consumer's hands are where the record ends, so its acknowledgement is not awaited.
-        let taken = into.send(Record::new(&value)).await;
+        let key = payload.key();
+        let taken = into.send(record(&value, key.as_ref())).await;
         drop(taken.map_err(|error| produce_failure(&error))?);
         while !arrivals.next().await?.contains(&index) {}
         latencies.add(sent.elapsed());
@@ -104,9 +106,9 @@ async fn paced(
             // An error means that the receiving side failed, which is what the user is told.
             let _ = paces.send(pace);
             for index in 0..records {
-                let value = payload.marked(index);
+                let (value, key) = (payload.marked(index), payload.key());
                 pace.wait(index);
-                let taken = runtime.block_on(into.send(Record::new(&value)));
+                let taken = runtime.block_on(into.send(record(&value, key.as_ref())));
                 drop(taken.map_err(|error| produce_failure(&error))?);
             }
             Ok(())

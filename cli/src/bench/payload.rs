@@ -1,9 +1,12 @@
-//! What is sent: random bytes, drawn once, since drawing them for each record would be most of what is measured.
+//! What is sent: random bytes, drawn once, since drawing them for each record would be most of what is measured; with keys if asked for.
 
 /// Records begin at this many different places of the random bytes.
 const PLACES: usize = 4_096;
 /// A record that is looked for carries its run and its number.
 pub(super) const MARK_BYTES: usize = 16;
+
+/// A record's key.
+pub(super) type Key = [u8; 8];
 
 /// A source of values of one size.
 #[derive(Debug, Clone)]
@@ -11,6 +14,7 @@ pub(super) struct Payload {
     random: Vec<u8>,
     size: usize,
     run: u64,
+    keys: Option<u64>,
 }
 
 impl Payload {
@@ -23,7 +27,21 @@ impl Payload {
             random,
             size,
             run: rand::random(),
+            keys: None,
         }
+    }
+
+    /// With one of so many keys for each record.
+    #[must_use]
+    pub(super) fn keys(mut self, keys: Option<u64>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// One of the keys, if there are any.
+    pub(super) fn key(&self) -> Option<Key> {
+        let keys = self.keys?;
+        Some(rand::random_range(0..keys).to_be_bytes())
     }
 
     /// The value of record `index`.
@@ -51,6 +69,8 @@ impl Payload {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -62,5 +82,13 @@ mod tests {
         assert_eq!(payload.index_of(&marked), Some(7));
         assert_eq!(Payload::new(100).index_of(&marked), None, "another run");
         assert_eq!(payload.index_of(b"short"), None);
+    }
+
+    #[test]
+    fn there_are_as_many_keys_as_asked_for() {
+        let payload = Payload::new(100).keys(Some(3));
+        let drawn: BTreeSet<Key> = (0..1_000).filter_map(|_| payload.key()).collect();
+        assert_eq!(drawn.len(), 3);
+        assert_eq!(Payload::new(100).key(), None);
     }
 }

@@ -8,7 +8,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::{
     ProduceBench,
     pace::Pace,
-    payload::Payload,
+    payload::{Key, Payload},
     report::{Latencies, Report, Run},
 };
 use crate::{
@@ -25,7 +25,7 @@ type Timed = (Instant, Delivery);
 
 /// Sends `args.records` records and waits for all acknowledgements.
 pub(super) async fn run(client: &Client, args: &ProduceBench) -> Outcome<Report> {
-    let payload = Payload::new(args.size);
+    let payload = Payload::new(args.size).keys(args.keys);
     let producer = client.producer(args.config()?);
     let into = producer.topic(&args.topic).await;
     let into = into.map_err(|error| produce_failure(&error))?;
@@ -61,7 +61,8 @@ async fn unpaced(
     timed: &mpsc::Sender<Timed>,
 ) -> Outcome {
     for index in 0..args.records {
-        let taken = into.send(Record::new(payload.value(index))).await;
+        let key = payload.key();
+        let taken = into.send(record(payload.value(index), key.as_ref())).await;
         let delivery = taken.map_err(|error| produce_failure(&error))?;
         if index.is_multiple_of(TIMED_EVERY)
             && timed.send((Instant::now(), delivery)).await.is_err()
@@ -85,7 +86,9 @@ async fn paced(
         let pace = Pace::new(rate);
         for index in 0..records {
             let due = pace.wait(index);
-            let taken = runtime.block_on(into.send(Record::new(payload.value(index))));
+            let key = payload.key();
+            let record = record(payload.value(index), key.as_ref());
+            let taken = runtime.block_on(into.send(record));
             let delivery = taken.map_err(|error| produce_failure(&error))?;
             if timed.blocking_send((due, delivery)).is_err() {
                 break; // a record failed, and the collector says which
@@ -94,6 +97,12 @@ async fn paced(
         Ok(())
     });
     sending.await.map_err(|error| join_failure(&error))?
+}
+
+/// A value, with its key if there is one.
+pub(super) fn record<'a>(value: &'a [u8], key: Option<&'a Key>) -> Record<'a> {
+    let record = Record::new(value);
+    key.map_or(record, |key| record.key(key))
 }
 
 /// What acknowledgements showed.
