@@ -10,8 +10,8 @@ import argparse
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import threading
 
 sys.dont_write_bytecode = True
 import compaction
@@ -23,7 +23,7 @@ import taffrail_peer
 from compaction import Compaction
 from groups import Groups
 from kafka_peer import Kafka
-from measure import MILLION, Sample, Table, column, memory_mb, once, pairs, settle
+from measure import MILLION, Sample, Table, column, memory_mb, once, pairs, settle, sh
 from replication import Replication
 from sizes import TINY, Sizes
 from taffrail_peer import Taffrail
@@ -111,13 +111,16 @@ class Suites(Replication, Groups, Compaction):
             t.produce(old, MILLION, 1000)
 
         def beside():
-            drop_page_cache()
-            reader = subprocess.Popen([taffrail_peer.BINARY, "bench", "consume", old, "--records", str(5 * MILLION), "--size", "1000", "--json"],
-                                      env=t.env, stdout=subprocess.DEVNULL)
+            topic, stop = t.topic(durability="Fsync"), threading.Event()
+            settle()
+            reader = threading.Thread(target=read_cold, args=(t, old, 5 * MILLION, stop), daemon=True)
+            reader.start()
             try:
-                return once(t, "latency", 1000, 10000, durability="Fsync")
+                return t.latency(topic, 1000, 10000, quiet=False)
             finally:
-                reader.wait()
+                stop.set()
+                reader.join()
+                t.delete(topic)
 
         a, b = pairs(self.n, beside, lambda: once(t, "latency", 1000, 10000, durability="Fsync"))
         self.table.add("producers' p99 beside a reader of cold data (both Taffrail)", "ms", column(a, "p99"), column(b, "p99"), 1.5, False)
@@ -152,6 +155,13 @@ class Suites(Replication, Groups, Compaction):
         for peer in filter(None, (self.taffrail, self.kafka)):
             peer.stop()
         self.taffrail = self.kafka = None
+
+
+def read_cold(t, topic, records, stop):
+    """From disk, from the start, again and again."""
+    while not stop.is_set():
+        drop_page_cache()
+        sh([taffrail_peer.BINARY, "bench", "consume", topic, "--records", str(records), "--size", "1000", "--json"], env=t.env)
 
 
 def drop_page_cache():
