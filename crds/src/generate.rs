@@ -62,6 +62,7 @@ pub const CLUSTER_RULES: &[&Rule] = &[
     &rules::RACK_KEY_READABLE,
     &rules::OFFSETS_PARTITIONS_IN_RANGE,
     &rules::OFFSETS_PARTITIONS_IMMUTABLE,
+    &rules::DEFAULT_SESSION_TIMEOUT_IN_RANGE,
 ];
 
 /// The rules of a whole BrokerCluster.
