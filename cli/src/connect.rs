@@ -190,17 +190,19 @@ pub(crate) async fn require_topic(client: &Client, name: &str) -> Outcome<Arc<To
         .ok_or_else(|| unknown_topic(name))
 }
 
-/// Connects, once a broker answers and the topic is there. Until `patience` is over that is waited for.
+/// Connects, once a broker answers and the topic, if one is named, is there. Until `patience` is over that is waited for.
 pub(crate) async fn client_of_topic(
     server: &ServerArgs,
-    topic: &str,
+    topic: Option<&str>,
     patience: Duration,
 ) -> Outcome<Client> {
     let deadline = Instant::now() + patience;
     loop {
         let found = async {
             let client = client(server).await?;
-            require_topic(&client, topic).await?;
+            if let Some(topic) = topic {
+                require_topic(&client, topic).await?;
+            }
             Ok(client)
         };
         match found.await {

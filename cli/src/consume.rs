@@ -3,6 +3,7 @@
 mod member;
 mod print;
 mod reader;
+mod unread;
 
 use std::{
     io::{BufWriter, Write},
@@ -29,7 +30,7 @@ use crate::{
 /// How records are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RecordOutput {
-    /// partition/offset, time, key and value, a tab between them
+    /// partition/offset (topic/partition/offset without TOPIC), time, key and value, a tab between them
     Text,
     /// One JSON object a line: topic, partition, offset, timestamp, key, value, headers (key_base64 or value_base64 where they are not UTF-8)
     Json,
@@ -43,17 +44,19 @@ pub(crate) enum RecordOutput {
 ///
 /// Ends where the topic ended when it began, unless --follow is given. Order holds within a partition.
 ///
-/// With --group it reads what the group has not read yet, shares the partitions with the group's other members, and commits what it has printed.
+/// With --group it reads what the group has not read yet, shares the partitions with the group's other members, and commits what it has printed. Without TOPIC it
+/// reads what the group's ConsumerGroup names.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   taffrail consume flights --from 2013-01-31T12:00:00Z --max 5
   taffrail consume flights --from latest --follow
   taffrail consume flights --group billing --follow
+  taffrail consume --group billing
   taffrail consume flights --group audit --rate 5Mi")]
 pub(crate) struct ConsumeArgs {
-    /// Of which topic
-    #[arg(value_parser = connect::topic_name)]
-    topic: String,
+    /// Of which topic. With --group: by default those that the group's ConsumerGroup names
+    #[arg(value_parser = connect::topic_name, required_unless_present = "group")]
+    topic: Option<String>,
     /// Where to start: earliest, latest, an offset, or a time. With --group: only where the group has committed nothing
     #[arg(
         long,
@@ -96,6 +99,17 @@ impl ConsumeArgs {
             ..ConsumerConfig::default()
         }
     }
+
+    /// What is read, for people.
+    fn what(&self) -> String {
+        match (&self.topic, &self.group) {
+            (Some(topic), _) => topic.clone(),
+            (None, group) => format!(
+                "the topics of group {}",
+                group.as_deref().unwrap_or_default()
+            ),
+        }
+    }
 }
 
 fn rate(text: &str) -> Result<u64, String> {
@@ -111,7 +125,7 @@ fn rate(text: &str) -> Result<u64, String> {
 
 /// Prints them, then says on standard error how many there were.
 pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
-    let client = connect::client_of_topic(&args.server, &args.topic, args.wait).await?;
+    let client = connect::client_of_topic(&args.server, args.topic.as_deref(), args.wait).await?;
     let until = if args.follow {
         Until::Stopped
     } else {
@@ -125,11 +139,11 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     if let Source::Member(member) = source
         && flushed.is_ok()
     {
-        member.close(&args.topic).await?;
+        member.close().await?;
     }
     let printed = printed?;
     flushed?;
-    eprintln!("{} records read from {}", human_count(printed), args.topic);
+    eprintln!("{} records read from {}", human_count(printed), args.what());
     Ok(())
 }
 
@@ -149,24 +163,26 @@ impl Source {
 
     fn printed(&mut self, record: &ConsumedRecord) {
         if let Self::Member(member) = self {
-            member.printed(record.partition, record.offset);
+            member.printed(record);
         }
     }
 }
 
 async fn open(client: &Client, args: &ConsumeArgs, until: Until) -> Outcome<Source> {
     let Some(group) = &args.group else {
-        let starts = connect::starts(client, &args.topic, args.partition, args.from).await?;
-        let reader = Reader::open(client, &args.topic, starts, until, args.consumer()).await?;
+        let topic = args.topic.as_deref().unwrap_or_default();
+        let starts = connect::starts(client, topic, args.partition, args.from).await?;
+        let reader = Reader::open(client, topic, starts, until, args.consumer()).await?;
         return Ok(Source::Reader(Box::new(reader)));
     };
     let who = As {
         group: group.clone(),
+        topic: args.topic.clone(),
         instance_id: args.instance_id.clone(),
         from: args.from,
         consumer: args.consumer(),
     };
-    let member = Member::join(client, &args.topic, who, until).await?;
+    let member = Member::join(client, who, until).await?;
     Ok(Source::Member(Box::new(member)))
 }
 
@@ -193,7 +209,11 @@ async fn print_all(args: &ConsumeArgs, source: &mut Source, out: &mut impl Write
             if left == 0 {
                 break;
             }
-            Printed::from(&record).write(args.output, out)?;
+            let printed_record = Printed {
+                shows_topic: args.topic.is_none(),
+                ..Printed::from(&record)
+            };
+            printed_record.write(args.output, out)?;
             source.printed(&record);
             printed += 1;
             left -= 1;

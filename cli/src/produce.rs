@@ -82,7 +82,7 @@ pub(crate) async fn run(args: ProduceArgs) -> Outcome {
         timestamp: args.timestamp_field,
     };
     fields.check(format)?;
-    let client = connect::client_of_topic(&args.server, &args.topic, args.wait).await?;
+    let client = connect::client_of_topic(&args.server, Some(&args.topic), args.wait).await?;
     let source = Source::open(&args.file)?;
     let progress = source.progress.clone();
     let records = input::records(source, format, &fields)?;

@@ -97,6 +97,7 @@ fn what_cannot_be_of_a_group_is_refused_before_anybody_is_asked() {
             "--topic",
         ),
         (&["consume", "flights", "--instance-id", "a"], "--group"),
+        (&["consume"], "<TOPIC>"),
         (
             &[
                 "consume",

@@ -1,6 +1,6 @@
 //! Every validation rule of the custom resources, once, with its message. The CRDs carry the same messages in CEL; a table test runs both.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
     internal::{self, is_internal},
@@ -146,6 +146,9 @@ rules! {
     /// A group's partition follows from how many there are.
     OFFSETS_PARTITIONS_IMMUTABLE = "spec.defaults.group.offsetsPartitions", "defaults.group.offsetsPartitions cannot change (groups would not find their offsets); create a new BrokerCluster",
         "(has(self.defaults) && has(self.defaults.group) && has(self.defaults.group.offsetsPartitions)) == (has(oldSelf.defaults) && has(oldSelf.defaults.group) && has(oldSelf.defaults.group.offsetsPartitions)) && (!has(self.defaults) || !has(self.defaults.group) || !has(self.defaults.group.offsetsPartitions) || self.defaults.group.offsetsPartitions == oldSelf.defaults.group.offsetsPartitions)";
+    /// As a group's own.
+    DEFAULT_SESSION_TIMEOUT_IN_RANGE = "spec.defaults.group.sessionTimeout", "defaults.group.sessionTimeout must be between 3s and 30m",
+        "!has(self.defaults) || !has(self.defaults.group) || !has(self.defaults.group.sessionTimeout) || !self.defaults.group.sessionTimeout.matches('^([0-9]{1,9}(h|m|s|ms))+$') || (duration(self.defaults.group.sessionTimeout) >= duration('3s') && duration(self.defaults.group.sessionTimeout) <= duration('30m'))";
     /// Services, labels and pods are named after the cluster; the label `controller-revision-hash` adds eleven and has room for 63. Over the whole
     /// resource, not its spec.
     CLUSTER_NAME_VALID = "metadata.name", "a cluster's name starts with a letter and has at most 52 lower-case letters, digits and dashes, the last no dash",
@@ -157,7 +160,7 @@ pub fn check_topic(spec: &TopicSpec) -> Vec<Violation> {
     let within = |value: Option<u64>, range: std::ops::RangeInclusive<u64>| {
         value.is_none_or(|v| range.contains(&v))
     };
-    let at_least_1s = |value: Option<std::time::Duration>| value.is_none_or(|v| v.as_secs() >= 1);
+    let at_least_1s = |value: Option<Duration>| value.is_none_or(|v| v.as_secs() >= 1);
     let checks = [
         (
             &PARTITIONS_IN_RANGE,
@@ -255,6 +258,12 @@ pub fn check_offsets_partitions(partitions: Option<u32>) -> Vec<Violation> {
 pub fn check_client_port(port: Option<u16>) -> Vec<Violation> {
     let is_free = |port| port >= 1024 && ![REPLICATION_PORT, HTTP_PORT].contains(&port);
     broken(&[(&CLIENT_PORT_FREE, port.is_none_or(is_free))])
+}
+
+/// The rule of how long a member may be silent where neither it nor its group's policy says.
+pub fn check_default_session_timeout(timeout: Option<Duration>) -> Vec<Violation> {
+    let holds = is_session_timeout(timeout);
+    broken(&[(&DEFAULT_SESSION_TIMEOUT_IN_RANGE, holds)])
 }
 
 /// The rule of the label by whose value a cluster's brokers are told apart, `[DNS name/]name`.

@@ -47,6 +47,8 @@ pub enum InvalidSetting {
 pub const SHUTDOWN_TIMEOUT: &str = "shutdown_timeout_ms";
 /// The same, where nobody says otherwise.
 pub const SHUTDOWN_TIMEOUT_MS: u64 = 20_000;
+/// How long a member of a group may be silent, in milliseconds: the name of the setting.
+pub const SESSION_TIMEOUT: &str = "groups.session_timeout_ms";
 
 /// What is counted in 32 bits.
 const COUNT_MAX: u64 = u32::MAX as u64;
@@ -83,7 +85,7 @@ pub const SETTINGS: &[Setting] = &[
     at_least(1, "replication.connections_max", COUNT_MAX),
     at_least(1, "replication.window_bytes", COUNT_MAX),
     at_least(0, "replication.catch_up_bytes_per_s_max", NUMBER_MAX),
-    at_least(3_000, "groups.session_timeout_ms", 1_800_000),
+    at_least(3_000, SESSION_TIMEOUT, 1_800_000),
     at_least(1_000, "groups.offset_retention_ms", NUMBER_MAX),
     at_least(1, "groups.members_max", COUNT_MAX),
 ];

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     topic::{Durability, Limits, Retention, Segment},
-    units::Size,
+    units::{GoDuration, Size},
 };
 
 pub use pod_template::PodTemplate;
@@ -169,4 +169,8 @@ pub struct DefaultGroup {
     /// partition a group's offsets are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offsets_partitions: Option<u32>,
+    /// Not heard of for this long, a member is given up, unless its group or the member itself says otherwise. Default: 45s. It is the brokers' setting
+    /// groups.session_timeout_ms, which comes first where brokerConfig has it; a broker takes a change when it is restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_timeout: Option<GoDuration>,
 }

@@ -2,6 +2,8 @@
 
 mod group;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use taffrail_core::{
     self as core, TopicConfig, TopicDefaults,
@@ -9,6 +11,7 @@ use taffrail_core::{
     settings::{self, InvalidSetting},
 };
 
+use self::group::in_ms;
 use crate::{
     broker_cluster::{BrokerCluster, BrokerClusterSpec, DefaultTopic},
     topic::{
@@ -186,7 +189,8 @@ impl BrokerClusterSpec {
     pub fn topic_defaults(&self) -> Result<TopicDefaults, Vec<Violation>> {
         let defaults = self.defaults.clone().unwrap_or_default();
         let given = defaults.topic.unwrap_or_default();
-        let offsets_partitions = defaults.group.and_then(|group| group.offsets_partitions);
+        let group = defaults.group.unwrap_or_default();
+        let offsets_partitions = group.offsets_partitions;
         let mut violations = rules::check_brokers(None, self.brokers);
         if let Some(rack) = &self.rack {
             violations.extend(rules::check_rack_key(&rack.topology_key));
@@ -194,6 +198,8 @@ impl BrokerClusterSpec {
         let client = self.listeners.as_ref().and_then(|all| all.client.as_ref());
         violations.extend(rules::check_client_port(client.and_then(|c| c.port)));
         violations.extend(rules::check_offsets_partitions(offsets_partitions));
+        let session_timeout = group.session_timeout.map(|timeout| timeout.0);
+        violations.extend(rules::check_default_session_timeout(session_timeout));
         let checked = core::TopicSpec::try_from(&given.as_spec());
         let topic = checked.unwrap_or_else(|broken| {
             violations.extend(broken);
@@ -228,6 +234,17 @@ impl BrokerClusterSpec {
         } else {
             Err(invalid)
         }
+    }
+
+    /// Settings of the brokers by name: `brokerConfig`, and what the defaults say of others.
+    pub fn broker_settings(&self) -> BTreeMap<&str, u64> {
+        let defaults = self.defaults.iter();
+        let group = defaults.filter_map(|defaults| defaults.group.as_ref());
+        let timeout = group.filter_map(|group| group.session_timeout);
+        let timeout = timeout.map(|timeout| (settings::SESSION_TIMEOUT, in_ms(timeout)));
+        let named = self.broker_config.iter();
+        let named = named.map(|(name, value)| (name.as_str(), *value));
+        timeout.chain(named).collect()
     }
 
     /// The port that clients dial.
@@ -331,6 +348,24 @@ mod tests {
             compacted["compaction"],
             serde_json::json!({ "minLag": "5m", "tombstoneRetention": "24h" })
         );
+    }
+
+    #[test]
+    fn a_default_session_timeout_is_one_that_coordinators_keep() {
+        for (timeout, holds) in [
+            ("2999ms", false),
+            ("3s", true),
+            ("30m", true),
+            ("31m", false),
+        ] {
+            let spec: BrokerClusterSpec = serde_json::from_value(serde_json::json!({
+                "brokers": 3,
+                "storage": { "size": "1Gi" },
+                "defaults": { "group": { "sessionTimeout": timeout } },
+            }))
+            .expect("readable");
+            assert_eq!(spec.topic_defaults().is_ok(), holds, "{timeout}");
+        }
     }
 
     #[test]

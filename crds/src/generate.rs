@@ -63,6 +63,7 @@ pub const CLUSTER_RULES: &[&Rule] = &[
     &rules::CLIENT_PORT_FREE,
     &rules::OFFSETS_PARTITIONS_IN_RANGE,
     &rules::OFFSETS_PARTITIONS_IMMUTABLE,
+    &rules::DEFAULT_SESSION_TIMEOUT_IN_RANGE,
 ];
 
 /// The rules of a whole BrokerCluster.

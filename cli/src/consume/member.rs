@@ -1,18 +1,16 @@
 //! Batches that a consumer group has not read yet, to where the topic ended or for ever.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use taffrail_api::v1::GroupState;
 use taffrail_client::{
-    Client, ConsumedBatch, ConsumerConfig, Group, GroupEvent, GroupPartition, Offset,
-    PartitionIndex,
+    Client, ClientError, ConsumedBatch, ConsumedRecord, ConsumerConfig, Group, GroupEvent,
+    GroupPartition, Offset,
 };
+use taffrail_core::ErrorCode;
 use tokio::time::timeout;
 
-use super::Until;
+use super::{Until, unread::Unread};
 use crate::{
     connect::{self, client_failure},
     failure::{Failure, Outcome},
@@ -22,10 +20,12 @@ use crate::{
 /// How often a group whose partitions move is asked whether they have arrived.
 const SETTLED_INTERVAL: Duration = Duration::from_millis(250);
 
-/// As whom a topic is read.
+/// As whom, and of what, is read.
 #[derive(Debug, Clone)]
 pub(crate) struct As {
     pub(crate) group: String,
+    /// `None`: what the group's policy names.
+    pub(crate) topic: Option<String>,
     pub(crate) instance_id: Option<String>,
     /// Where it begins if nothing is committed.
     pub(crate) from: From,
@@ -37,13 +37,13 @@ pub(crate) struct Member {
     client: Client,
     name: String,
     group: Group,
-    /// Where the partitions ended when it joined; `None`: it does not matter.
-    ends: Option<BTreeMap<u32, u64>>,
-    /// What it has and has not read to the end.
-    open: BTreeSet<u32>,
+    /// What it has and has not read to the end; `None`: there is no end.
+    unread: Option<Unread>,
+    /// Given to it, and not looked at yet.
+    gained: Vec<GroupPartition>,
     was_assigned: bool,
     /// Partition and next offset of what was printed last.
-    printed: Option<(PartitionIndex, Offset)>,
+    printed: Option<(GroupPartition, Offset)>,
 }
 
 impl Member {
@@ -51,32 +51,39 @@ impl Member {
     ///
     /// # Errors
     /// The topic or the group's coordinator cannot be found, or refuses.
-    pub(crate) async fn join(client: &Client, topic: &str, who: As, until: Until) -> Outcome<Self> {
+    pub(crate) async fn join(client: &Client, who: As, until: Until) -> Outcome<Self> {
         let start = who.from.start().ok_or_else(|| {
             Failure::usage(
                 "each partition counts its own offsets; with --group write --from earliest, latest or a time, and move a group with taffrail groups reset",
             )
         })?;
-        let ends = match until {
+        let mut unread = match until {
             Until::Stopped => None,
-            Until::End => Some(connect::ends(client, topic).await?),
+            Until::End => Some(Unread::default()),
         };
+        if let (Some(unread), Some(topic)) = (&mut unread, &who.topic) {
+            let ends = connect::ends(client, topic).await?;
+            unread.ends_at(topic.as_str().into(), ends);
+        }
         let mut builder = client
             .group(&who.group)
-            .topic(topic)
             .client_name("taffrail consume")
             .start(start)
             .consumer(who.consumer);
+        if let Some(topic) = &who.topic {
+            builder = builder.topic(topic);
+        }
         if let Some(instance_id) = who.instance_id {
             builder = builder.instance_id(instance_id);
         }
         let group = builder.join().await;
+        let group = group.map_err(|error| not_joined(&error, who.topic.is_some()))?;
         Ok(Self {
             client: client.clone(),
             name: who.group,
-            group: group.map_err(|error| client_failure(&error))?,
-            ends,
-            open: BTreeSet::new(),
+            group,
+            unread,
+            gained: Vec::new(),
             was_assigned: false,
             printed: None,
         })
@@ -90,7 +97,9 @@ impl Member {
     /// A partition cannot be read.
     pub(crate) async fn next(&mut self) -> Outcome<Option<ConsumedBatch>> {
         loop {
-            let is_read = self.ends.is_some() && self.was_assigned && self.open.is_empty();
+            self.look_at_gained().await?;
+            let unread = self.unread.as_ref();
+            let is_read = self.was_assigned && unread.is_some_and(Unread::is_empty);
             if is_read && is_settled(&self.client, &self.name).await? {
                 return Ok(None);
             }
@@ -105,7 +114,11 @@ impl Member {
             };
             match event.map_err(|error| client_failure(&error))? {
                 GroupEvent::Batch(batch) => {
-                    self.reached(batch.partition().0, batch.next_offset());
+                    let partition = GroupPartition {
+                        topic: Arc::clone(batch.topic()),
+                        partition: batch.partition(),
+                    };
+                    self.reached(&partition, batch.next_offset());
                     return Ok(Some(batch));
                 }
                 event => self.changed(event),
@@ -117,11 +130,9 @@ impl Member {
         match event {
             GroupEvent::Assigned(partitions) => {
                 self.was_assigned = true;
-                self.open.extend(partitions.iter().map(|p| p.partition.0));
+                self.gained.extend(partitions);
             }
-            GroupEvent::Started { partition, offset } => {
-                self.reached(partition.partition.0, offset);
-            }
+            GroupEvent::Started { partition, offset } => self.reached(&partition, offset),
             GroupEvent::Revoked(partitions) => self.gone(&partitions),
             GroupEvent::Lost { partitions, why } => {
                 eprintln!("{} partitions were lost: {why}", partitions.len());
@@ -132,39 +143,67 @@ impl Member {
         }
     }
 
+    /// Of topics that come up for the first time it is asked where they end.
+    async fn look_at_gained(&mut self) -> Outcome {
+        if let Some(unread) = &mut self.unread {
+            for partition in &self.gained {
+                if !unread.knows(&partition.topic) {
+                    let ends = connect::ends(&self.client, &partition.topic).await?;
+                    unread.ends_at(Arc::clone(&partition.topic), ends);
+                }
+            }
+            unread.assigned(&self.gained);
+        }
+        self.gained.clear();
+        Ok(())
+    }
+
     fn gone(&mut self, partitions: &[GroupPartition]) {
-        for partition in partitions {
-            self.open.remove(&partition.partition.0);
+        if let Some(unread) = &mut self.unread {
+            unread.gone(partitions);
         }
     }
 
-    fn reached(&mut self, partition: u32, next: Offset) {
-        let end = |ends: &BTreeMap<u32, u64>| ends.get(&partition).copied().unwrap_or(0);
-        if self.ends.as_ref().is_some_and(|ends| next.0 >= end(ends)) {
-            self.open.remove(&partition);
+    fn reached(&mut self, partition: &GroupPartition, next: Offset) {
+        if let Some(unread) = &mut self.unread {
+            unread.reached(partition, next);
         }
     }
 
     /// A record was printed.
-    pub(crate) fn printed(&mut self, partition: PartitionIndex, offset: Offset) {
-        self.printed = Some((partition, offset.plus(1)));
+    pub(crate) fn printed(&mut self, record: &ConsumedRecord) {
+        let partition = GroupPartition {
+            topic: Arc::clone(&record.topic),
+            partition: record.partition,
+        };
+        self.printed = Some((partition, record.offset.plus(1)));
     }
 
     /// Commits what was printed, and leaves the group.
     ///
     /// # Errors
     /// It could not be committed.
-    pub(crate) async fn close(mut self, topic: &str) -> Outcome {
-        if let Some((partition, next)) = self.printed
-            && self.group.position(topic, partition).is_some()
+    pub(crate) async fn close(mut self) -> Outcome {
+        if let Some((at, next)) = self.printed
+            && self.group.position(&at.topic, at.partition).is_some()
         {
-            let commit = self.group.begin_commit_of(topic, partition, next);
+            let commit = self.group.begin_commit_of(&at.topic, at.partition, next);
             // Leaving waits for it, and says whether it was stored.
             drop(commit.map_err(|error| client_failure(&error))?);
         }
         let closed = self.group.close().await;
         closed.map_err(|error| client_failure(&error))
     }
+}
+
+fn not_joined(error: &ClientError, names_topic: bool) -> Failure {
+    let failure = client_failure(error);
+    if names_topic || error.code() != ErrorCode::InvalidRequest {
+        return failure;
+    }
+    failure.hint(
+        "name a topic: taffrail consume TOPIC --group NAME\n  or write spec.topics of the group's ConsumerGroup",
+    )
 }
 
 /// Partitions do not move just now: there are no others to wait for.

@@ -13,6 +13,8 @@ use crate::time::format_timestamp;
 pub(crate) struct Printed<'a> {
     /// Its topic.
     pub(crate) topic: &'a str,
+    /// Is the topic part of the text?
+    pub(crate) shows_topic: bool,
     /// Its partition.
     pub(crate) partition: u32,
     /// Its offset.
@@ -32,6 +34,7 @@ impl<'a> From<&'a ConsumedRecord> for Printed<'a> {
         let headers = record.headers.iter();
         Self {
             topic: &record.topic,
+            shows_topic: false,
             partition: record.partition.0,
             offset: record.offset.0,
             timestamp_ms: record.timestamp_ms,
@@ -88,6 +91,9 @@ impl Printed<'_> {
             Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             None => "-".to_owned(),
         };
+        if self.shows_topic {
+            write!(out, "{}/", self.topic)?;
+        }
         writeln!(
             out,
             "{}/{}\t{}\t{}\t{}",
@@ -139,16 +145,24 @@ fn text_or_base64(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
 mod tests {
     use super::*;
 
-    fn printed(key: Option<&[u8]>, value: Option<&[u8]>, output: RecordOutput) -> String {
-        let record = Printed {
+    fn record<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Printed<'a> {
+        Printed {
             topic: "flights",
+            shows_topic: false,
             partition: 2,
             offset: 7,
             timestamp_ms: 1_357_034_400_000,
             key,
             value,
             headers: Vec::new(),
-        };
+        }
+    }
+
+    fn printed(key: Option<&[u8]>, value: Option<&[u8]>, output: RecordOutput) -> String {
+        written(&record(key, value), output)
+    }
+
+    fn written(record: &Printed<'_>, output: RecordOutput) -> String {
         let mut out = Vec::new();
         record.write(output, &mut out).expect("memory");
         String::from_utf8(out).expect("text")
@@ -163,6 +177,18 @@ mod tests {
         assert_eq!(
             printed(None, None, RecordOutput::Text),
             "2/7\t2013-01-01T10:00:00Z\t-\t-\n"
+        );
+    }
+
+    #[test]
+    fn text_of_several_topics_names_each() {
+        let record = Printed {
+            shows_topic: true,
+            ..record(None, Some(b"{}"))
+        };
+        assert_eq!(
+            written(&record, RecordOutput::Text),
+            "flights/2/7\t2013-01-01T10:00:00Z\t-\t{}\n"
         );
     }
 

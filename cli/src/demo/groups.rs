@@ -67,11 +67,12 @@ async fn read(
 ) -> Outcome<u64> {
     let who = As {
         group: group.to_owned(),
+        topic: Some(TOPIC.to_owned()),
         instance_id: None,
         from: From::Earliest,
         consumer: ConsumerConfig::default(),
     };
-    let mut member = Member::join(client, TOPIC, who, Until::End).await?;
+    let mut member = Member::join(client, who, Until::End).await?;
     let mut count = 0;
     'reading: while let Some(batch) = member.next().await? {
         for record in batch.records().map_err(|error| client_failure(&error))? {
@@ -80,11 +81,11 @@ async fn read(
             }
             let record = record.map_err(|error| client_failure(&error))?;
             each(&flight(&record));
-            member.printed(record.partition, record.offset);
+            member.printed(&record);
             count += 1;
         }
     }
-    member.close(TOPIC).await?;
+    member.close().await?;
     Ok(count)
 }
 

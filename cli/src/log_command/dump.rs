@@ -99,6 +99,7 @@ fn print_records(batch: &BatchAt, identity: &PartitionIdentity, out: &mut dyn Wr
         let record = record.map_err(|error| unreadable(&error))?;
         let printed = Printed {
             topic: &identity.topic_name,
+            shows_topic: false,
             partition: identity.partition.0,
             offset: record.offset.0,
             timestamp_ms: record.timestamp_ms,

@@ -81,6 +81,15 @@ fn a_member_that_names_no_topics_is_refused_for_good_where_no_policy_could_name_
     let refused = runtime.block_on(async { timeout(START_DEADLINE, refused).await });
     let refused = refused.expect("in time");
     assert_eq!(refused.code(), ErrorCode::InvalidRequest, "{refused}");
+    let ended = dev.run(&["consume", "--group", "billing"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    for part in [
+        "error[INVALID_REQUEST]",
+        "policy",
+        "taffrail consume TOPIC --group NAME",
+    ] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
 }
 
 #[test]

@@ -95,8 +95,6 @@ pub fn check_group(facts: &GroupFacts<'_>) -> Vec<Violation> {
         .iter()
         .filter(|(_, pattern)| pattern.is_some())
         .count();
-    let timeout = facts.session_timeout.map(|timeout| timeout.as_millis());
-    let is_timeout = |ms: u128| u64::try_from(ms).is_ok_and(|ms| SESSION_TIMEOUT_MS.contains(&ms));
     broken(&[
         (&GROUP_MODE_KNOWN, !facts.is_shared),
         (&GROUP_DELIVERY_KNOWN, !facts.is_exactly_once),
@@ -113,7 +111,7 @@ pub fn check_group(facts: &GroupFacts<'_>) -> Vec<Violation> {
         (&GROUP_PATTERNS_FEW, patterns <= GROUP_PATTERNS_MAX),
         (
             &GROUP_SESSION_TIMEOUT_IN_RANGE,
-            timeout.is_none_or(is_timeout),
+            is_session_timeout(facts.session_timeout),
         ),
         (&GROUP_START_TIMESTAMP, !facts.is_start_unclear),
         (&GROUP_MAX_LAG_POSITIVE, at_least_1s(facts.max_lag)),
@@ -126,6 +124,12 @@ pub fn check_group(facts: &GroupFacts<'_>) -> Vec<Violation> {
             at_least_1s(facts.offset_retention),
         ),
     ])
+}
+
+/// Is it one that a coordinator can keep, or none?
+pub(super) fn is_session_timeout(timeout: Option<Duration>) -> bool {
+    let is_within = |ms: u128| u64::try_from(ms).is_ok_and(|ms| SESSION_TIMEOUT_MS.contains(&ms));
+    timeout.is_none_or(|timeout| is_within(timeout.as_millis()))
 }
 
 /// The rules of a consumer group's name.

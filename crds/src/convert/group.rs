@@ -130,7 +130,7 @@ fn start_from(start: &StartFrom) -> core::StartFrom {
     }
 }
 
-fn in_ms(duration: crate::units::GoDuration) -> u64 {
+pub(super) fn in_ms(duration: crate::units::GoDuration) -> u64 {
     u64::try_from(duration.0.as_millis()).unwrap_or(u64::MAX)
 }
 

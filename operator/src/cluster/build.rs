@@ -51,7 +51,7 @@ pub(super) fn config_map(cluster: &BrokerCluster, around: &Surroundings<'_>) -> 
             text(&format!("{}/{}", namespace(cluster), cluster.name_any()))
         ),
     ];
-    let settings = cluster.spec.broker_config.iter();
+    let settings = cluster.spec.broker_settings().into_iter();
     lines.extend(settings.map(|(name, value)| format!("{name} = {value}")));
     ConfigMap {
         metadata: metadata(cluster, &format!("{}-brokers", cluster.name_any())),

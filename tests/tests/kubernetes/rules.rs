@@ -191,6 +191,14 @@ const CLUSTER_CASES: &[Case] = &[
         "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {offsetsPartitions: 10}}}",
         "{brokers: 1, storage: {size: 1Gi}}",
     ),
+    breaks(
+        &rules::DEFAULT_SESSION_TIMEOUT_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {sessionTimeout: 2s999ms}}}",
+    ),
+    breaks(
+        &rules::DEFAULT_SESSION_TIMEOUT_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {group: {sessionTimeout: 30m1ms}}}",
+    ),
 ];
 
 const GROUP_CASES: &[Case] = &[

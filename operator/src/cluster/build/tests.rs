@@ -214,6 +214,22 @@ fn settings_reach_the_brokers_file_and_change_the_pods_template() {
 }
 
 #[test]
+fn a_default_session_timeout_reaches_the_brokers_file_unless_their_settings_say_more() {
+    let timeout = |more: Value| {
+        let data = config_map(&cluster(&more), &AROUND).data.expect("data");
+        let file: BrokerConfig = toml::from_str(&data["broker.toml"]).expect("a broker reads it");
+        file.check().expect("a broker takes it");
+        file.groups.session_timeout_ms
+    };
+    let defaults = json!({ "group": { "sessionTimeout": "1m30s" } });
+    assert_eq!(timeout(json!({})), 45_000);
+    assert_eq!(timeout(json!({ "defaults": defaults })), 90_000);
+    let both =
+        json!({ "defaults": defaults, "brokerConfig": { "groups.session_timeout_ms": 20_000 } });
+    assert_eq!(timeout(both), 20_000);
+}
+
+#[test]
 fn no_pod_is_evicted_while_stops_should_wait() {
     for (should_wait, allowed) in [(false, 1), (true, 0)] {
         let budget = json!(disruption_budget(&cluster(&json!({})), should_wait));
