@@ -107,7 +107,10 @@ impl Assignment {
     }
 
     /// The assignment with which a move that is [`Progress::Ready`] ends. If the leader goes, the first that stays, is in sync and may lead is
-    /// elected with it: `run_of` gives the run of a broker that may. `None`: it cannot end yet.
+    /// elected with it: `run_of` gives the run of a broker that is there and may. `None`: it cannot end yet.
+    ///
+    /// Whoever goes has to delete what it had. It may be a replica again before it hears of that, and what it said before must not count then: so
+    /// its removal begins a new epoch (as with Kafka's KRaft), of which it says nothing before it has heard of all that was ordered until then.
     ///
     /// A member of the in-sync set has everything committed, so that any of them may take over from a leader that is there to hand over.
     /// Without a leader every member may be needed to find the next one: nobody goes.
@@ -117,8 +120,7 @@ impl Assignment {
         min_in_sync: usize,
         run_of: impl Fn(BrokerNumber) -> Option<Incarnation>,
     ) -> Option<Self> {
-        let leader = self.leader?;
-        if self.move_progress(min_in_sync) != Progress::Ready {
+        if self.leader.is_none() || self.move_progress(min_in_sync) != Progress::Ready {
             return None;
         }
         let mut next = Self {
@@ -130,10 +132,8 @@ impl Assignment {
         };
         next.isr.retain(|b| next.replicas.contains(b));
         next.unconfirmed.retain(|(b, _)| next.replicas.contains(b));
-        if !next.replicas.contains(&leader) {
-            let heirs = next.replicas.iter().filter(|b| next.isr.contains(b));
-            let mut heirs = heirs.filter(|b| self.awaits(**b).is_none());
-            let (heir, run) = heirs.find_map(|b| Some((*b, run_of(*b)?)))?;
+        if !self.removing.is_empty() {
+            let (heir, run) = self.heir(&next.replicas, run_of)?;
             next.leader = Some(heir);
             next.leader_incarnation = run;
             next.leader_epoch = LeaderEpoch(self.leader_epoch.0 + 1);
@@ -141,6 +141,21 @@ impl Assignment {
         debug_assert_eq!(invariants::assignment(&next), Ok(()));
         debug_assert_eq!(invariants::follows(self, &next), Ok(()));
         Some(next)
+    }
+
+    /// Who leads the next epoch, of those that stay. Nobody follows a leader that has not heard of it: also the present one has to be there.
+    fn heir(
+        &self,
+        stays: &[BrokerNumber],
+        run_of: impl Fn(BrokerNumber) -> Option<Incarnation>,
+    ) -> Option<(BrokerNumber, Incarnation)> {
+        let leader = self.leader.filter(|leader| stays.contains(leader));
+        if let Some(leader) = leader {
+            return run_of(leader).map(|_| (leader, self.leader_incarnation));
+        }
+        let has_all = |b: &&BrokerNumber| self.isr.contains(b) && self.awaits(**b).is_none();
+        let mut heirs = stays.iter().filter(has_all);
+        heirs.find_map(|b| Some((*b, run_of(*b)?)))
     }
 }
 
@@ -189,11 +204,26 @@ mod tests {
         let done = joined(half, 5).finish_move(2, |_| Some(RUN)).expect("done");
         assert_eq!(done.replicas, brokers(&[1, 4, 5]));
         assert_eq!(done.isr, brokers(&[1, 4, 5]));
+        assert_eq!(done.leader, Some(BrokerNumber(1)));
+    }
+
+    #[test]
+    fn whoever_goes_goes_in_a_new_epoch() {
+        let now = led_by_1(&[1, 2], &[1, 2]);
+        let moving = now.begin_move(&brokers(&[1, 3])).expect("begins");
+        assert_eq!(moving.version(), (LeaderEpoch(4), PartitionEpoch(10)));
+        let moving = joined(moving, 3);
+        assert_eq!(moving.finish_move(1, |_| None), None, "1 is not there");
+        let done = moving.finish_move(1, |_| Some(RUN)).expect("done");
         assert_eq!(
             done.version(),
-            (LeaderEpoch(4), PartitionEpoch(11)),
-            "the leader stays, and so does its epoch"
+            (LeaderEpoch(5), PartitionEpoch(11)),
+            "2 may be wanted again, and what it said is of epoch 4"
         );
+        assert_eq!(done.leader_incarnation, now.leader_incarnation);
+        let more = now.begin_move(&brokers(&[1, 2, 3])).expect("begins");
+        let more = joined(more, 3).finish_move(1, |_| None).expect("done");
+        assert_eq!(more.leader_epoch, LeaderEpoch(4), "nobody goes");
     }
 
     #[test]

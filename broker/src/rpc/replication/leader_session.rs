@@ -132,7 +132,8 @@ impl LeaderSession {
         unchecked.into_iter().filter_map(request).collect()
     }
 
-    /// The owner of the log compared a position with it.
+    /// The owner of the log compared a position with it. What was only reported is answered if it was refused while the follower waits for news: it has
+    /// to say it again.
     pub(super) fn checked(
         &mut self,
         id: TopicPartition,
@@ -140,7 +141,12 @@ impl LeaderSession {
         fetched: Result<Told, WireError>,
     ) {
         let place = self.places.get_mut(&id);
-        let waiting = place.filter(|p| p.state == State::Asked && same_place(&p.request, request));
+        let is_open = |state| match state {
+            State::Asked => true,
+            State::Matched => fetched.is_err(),
+            State::Answered | State::Reading => false,
+        };
+        let waiting = place.filter(|p| is_open(p.state) && same_place(&p.request, request));
         let Some(place) = waiting else {
             return;
         };

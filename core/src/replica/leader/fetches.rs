@@ -59,10 +59,11 @@ impl Leader {
         incarnation: Incarnation,
         effects: &mut Vec<LeaderEffect>,
     ) {
-        let mut followers = self.followers.iter_mut();
-        if let Some(follower) = followers.find(|f| f.broker == broker) {
-            follower.registered(incarnation);
+        let index = self.followers.iter().position(|f| f.broker == broker);
+        if let Some(index) = index {
+            self.followers[index].registered(incarnation);
             self.advance(effects);
+            self.confirm(index, effects);
         }
     }
 

@@ -27,8 +27,9 @@ pub(super) struct Progress {
     registered: Option<Incarnation>,
     /// Of all runs that the controller spoke of.
     generation_max: u64,
-    /// Reported by that run without divergence.
-    reported: Option<Offset>,
+    /// Reported last without divergence, and by which run. It counts while that one does: also again, if the controller's store went back and named a
+    /// former run meanwhile. An idle follower has no reason to repeat it.
+    reported: Option<(Incarnation, Offset)>,
     /// Reported by any run in this epoch.
     pub(super) highest_reported: Offset,
     /// It is a member and has less than it once had, or than what is committed.
@@ -89,17 +90,18 @@ impl Progress {
 
     /// What its run is known to have durably.
     pub(super) fn durable_end(&self) -> Offset {
-        self.reported.unwrap_or(Offset::ZERO)
+        self.reported().unwrap_or(Offset::ZERO)
     }
 
     /// What this run of it has durably, if it has said so.
     pub(super) fn reported(&self) -> Option<Offset> {
-        self.reported
+        let (run, end) = self.reported?;
+        (self.incarnation == Some(run)).then_some(end)
     }
 
     /// Has it reported, and at least up to `floor`?
     pub(super) fn has_reported(&self, floor: Offset) -> bool {
-        self.reported.is_some_and(|end| end >= floor)
+        self.reported().is_some_and(|end| end >= floor)
     }
 
     /// How it leaves.
@@ -145,14 +147,13 @@ impl Progress {
 
     fn begin(&mut self, incarnation: Incarnation) {
         self.incarnation = Some(incarnation);
-        self.reported = None;
         self.is_confirmed = false;
     }
 
     /// Its log is a beginning of the leader's and durable up to `end`. False: it had more before.
     pub(super) fn report(&mut self, end: Offset, log_end: Offset, now_ms: u64) -> bool {
-        if self.reported.is_none_or(|reported| reported < end) {
-            self.reported = Some(end);
+        if self.reported().is_none_or(|reported| reported < end) {
+            self.reported = self.incarnation.map(|run| (run, end));
         }
         let has_all = self.durable_end() >= self.highest_reported;
         self.highest_reported = self.highest_reported.max(end);

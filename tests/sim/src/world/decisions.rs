@@ -7,7 +7,7 @@ use taffrail_api::{
     v1::{self, broker_message, controller_message, isr_request::Change},
 };
 use taffrail_controller::sim::StoredPartition;
-use taffrail_core::{Assignment, BrokerNumber, TopicPartition};
+use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicPartition};
 
 use super::{MIN_IN_SYNC, Step, World, network::ConnectionId};
 
@@ -29,6 +29,17 @@ pub(super) struct Told {
     heard: BTreeSet<usize>,
     /// The newest assignments that they knew.
     newest: BTreeMap<TopicPartition, Assignment>,
+}
+
+/// Every version of an assignment that the store ever had, and of how many members.
+type Versions = BTreeMap<(TopicPartition, (LeaderEpoch, PartitionEpoch)), usize>;
+
+/// The last epoch of a partition, also if the store went back to before it: whoever leads an earlier one has not heard of it yet.
+fn last_epoch(persisted: &Versions, partition: TopicPartition) -> LeaderEpoch {
+    let all = (partition, Default::default())
+        ..=(partition, (LeaderEpoch(u32::MAX), PartitionEpoch(u64::MAX)));
+    let last = persisted.range(all).next_back();
+    last.map_or(LeaderEpoch(0), |((_, (epoch, _)), _)| *epoch)
 }
 
 impl World {
@@ -79,11 +90,12 @@ impl World {
             let Some(node) = self.numbers.get(&BrokerNumber(run.broker)).copied() else {
                 continue;
             };
+            let epoch = u32::try_from(asked.leader_epoch).map(LeaderEpoch);
             let stored = self.stored.get(&partition).filter(|s| s.is_active);
             let is_last = stored.is_some_and(|s| {
                 // One that was moved away meanwhile is refused.
                 let is_replica = s.assignment.replicas.contains(&BrokerNumber(run.broker));
-                is_replica && u32::try_from(asked.leader_epoch) == Ok(s.assignment.leader_epoch.0)
+                is_replica && epoch == Ok(last_epoch(&self.persisted, partition))
             });
             let end = self.ledger.committed_end(partition);
             if is_last && !self.is_damaged_node(node) && !self.has(node, partition, end) {
@@ -183,5 +195,31 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_core::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn the_last_epoch_is_the_last_one_that_the_store_ever_had() {
+        let of = |partition| TopicPartition {
+            topic: TopicId::from_bytes([1; 16]),
+            partition: PartitionIndex(partition),
+        };
+        let version = |leader, partition| (LeaderEpoch(leader), PartitionEpoch(partition));
+        let put = [
+            (of(0), version(3, 12)),
+            (of(0), version(4, 16)),
+            // Restored, and changed again.
+            (of(0), version(3, 13)),
+            (of(1), version(9, 9)),
+        ];
+        let persisted = put.into_iter().map(|key| (key, 2)).collect();
+        assert_eq!(last_epoch(&persisted, of(0)), LeaderEpoch(4));
+        assert_eq!(last_epoch(&persisted, of(2)), LeaderEpoch(0));
     }
 }

@@ -195,6 +195,23 @@ fn a_report_reaches_the_owner_of_the_log_and_is_not_answered() {
 }
 
 #[test]
+fn a_report_that_is_refused_is_answered_so_that_it_is_said_again() {
+    let mut rig = Rig::new(4);
+    rig.logs.set(0, 5, 0);
+    let fenced = || Err(WireError::new(ErrorCode::BrokerFenced, "another run"));
+    rig.hear(0, &request(5, 3), true);
+    rig.check();
+    rig.hear(0, &request(5, 5), false);
+    for (id, request) in rig.session.take_unchecked() {
+        rig.session.checked(id, &request, fenced());
+    }
+    assert!(rig.answer().answer.is_err());
+    rig.hear(0, &request(5, 5), true);
+    assert_eq!(rig.check(), [request(5, 5)], "it asks again");
+    assert!(rig.said().is_empty(), "and waits as before");
+}
+
+#[test]
 fn logs_that_part_and_errors_are_answered_as_the_owner_says() {
     let mut rig = Rig::new(4);
     let parted = FetchOutcome::Diverging(EpochEnd {

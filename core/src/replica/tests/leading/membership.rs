@@ -357,6 +357,41 @@ fn an_older_volume_that_registered_is_followed_again_under_its_lower_run() {
 }
 
 #[test]
+fn what_a_run_reported_counts_again_once_the_controller_speaks_of_it_again() {
+    let known = |test: &Test, broker| {
+        let mut followers = test.leader.followers(0);
+        let of = followers.find(|f| f.broker == BrokerNumber(broker));
+        of.and_then(|f| f.durable_end)
+    };
+    let mut test = Test::new(&[1, 2]);
+    for broker in [2, 3] {
+        test.registered(broker, 1);
+        test.has(broker, 5);
+    }
+    assert_eq!((test.committed(), test.asked()), (5, vec![expand(3)]));
+    // The store was restored: for a moment the controller knows former runs only.
+    for broker in [2, 3] {
+        test.registered(broker, 0);
+        assert_eq!(known(&test, broker), None);
+    }
+    test.assigned(&[1, 2], 2, 0);
+    test.effects.clear();
+    test.registered(2, 1);
+    test.registered(3, 1);
+    assert!(test.effects.contains(&confirm(2)), "it has nothing to add");
+    test.tick(50);
+    assert_eq!(test.asked(), [expand(3)]);
+    test.registered(2, 0);
+    let other = FetchRequest {
+        incarnation: run(0),
+        ..Test::request(2, 1, 4)
+    };
+    assert_eq!(test.fetch(&other), Ok(FetchOutcome::Matches));
+    test.registered(2, 1);
+    assert_eq!(known(&test, 2), None, "another run had the volume since");
+}
+
+#[test]
 fn a_follower_below_the_log_start_is_out_of_range() {
     let mut test = Test::new(&[1, 2]);
     test.leader.expired(Offset(2));
