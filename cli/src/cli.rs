@@ -18,7 +18,7 @@ use crate::{
     max_term_width = 100,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 success, 1 failure, 2 wrong command line, 3 refused input, 4 not found, 5 unavailable, 6 conflict, 7 damage found."
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong command line, 3 refused input, 4 not found, 5 unavailable, 6 conflict, 7 damage found, 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

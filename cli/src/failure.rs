@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Conflict = 6,
     /// `log verify` found damage.
     Damaged = 7,
+    /// A signal came before the command was done, or a second one before it had stopped; as shells have it for SIGINT.
+    Interrupted = 130,
 }
 
 /// A command's failure, as the user sees it.
