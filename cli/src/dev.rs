@@ -15,7 +15,7 @@ use crate::{
     embedded::{self, BROKERS_MAX, DEFAULT_DATA_DIR, Embedded, Listen, Options},
     failure::Outcome,
     logging::Logging,
-    manifest::{self, NamedTopic},
+    manifest::{self, Manifests, NamedTopic},
 };
 
 /// How long topics may take to become Ready.
@@ -49,6 +49,7 @@ pub(crate) struct DevArgs {
 pub(crate) async fn run(args: DevArgs, log: Logging) -> Outcome {
     let manifests = manifest::read(&args.filename)?;
     tell_what_is_skipped(&manifests);
+    tell_what_flags_decide(&manifests);
     let options = Options {
         data_dir: args.data_dir.clone(),
         listen: args.listen,
@@ -64,6 +65,19 @@ pub(crate) async fn run(args: DevArgs, log: Logging) -> Outcome {
         Err(embedded.failed().await)
     };
     embedded::run(options, serve).await.map(|_| ())
+}
+
+/// Says what of a BrokerCluster is not taken over, though here is something of the kind.
+fn tell_what_flags_decide(manifests: &Manifests) {
+    let Some(cluster) = &manifests.cluster else {
+        return;
+    };
+    for (field, flag) in &cluster.left_out {
+        eprintln!(
+            "brokercluster/{}: {field} is left out: use {flag}",
+            cluster.name
+        );
+    }
 }
 
 async fn make_ready(embedded: &Embedded, topics: &[NamedTopic]) -> Outcome {

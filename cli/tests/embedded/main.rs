@@ -5,6 +5,7 @@ mod brokers;
 mod demo;
 mod dev;
 mod groups;
+mod logs;
 mod plan;
 
 use std::{
