@@ -54,7 +54,7 @@ pub(crate) struct ConsumeArgs {
     /// Of which topic
     #[arg(value_parser = connect::topic_name)]
     topic: String,
-    /// Where to start: earliest, latest, an offset, or a time. With --group: only where the group has committed nothing
+    /// Where to start: earliest, latest, a time, or an offset, which needs --partition. With --group: only where the group has committed nothing
     #[arg(
         long,
         default_value = "earliest",

@@ -7,6 +7,7 @@ mod dev;
 mod groups;
 mod logs;
 mod plan;
+mod topics;
 
 use std::{
     fs,
