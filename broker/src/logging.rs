@@ -54,7 +54,7 @@ pub fn init(format: LogFormat, directives: &str) -> Result<LogControl, String> {
         .with_writer(stderr);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)

@@ -18,7 +18,7 @@ use crate::{
     max_term_width = 100,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 success, 1 failure, 2 wrong command line, 3 refused input, 4 not found, 5 unavailable, 6 conflict, 7 damage found."
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong command line, 3 refused input, 4 not found, 5 unavailable, 6 conflict, 7 damage found, 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -111,6 +111,11 @@ fn completions(shell: Shell) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -118,5 +123,42 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// What is typed after `taffrail` in the code blocks of a document. Remarks stand behind a `#` or two blanks.
+    fn commands(text: &str) -> Vec<&str> {
+        let mut fenced = false;
+        let lines = text.lines().filter(|line| {
+            fenced ^= line.starts_with("```");
+            fenced
+        });
+        let parts = lines.flat_map(|line| line.split(" | "));
+        parts
+            .filter_map(|part| part.trim().strip_prefix("taffrail "))
+            .map(|command| command.split("  ").next().unwrap_or_default())
+            .map(|command| command.split(" #").next().unwrap_or_default())
+            .map(|command| command.trim_end_matches(" &"))
+            .collect()
+    }
+
+    #[test]
+    fn every_command_of_the_documents_can_be_typed() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let docs = fs::read_dir(root.join("docs")).expect("readable");
+        let mut files: Vec<PathBuf> = docs.map(|entry| entry.expect("readable").path()).collect();
+        files.push(root.join("README.md"));
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
+        let mut found = 0;
+        for file in files {
+            let text = fs::read_to_string(&file).expect("readable");
+            for command in commands(&text) {
+                let words = ["taffrail"].into_iter().chain(command.split(' '));
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{}: taffrail {command}: {error}", file.display());
+                }
+                found += 1;
+            }
+        }
+        assert!(found > 15, "only {found} commands");
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct ConsumeArgs {
     /// Of which topic. With --group: by default those that the group's ConsumerGroup names
     #[arg(value_parser = connect::topic_name, required_unless_present = "group")]
     topic: Option<String>,
-    /// Where to start: earliest, latest, an offset, or a time. With --group: only where the group has committed nothing
+    /// Where to start: earliest, latest, a time, or an offset, which needs --partition. With --group: only where the group has committed nothing
     #[arg(
         long,
         default_value = "earliest",

@@ -13,13 +13,12 @@ use crate::{
     connect::{self, client_failure},
     consume::{Reader, Until},
     dev::TOPICS_DEADLINE,
-    embedded::{Embedded, Listen, Options},
+    embedded::{self, DEFAULT_DATA_DIR, Embedded, Listen, Options, Stopped},
     failure::{Exit, Failure, Outcome},
     input::{self, Fields, Format, Source},
     logging::Logging,
     manifest,
     produce::{AcksArg, send_all},
-    signals,
 };
 
 const TOPIC: &str = "flights";
@@ -39,16 +38,14 @@ pub(crate) struct DemoArgs {
     #[command(flatten)]
     listen: Listen,
     /// Where the data is kept
-    #[arg(long, default_value = "taffrail-data", value_name = "DIR")]
+    #[arg(long, default_value = DEFAULT_DATA_DIR, value_name = "DIR")]
     data_dir: PathBuf,
 }
 
 /// Tells the story, then serves.
 pub(crate) async fn run(args: DemoArgs, log: Logging) -> Outcome {
     let manifests = manifest::parse("examples", &format!("{CLUSTER_YAML}---\n{TOPIC_YAML}"))?;
-    let stop = signals::interrupted()?;
-    let started = Instant::now();
-    let mut embedded = Embedded::start(Options {
+    let options = Options {
         data_dir: args.data_dir.clone(),
         listen: args.listen,
         cluster: manifests.cluster.clone(),
@@ -56,22 +53,27 @@ pub(crate) async fn run(args: DemoArgs, log: Logging) -> Outcome {
         restart: false,
         broker_config: None,
         log,
-    })
-    .await?;
-    story::started(&embedded, &args.data_dir, started.elapsed())?;
-    let ended = match show(&embedded, &manifests).await {
-        Ok(()) => {
-            story::what_next(&embedded, args.once)?;
-            if args.once {
-                Ok(())
-            } else {
-                embedded.run_until(stop).await
-            }
-        }
-        Err(failure) => Err(failure),
     };
-    embedded.stop().await.and(ended)?;
-    story::stopped(&args.data_dir)
+    let started = Instant::now();
+    let tell = async |embedded: &mut Embedded| -> Outcome {
+        story::started(embedded, &args.data_dir, started.elapsed())?;
+        show(embedded, &manifests).await?;
+        story::what_next(embedded, &args.data_dir, args.once)?;
+        if args.once {
+            return Ok(());
+        }
+        Err(embedded.failed().await)
+    };
+    let stopped = embedded::run(options, tell).await?;
+    story::stopped(&args.data_dir)?;
+    if args.once && stopped == Stopped::Interrupted {
+        return Err(Failure::new(
+            Exit::Interrupted,
+            "INTERRUPTED",
+            "stopped by a signal before it was done",
+        ));
+    }
+    Ok(())
 }
 
 async fn show(embedded: &Embedded, manifests: &manifest::Manifests) -> Outcome {

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use crate::{
     apply::{apply_all, tell_what_is_skipped, wait_until_ready},
     connect,
-    embedded::{BROKERS_MAX, Embedded, Listen, Options},
+    embedded::{self, BROKERS_MAX, DEFAULT_DATA_DIR, Embedded, Listen, Options},
     failure::Outcome,
     logging::Logging,
-    manifest, signals,
+    manifest::{self, Manifests, NamedTopic},
 };
 
 /// How long topics may take to become Ready.
@@ -41,7 +41,7 @@ pub(crate) struct DevArgs {
     #[command(flatten)]
     listen: Listen,
     /// Where the data is kept
-    #[arg(long, default_value = "taffrail-data", value_name = "DIR")]
+    #[arg(long, default_value = DEFAULT_DATA_DIR, value_name = "DIR")]
     data_dir: PathBuf,
 }
 
@@ -49,32 +49,45 @@ pub(crate) struct DevArgs {
 pub(crate) async fn run(args: DevArgs, log: Logging) -> Outcome {
     let manifests = manifest::read(&args.filename)?;
     tell_what_is_skipped(&manifests);
-    let stop = signals::interrupted()?;
-    let mut embedded = Embedded::start(Options {
+    tell_what_flags_decide(&manifests);
+    let options = Options {
         data_dir: args.data_dir.clone(),
         listen: args.listen,
-        cluster: manifests.cluster.clone(),
+        cluster: manifests.cluster,
         brokers: args.brokers,
         restart: !args.no_restart,
         broker_config: args.broker_config,
         log,
-    })
-    .await?;
-    let admin = connect::admin_at(&embedded.addresses()).await?;
-    let started: Outcome = async {
-        let deadline = Instant::now() + TOPICS_DEADLINE;
-        apply_all(&admin, &manifests.topics, deadline).await?;
-        for topic in &manifests.topics {
-            wait_until_ready(&admin, &topic.name, deadline).await?;
-        }
-        announce(&embedded, &args.data_dir)
-    }
-    .await;
-    let ended = match started {
-        Ok(()) => embedded.run_until(stop).await,
-        Err(failure) => Err(failure),
     };
-    embedded.stop().await.and(ended)
+    let serve = async |embedded: &mut Embedded| -> Outcome {
+        make_ready(embedded, &manifests.topics).await?;
+        announce(embedded, &args.data_dir)?;
+        Err(embedded.failed().await)
+    };
+    embedded::run(options, serve).await.map(|_| ())
+}
+
+/// Says what of a BrokerCluster is not taken over, though here is something of the kind.
+fn tell_what_flags_decide(manifests: &Manifests) {
+    let Some(cluster) = &manifests.cluster else {
+        return;
+    };
+    for (field, flag) in &cluster.left_out {
+        eprintln!(
+            "brokercluster/{}: {field} is left out: use {flag}",
+            cluster.name
+        );
+    }
+}
+
+async fn make_ready(embedded: &Embedded, topics: &[NamedTopic]) -> Outcome {
+    let admin = connect::admin_at(&embedded.addresses()).await?;
+    let deadline = Instant::now() + TOPICS_DEADLINE;
+    apply_all(&admin, topics, deadline).await?;
+    for topic in topics {
+        wait_until_ready(&admin, &topic.name, deadline).await?;
+    }
+    Ok(())
 }
 
 fn announce(embedded: &Embedded, data_dir: &Path) -> Outcome {

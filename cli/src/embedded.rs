@@ -33,9 +33,11 @@ use crate::{
     failure::{Failure, Outcome},
     logging::Logging,
     manifest::Cluster,
-    signals::Interrupted,
+    signals,
 };
 
+/// Where the data is kept, unless told otherwise.
+pub(crate) const DEFAULT_DATA_DIR: &str = "taffrail-data";
 /// One machine is no place for more.
 pub(crate) const BROKERS_MAX: u16 = 16;
 /// How long brokers may take to register and to recover their partitions. Recovery after a crash reads what was not checkpointed.
@@ -67,6 +69,15 @@ pub(crate) struct Embedded {
     brokers: Brokers,
 }
 
+/// Why an embedded cluster was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// What was to be done with it is done.
+    Done,
+    /// A signal came.
+    Interrupted,
+}
+
 enum Brokers {
     /// In this process.
     One(Box<RunningBroker>),
@@ -74,12 +85,35 @@ enum Brokers {
     Several(Processes),
 }
 
+/// Starts a cluster, does `work` once clients can be served, and stops it: after the work or with the first signal, also one that comes during the start.
+///
+/// # Errors
+/// An address is taken, the data is another's or cannot be read, a broker was refused, or the work failed.
+pub(crate) async fn run<W>(options: Options, work: W) -> Outcome<Stopped>
+where
+    W: AsyncFnOnce(&mut Embedded) -> Outcome,
+{
+    let stop = signals::interrupted()?.first();
+    tokio::pin!(stop);
+    let mut embedded = tokio::select! {
+        started = Embedded::start(options) => started?,
+        // The next start finds files as after a crash.
+        () = &mut stop => return Ok(Stopped::Interrupted),
+    };
+    let worked = async {
+        embedded.ready().await?;
+        work(&mut embedded).await
+    };
+    let ended = tokio::select! {
+        outcome = worked => outcome.map(|()| Stopped::Done),
+        () = stop => Ok(Stopped::Interrupted),
+    };
+    embedded.stop().await.and(ended)
+}
+
 impl Embedded {
-    /// Starts controller and brokers, and waits until clients can be served.
-    ///
-    /// # Errors
-    /// An address is taken, the data is another's or cannot be read, or a broker was refused.
-    pub(crate) async fn start(options: Options) -> Outcome<Self> {
+    /// Starts controller and brokers.
+    async fn start(options: Options) -> Outcome<Self> {
         let (name, defaults, brokers) = wanted(options.cluster, options.brokers)?;
         let addresses = options.listen.of_brokers(brokers)?;
         let config = broker_config(options.broker_config.as_deref())?;
@@ -111,14 +145,10 @@ impl Embedded {
             };
             Processes::start(&common, addresses).map(Brokers::Several)
         };
-        let mut embedded = Self {
+        Ok(Self {
             control,
             brokers: brokers?,
-        };
-        match embedded.ready().await {
-            Ok(()) => Ok(embedded),
-            Err(failure) => embedded.stop().await.and(Err(failure)),
-        }
+        })
     }
 
     /// Where clients of this machine connect: each broker's.
@@ -153,6 +183,7 @@ impl Embedded {
         }
     }
 
+    /// Returns once clients can be served.
     async fn ready(&mut self) -> Outcome {
         let deadline = Instant::now() + READY_DEADLINE;
         while Instant::now() < deadline {
@@ -182,15 +213,11 @@ impl Embedded {
         .hint("the log above says what they are doing, or the files DATA-DIR/broker-*.log"))
     }
 
-    /// Serves until a signal comes.
-    ///
-    /// # Errors
-    /// A broker or the controller cannot go on.
-    pub(crate) async fn run_until(&mut self, stop: Interrupted) -> Outcome {
+    /// Resolves when a broker or the controller cannot go on.
+    pub(crate) async fn failed(&mut self) -> Failure {
         tokio::select! {
-            () = stop.first() => Ok(()),
-            failure = self.brokers.failed() => Err(failure),
-            failure = self.control.failed() => Err(failure),
+            failure = self.brokers.failed() => failure,
+            failure = self.control.failed() => failure,
         }
     }
 
@@ -198,7 +225,7 @@ impl Embedded {
     ///
     /// # Errors
     /// Serving the controller failed.
-    pub(crate) async fn stop(self) -> Outcome {
+    async fn stop(self) -> Outcome {
         match self.brokers {
             Brokers::One(broker) => broker.stop().await,
             Brokers::Several(processes) => processes.stop().await,
@@ -257,6 +284,15 @@ fn wanted(cluster: Option<Cluster>, brokers: Option<u16>) -> Outcome<(String, To
     }
 }
 
+/// What a command line needs to find the data: nothing where it is by default.
+pub(crate) fn data_dir_flag(data_dir: &Path) -> String {
+    if data_dir == Path::new(DEFAULT_DATA_DIR) {
+        String::new()
+    } else {
+        format!(" --data-dir {}", data_dir.display())
+    }
+}
+
 /// A volume that is left out would leave its partitions without a leader.
 fn enough_for_the_data(data_dir: &Path, brokers: u16) -> Outcome {
     let volumes = processes::volumes(data_dir)?;
@@ -268,6 +304,18 @@ fn enough_for_the_data(data_dir: &Path, brokers: u16) -> Outcome {
         data_dir.display()
     ))
     .hint(format!(
-        "start it with --brokers {volumes} or more, or use another --data-dir"
+        "start all of them with: taffrail dev --brokers {volumes}{}; or use another --data-dir",
+        data_dir_flag(data_dir)
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_data_is_needs_saying_only_if_it_is_elsewhere() {
+        assert_eq!(data_dir_flag(Path::new(DEFAULT_DATA_DIR)), "");
+        assert_eq!(data_dir_flag(Path::new("/srv/log")), " --data-dir /srv/log");
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Conflict = 6,
     /// `log verify` found damage.
     Damaged = 7,
+    /// A signal came before the command was done, or a second one before it had stopped; as shells have it for SIGINT.
+    Interrupted = 130,
 }
 
 /// A command's failure, as the user sees it.
@@ -181,6 +183,52 @@ mod tests {
         let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(failure.is_quiet());
         assert_eq!(failure.exit_code(), ExitCode::SUCCESS);
+    }
+
+    /// The cells of docs/OPERATIONS.md, section "Exit codes of the command line": exit and codes.
+    fn documented() -> Vec<(u8, Vec<String>)> {
+        let text = include_str!("../../docs/OPERATIONS.md");
+        let (_, section) = text
+            .split_once("\n## Exit codes of the command line\n")
+            .expect("the section");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let exit = cells.next()?.parse().ok()?;
+            let codes = cells.nth(1)?.split('`').skip(1).step_by(2);
+            Some((exit, codes.map(str::to_owned).collect()))
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn the_table_of_exit_codes_has_each_code_of_the_cluster_where_it_belongs() {
+        let table = documented();
+        for code in ErrorCode::ALL {
+            let rows = table.iter().filter(|(_, codes)| {
+                let mut codes = codes.iter();
+                codes.any(|documented| documented == code.name())
+            });
+            let exits: Vec<u8> = rows.map(|(exit, _)| *exit).collect();
+            assert_eq!(exits, [exit_for(*code) as u8], "{}", code.name());
+        }
+    }
+
+    #[test]
+    fn the_table_of_exit_codes_is_whole() {
+        let exits: Vec<u8> = documented().iter().map(|(exit, _)| *exit).collect();
+        let ours = [
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Invalid,
+            Exit::NotFound,
+            Exit::Unavailable,
+            Exit::Conflict,
+            Exit::Damaged,
+            Exit::Interrupted,
+        ];
+        let ours = ours.map(|exit| exit as u8);
+        assert_eq!(exits, [&[0], &ours[..]].concat());
     }
 
     #[test]

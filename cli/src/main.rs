@@ -40,13 +40,21 @@ mod view;
 use std::{ffi::OsStr, path::PathBuf, process::ExitCode};
 
 use clap::Parser as _;
+use tokio::runtime::Runtime;
 
 /// Batches come and go by the megabyte. The C library's allocator gives such memory back to the kernel each time and faults it in again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let runtime = Runtime::new().expect("threads can be started");
+    let code = runtime.block_on(program());
+    // A thread that still reads, from a terminal or a log, cannot be called off: nobody waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+async fn program() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
     if called.is_some_and(|path| path.file_name() == Some(OsStr::new(embedded::BROKER))) {
         return broker().await;

@@ -8,7 +8,7 @@ use std::{
 use serde_yaml::Value;
 use taffrail_core::{ErrorCode, TopicDefaults, TopicSpec, rules};
 use taffrail_crds::{
-    BrokerCluster, ConsumerGroup, GROUP, Topic, VERSION,
+    BrokerCluster, BrokerClusterSpec, ConsumerGroup, GROUP, Topic, VERSION,
     manifest::{self as crds, Manifest, ManifestError},
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Cluster {
     pub(crate) name: String,
     /// For topics that do not say.
     pub(crate) defaults: TopicDefaults,
+    /// Fields that are set and not taken, each with the flag that is instead of it.
+    pub(crate) left_out: Vec<(&'static str, &'static str)>,
 }
 
 /// Reads files, the `.yaml`, `.yml` and `.json` files of directories in the order of their names, and standard input for `-`.
@@ -163,7 +165,25 @@ fn defaults_of(place: &str, cluster: &BrokerCluster) -> Outcome<Cluster> {
         let broken: Vec<_> = settings.iter().map(say).collect();
         return Err(invalid(place, "BrokerCluster", &name, &broken));
     }
-    Ok(Cluster { name, defaults })
+    Ok(Cluster {
+        name,
+        defaults,
+        left_out: left_out(&cluster.spec),
+    })
+}
+
+fn left_out(spec: &BrokerClusterSpec) -> Vec<(&'static str, &'static str)> {
+    let client = spec.listeners.as_ref().and_then(|l| l.client.as_ref());
+    let has_port = client.is_some_and(|client| client.port.is_some());
+    let fields = [
+        (has_port, ("spec.listeners.client.port", "--listen IP:PORT")),
+        (
+            !spec.broker_config.is_empty(),
+            ("spec.brokerConfig", "--broker-config FILE"),
+        ),
+    ];
+    let set = fields.into_iter().filter(|(is_set, _)| *is_set);
+    set.map(|(_, field)| field).collect()
 }
 
 fn check_group(place: &str, group: &ConsumerGroup) -> Outcome {
@@ -344,6 +364,27 @@ mod tests {
         assert!(
             message.contains("spec.brokerConfig: data_dir is not"),
             "{message}"
+        );
+    }
+
+    #[test]
+    fn what_of_a_cluster_is_not_taken_is_named_with_the_flag_for_it() {
+        let head =
+            "apiVersion: taffrail.dev/v1alpha1\nkind: BrokerCluster\nmetadata: { name: main }\n";
+        let left_out = |fields: &str| {
+            let spec = format!("spec: {{ brokers: 1, storage: {{ size: 1Gi }}{fields} }}\n");
+            let all = parse("cluster.yaml", &format!("{head}{spec}")).expect("valid");
+            all.cluster.expect("a cluster").left_out
+        };
+        assert_eq!(left_out(""), []);
+        assert_eq!(left_out(", listeners: { client: {} }"), []);
+        assert_eq!(
+            left_out(", listeners: { client: { port: 9000 } }"),
+            [("spec.listeners.client.port", "--listen IP:PORT")]
+        );
+        assert_eq!(
+            left_out(", brokerConfig: { disk.scrub_interval_ms: 0 }"),
+            [("spec.brokerConfig", "--broker-config FILE")]
         );
     }
 

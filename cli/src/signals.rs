@@ -4,9 +4,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Exit, Failure, Outcome};
 
-/// Exit code of a process that a second signal ends, as shells have it for SIGINT.
-const EXIT_INTERRUPTED: i32 = 130;
-
 /// Waits for the signals that ask a process to end.
 pub(crate) struct Interrupted {
     interrupt: Signal,
@@ -35,7 +32,7 @@ impl Interrupted {
         self.next().await;
         tokio::spawn(async move {
             self.next().await;
-            std::process::exit(EXIT_INTERRUPTED);
+            std::process::exit(Exit::Interrupted as i32);
         });
     }
 

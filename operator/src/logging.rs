@@ -1,9 +1,15 @@
 //! Logs as text or JSON, with a level that changes at run time.
 
-use std::io;
+use std::io::{IsTerminal as _, stderr};
 
+use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Registry, filter::ParseError, layer::SubscriberExt as _, reload,
+    EnvFilter, Layer, Registry,
+    filter::ParseError,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    reload,
     util::SubscriberInitExt as _,
 };
 
@@ -12,7 +18,7 @@ use tracing_subscriber::{
 pub enum LogFormat {
     /// For people.
     Text,
-    /// For collectors.
+    /// For collectors: the same shape as the brokers'.
     Json,
 }
 
@@ -45,11 +51,54 @@ impl LogLevel {
 /// The level makes no sense.
 pub fn start(format: LogFormat, level: &str) -> Result<LogLevel, ParseError> {
     let (filter, handle) = reload::Layer::new(EnvFilter::builder().parse(level)?);
-    let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    match format {
-        LogFormat::Text => registry.with(lines).init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
-    }
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines(format, stderr))
+        .init();
     Ok(LogLevel(handle))
+}
+
+fn lines<S, W>(format: LogFormat, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // Colours are for people: a file or a log collector would keep their codes.
+    let lines = fmt::layer()
+        .with_ansi(stderr().is_terminal())
+        .with_writer(writer);
+    match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, BufRead as _, BufReader},
+        sync::Arc,
+    };
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_json_has_time_level_message_and_fields_side_by_side() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let lines = lines(LogFormat::Json, Arc::new(writer));
+        let subscriber = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(topic = "flights", "applied");
+        });
+        let mut text = String::new();
+        let read = BufReader::new(reader).read_line(&mut text);
+        read.expect("a line");
+        let line: Value = serde_json::from_str(&text).expect("one JSON object");
+        assert!(line["timestamp"].is_string(), "{line}");
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "applied");
+        assert_eq!(line["topic"], "flights");
+    }
 }

@@ -47,9 +47,17 @@ def publish_and_subscribe(channel: grpc.Channel) -> None:
 
     request = v1.SubscribeRequest(topic="events", earliest=True, until_end=True)
     received = {}
+    ends, values = {}, {}
     for answer in gateway.Subscribe(request, timeout=TIMEOUT_S):
         for record in answer.records:
+            end = ends.get(record.partition, 0)
+            assert record.offset >= end, f"{record.partition}/{record.offset} came after {end - 1}"
+            ends[record.partition] = record.offset + 1
+            values.setdefault(record.key, []).append(record.value)
             received[record.partition, record.offset] = record
+    for key in {record.key for record in sent}:
+        expected = [record.value for record in sent if record.key == key]
+        assert values[key] == expected, f"{key} came as {values[key]}"
     assert len(received) == len(sent), f"{len(received)} of {len(sent)} records came back"
     for record, result in zip(sent, published.results):
         got = received[result.partition, result.offset]

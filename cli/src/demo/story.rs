@@ -12,7 +12,7 @@ use super::{
     groups::{ARRIVALS, BACK_TO, DELAYS},
 };
 use crate::{
-    embedded::{DEFAULT_ADDRESS, Embedded},
+    embedded::{DEFAULT_ADDRESS, Embedded, data_dir_flag},
     failure::Outcome,
     produce::Sent,
     table::{human_bytes, human_count},
@@ -157,7 +157,7 @@ const NEXT: [(&str, &str); 7] = [
 ];
 
 /// What to type.
-pub(super) fn what_next(embedded: &Embedded, once: bool) -> Outcome {
+pub(super) fn what_next(embedded: &Embedded, data_dir: &Path, once: bool) -> Outcome {
     let mut out = io::stdout();
     let program = program();
     let address = embedded.address();
@@ -168,7 +168,11 @@ pub(super) fn what_next(embedded: &Embedded, once: bool) -> Outcome {
         format!(" -s {address}")
     };
     if once {
-        writeln!(out, "\nStart it again with: {program} dev\nThen type:")?;
+        let data = data_dir_flag(data_dir);
+        writeln!(
+            out,
+            "\nStart it again with: {program} dev{data}\nThen type:"
+        )?;
     } else {
         writeln!(out, "\nIt serves on. Type in another terminal:")?;
     }
@@ -209,4 +213,20 @@ fn program() -> String {
         .unwrap_or(&exe)
         .display()
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn what_it_says_to_type_can_be_typed() {
+        for (command, _) in NEXT {
+            let words = ["taffrail"].into_iter().chain(command.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{command}");
+        }
+    }
 }

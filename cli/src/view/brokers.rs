@@ -122,7 +122,42 @@ impl BrokerView {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn the_fields_of_a_broker_are_what_they_were() {
+        let status = v1::BrokerStatus {
+            number: 2,
+            name: "main-1".into(),
+            client: Some(v1::Endpoint {
+                host: "main-1.streams".into(),
+                port: 9640,
+            }),
+            safe_to_stop: true,
+            ..v1::BrokerStatus::default()
+        };
+        let expected = json!({
+            "number": 2,
+            "name": "main-1",
+            "state": "",
+            "address": "main-1.streams:9640",
+            "leads": 0,
+            "follows": 0,
+            "diskTotalBytes": 0,
+            "diskFreeBytes": 0,
+            "version": "",
+            "uuid": "",
+            "incarnation": "0-0000000000000000",
+            "rack": "",
+            "processId": 0,
+            "safeToStop": true,
+            "stopBlockedBy": "",
+        });
+        let view = serde_json::to_value(BrokerView::from(status));
+        assert_eq!(view.expect("JSON"), expected);
+    }
 
     #[test]
     fn a_broker_that_must_not_stop_says_why() {

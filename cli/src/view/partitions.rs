@@ -215,7 +215,52 @@ impl PartitionView {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn the_fields_of_a_partition_are_what_they_were() {
+        let follower = v1::FollowerStatus {
+            broker: 2,
+            in_sync: true,
+            durable_end_offset: Some(7),
+            lag_ms: 3,
+        };
+        let status = v1::PartitionStatus {
+            topic: "flights".into(),
+            replicas: vec![1, 2],
+            isr: vec![1, 2],
+            log_end_offset: 7,
+            oldest_append_time_ms: Some(0),
+            state: "ONLINE".into(),
+            followers: vec![follower],
+            ..v1::PartitionStatus::default()
+        };
+        let expected = json!({
+            "topic": "flights",
+            "partition": 0,
+            "leader": null,
+            "leaderEpoch": 0,
+            "partitionEpoch": 0,
+            "replicas": [1, 2],
+            "isr": [1, 2],
+            "logStartOffset": 0,
+            "highWatermark": 0,
+            "logEndOffset": 7,
+            "bytes": 0,
+            "oldest": "1970-01-01T00:00:00Z",
+            "state": "ONLINE",
+            "message": "",
+            "adding": [],
+            "removing": [],
+            "followers": [
+                { "broker": 2, "inSync": true, "durableEndOffset": 7, "lagMs": 3 },
+            ],
+        });
+        let view = serde_json::to_value(PartitionView::from(status));
+        assert_eq!(view.expect("JSON"), expected);
+    }
 
     #[test]
     fn what_moves_says_what_is_missing_and_what_does_not_has_no_column() {

@@ -1,6 +1,11 @@
 //! `taffrail dev --brokers N`: each broker is a process that can be killed, and none stays behind.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -127,6 +132,31 @@ fn without_restarts_a_broker_that_was_killed_stays_away() {
     assert!(
         said.contains("broker-1") && said.contains("SIGKILL"),
         "{said}"
+    );
+}
+
+#[test]
+fn a_topic_that_does_not_become_ready_is_waited_for_no_longer_than_told() {
+    let topic = example("topic.yaml");
+    let dev = Dev::start(&["--brokers", "2", "--no-restart", "-f", &topic]);
+    let broker = in_state(&dev, "broker-1", "ONLINE");
+    kill(broker["processId"].as_u64().expect("a number") as u32);
+    in_state(&dev, "broker-1", "OFFLINE");
+    let started = Instant::now();
+    let ended = dev.run(&["apply", "-f", &topic, "--timeout", "200ms"]);
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("error[TIMED_OUT]") && ended.stderr.contains("not Ready"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(50),
+        "not the default"
+    );
+    assert_eq!(
+        dev.ok(&["apply", "-f", &topic, "--wait=false"]),
+        "topic/flights unchanged\n"
     );
 }
 

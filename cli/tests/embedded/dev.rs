@@ -44,31 +44,23 @@ impl Dev {
 
     /// Starts on the same data, and returns when it is ready.
     pub(crate) fn start_again(&mut self) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_taffrail"))
-            .args([
-                "dev",
-                "--listen",
-                "127.0.0.1:0",
-                "--log-level",
-                "warn",
-                "--data-dir",
-            ])
-            .arg(self.data())
-            .args(&self.arguments)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
+        command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]);
+        command.arg(self.data()).args(&self.arguments);
+        if !self
+            .arguments
+            .iter()
+            .any(|argument| argument == "--log-level")
+        {
+            command.args(["--log-level", "warn"]);
+        }
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (lines, received) = mpsc::channel();
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if lines.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let received = lines_of(&mut child);
         let line = received.recv_timeout(START_DEADLINE);
         let address = line
             .as_ref()
@@ -139,7 +131,7 @@ impl Dev {
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self) -> Ended {
         let child = self.child.take().expect("it runs");
-        rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+        signal(&child, Signal::TERM);
         let output = child.wait_with_output().expect("it ended");
         Ended {
             code: output.status.code(),
@@ -157,6 +149,25 @@ impl Drop for Dev {
             let _ = child.wait();
         }
     }
+}
+
+/// The lines of a child's standard output as they come, and an error after the last one.
+pub(crate) fn lines_of(child: &mut Child) -> mpsc::Receiver<String> {
+    let stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let (lines, received) = mpsc::channel();
+    thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    received
+}
+
+/// Sends a signal to a child that runs.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(Pid::from_child(child), signal).expect("it runs");
 }
 
 /// kill -9.

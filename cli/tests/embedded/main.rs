@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod brokers;
+mod demo;
 mod dev;
 mod groups;
+mod logs;
 mod plan;
+mod topics;
 
 use std::{
     fs,
@@ -12,7 +15,7 @@ use std::{
     process::Command,
 };
 
-use dev::{Dev, Ended, run};
+use dev::{Dev, run};
 use serde_json::Value;
 
 const FLIGHTS: usize = 27_004;
@@ -293,31 +296,6 @@ fn a_port_that_is_taken_is_said_so() {
         ended.stderr
     );
     assert!(!data.exists(), "nothing is left behind");
-}
-
-#[test]
-fn the_demo_says_what_it_did_and_can_be_repeated() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let data = dir.path().join("data");
-    // Flights since 24 January: of the file, and after the second time of all that was written.
-    for replayed in ["7,396", "34,400"] {
-        let ended: Ended = run(
-            Command::new(env!("CARGO_BIN_EXE_taffrail"))
-                .args(["demo", "--once", "--listen", "127.0.0.1:0", "--data-dir"])
-                .arg(&data),
-            b"",
-        );
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        for part in [
-            "Consumed   27,004 flights",
-            "\"delays\" read 27,004 flights and found: OO 67.0 min late, HA 54.4 min late, EV 24.2 min late",
-            "\"arrivals\" had read 10,000 by then, was 17,004 behind, read 17,004 more: ATL 1396, ORD 1269, BOS 1245",
-            &format!("read {replayed} flights again; \"delays\" is 0 behind"),
-            "taffrail consume flights",
-        ] {
-            assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
-        }
-    }
 }
 
 #[test]

@@ -392,19 +392,55 @@ async fn a_topic_that_is_not_there_is_said_so_after_a_moment() {
     assert_eq!(early.expect_err("not looked up"), ProduceError::NotResolved);
 }
 
+/// Numbers without a gap between them.
+fn runs(values: &[String]) -> Vec<Vec<usize>> {
+    let numbers = values.iter().map(|value| value.parse().expect("a number"));
+    let numbers: Vec<usize> = numbers.collect();
+    let runs = numbers.chunk_by(|before, after| before + 1 == *after);
+    runs.map(<[usize]>::to_vec).collect()
+}
+
 #[tokio::test]
 async fn keys_go_where_kafka_puts_them_and_keyless_records_fill_batch_after_batch() {
     let cluster = Cluster::start(1, 12).await;
-    let producer = cluster.client().await.producer(small_batches());
-    // murmur2("21") = -973932308, made positive 1173551340, modulo 12.
-    let record = Record::new("keyed").key("21");
-    let stored = producer.send(TOPIC, record).await.expect("taken").await;
-    assert_eq!(stored.expect("stored").partition, PartitionIndex(0));
-    send_numbers(&producer, 2_000).await;
-    close(producer).await;
-    let counts: Vec<usize> = (0..12).map(|p| cluster.values(p).len()).collect();
-    assert_eq!(counts.iter().sum::<usize>(), 2_001);
-    assert!(counts.iter().all(|&count| count > 50), "{counts:?}");
+    let keyed = cluster.client().await.producer(small_batches());
+    // murmur2 as in Kafka's own tests, without its sign, modulo 12.
+    for (key, partition) in [
+        ("21", 1_173_551_340 % 12),
+        ("foobar", 1_357_151_166 % 12),
+        ("a-little-bit-long-string", 1_161_502_112 % 12),
+        ("a-little-bit-longer-string", 661_178_819 % 12),
+        ("abc", 479_470_107 % 12),
+    ] {
+        let sent = keyed.send(TOPIC, Record::new("keyed").key(key)).await;
+        let stored = sent.expect("taken").await.expect("stored");
+        assert_eq!(stored.partition, PartitionIndex(partition), "{key}");
+    }
+    close(keyed).await;
+
+    let keyless = cluster.client().await.producer(ProducerConfig {
+        // A batch ends when it is full, and for no other reason.
+        linger: Duration::from_hours(1),
+        ..small_batches()
+    });
+    let _deliveries = send_numbers(&keyless, 2_000).await;
+    close(keyless).await;
+    let mut batches: Vec<(usize, Vec<usize>)> = Vec::new();
+    for partition in 0..12 {
+        let mut values = cluster.values(partition);
+        values.retain(|value| value != "keyed");
+        batches.extend(runs(&values).into_iter().map(|run| (partition, run)));
+    }
+    batches.sort_by_key(|(_, run)| run[0]);
+    let lengths: Vec<usize> = batches.iter().map(|(_, run)| run.len()).collect();
+    assert_eq!(lengths.iter().sum::<usize>(), 2_000);
+    assert!(lengths.len() > 12, "each partition has some: {lengths:?}");
+    let full = &lengths[..lengths.len() - 1];
+    // 1 KiB of records with 6 bytes each, and as much again around them.
+    assert!(full.iter().all(|&records| records > 40), "{lengths:?}");
+    for pair in batches.windows(2) {
+        assert_eq!((pair[0].0 + 1) % 12, pair[1].0, "the next one's turn");
+    }
 }
 
 #[tokio::test]

@@ -1,59 +1,14 @@
 //! Which crate may use which, and what every crate has in common.
 
-use std::fs;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, camino::Utf8Path};
 use taffrail_xtask::workspace_root;
 
 use crate::tree::assert_none;
-
-/// The edges of docs/ARCHITECTURE.md, section 2. What the crates' tests use is not restricted.
-const EDGES: [(&str, &[&str]); 14] = [
-    ("taffrail-core", &[]),
-    ("taffrail-record", &["core"]),
-    ("taffrail-api", &["core"]),
-    ("taffrail-log", &["core", "record"]),
-    ("taffrail-client", &["api", "core", "record"]),
-    ("taffrail-controller", &["core", "api", "record"]),
-    (
-        "taffrail-broker",
-        &["log", "record", "api", "core", "client"],
-    ),
-    ("taffrail-crds", &["core"]),
-    ("taffrail-operator", &["crds", "controller", "core", "api"]),
-    (
-        "taffrail",
-        &[
-            "core",
-            "record",
-            "log",
-            "api",
-            "client",
-            "controller",
-            "broker",
-            "crds",
-        ],
-    ),
-    (
-        "taffrail-tests",
-        &[
-            "core",
-            "record",
-            "log",
-            "api",
-            "client",
-            "controller",
-            "crds",
-            "xtask",
-        ],
-    ),
-    ("taffrail-model", &[]),
-    (
-        "taffrail-sim",
-        &["core", "record", "log", "api", "controller", "broker"],
-    ),
-    ("taffrail-xtask", &[]),
-];
 
 /// What decides must not reach out.
 const CORE_MAY_USE: [&str; 2] = ["bytes", "thiserror"];
@@ -66,6 +21,31 @@ fn metadata() -> Metadata {
         .expect("cargo metadata")
 }
 
+/// The table of docs/ARCHITECTURE.md, section "The crates": a crate's folder, and those that it may use.
+fn architecture() -> BTreeMap<String, BTreeSet<String>> {
+    let document = workspace_root().join("docs/ARCHITECTURE.md");
+    let text = fs::read_to_string(document).expect("the document is readable");
+    let (_, section) = text
+        .split_once("\n## The crates\n")
+        .expect("the section of the crates");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| {
+        let cells = line.strip_prefix("| `")?.strip_suffix(" |")?;
+        let (folder, rest) = cells.split_once('`')?;
+        let (_, uses) = rest.rsplit_once(" | ")?;
+        let uses = uses.split(", ").filter(|uses| *uses != "nothing of ours");
+        Some((folder.to_owned(), uses.map(str::to_owned).collect()))
+    });
+    rows.collect()
+}
+
+/// The folder of a crate of ours.
+fn folder(path: &Utf8Path) -> String {
+    let root = workspace_root();
+    let inside = path.as_std_path().strip_prefix(&root);
+    inside.expect("it lies in the tree").display().to_string()
+}
+
 fn normal_dependencies(package: &Package) -> impl Iterator<Item = &str> {
     package
         .dependencies
@@ -75,22 +55,29 @@ fn normal_dependencies(package: &Package) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn crates_use_each_other_only_as_the_architecture_says() {
+fn crates_use_each_other_as_the_table_of_the_architecture_says() {
+    let mut table = architecture();
     let mut findings = Vec::new();
     for package in &metadata().packages {
-        let Some((_, allowed)) = EDGES
-            .iter()
-            .find(|(name, _)| *name == package.name.as_str())
-        else {
-            findings.push(format!("{} is not in the table of edges", package.name));
+        let crate_folder = folder(package.manifest_path.parent().expect("a file has a folder"));
+        let Some(allowed) = table.remove(&crate_folder) else {
+            findings.push(format!("{crate_folder} is not in the table"));
             continue;
         };
-        for used in normal_dependencies(package).filter_map(|name| name.strip_prefix("taffrail-")) {
-            if !allowed.contains(&used) {
-                findings.push(format!("{} must not use taffrail-{used}", package.name));
-            }
+        let used = package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind == DependencyKind::Normal)
+            .filter_map(|dependency| dependency.path.as_deref().map(folder))
+            .collect::<BTreeSet<_>>();
+        if used != allowed {
+            findings.push(format!(
+                "{crate_folder} uses {used:?}, the table says {allowed:?}"
+            ));
         }
     }
+    let gone = table.keys();
+    findings.extend(gone.map(|folder| format!("{folder} is in the table and not there")));
     assert_none(&findings);
 }
 
