@@ -68,6 +68,23 @@ impl World {
             return;
         }
         let broker = self.chance.pick(&there);
+        self.learn(client, broker);
+    }
+
+    /// As the client library when a leader says that a position behind its log is out of range: is it the newest leader that any broker knows? One that
+    /// was replaced and has not heard of it says that of what only its successor has.
+    pub(super) fn is_believed(&mut self, client: usize, leader: &Placed) -> bool {
+        for broker in self.all() {
+            if self.is_reachable(broker) {
+                self.learn(client, broker);
+            }
+        }
+        let newest = self.leader_of(client, leader.partition);
+        newest.is_none_or(|(_, newest)| newest.leader_epoch <= leader.leader_epoch)
+    }
+
+    /// What a broker knows of leaders that are newer than those that the client knows.
+    fn learn(&mut self, client: usize, broker: usize) {
         let Some(process) = &self.brokers[broker].process else {
             return;
         };

@@ -165,6 +165,9 @@ impl World {
                 let replica = process.seen.get(&id);
                 let start = replica.map_or(0, |replica| replica.log_start.0);
                 if start <= at {
+                    if !self.is_believed(client, &placed) {
+                        return Ok(at);
+                    }
                     return Err(format!("m{index} at {at} of {id}, at b{node}: {error}"));
                 }
                 if let Some(held) = self.member(index).held.get_mut(&id) {
