@@ -10,9 +10,26 @@ use std::{
 
 use taffrail_core::{BrokerNumber, LeaderEpoch, PartitionEpoch};
 
-/// When a session last heard of its follower, by the broker's uptime in milliseconds.
+/// When a session last heard of its follower, by the broker's uptime in milliseconds. 0: never, or the session has ended.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heard(Arc<AtomicU64>);
+
+/// What a session holds of it.
+#[derive(Debug, Default)]
+pub(crate) struct Hears(Heard);
+
+impl Hears {
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.0
+    }
+}
+
+/// After its end a follower may follow somebody else, however lately it was heard.
+impl Drop for Hears {
+    fn drop(&mut self) {
+        self.0.now(0);
+    }
+}
 
 impl Heard {
     pub(crate) fn now(&self, now_ms: u64) {
@@ -64,7 +81,9 @@ impl Hearing {
     ) -> Option<u64> {
         let hearing = self.lock();
         let heard = |member| match hearing.get(&member) {
-            Some((in_epoch, heard)) if *in_epoch == epoch => Some(heard.0.load(Ordering::Acquire)),
+            Some((in_epoch, heard)) if *in_epoch == epoch => {
+                Some(heard.0.load(Ordering::Acquire)).filter(|ms| *ms > 0)
+            }
             _ => None,
         };
         let mut members = members.into_iter().map(heard);
@@ -110,6 +129,18 @@ mod tests {
         hearing.follows(BrokerNumber(1), EPOCH, &heard);
         assert_eq!(silent(), Some(50));
         hearing.left(BrokerNumber(1));
+        assert_eq!(silent(), None);
+    }
+
+    #[test]
+    fn one_whose_session_has_ended_is_not_heard() {
+        let hearing = Hearing::default();
+        let hears = Hears::default();
+        hears.heard().now(50);
+        hearing.follows(BrokerNumber(1), EPOCH, hears.heard());
+        let silent = || hearing.longest_silent_ms([BrokerNumber(1)], EPOCH);
+        assert_eq!(silent(), Some(50));
+        drop(hears);
         assert_eq!(silent(), None);
     }
 

@@ -32,7 +32,7 @@ use crate::{
     broker::Broker,
     partition::{
         growth::News,
-        hearing::Heard,
+        hearing::Hears,
         replicate::{Fetched, ReplicaFetch},
     },
 };
@@ -107,7 +107,7 @@ async fn run(
         checking: None,
         reads: FuturesUnordered::new(),
         follower: follower.broker,
-        last: Heard::default(),
+        last: Hears::default(),
         heard: begun,
         begun,
         broker,
@@ -148,7 +148,7 @@ struct Session<'a> {
     heard: Instant,
     follower: BrokerNumber,
     /// The same as `heard`, for those who have to know.
-    last: Heard,
+    last: Hears,
 }
 
 impl Session<'_> {
@@ -242,7 +242,9 @@ impl Session<'_> {
             partition.growth.add(&self.news);
             if partition.is_internal() {
                 let (follower, epoch) = (self.follower, request.leader_epoch);
-                partition.hearing.follows(follower, epoch, &self.last);
+                partition
+                    .hearing
+                    .follows(follower, epoch, self.last.heard());
             }
             fetches.push(ReplicaFetch {
                 partition,
@@ -269,7 +271,7 @@ impl Session<'_> {
             ));
         };
         self.heard = Instant::now();
-        self.last.now(self.broker.uptime_ms());
+        self.last.heard().now(self.broker.uptime_ms());
         let Some(follower_message::Message::Positions(positions)) = message.message else {
             return Err(WireError::invalid("positions come after the hello"));
         };

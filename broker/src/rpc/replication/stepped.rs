@@ -21,7 +21,7 @@ use crate::{
     broker::Broker,
     partition::{
         growth::News,
-        hearing::Heard,
+        hearing::Hears,
         replicate::{Fetched, ReplicaFetch},
     },
 };
@@ -39,7 +39,7 @@ pub(crate) struct Stepped {
     follower: BrokerNumber,
     heard_ms: u64,
     /// The same, for those who have to know.
-    last: Heard,
+    last: Hears,
 }
 
 impl Stepped {
@@ -68,7 +68,7 @@ impl Stepped {
             seat,
             follower: follower.broker,
             heard_ms: now_ms,
-            last: Heard::default(),
+            last: Hears::default(),
         };
         let hello = v1::LeaderHello {
             version: follower.version,
@@ -91,7 +91,7 @@ impl Stepped {
         message: FollowerMessage,
     ) -> Result<(), WireError> {
         self.heard_ms = broker.uptime_ms();
-        self.last.now(self.heard_ms);
+        self.last.heard().now(self.heard_ms);
         let Some(follower_message::Message::Positions(positions)) = message.message else {
             return Err(WireError::invalid("positions come after the hello"));
         };
@@ -115,7 +115,9 @@ impl Stepped {
             partition.growth.add(&self.news);
             if partition.is_internal() {
                 let (follower, epoch) = (self.follower, request.leader_epoch);
-                partition.hearing.follows(follower, epoch, &self.last);
+                partition
+                    .hearing
+                    .follows(follower, epoch, self.last.heard());
             }
             fetches.push(ReplicaFetch {
                 partition,
