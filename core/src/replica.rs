@@ -46,7 +46,7 @@ mod role;
 mod tests;
 
 pub use acks::{AckQueue, Acks};
-pub use certainty::Certainty;
+pub use certainty::{Certainty, Leap};
 pub use election::{Elected, Election, MayLack, Report, Wait};
 pub use eligibility::{Found, FoundLog, Standing};
 pub use epochs::{EpochEnd, EpochStart, EpochTable, LogTail};

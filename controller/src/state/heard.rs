@@ -106,6 +106,7 @@ impl<'a> Heard<'a> {
             except: None,
             loss_accepted: false,
             is_raised: stored.is_some_and(|record| self.live.has_raised(partition, record)),
+            leap: self.live.leap,
         }
     }
 }

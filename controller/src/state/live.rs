@@ -8,6 +8,7 @@ use std::{
 use taffrail_api::{convert, transport, v1};
 use taffrail_core::{
     Assignment, BrokerNumber, BrokerUuid, Incarnation, PartitionEpoch, TopicId, TopicPartition,
+    replica::Leap,
 };
 
 use super::{
@@ -99,12 +100,15 @@ pub(crate) struct Live {
     pub(crate) groups: DeclaredGroups,
     /// What the store held when the controller took office.
     found: Option<Cluster>,
+    /// Drawn for this term.
+    pub(crate) leap: Leap,
 }
 
 impl Live {
     /// The controller took office: brokers have not had the time to come.
-    pub(crate) fn begin(&mut self, found: Cluster, now_ms: u64, suspect_after_ms: u64) {
+    pub(crate) fn begin(&mut self, found: Cluster, now_ms: u64, suspect_after_ms: u64, leap: Leap) {
         self.found = Some(found);
+        self.leap = leap;
         self.settled_from_ms = now_ms;
         self.suspect_after_ms = suspect_after_ms;
         self.hears_until_ms = Some(now_ms + suspect_after_ms.max(HEARING_MS));

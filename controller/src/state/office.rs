@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use taffrail_core::replica::{Mutant, is_broken};
+use taffrail_core::replica::{Leap, Mutant, is_broken};
 
 use super::{
     Answer, Batch, Effect, Event, Failure, Io, Machine, Note, Outcome, Step, Work, WriteFailure,
@@ -206,8 +206,9 @@ impl Machine {
         self.release();
         self.is_stale = true;
         self.has_chores = true;
-        self.live
-            .begin(found, self.now_ms, self.settings.suspect_after_ms);
+        let (now_ms, suspect_after_ms) = (self.now_ms, self.settings.suspect_after_ms);
+        let leap = Leap::drawn(self.settings.holder ^ now_ms);
+        self.live.begin(found, now_ms, suspect_after_ms, leap);
         self.queue.push_back(Work::FollowDefaults);
         let epoch = self.epoch;
         self.effect(Effect::InOffice { epoch });

@@ -3,7 +3,7 @@
 //!
 //! Whoever leads an epoch knows every change of it that counts, and what is acknowledged in an epoch is on so many replicas as know of the
 //! epoch. So enough replicas, the leader among them, know every record under which anything was acknowledged. There may be later ones that only
-//! brokers know that have not been heard: elections whose outcome nobody else followed. New epochs leap over those.
+//! brokers know that have not been heard: elections whose outcome nobody else followed. New epochs leap over those, each controller to a place of its own.
 
 use super::{
     election::{Election, Report, Wait},
@@ -14,8 +14,28 @@ use crate::{
     ids::{BrokerNumber, LeaderEpoch, PartitionEpoch},
 };
 
-/// So many epochs may have begun that only brokers know that have not been heard.
-pub(super) const UNHEARD_EPOCHS_MAX: u32 = 1 << 10;
+/// So many epochs may have begun one after the other that only brokers know that have not been heard.
+const UNHEARD_EPOCHS_MAX: u32 = 1 << 10;
+/// Leaps are longer than that by up to so many: 2^31 epochs are enough for 60,000 of them.
+const PLACES: u64 = 1 << 16;
+
+/// How far new epochs leap. An unheard one may itself have leapt from the same record, by a controller whose store has gone back since: were all leaps of
+/// one length, two leaders would have one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leap(u32);
+
+impl Leap {
+    /// By a number that is drawn for each term of a controller.
+    pub const fn drawn(random: u64) -> Self {
+        Self(UNHEARD_EPOCHS_MAX + (random % PLACES) as u32)
+    }
+}
+
+impl Default for Leap {
+    fn default() -> Self {
+        Self::drawn(0)
+    }
+}
 
 /// What the replicas that were heard rule out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,11 +129,7 @@ impl<'a> Election<'a> {
             version.1 = version.1.max(seen.1);
         }
         let stored = self.stored.map(Assignment::version).unwrap_or_default();
-        let step = if self.is_latest(best) {
-            1
-        } else {
-            UNHEARD_EPOCHS_MAX
-        };
+        let step = if self.is_latest(best) { 1 } else { self.leap.0 };
         (
             LeaderEpoch(version.0.max(stored.0).0 + step),
             PartitionEpoch(version.1.max(stored.1).0 + u64::from(step)),

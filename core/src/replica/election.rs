@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use super::{
+    certainty::Leap,
     eligibility::Standing,
     epochs::LogTail,
     invariants,
@@ -52,6 +53,8 @@ pub struct Election<'a> {
     pub loss_accepted: bool,
     /// Whoever decides has raised the leader epoch before, after it had heard enough: no broker knows a later one that was not heard yet.
     pub is_raised: bool,
+    /// Of this term.
+    pub leap: Leap,
 }
 
 /// The assignment to be written, by compare-and-swap, before anybody hears of it.

@@ -5,7 +5,7 @@ use crate::{
     assignment::Assignment,
     ids::{BrokerNumber, Incarnation},
     replica::{
-        Election, IsrChange, IsrRequest, Report, Standing,
+        Election, IsrChange, IsrRequest, Leap, Report, Standing,
         invariants::{self, Violated},
     },
 };
@@ -77,6 +77,7 @@ impl World {
             except,
             loss_accepted: false,
             is_raised: true,
+            leap: Leap::default(),
         };
         let Ok(elected) = election.decide_broken(self.broken) else {
             return Ok(());

@@ -6,7 +6,7 @@ mod loss;
 use crate::{
     assignment::Assignment,
     ids::{BrokerNumber, Incarnation, LeaderEpoch, Offset, PartitionEpoch},
-    replica::{Elected, Election, LogTail, MayLack, Report, Standing, Wait},
+    replica::{Elected, Election, Leap, LogTail, MayLack, Report, Standing, Wait},
 };
 
 const fn run(generation: u64) -> Incarnation {
@@ -69,6 +69,7 @@ fn election<'a>(stored: &'a Assignment, reports: &'a [Report<'a>]) -> Election<'
         except: None,
         loss_accepted: false,
         is_raised: true,
+        leap: Leap::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What may be decided while the store may be old.
 
 use super::*;
-use crate::replica::Certainty;
+use crate::replica::{Certainty, Leap};
 
 /// By a controller that took office a moment ago.
 fn early<'a>(stored: &'a Assignment, reports: &'a [Report<'a>]) -> Election<'a> {
@@ -41,6 +41,12 @@ fn epochs_leap_unless_every_replica_was_heard_or_they_were_raised_before() {
     assert_eq!(version(election(&stored, &some)), next);
     let leapt = (LeaderEpoch(4 + 1024), PartitionEpoch(9 + 1024));
     assert_eq!(version(early(&stored, &some)), leapt);
+    let by_another = Election {
+        leap: Leap::drawn(7),
+        ..early(&stored, &some)
+    };
+    let elsewhere = (LeaderEpoch(4 + 1031), PartitionEpoch(9 + 1031));
+    assert_eq!(version(by_another), elsewhere);
     let all = [dead(report(1, 9)), report(2, 9), report(3, 7)];
     assert_eq!(version(early(&stored, &all)), next);
 }
