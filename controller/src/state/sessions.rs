@@ -20,6 +20,10 @@ impl Machine {
         if self.step != Step::Active {
             return self.send_not_active(id);
         }
+        if self.live.sessions.contains_key(&id) {
+            // What it reported since would be forgotten, and a broker says only what has changed.
+            return;
+        }
         let registration = match Registration::try_from(register) {
             Ok(registration) => registration,
             Err(error) => return self.refuse(id, error),

@@ -378,6 +378,14 @@ impl World {
         );
     }
 
+    /// Its registration comes once more, in the same session.
+    pub(super) fn register_again(&mut self, index: usize) {
+        let broker = &self.brokers[index];
+        let (controller, session) = broker.session.expect("it has a session");
+        let register = Box::new(broker.register());
+        self.event(controller, Event::SessionOpened(session, register));
+    }
+
     pub(super) fn disconnect(&mut self, broker: usize) {
         let broker = &mut self.brokers[broker];
         broker.inbox.clear();

@@ -49,3 +49,18 @@ fn a_broker_that_does_not_come_to_a_controller_that_took_office_is_told_gone_in_
     let after = record(&world, partition);
     assert!(after.leader.is_some() && after.leader != before.leader);
 }
+
+#[test]
+fn a_registration_that_comes_twice_makes_nobody_forget_what_was_reported_since() {
+    let (mut world, partition) = running();
+    let puts = world.puts();
+    for broker in 0..BROKERS {
+        world.register_again(broker);
+    }
+    let state = world.view().partitions[NAME][0].state.clone();
+    assert_eq!((&*state, world.puts()), ("ONLINE", puts));
+    let (leader, ..) = roles(&world, partition);
+    world.stop_broker(leader);
+    world.go_on();
+    assert!(record(&world, partition).leader.is_some());
+}
