@@ -85,6 +85,12 @@ impl Read {
         self.note(partition, offset, value);
     }
 
+    /// Forgets what was read from these offsets on, of each partition.
+    pub fn cut(&mut self, ends: &[u64]) {
+        let is_before = |(partition, offset): &Place| *offset < ends[*partition as usize];
+        self.records.retain(|place, _| is_before(place));
+    }
+
     /// All of them: partition by partition, in the order of offsets.
     pub fn records(&self) -> impl Iterator<Item = (Place, &str)> {
         self.records

@@ -50,7 +50,7 @@ impl Consuming {
         counts.map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
-    /// Goes on to these ends, and gives everything.
+    /// Goes on to these ends, and gives everything before them.
     pub(super) async fn finish(self, ends: &[u64]) -> Read {
         self.ends.send_replace(Some(ends.to_vec()));
         let read = timeout(wait::PATIENCE, self.task).await;
@@ -91,6 +91,8 @@ async fn read(
             };
             let mut both = indexes(ends.len()).map(position).zip(ends);
             if both.all(|(position, end)| position >= *end) {
+                // What nobody waited for may have come after the ends were asked for.
+                read.cut(ends);
                 return read;
             }
         }

@@ -12,13 +12,13 @@ use crate::fixture::within;
 async fn a_commit_is_refused_and_no_more(
     fixture: &Fixture,
     expected: ErrorCode,
-    close: impl FnOnce(),
+    close: impl AsyncFnOnce(),
     open: impl FnOnce(),
 ) {
     let mut first = TestMember::join(fixture.channel(), joining(1)).await;
     let all = first.assigned().await;
     assert_eq!(first.commit(all.epoch, vec![at(0, 5)]).await, []);
-    close();
+    close().await;
     let refused = within("a refusal", async {
         loop {
             let refused = first.commit(all.epoch, vec![at(0, 6)]).await;
@@ -63,8 +63,19 @@ async fn where_too_few_replicas_are_in_sync_a_commit_is_refused_and_no_group_end
         (topic.config.replicas, topic.config.min_in_sync) = (2, 2);
         fixture.controller.put(OFFSETS, topic);
     };
-    // The other one does not run.
-    let (close, open) = (|| offsets(2, &[1, 2]), || offsets(3, &[1]));
+    // The other one does not run. A commit on its way while that becomes known would end the coordinator.
+    let close = async || {
+        offsets(2, &[1, 2]);
+        let misses = |partition| {
+            let report = fixture.controller.report(OFFSETS, partition);
+            report.is_some_and(|report| !report.followers.is_empty())
+        };
+        until("the other replica is missed", async || {
+            [0, 1].into_iter().all(misses)
+        })
+        .await;
+    };
+    let open = || offsets(3, &[1]);
     a_commit_is_refused_and_no_more(&fixture, ErrorCode::NotEnoughReplicas, close, open).await;
 }
 
@@ -83,7 +94,7 @@ async fn where_the_disk_is_full_a_commit_is_refused_and_no_group_ends() {
     };
     let fixture = Fixture::in_environment(4, environment, settings).await;
     let fixture = with_records(with_offsets(fixture).await).await;
-    let close = || disk.set_capacity(Some(1 << 30));
+    let close = async || disk.set_capacity(Some(1 << 30));
     let open = || disk.set_capacity(None);
     a_commit_is_refused_and_no_more(&fixture, ErrorCode::DiskFull, close, open).await;
 }
