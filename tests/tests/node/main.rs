@@ -55,17 +55,14 @@ fn name_the_rack(cluster: &NodeCluster) {
     cluster
         .kubectl(&[&what[..], &patch].concat())
         .expect_success();
-    let template =
-        "--for=jsonpath={.spec.template.spec.containers[0].env[4].name}=TAFFRAIL_BROKER_RACK";
-    let set = [
-        "wait",
-        "--namespace",
-        STREAMS,
-        template,
-        "statefulset/main",
-        WAIT,
-    ];
-    cluster.kubectl(&set).expect_success();
+    // `kubectl wait` fails at a path that is not there yet.
+    let names = "jsonpath={.spec.template.spec.containers[0].env[*].name}";
+    let get = ["get", "statefulset/main", "--namespace", STREAMS];
+    wait::until("the rack in the pods' template", wait::PATIENCE, || {
+        let names = cluster.kubectl(&[&get[..], &["--output", names]].concat());
+        let names = names.expect_success();
+        names.contains("TAFFRAIL_BROKER_RACK").then_some(())
+    });
 }
 
 /// Its pod's zone, which a foreign cluster's pods may not have.
