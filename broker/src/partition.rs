@@ -64,7 +64,7 @@ pub(crate) struct Partition {
     quarantine: OnceLock<Arc<str>>,
     /// It may have less than it once reported, and no controller knows yet.
     may_lack: AtomicBool,
-    /// A leader that takes no records with acks=all: too few replicas are in sync.
+    /// A leader that takes no records with acks=all: too few replicas are in sync. Of internal topics only.
     is_short: AtomicBool,
     /// As of the leader's last tick; empty unless this broker leads.
     followers: Mutex<Vec<FollowerLag>>,

@@ -171,7 +171,10 @@ impl OwnedLog {
             }
         }
         self.effects = effects;
-        if let Some(Role::Leader(leader)) = self.replica.as_ref().map(Replica::role) {
+        // Coordinators look at it, and only they.
+        if self.partition.is_internal()
+            && let Some(Role::Leader(leader)) = self.replica.as_ref().map(Replica::role)
+        {
             let is_short = leader.check_append(Acks::All).is_err();
             self.partition.set_short(is_short);
         }

@@ -5,7 +5,7 @@ use taffrail_api::v1::{
     offset_query::Position,
 };
 use taffrail_broker::{DiskSettings, Environment, start_with};
-use taffrail_core::{Durability, ErrorCode, TopicId};
+use taffrail_core::{ErrorCode, TopicId};
 
 use crate::{
     controller::Topic,
@@ -301,13 +301,9 @@ async fn a_smaller_retention_takes_effect_without_a_restart() {
 }
 
 #[tokio::test]
-async fn page_cache_topics_are_acknowledged_before_the_sync_and_there_after_a_restart() {
+async fn what_a_page_cache_topic_acknowledged_is_there_after_a_restart() {
     let fixture = Fixture::start(1).await;
-    let mut topic = Topic::new("flights", &[1]);
-    topic.config.durability = Durability::PageCache;
-    topic.generation = 2;
-    topic.leader_epoch = 2;
-    fixture.put(topic).await;
+    fixture.put_page_cache().await;
     let mut client = fixture.client().await;
     for i in 0..100 {
         client.send(request(0, batch(&[&format!("{i}")])));

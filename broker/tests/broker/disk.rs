@@ -108,11 +108,7 @@ async fn what_the_page_cache_has_is_synced_in_the_background() {
         ..no_reserve()
     };
     let fixture = on(&disk, 1, settings).await;
-    let mut topic = Topic::new("flights", &[1]);
-    topic.config.durability = Durability::PageCache;
-    topic.generation = 2;
-    topic.leader_epoch = 2;
-    fixture.put(topic).await;
+    fixture.put_page_cache().await;
     let mut client = fixture.client().await;
     for value in ["a", "b"] {
         let before = disk.data_syncs();

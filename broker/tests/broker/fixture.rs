@@ -18,7 +18,7 @@ use taffrail_api::{
 use taffrail_broker::{
     BrokerConfig, BrokerError, DiskSettings, Environment, Limits, RunningBroker, start_with,
 };
-use taffrail_core::{ErrorCode, TopicId};
+use taffrail_core::{Durability, ErrorCode, TopicId};
 use taffrail_record::{BatchBuilder, Compression, NewRecord, records, split};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -90,6 +90,14 @@ impl Fixture {
             })
         })
         .await;
+    }
+
+    /// Makes the topic, of one partition, one whose records are acknowledged from the page cache.
+    pub(crate) async fn put_page_cache(&self) {
+        let mut topic = Topic::new("flights", &[1]);
+        topic.config.durability = Durability::PageCache;
+        (topic.generation, topic.leader_epoch) = (2, 2);
+        self.put(topic).await;
     }
 
     /// Stops the broker cleanly and starts another on the same directory.
