@@ -184,7 +184,8 @@ impl Default for GroupSettings {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: 2_000,
+            // A member of a group has two. An idle connection takes some 70 KB.
+            connections_max: 5_000,
             calls_max: 4_000,
             // A message of the largest size beside another large one, or three of the largest batches.
             intake_bytes_max: 64 << 20,

@@ -23,6 +23,8 @@ use crate::{client::no_leader, error::ClientError, metadata::MOVED_PATIENCE};
 const WATCHDOG: Duration = Duration::from_secs(1);
 /// A topic that is not in the metadata after so many failures is gone; before, a broker may not know it yet.
 const GONE_ATTEMPTS: u32 = 5;
+/// So many failures in a row are more than a fail-over, and are said: of one of the partitions that wait.
+const ATTEMPTS_UNTIL_SAID: u32 = 10;
 
 impl Consumer {
     pub(super) fn poll_lanes(&mut self, cx: &mut Context<'_>) -> bool {
@@ -248,9 +250,13 @@ impl Consumer {
         let assigned = &mut self.partitions[slot];
         assigned.turn = Turn::Waiting;
         assigned.attempts += 1;
-        tracing::debug!(topic = %assigned.topic.name, partition = %assigned.index, attempts = assigned.attempts, %error, "a fetch is to be sent again");
+        let attempts = assigned.attempts;
+        tracing::debug!(topic = %assigned.topic.name, partition = %assigned.index, attempts, %error, "a fetch is to be sent again");
         self.waiting.push(slot);
-        self.start_retry();
+        if self.start_retry() && attempts.is_multiple_of(ATTEMPTS_UNTIL_SAID) {
+            let assigned = &self.partitions[slot];
+            tracing::warn!(topic = %assigned.topic.name, partition = %assigned.index, attempts, %error, "fetches fail again and again; they are sent until they succeed");
+        }
     }
 
     /// One pause, and one look at the metadata, for all that wait.
