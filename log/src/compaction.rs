@@ -45,8 +45,8 @@ use crate::{
     shared::{NO_GENERATION, Shared},
 };
 
-/// What a batch's records may decompress to; one with more is kept whole. With the largest map, and as much again for what is read and for what is
-/// written, it stays below 128 MiB.
+/// What a batch's records may decompress to; one with more is kept whole. With the largest map, a quarter of it more while it grows, and as much again for
+/// what is read and for what is written, it stays below 128 MiB.
 const DECOMPRESSED_BYTES_MAX: usize = 16 << 20;
 
 /// One pass over a log, planned by the log's owner: run it on any thread, then hand it back to [`crate::PartitionLog::compaction_done`]. A log has at most

@@ -38,5 +38,5 @@ pub use compression::Compression;
 pub use error::BatchError;
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES};
 pub use reader::{Header, Record, RecordRef, Records, records};
-pub use retain::{Retained, Retainer, empty, visit};
+pub use retain::{Keep, Retained, Retainer, empty, visit};
 pub use walk::verify_records;

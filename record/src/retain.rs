@@ -33,6 +33,21 @@ pub fn visit(
     walk(header, &body, |record, _, _| visit(record))
 }
 
+/// Says which records of a batch stay.
+pub trait Keep {
+    /// Is shown every record of a batch before it has to decide about the first one.
+    fn look(&mut self, _record: &RecordRef<'_>) {}
+
+    /// Does it stay?
+    fn keep(&mut self, record: &RecordRef<'_>) -> bool;
+}
+
+impl<F: FnMut(&RecordRef<'_>) -> bool> Keep for F {
+    fn keep(&mut self, record: &RecordRef<'_>) -> bool {
+        self(record)
+    }
+}
+
 /// What is left of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Retained<'a> {
@@ -52,7 +67,7 @@ pub struct Retainer {
 }
 
 impl Retainer {
-    /// Leaves the records that `keep` says. The batch keeps its offsets, sequence numbers, times, leader epoch and compression; records that do not become
+    /// Leaves the records that `keep` keeps. The batch keeps its offsets, sequence numbers, times, leader epoch and compression; records that do not become
     /// smaller by compression are stored as they are.
     ///
     /// `batch` is the one whose header `header` is, whole; `limit_bytes` bounds the bytes of its records, decompressed if they have to be.
@@ -64,14 +79,15 @@ impl Retainer {
         header: &BatchHeader,
         batch: &[u8],
         limit_bytes: usize,
-        mut keep: impl FnMut(&RecordRef<'_>) -> bool,
+        keep: &mut impl Keep,
     ) -> Result<Retained<'_>, BatchError> {
         let body = unpack(header, batch, limit_bytes)?;
         self.kept.clear();
+        walk(header, &body, |record, _, _| keep.look(record))?;
         let (mut count, mut removed) = (0, 0);
         let kept = &mut self.kept;
         walk(header, &body, |record, from, to| {
-            if !keep(record) {
+            if !keep.keep(record) {
                 if removed == 0 {
                     kept.extend_from_slice(&body[..from]);
                 }

@@ -59,6 +59,10 @@ fn put_batch(
             keys.push((map.hash(key), record.offset));
         }
     });
-    // Records that consumers cannot read either take nobody's place.
-    read.is_err() || keys.iter().all(|(key, offset)| map.put(*key, *offset))
+    if read.is_err() {
+        // Records that consumers cannot read either take nobody's place.
+        return true;
+    }
+    map.fetch(keys.iter().map(|(key, _)| *key));
+    keys.iter().all(|(key, offset)| map.put(*key, *offset))
 }

@@ -4,11 +4,13 @@ use std::{cell::Cell, sync::Arc};
 
 use taffrail_core::Offset;
 use taffrail_record::{
-    BatchHeader, HEADER_BYTES, ProducerStamp, RecordRef, Retained, Retainer, empty,
+    BatchHeader, HEADER_BYTES, Keep, ProducerStamp, RecordRef, Retained, Retainer, empty,
 };
 
 use super::{
-    Compaction, DECOMPRESSED_BYTES_MAX, Halt, Pace, offset_map::OffsetMap, output::Output,
+    Compaction, DECOMPRESSED_BYTES_MAX, Halt, Pace,
+    offset_map::{KeyHash, OffsetMap},
+    output::Output,
     walk::walk,
 };
 use crate::{
@@ -56,6 +58,7 @@ impl Rewrite<'_> {
         let mut batches = Batches {
             rewrite: self,
             retainer: Retainer::default(),
+            hashes: Vec::new(),
             gap: None,
             written: Written::default(),
         };
@@ -93,11 +96,12 @@ impl Rewrite<'_> {
         }
     }
 
-    fn keeps(&self, record: &RecordRef<'_>) -> bool {
-        let Some(key) = record.key else {
+    /// `key`: its hash, if it has a key.
+    fn keeps(&self, record: &RecordRef<'_>, key: Option<KeyHash>) -> bool {
+        let Some(key) = key else {
             return true;
         };
-        let last = self.map.last(self.map.hash(key));
+        let last = self.map.last(key);
         if last.is_some_and(|last| last > record.offset) {
             return false;
         }
@@ -112,9 +116,43 @@ impl Rewrite<'_> {
     }
 }
 
+/// What of one batch stays.
+struct Verdicts<'a> {
+    rewrite: &'a Rewrite<'a>,
+    /// Of the batch's keys.
+    hashes: &'a mut Vec<KeyHash>,
+    /// The next record with a key has this one of them. 0: nothing was decided yet.
+    next: usize,
+    tombstones: u64,
+}
+
+impl Keep for Verdicts<'_> {
+    fn look(&mut self, record: &RecordRef<'_>) {
+        self.hashes
+            .extend(record.key.map(|key| self.rewrite.map.hash(key)));
+    }
+
+    fn keep(&mut self, record: &RecordRef<'_>) -> bool {
+        let rewrite = self.rewrite;
+        let key = record.key.is_some().then(|| {
+            if self.next == 0 {
+                rewrite.map.fetch(self.hashes.iter().copied());
+            }
+            self.next += 1;
+            self.hashes[self.next - 1]
+        });
+        let keeps = rewrite.keeps(record, key);
+        let is_tombstone = key.is_some() && record.value.is_none();
+        let goes_one_day = record.offset < rewrite.mapped_to && !rewrite.has_unreadable.get();
+        self.tombstones += u64::from(keeps && is_tombstone && goes_one_day);
+        keeps
+    }
+}
+
 struct Batches<'a> {
     rewrite: &'a Rewrite<'a>,
     retainer: Retainer,
+    hashes: Vec<KeyHash>,
     gap: Option<Gap>,
     written: Written,
 }
@@ -128,21 +166,21 @@ impl Batches<'_> {
         output: &mut Output<'_>,
         pace: &mut Pace<'_>,
     ) -> Result<(), Halt> {
-        let (rewrite, mut tombstones) = (self.rewrite, 0);
+        let rewrite = self.rewrite;
+        self.hashes.clear();
+        let mut verdicts = Verdicts {
+            rewrite,
+            hashes: &mut self.hashes,
+            next: 0,
+            tombstones: 0,
+        };
         let retained = if header.attributes.is_control() {
             Ok(Retained::All)
         } else {
             self.retainer
-                .retain(header, batch, DECOMPRESSED_BYTES_MAX, |record| {
-                    let keeps = rewrite.keeps(record);
-                    let is_tombstone = record.key.is_some() && record.value.is_none();
-                    let goes_one_day =
-                        record.offset < rewrite.mapped_to && !rewrite.has_unreadable.get();
-                    let counts = keeps && is_tombstone && goes_one_day;
-                    tombstones += u64::from(counts);
-                    keeps
-                })
+                .retain(header, batch, DECOMPRESSED_BYTES_MAX, &mut verdicts)
         };
+        let tombstones = verdicts.tombstones;
         let (kept, is_old) = match retained {
             Ok(Retained::None) => {
                 self.written.removed += u64::from(header.record_count);

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use taffrail_core::{LeaderEpoch, Offset};
 use taffrail_record::{
-    BatchBuilder, BatchError, BatchHeader, Compression, HEADER_BYTES, ProducerStamp, Record,
-    Retained, Retainer, empty, records, stamp, verify, verify_records, visit,
+    BatchBuilder, BatchError, BatchHeader, Compression, HEADER_BYTES, Keep, ProducerStamp, Record,
+    RecordRef, Retained, Retainer, empty, records, stamp, verify, verify_records, visit,
 };
 
 use crate::made_up::{LIMIT_BYTES, compression, read, record};
@@ -30,7 +30,9 @@ fn retain(batch: &Bytes, keep: &[bool]) -> Option<Bytes> {
     let header = verify(batch).expect("sound");
     let mut retainer = Retainer::default();
     let base = header.base_offset.0;
-    let kept = retainer.retain(&header, batch, LIMIT_BYTES, |record| {
+    let kept = retainer.retain(&header, batch, LIMIT_BYTES, &mut |record: &RecordRef<
+        '_,
+    >| {
         keep[(record.offset.0 - base) as usize]
     });
     match kept.expect("readable") {
@@ -86,7 +88,7 @@ fn a_batch_that_loses_nothing_is_not_written_again() {
     let batch = stored(Compression::Zstd, &[a_record(), a_record()]);
     let header = verify(&batch).expect("sound");
     let mut retainer = Retainer::default();
-    let kept = retainer.retain(&header, &batch, LIMIT_BYTES, |_| true);
+    let kept = retainer.retain(&header, &batch, LIMIT_BYTES, &mut |_: &RecordRef<'_>| true);
     assert_eq!(kept, Ok(Retained::All));
 }
 
@@ -135,7 +137,7 @@ fn records_beyond_the_limit_are_not_looked_at() {
         let batch = stored(compression, &vec![a_record(); 50]);
         let header = verify(&batch).expect("sound");
         let mut retainer = Retainer::default();
-        let refused = retainer.retain(&header, &batch, 100, |_| false);
+        let refused = retainer.retain(&header, &batch, 100, &mut |_: &RecordRef<'_>| false);
         let too_large = BatchError::DecompressedTooLarge { limit_bytes: 100 };
         assert_eq!(refused, Err(too_large), "{compression}");
     }
@@ -162,4 +164,32 @@ fn a_record() -> crate::made_up::Sent {
         headers: Vec::new(),
         timestamp_ms: 50,
     }
+}
+
+/// Only the last record of a batch stays.
+#[derive(Default)]
+struct Last(Offset);
+
+impl Keep for Last {
+    fn look(&mut self, record: &RecordRef<'_>) {
+        self.0 = record.offset;
+    }
+
+    fn keep(&mut self, record: &RecordRef<'_>) -> bool {
+        record.offset == self.0
+    }
+}
+
+#[test]
+fn all_records_are_shown_before_the_first_one_is_decided_on() {
+    let batch = stored(Compression::Lz4, &[a_record(), a_record(), a_record()]);
+    let header = verify(&batch).expect("sound");
+    let mut retainer = Retainer::default();
+    let kept = retainer.retain(&header, &batch, LIMIT_BYTES, &mut Last::default());
+    let Ok(Retained::Some(kept)) = kept else {
+        panic!("{kept:?}");
+    };
+    let left = read(&Bytes::copy_from_slice(kept));
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].offset, Offset(1_002));
 }
