@@ -61,6 +61,6 @@ pub use config::{
 };
 pub use environment::Environment;
 pub use error::BrokerError;
-pub use program::program;
+pub use program::{program, runtime};
 pub use running::RunningBroker;
 pub use start::{run, run_with, start, start_with};

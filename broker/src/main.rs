@@ -2,13 +2,12 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser as _;
-use taffrail_broker::{args::Args, program};
+use taffrail_broker::{args::Args, program, runtime};
 
 /// Batches come and go by the megabyte. The C library's allocator gives such memory back to the kernel each time and faults it in again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    Ok(program(Args::parse()).await?)
+fn main() -> anyhow::Result<()> {
+    Ok(runtime()?.block_on(program(Args::parse()))?)
 }

@@ -2,12 +2,24 @@
 
 use std::{io, thread};
 
+use taffrail_log::ask_for_short_time_slices;
 use tokio::{
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
 
 use crate::{args::Args, environment::Environment, error::BrokerError, logging, start::run_with};
+
+/// For a process with a broker in it. Its threads, and those that a broker starts in it, run as soon as they have something to do.
+///
+/// # Errors
+/// The system starts no threads.
+pub fn runtime() -> io::Result<Runtime> {
+    // It is a wish, which a sandbox may refuse.
+    let _ = ask_for_short_time_slices();
+    Runtime::new()
+}
 
 /// Logs, runs a broker until SIGTERM or SIGINT, and stops it cleanly.
 ///

@@ -79,6 +79,11 @@ pub(crate) struct ServerArgs {
 }
 
 impl Cli {
+    /// Is there a broker in this process, or are there some that it starts?
+    pub(crate) const fn runs_a_broker(&self) -> bool {
+        matches!(self.command, Command::Demo(_) | Command::Dev(_))
+    }
+
     /// Does what was asked for.
     pub(crate) async fn run(self) -> Outcome {
         let log = self.log.install(matches!(self.command, Command::Dev(_)))?;

@@ -47,19 +47,52 @@ use tokio::runtime::Runtime;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let runtime = Runtime::new().expect("threads can be started");
-    let code = runtime.block_on(program());
+    let asked = Asked::of_arguments();
+    let runtime = if asked.runs_a_broker() {
+        taffrail_broker::runtime()
+    } else {
+        Runtime::new()
+    };
+    let runtime = runtime.expect("threads can be started");
+    let code = runtime.block_on(asked.run());
     // A thread that still reads, from a terminal or a log, cannot be called off: nobody waits for it.
     runtime.shutdown_background();
     code
 }
 
-async fn program() -> ExitCode {
-    let called = std::env::args_os().next().map(PathBuf::from);
-    if called.is_some_and(|path| path.file_name() == Some(OsStr::new(embedded::BROKER))) {
-        return broker().await;
+/// Which program this is, and what it is to do.
+enum Asked {
+    Broker(taffrail_broker::args::Args),
+    Cli(Box<cli::Cli>),
+}
+
+impl Asked {
+    fn of_arguments() -> Self {
+        let called = std::env::args_os().next().map(PathBuf::from);
+        if called.is_some_and(|path| path.file_name() == Some(OsStr::new(embedded::BROKER))) {
+            Self::Broker(taffrail_broker::args::Args::parse())
+        } else {
+            Self::Cli(Box::new(cli::Cli::parse()))
+        }
     }
-    match cli::Cli::parse().run().await {
+
+    const fn runs_a_broker(&self) -> bool {
+        match self {
+            Self::Broker(_) => true,
+            Self::Cli(cli) => cli.runs_a_broker(),
+        }
+    }
+
+    async fn run(self) -> ExitCode {
+        match self {
+            Self::Broker(args) => broker(args).await,
+            Self::Cli(cli) => command(*cli).await,
+        }
+    }
+}
+
+async fn command(cli: cli::Cli) -> ExitCode {
+    match cli.run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_quiet() {
@@ -70,8 +103,7 @@ async fn program() -> ExitCode {
     }
 }
 
-async fn broker() -> ExitCode {
-    let args = taffrail_broker::args::Args::parse();
+async fn broker(args: taffrail_broker::args::Args) -> ExitCode {
     match taffrail_broker::program(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -22,6 +22,7 @@
 //! epochs      leader epoch -> start offset
 //! producers   snapshots of the producer table, and the table at an offset
 //! inspect     offline dump and verification
+//! time_slice  how soon a thread runs that has something to do
 //! disk        the seam to the file system; `sim` behind the feature of that name injects faults
 //! ```
 //!
@@ -48,6 +49,7 @@ mod shared;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod sync;
+mod time_slice;
 mod upkeep;
 
 pub use compaction::{Compacted, Compaction};
@@ -62,4 +64,5 @@ pub use partition::{
 pub use producers::sequenced;
 pub use reader::{LogReader, ReadBatches, SegmentInfo};
 pub use sync::SyncToken;
+pub use time_slice::ask_for_short_time_slices;
 pub use upkeep::Upkeep;

@@ -1,4 +1,4 @@
-//! Files as memory. All of the workspace's unsafe code is here.
+//! Files as memory. All of the workspace's unsafe code is here and in `time_slice`.
 
 use std::{fs::File, io, ops::Range, sync::Arc};
 
