@@ -113,8 +113,9 @@ class Kafka:
         rate = float(re.search(r"([\d.]+) records/sec", last)[1])
         return {"mb_s": rate * size / 1e6, "records_s": rate, "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
 
-    def consume(self, topic, records, size):
-        settle()
+    def consume(self, topic, records, size, quiet=True):
+        if quiet:
+            settle()
         with Sample(self.pids) as s:
             out = sh([*TOOL, "org.apache.kafka.tools.ConsumerPerformance", "--bootstrap-server", self.boot, "--topic", topic, "--num-records", str(records),
                       "--hide-header", "--fetch-size", "10485760", "--command-property", "max.poll.records=5000"])
@@ -123,8 +124,10 @@ class Kafka:
         assert got >= records, out
         return {"mb_s": got * size / 1e6 / (ms / 1e3), "cpu_gb": s.broker / (got * size / 1e9), "other": s.other}
 
-    def latency(self, topic, rate, records):
-        settle()
+    def latency(self, topic, rate, records, quiet=True):
+        """Not `quiet`: beside something else, which is not waited for."""
+        if quiet:
+            settle()
         m = re.search(r"e2e (\d+) (\d+) (\d+) (\d+) (\d+)", sh([*TOOL, "E2E", "e2e", self.boot, topic, str(rate), "5000", str(records), "1000"]))
         return dict(zip(("p50", "p99", "p999", "max"), (int(x) / 1000 for x in m.groups()[1:])))
 

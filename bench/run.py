@@ -105,25 +105,34 @@ class Suites(Replication, Groups, Compaction):
         self.table.add("into 5 GB retained against an empty log (both Taffrail)", "MB/s", column(a, "mb_s"), column(b, "mb_s"), 0.97, True)
 
     def cold(self):
-        t = self.taffrail
-        old = t.topic()
+        """Producers' p99 beside a reader that takes all it can get, from the disk and from memory."""
+        t, k = self.taffrail, self.kafka
+        old = {peer: peer.topic() for peer in (t, k)}
         for _ in range(5):
-            t.produce(old, MILLION, 1000)
+            t.produce(old[t], MILLION, 1000), k.produce(old[k], MILLION, 1000)
 
-        def beside():
-            topic, stop = t.topic(durability="Fsync"), threading.Event()
+        def alone(peer, **spec):
+            return once(peer, "latency", 1000, 10000, **spec)
+
+        def beside(peer, prepare, **spec):
+            topic, stop = peer.topic(**spec), threading.Event()
             settle()
-            reader = threading.Thread(target=read_cold, args=(t, old, 5 * MILLION, stop), daemon=True)
+            reader = threading.Thread(target=read_all, args=(peer, old[peer], 5 * MILLION, prepare, stop), daemon=True)
             reader.start()
             try:
-                return t.latency(topic, 1000, 10000, quiet=False)
+                return peer.latency(topic, 1000, 10000, quiet=False)
             finally:
                 stop.set()
                 reader.join()
-                t.delete(topic)
+                peer.delete(topic)
 
-        a, b = pairs(self.n, beside, lambda: once(t, "latency", 1000, 10000, durability="Fsync"))
-        self.table.add("producers' p99 beside a reader of cold data (both Taffrail)", "ms", column(a, "p99"), column(b, "p99"), 1.5, False)
+        fsync = {"durability": "Fsync"}
+        a, b = pairs(self.n, lambda: beside(t, drop_page_cache, **fsync), lambda: alone(t, **fsync))
+        self.table.add("producers' p99 beside a reader of cold data, against without (both Taffrail)", "ms", column(a, "p99"), column(b, "p99"), 1.5, False)
+        a, b = pairs(self.n, lambda: beside(t, lambda: None, **fsync), lambda: alone(t, **fsync))
+        self.table.add("the same beside a reader of data in the page cache (both Taffrail)", "ms", column(a, "p99"), column(b, "p99"))
+        a, b = pairs(self.n, lambda: beside(k, drop_page_cache), lambda: alone(k))
+        self.table.add("the same beside a reader of cold data, without fsync (both Kafka)", "ms", column(a, "p99"), column(b, "p99"))
 
     def restart(self):
         """Until a first record is acknowledged, with 15 GB of log."""
@@ -157,11 +166,11 @@ class Suites(Replication, Groups, Compaction):
         self.taffrail = self.kafka = None
 
 
-def read_cold(t, topic, records, stop):
-    """From disk, from the start, again and again."""
+def read_all(peer, topic, records, prepare, stop):
+    """From the start, again and again."""
     while not stop.is_set():
-        drop_page_cache()
-        sh([taffrail_peer.BINARY, "bench", "consume", topic, "--records", str(records), "--size", "1000", "--json"], env=t.env)
+        prepare()
+        peer.consume(topic, records, 1000, quiet=False)
 
 
 def drop_page_cache():

@@ -137,8 +137,8 @@ class Taffrail:
         r, s = self.bench("produce", topic, records, size, "--batch-bytes", "512Ki", "--linger", "5ms")
         return {"mb_s": r["mb_per_s"], "records_s": r["records_per_s"], "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
 
-    def consume(self, topic, records, size):
-        r, s = self.bench("consume", topic, records, size)
+    def consume(self, topic, records, size, quiet=True):
+        r, s = self.bench("consume", topic, records, size, quiet=quiet)
         return {"mb_s": r["mb_per_s"], "cpu_gb": s.broker / (records * size / 1e9), "other": s.other}
 
     def gap(self, topic, rate, seconds, size=1000):
