@@ -82,6 +82,16 @@ const KINDS: [(Kind, u32); 26] = [
     (World::outlive_run, 5),
 ];
 
+/// Lets a process stand still for so long. False: it does already. What comes meanwhile is handled at the end of that, in order; with another end, what
+/// comes later would overtake it, and a stream never does that.
+pub(super) fn pause(until_us: &mut u64, now_us: u64, for_us: u64) -> bool {
+    let runs = *until_us <= now_us;
+    if runs {
+        *until_us = now_us + for_us;
+    }
+    runs
+}
+
 impl World {
     pub(super) fn begin_faults(&mut self) {
         self.plan(4 * SECOND, Self::next_fault);
@@ -276,5 +286,22 @@ impl World {
         }
         self.note("everything is healed".to_owned());
         self.resume_stalled();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stands_still_goes_on_neither_earlier_nor_later() {
+        let mut until_us = 0;
+        assert!(pause(&mut until_us, 40, 100));
+        for (now_us, for_us) in [(41, 10), (41, 200), (139, 100)] {
+            assert!(!pause(&mut until_us, now_us, for_us));
+            assert_eq!(until_us, 140);
+        }
+        assert!(pause(&mut until_us, 140, 10));
+        assert_eq!(until_us, 150);
     }
 }
