@@ -11,7 +11,10 @@ use std::collections::BTreeSet;
 use taffrail_controller::{Snapshot, sim::StoredPartition};
 use taffrail_core::BrokerNumber;
 
-use super::{BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, REPLICAS, SECOND, Step, World};
+use super::{
+    BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, REPLICAS, SECOND, Step, World,
+    brokers::BrokerNode,
+};
 
 /// What is wrong just now.
 #[derive(Debug, Default)]
@@ -121,7 +124,8 @@ impl World {
         Ok(())
     }
 
-    /// Does every partition have all its replicas, in sync and confirmed, on brokers that are there?
+    /// Does every partition have all its replicas, in sync and confirmed, on brokers that are there? By a store that is as it is: of an older one brokers
+    /// know more.
     pub(super) fn is_whole(&self) -> bool {
         let are_there = self.brokers.iter().all(|node| {
             let process = node.process.as_ref();
@@ -132,6 +136,7 @@ impl World {
         });
         let active = self.stored.values().filter(|s| s.is_active);
         are_there
+            && !self.brokers.iter().any(|node| self.knows_more(node))
             && active.map(|s| &s.assignment).all(|a| {
                 a.leader.is_some()
                     && a.isr.len() == a.replicas.len()
@@ -141,6 +146,16 @@ impl World {
                     && a.adding.is_empty()
                     && a.replicas.iter().all(|r| self.is_node_of(*r))
             })
+    }
+
+    /// Has it heard of a newer assignment than the store has?
+    fn knows_more(&self, node: &BrokerNode) -> bool {
+        let mut seen = node.process.iter().flat_map(|p| p.seen.values());
+        seen.any(|replica| {
+            let stored = self.stored.get(&replica.partition);
+            let version = (replica.leader_epoch, replica.partition_epoch);
+            stored.is_some_and(|stored| version > stored.assignment.version())
+        })
     }
 
     pub(super) fn any_broker(&mut self) -> usize {
