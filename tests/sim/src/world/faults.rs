@@ -9,7 +9,7 @@ mod traps;
 use std::collections::BTreeSet;
 
 use taffrail_controller::{Snapshot, sim::StoredPartition};
-use taffrail_core::BrokerNumber;
+use taffrail_core::{Assignment, BrokerNumber};
 
 use super::{
     BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, REPLICAS, SECOND, Step, World,
@@ -213,15 +213,28 @@ impl World {
     }
 
     /// May this broker's process end? Not while the in-sync set has a member whose volume is gone for good: who restarts is electable only if every
-    /// other member can be asked, and that one never comes back. Nor while a lost volume left it smaller than `minInSync`: then no other replica may
-    /// have more.
+    /// other member can be asked, and that one never comes back. Nor while a lost volume left it smaller than `minInSync`, or will once it is found out: then
+    /// no other replica may have more.
     fn may_restart(&self, broker: usize) -> bool {
         let is_hurt = |s: &StoredPartition| {
             let isr = &s.assignment.isr;
-            isr.len() < MIN_IN_SYNC || isr.iter().any(|m| !self.is_node_of_volume(*m))
+            let stay = isr.iter().filter(|m| !self.is_to_leave(&s.assignment, **m));
+            stay.count() < MIN_IN_SYNC || isr.iter().any(|m| !self.is_node_of_volume(*m))
         };
         self.faults.damaged.is_none_or(|damaged| damaged == broker)
             || !self.stored.values().any(is_hurt)
+    }
+
+    /// Is it a member on a volume that lost something, which nobody knows yet? Once its broker has registered on it, it has left, or is not confirmed.
+    fn is_to_leave(&self, a: &Assignment, member: BrokerNumber) -> bool {
+        let node = self.numbers.get(&member).copied();
+        let Some(damaged) = node.filter(|node| self.is_damaged_node(*node)) else {
+            return false;
+        };
+        let process = self.brokers[damaged].process.as_ref();
+        let is_found_out =
+            process.is_some_and(|p| p.started_us >= self.faults.damaged_us && p.sim.has_session());
+        !is_found_out || a.awaits(member).is_some()
     }
 
     /// Is the volume of this number still there?
