@@ -157,10 +157,12 @@ impl<'a> Said<'a> {
             (None, Some(stored)) => stored.standing == Standing::Unusable,
             (None, None) => false,
         };
-        // Its volume is older than the one that the map waits for.
-        let is_another = record
-            .and_then(|record| record.awaits(self.broker))
-            .is_some_and(|awaited| awaited != self.incarnation);
+        // Its volume is older than the one that the map waits for. One that only ran anew is not, if its registration is yet to be decided as well.
+        let is_another = record.is_some_and(|record| {
+            let awaited = record.awaits(self.broker);
+            awaited.is_some_and(|awaited| awaited != self.incarnation)
+                && !awaits_former(record, self.broker, self.incarnation)
+        });
         if has_fault || is_another {
             return Standing::Unusable;
         }
@@ -171,6 +173,13 @@ impl<'a> Said<'a> {
             _ => Standing::Whole,
         }
     }
+}
+
+/// Does the record wait for a run before `own`? That one never reports any more. What waits for the last member goes on waiting for the volume that had
+/// everything.
+pub(super) fn awaits_former(record: &Assignment, number: BrokerNumber, own: Incarnation) -> bool {
+    let awaited = record.awaits(number);
+    record.isr != [number] && awaited.is_some_and(|run| run.generation < own.generation)
 }
 
 /// Was it said under the epoch of a record that nobody leads? Then nothing is acknowledged any more that it does not show.

@@ -14,7 +14,7 @@ use super::{
     doubt::{self, Found},
     draft::Draft,
     elections::{self, Losses},
-    heard::{Heard, Newcomer},
+    heard::{Heard, Newcomer, awaits_former},
     live::{Live, SessionId},
     raise,
     registration::Registration,
@@ -202,6 +202,7 @@ fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: 
     for (topic, partition, record) in held {
         let led = record.leader == Some(number) && record.leader_incarnation != own;
         let mut next = record.clone();
+        // A former run may have registered when nobody had told of the record: no leader could let the broker join.
         if led || before.run != Some(own) || awaits_former(&record, number, own) {
             let standing = newcomer.stored(partition).map(|stored| stored.standing);
             let standing = standing.unwrap_or(Standing::Whole);
@@ -234,13 +235,6 @@ fn enroll(draft: &mut Draft, heard: Heard<'_>, newcomer: &Newcomer<'_>, before: 
         }
     }
     losses
-}
-
-/// Does the record wait for a run before `own`, which registered when nobody had told of the record? The former run never reports, so no leader could let
-/// the broker join. What waits for the last member goes on waiting for the volume that had everything.
-fn awaits_former(record: &Assignment, number: BrokerNumber, own: Incarnation) -> bool {
-    let awaited = record.awaits(number);
-    record.isr != [number] && awaited.is_some_and(|run| run.generation < own.generation)
 }
 
 /// `next` under a version of its own if that hides nothing. Else under that of `record`: the registration has to be written, and no newer record must

@@ -9,9 +9,12 @@ mod traps;
 use std::collections::BTreeSet;
 
 use taffrail_controller::{Snapshot, sim::StoredPartition};
-use taffrail_core::BrokerNumber;
+use taffrail_core::{Assignment, BrokerNumber};
 
-use super::{BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, REPLICAS, SECOND, Step, World};
+use super::{
+    BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, REPLICAS, SECOND, Step, World,
+    brokers::BrokerNode,
+};
 
 /// What is wrong just now.
 #[derive(Debug, Default)]
@@ -82,6 +85,16 @@ const KINDS: [(Kind, u32); 26] = [
     (World::outlive_run, 5),
 ];
 
+/// Lets a process stand still for so long. False: it does already. What comes meanwhile is handled at the end of that, in order; with another end, what
+/// comes later would overtake it, and a stream never does that.
+pub(super) fn pause(until_us: &mut u64, now_us: u64, for_us: u64) -> bool {
+    let runs = *until_us <= now_us;
+    if runs {
+        *until_us = now_us + for_us;
+    }
+    runs
+}
+
 impl World {
     pub(super) fn begin_faults(&mut self) {
         self.plan(4 * SECOND, Self::next_fault);
@@ -111,7 +124,8 @@ impl World {
         Ok(())
     }
 
-    /// Does every partition have all its replicas, in sync and confirmed, on brokers that are there?
+    /// Does every partition have all its replicas, in sync and confirmed, on brokers that are there? By a store that is as it is: of an older one brokers
+    /// know more.
     pub(super) fn is_whole(&self) -> bool {
         let are_there = self.brokers.iter().all(|node| {
             let process = node.process.as_ref();
@@ -122,6 +136,7 @@ impl World {
         });
         let active = self.stored.values().filter(|s| s.is_active);
         are_there
+            && !self.brokers.iter().any(|node| self.knows_more(node))
             && active.map(|s| &s.assignment).all(|a| {
                 a.leader.is_some()
                     && a.isr.len() == a.replicas.len()
@@ -131,6 +146,16 @@ impl World {
                     && a.adding.is_empty()
                     && a.replicas.iter().all(|r| self.is_node_of(*r))
             })
+    }
+
+    /// Has it heard of a newer assignment than the store has?
+    fn knows_more(&self, node: &BrokerNode) -> bool {
+        let mut seen = node.process.iter().flat_map(|p| p.seen.values());
+        seen.any(|replica| {
+            let stored = self.stored.get(&replica.partition);
+            let version = (replica.leader_epoch, replica.partition_epoch);
+            stored.is_some_and(|stored| version > stored.assignment.version())
+        })
     }
 
     pub(super) fn any_broker(&mut self) -> usize {
@@ -188,15 +213,28 @@ impl World {
     }
 
     /// May this broker's process end? Not while the in-sync set has a member whose volume is gone for good: who restarts is electable only if every
-    /// other member can be asked, and that one never comes back. Nor while a lost volume left it smaller than `minInSync`: then no other replica may
-    /// have more.
+    /// other member can be asked, and that one never comes back. Nor while a lost volume left it smaller than `minInSync`, or will once it is found out: then
+    /// no other replica may have more.
     fn may_restart(&self, broker: usize) -> bool {
         let is_hurt = |s: &StoredPartition| {
             let isr = &s.assignment.isr;
-            isr.len() < MIN_IN_SYNC || isr.iter().any(|m| !self.is_node_of_volume(*m))
+            let stay = isr.iter().filter(|m| !self.is_to_leave(&s.assignment, **m));
+            stay.count() < MIN_IN_SYNC || isr.iter().any(|m| !self.is_node_of_volume(*m))
         };
         self.faults.damaged.is_none_or(|damaged| damaged == broker)
             || !self.stored.values().any(is_hurt)
+    }
+
+    /// Is it a member on a volume that lost something, which nobody knows yet? Once its broker has registered on it, it has left, or is not confirmed.
+    fn is_to_leave(&self, a: &Assignment, member: BrokerNumber) -> bool {
+        let node = self.numbers.get(&member).copied();
+        let Some(damaged) = node.filter(|node| self.is_damaged_node(*node)) else {
+            return false;
+        };
+        let process = self.brokers[damaged].process.as_ref();
+        let is_found_out =
+            process.is_some_and(|p| p.started_us >= self.faults.damaged_us && p.sim.has_session());
+        !is_found_out || a.awaits(member).is_some()
     }
 
     /// Is the volume of this number still there?
@@ -276,5 +314,22 @@ impl World {
         }
         self.note("everything is healed".to_owned());
         self.resume_stalled();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stands_still_goes_on_neither_earlier_nor_later() {
+        let mut until_us = 0;
+        assert!(pause(&mut until_us, 40, 100));
+        for (now_us, for_us) in [(41, 10), (41, 200), (139, 100)] {
+            assert!(!pause(&mut until_us, now_us, for_us));
+            assert_eq!(until_us, 140);
+        }
+        assert!(pause(&mut until_us, 140, 10));
+        assert_eq!(until_us, 150);
     }
 }

@@ -325,3 +325,39 @@ fn a_spare_that_registered_before_its_record_was_known_joins_after_all() {
     let after = record(&world, partition);
     assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
 }
+
+#[test]
+fn a_member_that_restarts_while_its_record_is_doubted_keeps_its_place() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    let backup = world.backup();
+    world.stop_broker(third);
+    world.go_on();
+    world.produce(leader);
+    world.settle();
+    let newer = record(&world, partition);
+    assert_eq!(newer.isr.len(), 2);
+    world.stop_broker(leader);
+    world.stop_broker(second);
+    world.restore_store(backup);
+    world.start_broker(second, 0);
+    world.come(&[second]);
+    let doubted = record(&world, partition);
+    assert!(doubted.version() < newer.version());
+    let awaited = doubted.awaits(world.number(second)).expect("marked");
+    world.stop_broker(second);
+    world.start_broker(leader, 0);
+    world.come(&[leader]);
+    assert!(record(&world, partition).version() < newer.version());
+    // Its next run is the last to come that the newer record needs, and the store waits for the one before.
+    world.start_broker(second, 0);
+    world.come(&[leader, second]);
+    let repaired = record(&world, partition);
+    assert!(repaired.version() > newer.version());
+    assert_eq!(repaired.isr, newer.isr, "it has all that it had");
+    assert_ne!(repaired.awaits(world.number(second)), Some(awaited));
+    world.start_broker(third, 0);
+    world.settle();
+    let after = record(&world, partition);
+    assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
+}

@@ -3,6 +3,7 @@
 use taffrail_broker::sim::Input;
 use taffrail_log::sim::Loss;
 
+use super::pause;
 use crate::world::{CONTROLLERS, MIN_IN_SYNC, MS, SECOND, World};
 
 impl World {
@@ -92,7 +93,10 @@ impl World {
             return false;
         };
         let paused = self.chance.between(100 * MS, 7 * SECOND);
-        self.brokers[broker].paused_until_us = self.now_us + paused;
+        let until_us = &mut self.brokers[broker].paused_until_us;
+        if !pause(until_us, self.now_us, paused) {
+            return false;
+        }
         self.note(format!("b{broker} is paused for {} ms", paused / MS));
         self.count("broker paused");
         true
@@ -160,7 +164,10 @@ impl World {
             return false;
         };
         let paused = self.chance.between(100 * MS, 8 * SECOND);
-        self.controllers[controller].paused_until_us = self.now_us + paused;
+        let until_us = &mut self.controllers[controller].paused_until_us;
+        if !pause(until_us, self.now_us, paused) {
+            return false;
+        }
         self.note(format!("c{controller} is paused for {} ms", paused / MS));
         self.count("controller paused");
         if paused > 3 * SECOND {

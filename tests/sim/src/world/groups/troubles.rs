@@ -5,7 +5,9 @@ use taffrail_broker::sim::{Input, Reset};
 use taffrail_core::Offset;
 
 use super::{OTHERS, PLANS};
-use crate::world::{BROKERS, CLIENTS, CONTROLLERS, MS, SECOND, Step, World, clients::ORDERS};
+use crate::world::{
+    BROKERS, CLIENTS, CONTROLLERS, MS, SECOND, Step, World, clients::ORDERS, faults::pause,
+};
 
 impl World {
     pub(super) fn next_trouble(&mut self) -> Step {
@@ -55,8 +57,10 @@ impl World {
 
     fn pause_member(&mut self, index: usize) {
         let paused = self.chance.between(SECOND, 11 * SECOND);
-        let until_us = self.now_us + paused;
-        self.member(index).paused_until_us = until_us;
+        let now_us = self.now_us;
+        if !pause(&mut self.member(index).paused_until_us, now_us, paused) {
+            return;
+        }
         self.note(format!("m{index} is paused for {} ms", paused / MS));
         self.count("member paused");
     }
@@ -105,12 +109,15 @@ impl World {
             return;
         };
         let paused = self.chance.between(4 * SECOND, 14 * SECOND);
+        let until_us = &mut self.brokers[coordinator].paused_until_us;
+        if !pause(until_us, self.now_us, paused) {
+            return;
+        }
         self.note(format!(
             "b{coordinator} coordinates, and is paused for {} ms",
             paused / MS
         ));
         self.count("coordinator paused");
-        self.brokers[coordinator].paused_until_us = self.now_us + paused;
     }
 
     /// Somebody sets a group back.
