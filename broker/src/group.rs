@@ -35,4 +35,4 @@ pub(crate) use coordinators::Coordinators;
 pub(crate) use policies::Policies;
 pub(crate) use records::{member_id, not_empty};
 #[cfg(feature = "sim")]
-pub use stepped::GroupView;
+pub use stepped::{CoordinatorView, GroupView};

@@ -38,7 +38,7 @@ pub use durable::Durable;
 pub use groups::{GroupRecord, GroupSays, Reset};
 pub use start::{Settings, partition_dir};
 
-pub use crate::group::GroupView;
+pub use crate::group::{CoordinatorView, GroupView};
 use crate::{
     broker::Broker,
     cluster::{apply::Told, known::Known, rebuild::Rebuilds},

@@ -23,7 +23,12 @@ pub enum LeaderFrame {
     /// The first one.
     Hello(v1::LeaderHello),
     /// None of them: the leader is there, and has nothing to say.
-    Answers(Vec<AnswerChunks>),
+    Answers {
+        /// Some of its partitions.
+        answers: Vec<AnswerChunks>,
+        /// The leader's clock, for the follower to repeat.
+        clock_ms: u64,
+    },
 }
 
 /// One partition's answer.
@@ -106,7 +111,7 @@ fn nested_len(field: u32, len: usize) -> usize {
 
 impl Gather for LeaderFrame {
     fn gather(self, out: &mut Gathered) {
-        let mut answers = match self {
+        let (mut answers, clock_ms) = match self {
             Self::Hello(hello) => {
                 let message = v1::LeaderMessage {
                     message: Some(v1::leader_message::Message::Hello(hello)),
@@ -118,7 +123,11 @@ impl Gather for LeaderFrame {
                 });
                 return;
             }
-            Self::Answers(answers) => answers,
+            Self::Answers { answers, clock_ms } => (answers, clock_ms),
+        };
+        let envelope = v1::Answers {
+            answers: Vec::new(),
+            clock_ms,
         };
         for answer in answers.iter_mut().filter(|a| !a.chunks.is_empty()) {
             answer.head.outcome = None;
@@ -127,10 +136,12 @@ impl Gather for LeaderFrame {
             .iter()
             .map(|a| nested_len(ANSWERS_FIELD, a.body_len()))
             .sum();
-        let message_len = nested_len(MESSAGE_ANSWERS_FIELD, answers_len);
+        let body_len = envelope.encoded_len() + answers_len;
+        let message_len = nested_len(MESSAGE_ANSWERS_FIELD, body_len);
         out.put(5 + message_len - answers_len, |small| {
             prefix(small, message_len);
-            field_head(small, MESSAGE_ANSWERS_FIELD, answers_len);
+            field_head(small, MESSAGE_ANSWERS_FIELD, body_len);
+            envelope.encode_raw(small);
         });
         for answer in answers {
             answer.gather(out);
@@ -186,7 +197,7 @@ mod tests {
             })),
             ..head(1)
         };
-        let frame = LeaderFrame::Answers(vec![
+        let answers = vec![
             AnswerChunks {
                 head: head(0),
                 append_time_ms: 1_700_000_000_000,
@@ -198,7 +209,9 @@ mod tests {
                 append_time_ms: 0,
                 chunks: vec![small.clone()],
             },
-        ]);
+        ];
+        let clock_ms = 86_400_000;
+        let frame = LeaderFrame::Answers { answers, clock_ms };
         let expected = v1::LeaderMessage {
             message: Some(v1::leader_message::Message::Answers(v1::Answers {
                 answers: vec![
@@ -215,6 +228,7 @@ mod tests {
                         ..head(2)
                     },
                 ],
+                clock_ms,
             })),
         };
         let slices = wire(frame);
@@ -230,7 +244,10 @@ mod tests {
         let expected = v1::LeaderMessage {
             message: Some(v1::leader_message::Message::Answers(v1::Answers::default())),
         };
-        let slices = wire(LeaderFrame::Answers(Vec::new()));
+        let slices = wire(LeaderFrame::Answers {
+            answers: Vec::new(),
+            clock_ms: 0,
+        });
         assert_is_what_prost_would_have_written(&slices, &expected);
     }
 }

@@ -1,5 +1,7 @@
 //! A session as the follower sees it: what to say to the leader, and what of its answers to obey. No clock and no network: times come in with events.
 
+mod echo;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use taffrail_api::{
@@ -12,14 +14,15 @@ use taffrail_core::{
     replica::{FetchRequest, Mutant, is_broken},
 };
 
+use self::echo::Echo;
 use super::{
     check::{Checked, check},
     positions::Changes,
     throttle::Throttle,
 };
 
-/// The leader hears something at least this often.
-const KEEPALIVE_MS: u64 = 500;
+/// The leader hears something at least this often. It says its own clock every half second, which is repeated: more than that is said only if nothing comes.
+const KEEPALIVE_MS: u64 = 750;
 /// What the leader could not answer is asked again after this, unless the metadata changed before; and after twice as long each time.
 const RETRY_MS_MIN: u64 = 100;
 const RETRY_MS_MAX: u64 = 2_000;
@@ -44,6 +47,7 @@ pub(crate) struct FollowerSession {
     later: BTreeSet<(u64, TopicPartition)>,
     /// Wait for the throttle.
     held: BTreeSet<TopicPartition>,
+    echo: Echo,
     said_at_ms: u64,
 }
 
@@ -75,6 +79,7 @@ impl FollowerSession {
             gone: BTreeSet::new(),
             later: BTreeSet::new(),
             held: BTreeSet::new(),
+            echo: Echo::default(),
             said_at_ms: now_ms,
         }
     }
@@ -122,6 +127,7 @@ impl FollowerSession {
         throttle: &mut Throttle,
         in_sync: &impl InSync,
     ) -> Result<Vec<Checked>, WireError> {
+        self.echo.read(answers.clock_ms);
         let mut obey = Vec::with_capacity(answers.answers.len());
         for answer in answers.answers {
             let answered = Answered::try_from(answer)?;
@@ -174,7 +180,8 @@ impl FollowerSession {
         Ok(Some(checked))
     }
 
-    /// The next message for the leader, if there is something to say by now.
+    /// The next message for the leader, if there is something to say by now. It says that whatever [`Self::stands`] does not name as left was followed until now:
+    /// whoever asks for a message has told that before.
     pub(crate) fn message(
         &mut self,
         now_ms: u64,
@@ -203,11 +210,14 @@ impl FollowerSession {
             positions.push(position(id, &followed.stands, asks));
         }
         let gone = std::mem::take(&mut self.gone);
-        let is_silent = now_ms >= self.said_at_ms + KEEPALIVE_MS;
-        if positions.is_empty() && gone.is_empty() && !is_silent {
+        let is_due = now_ms >= self.speaks_at();
+        if positions.is_empty() && gone.is_empty() && !is_due {
             return None;
         }
         self.said_at_ms = now_ms;
+        // Not before all is said that may have been left.
+        let is_whole = self.unsaid.is_empty();
+        let clock_ms = if is_whole { self.echo.say(now_ms) } else { 0 };
         let gone = gone.into_iter().map(|id| v1::PartitionId {
             topic_id: bytes::Bytes::copy_from_slice(id.topic.as_bytes()),
             partition: id.partition.0,
@@ -215,6 +225,7 @@ impl FollowerSession {
         let positions = v1::Positions {
             positions,
             gone: gone.collect(),
+            clock_ms,
         };
         Some(v1::FollowerMessage {
             message: Some(follower_message::Message::Positions(positions)),
@@ -226,7 +237,7 @@ impl FollowerSession {
         if !self.unsaid.is_empty() || !self.gone.is_empty() {
             return now_ms;
         }
-        let mut at_ms = self.said_at_ms + KEEPALIVE_MS;
+        let mut at_ms = self.speaks_at();
         if let Some((retry_ms, _)) = self.later.first() {
             at_ms = at_ms.min(*retry_ms);
         }
@@ -234,6 +245,14 @@ impl FollowerSession {
             at_ms = at_ms.min(throttle.check(now_ms).err().unwrap_or(now_ms));
         }
         at_ms
+    }
+
+    /// When something is said though no position changes.
+    fn speaks_at(&self) -> u64 {
+        let keepalive_ms = self.said_at_ms + KEEPALIVE_MS;
+        self.echo
+            .due_at()
+            .map_or(keepalive_ms, |due_ms| keepalive_ms.min(due_ms))
     }
 
     fn wake(&mut self, now_ms: u64, throttle: &mut Throttle) {

@@ -126,6 +126,8 @@ impl Link {
                     let Ok(room) = room else {
                         return unreachable("the connection is gone");
                     };
+                    // Now, so that it does not say of something that it was followed longer than it was.
+                    session.stands(broker.positions.take(self.leader));
                     let message = session.message(now_ms, &mut self.throttle(), &**broker);
                     if let Some(message) = message {
                         room.send(message);

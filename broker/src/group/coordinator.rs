@@ -307,7 +307,13 @@ impl Coordinator {
         }
     }
 
-    /// Was every in-sync replica, and one that may have become one, heard of in this epoch within a third of the shortest session timeout?
+    /// A third of the shortest session timeout. Members count on being heard by somebody for two thirds after a word that was answered, and who takes over
+    /// gives each the whole: so the last third is for a coordinator that does not know yet that it was replaced.
+    const fn silence_ms_max(&self) -> u64 {
+        self.session_timeout_ms / 3
+    }
+
+    /// Has every in-sync replica, and one that may have become one, followed in this epoch within [`Self::silence_ms_max`]?
     fn hears_everybody(&self) -> bool {
         let known = self.broker.known.borrow();
         let (Some(me), Some(assignment)) = (
@@ -327,9 +333,8 @@ impl Coordinator {
             return true;
         }
         let heard_ms = hearing.longest_silent_ms(others, self.epoch);
-        heard_ms.is_some_and(|ms| {
-            ms.saturating_add(self.session_timeout_ms / 3) >= self.broker.uptime_ms()
-        })
+        heard_ms
+            .is_some_and(|ms| ms.saturating_add(self.silence_ms_max()) >= self.broker.uptime_ms())
     }
 
     fn shortest_session_timeout_ms(&self) -> u64 {

@@ -61,6 +61,17 @@ pub struct GroupView {
     pub committed: BTreeMap<TopicPartition, Offset>,
 }
 
+/// A coordinator that takes itself for the only one, and has groups.
+#[derive(Debug, Clone, Copy)]
+pub struct CoordinatorView {
+    /// Whose groups.
+    pub partition: TopicPartition,
+    /// It leads the partition in.
+    pub epoch: LeaderEpoch,
+    /// How long after it was replaced it may answer still, in milliseconds.
+    pub answers_on_ms: u64,
+}
+
 impl Stepped {
     /// Starts coordinators, lets each deal with what waits for it, and ends those that are not any more. What happened, for counters.
     pub(crate) fn step(&mut self, broker: &Arc<Broker>) -> Vec<&'static str> {
@@ -104,6 +115,20 @@ impl Stepped {
                 self.running.insert(id, one);
             }
         }
+    }
+
+    /// Those that answer members.
+    pub(crate) fn sure(&self) -> impl Iterator<Item = CoordinatorView> {
+        self.running
+            .iter()
+            .filter_map(|(partition, one)| match &one.state {
+                State::Running(coordinator, _) => Some(CoordinatorView {
+                    partition: *partition,
+                    epoch: one.epoch,
+                    answers_on_ms: coordinator.answers_on_ms()?,
+                }),
+                _ => None,
+            })
     }
 
     /// The groups that are coordinated here.

@@ -1,4 +1,8 @@
 //! Which followers a leader has heard lately. A coordinator of groups must know that nobody else can be one.
+//!
+//! A leader says its clock with whatever it sends, and a follower repeats the newest one that it has read: so the leader knows that the follower followed
+//! when that was sent, or later. When it reads this does not count. What a follower wrote may lie in a buffer for as long as this process stands still, or
+//! the network does, while the follower goes over to another leader.
 
 use std::{
     collections::BTreeMap,
@@ -10,30 +14,50 @@ use std::{
 
 use taffrail_core::{BrokerNumber, LeaderEpoch, PartitionEpoch};
 
-/// When a session last heard of its follower, by the broker's uptime in milliseconds. 0: never, or the session has ended.
+/// Until when a follower is known to have followed in a session, by the broker's uptime in milliseconds. 0: not at all, or the session has ended.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heard(Arc<AtomicU64>);
 
 /// What a session holds of it.
+///
+/// Invariant: what was heard is a time at or before the last one that was said.
 #[derive(Debug, Default)]
-pub(crate) struct Hears(Heard);
+pub(crate) struct Hears {
+    heard: Heard,
+    /// The newest clock that the follower was sent. 0: none.
+    said_ms: u64,
+}
 
 impl Hears {
-    pub(crate) fn heard(&self) -> &Heard {
-        &self.0
+    pub(crate) const fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// The follower is about to be sent the leader's clock.
+    pub(crate) fn says(&mut self, now_ms: u64) -> u64 {
+        self.said_ms = now_ms;
+        now_ms
+    }
+
+    /// The follower repeats a clock. One that it was not sent is no word of this leader's, and says nothing.
+    pub(crate) fn repeated(&self, clock_ms: u64) {
+        if clock_ms <= self.said_ms {
+            self.heard.at(clock_ms);
+        }
     }
 }
 
 /// After its end a follower may follow somebody else, however lately it was heard.
 impl Drop for Hears {
     fn drop(&mut self) {
-        self.0.now(0);
+        self.heard.0.store(0, Ordering::Release);
     }
 }
 
 impl Heard {
-    pub(crate) fn now(&self, now_ms: u64) {
-        self.0.store(now_ms, Ordering::Release);
+    /// The follower followed at that time. It never goes back: a word that was overtaken says nothing new.
+    pub(crate) fn at(&self, ms: u64) {
+        self.0.fetch_max(ms, Ordering::AcqRel);
     }
 }
 
@@ -73,7 +97,7 @@ impl Hearing {
         self.joining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When that one of `members` was heard in `epoch` that has been silent for longest. `None`: one never was.
+    /// Until when all of `members` are known to have followed in `epoch`: that one's time that has been silent for longest. `None`: one never was heard.
     pub(crate) fn longest_silent_ms(
         &self,
         members: impl IntoIterator<Item = BrokerNumber>,
@@ -111,10 +135,10 @@ mod tests {
         hearing.follows(BrokerNumber(1), EPOCH, &one);
         assert_eq!(silent(), None, "the other one was never heard");
         hearing.follows(BrokerNumber(2), EPOCH, &two);
-        one.now(50);
-        two.now(70);
+        one.at(50);
+        two.at(70);
         assert_eq!(silent(), Some(50));
-        one.now(90);
+        one.at(90);
         assert_eq!(silent(), Some(70));
     }
 
@@ -123,7 +147,7 @@ mod tests {
         let hearing = Hearing::default();
         let silent = || hearing.longest_silent_ms([BrokerNumber(1)], EPOCH);
         let heard = Heard::default();
-        heard.now(50);
+        heard.at(50);
         hearing.follows(BrokerNumber(1), LeaderEpoch(3), &heard);
         assert_eq!(silent(), None);
         hearing.follows(BrokerNumber(1), EPOCH, &heard);
@@ -132,14 +156,78 @@ mod tests {
         assert_eq!(silent(), None);
     }
 
+    /// A session with the only follower.
+    struct Session {
+        hearing: Hearing,
+        hears: Hears,
+    }
+
+    impl Session {
+        /// The leader has said these clocks.
+        fn said(clocks_ms: &[u64]) -> Self {
+            let (hearing, mut hears) = (Hearing::default(), Hears::default());
+            hearing.follows(BrokerNumber(1), EPOCH, hears.heard());
+            for ms in clocks_ms {
+                hears.says(*ms);
+            }
+            Self { hearing, hears }
+        }
+
+        /// Since when the follower is silent, once it has repeated `clock_ms`.
+        fn repeated(&self, clock_ms: u64) -> Option<u64> {
+            self.hears.repeated(clock_ms);
+            self.silent()
+        }
+
+        fn silent(&self) -> Option<u64> {
+            self.hearing.longest_silent_ms([BrokerNumber(1)], EPOCH)
+        }
+    }
+
+    #[test]
+    fn a_word_counts_as_of_when_its_writer_was_spoken_to() {
+        let mut session = Session::said(&[40, 50]);
+        assert_eq!(session.repeated(50), Some(50));
+        // The leader stands still, and goes on: what it reads then was written before.
+        session.hears.says(9_000);
+        assert_eq!(session.repeated(50), Some(50));
+        assert_eq!(session.repeated(9_000), Some(9_000));
+    }
+
+    #[test]
+    fn a_word_that_repeats_nothing_is_none() {
+        let session = Session::said(&[50]);
+        assert_eq!(session.repeated(0), None);
+        assert_eq!(session.repeated(50), Some(50));
+        assert_eq!(session.repeated(0), Some(50));
+    }
+
+    #[test]
+    fn a_word_that_was_overtaken_takes_nothing_back() {
+        let session = Session::said(&[50, 70]);
+        assert_eq!(session.repeated(70), Some(70));
+        assert_eq!(session.repeated(50), Some(70));
+    }
+
+    #[test]
+    fn a_clock_that_the_leader_has_not_said_yet_is_not_believed() {
+        let mut session = Session::said(&[]);
+        assert_eq!(session.repeated(1), None, "nothing was said");
+        session.hears.says(50);
+        for not_said in [51, u64::MAX] {
+            assert_eq!(session.repeated(not_said), None);
+        }
+        assert_eq!(session.repeated(50), Some(50));
+    }
+
     #[test]
     fn one_whose_session_has_ended_is_not_heard() {
-        let hearing = Hearing::default();
-        let hears = Hears::default();
-        hears.heard().now(50);
-        hearing.follows(BrokerNumber(1), EPOCH, hears.heard());
+        let Session { hearing, mut hears } = Session::said(&[50]);
+        hears.repeated(hears.said_ms);
         let silent = || hearing.longest_silent_ms([BrokerNumber(1)], EPOCH);
         assert_eq!(silent(), Some(50));
+        // What was on its way is read no more.
+        hears.says(60);
         drop(hears);
         assert_eq!(silent(), None);
     }

@@ -127,12 +127,13 @@ impl OwnedLog {
                 self.depose();
             }
         }
-        self.stand(&standing);
-        self.carry_out(owner);
         let follows = self.leader();
         if follows != followed {
+            // Before anybody sees that it leads: then it was not followed any more.
             self.tell_unfollowed(followed, owner);
         }
+        self.stand(&standing);
+        self.carry_out(owner);
         if turn != Ok(Turn::Stays) || follows != followed {
             self.tell_position(owner);
         }

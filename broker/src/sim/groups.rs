@@ -11,7 +11,7 @@ use tonic::Status;
 use super::{Output, SimBroker};
 use crate::{
     group::{
-        GroupView,
+        CoordinatorView, GroupView,
         event::{Ask, Event, Position, Sink},
         records::{Key, decode_group, decode_offset},
     },
@@ -196,6 +196,11 @@ impl SimBroker {
             outputs.push(Output::WasReset(*id, done));
             false
         });
+    }
+
+    /// The coordinators that answer members here.
+    pub fn coordinators(&self) -> impl Iterator<Item = CoordinatorView> {
+        self.coordinators.sure()
     }
 
     /// The groups that are coordinated here.

@@ -32,9 +32,9 @@ use crate::{
 };
 
 /// The real broker is the first that registers.
-const REAL: u32 = 1;
-const FAKE: u32 = 2;
-const EPOCH: i32 = 5;
+pub(crate) const REAL: u32 = 1;
+pub(crate) const FAKE: u32 = 2;
+pub(crate) const EPOCH: i32 = 5;
 
 fn run(generation: u64) -> Incarnation {
     Incarnation {
@@ -54,7 +54,7 @@ fn hello() -> FollowerHello {
     }
 }
 
-fn fake_broker(replication: Option<v1::Endpoint>) -> v1::BrokerRecord {
+pub(crate) fn fake_broker(replication: Option<v1::Endpoint>) -> v1::BrokerRecord {
     v1::BrokerRecord {
         number: FAKE,
         incarnation: Some(run(3)),
@@ -66,7 +66,7 @@ fn fake_broker(replication: Option<v1::Endpoint>) -> v1::BrokerRecord {
 }
 
 /// Led by `leader` in [`EPOCH`], with a replica on both.
-fn topic(leader: u32) -> Topic {
+pub(crate) fn topic(leader: u32) -> Topic {
     Topic {
         replicas: vec![REAL, FAKE],
         isr: vec![leader],
@@ -77,7 +77,7 @@ fn topic(leader: u32) -> Topic {
 }
 
 /// A session with a broker as its follower.
-struct Session {
+pub(crate) struct Session {
     messages: mpsc::UnboundedSender<FollowerMessage>,
     answers: FrameReader<v1::LeaderMessage>,
 }
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// One that is welcome.
-    async fn open(fixture: &Fixture) -> Self {
+    pub(crate) async fn open(fixture: &Fixture) -> Self {
         let hello = follower_message::Message::Hello(hello());
         let mut session = Self::say(fixture, hello).await;
         let welcome = session.next().await.expect("welcome");
@@ -103,13 +103,13 @@ impl Session {
         session
     }
 
-    fn more(&self, message: follower_message::Message) {
+    pub(crate) fn more(&self, message: follower_message::Message) {
         let message = Some(message);
         let sent = self.messages.unbounded_send(FollowerMessage { message });
         sent.expect("the call is open");
     }
 
-    async fn next(&mut self) -> Result<leader_message::Message, WireError> {
+    pub(crate) async fn next(&mut self) -> Result<leader_message::Message, WireError> {
         let next = within("a message", self.answers.next()).await;
         let message = next.map_err(|status| from_status(&status))?;
         Ok(message.expect("a message").message.expect("not empty"))
@@ -141,7 +141,7 @@ async fn others_are_served(fixture: &Fixture) {
     stored.expect("stored");
 }
 
-fn position(leader_epoch: i32, fetch_offset: i64) -> Position {
+pub(crate) fn position(leader_epoch: i32, fetch_offset: i64) -> Position {
     Position {
         topic_id: bytes_of(TOPIC),
         partition: 0,
@@ -156,7 +156,7 @@ fn position(leader_epoch: i32, fetch_offset: i64) -> Position {
 fn positions(position: Position) -> follower_message::Message {
     follower_message::Message::Positions(Positions {
         positions: vec![position],
-        gone: Vec::new(),
+        ..Positions::default()
     })
 }
 
@@ -303,6 +303,10 @@ fn answer(request: Request<axum::body::Body>, batches: Option<Bytes>) -> Respons
     let body = Body::new(request.into_body());
     let mut reader = FrameReader::<FollowerMessage>::requests(body, REQUEST_BYTES_MAX);
     let (frames, outgoing) = mpsc::unbounded::<Result<LeaderFrame, Status>>();
+    let answer = |answers| LeaderFrame::Answers {
+        answers,
+        clock_ms: 0,
+    };
     tokio::spawn(async move {
         let hello = LeaderHello {
             version: 1,
@@ -318,7 +322,7 @@ fn answer(request: Request<axum::body::Body>, batches: Option<Bytes>) -> Respons
             };
             let asks = positions.positions.into_iter().find(|p| p.asks);
             let Some((position, chunk)) = asks.and_then(|p| Some((p, batches.take()?))) else {
-                let _ = frames.unbounded_send(Ok(LeaderFrame::Answers(Vec::new())));
+                let _ = frames.unbounded_send(Ok(answer(Vec::new())));
                 continue;
             };
             let head = Answer {
@@ -329,11 +333,11 @@ fn answer(request: Request<axum::body::Body>, batches: Option<Bytes>) -> Respons
                 asked_offset: position.fetch_offset,
                 ..Answer::default()
             };
-            let answer = AnswerChunks {
+            let chunks = AnswerChunks {
                 chunks: vec![chunk],
                 ..AnswerChunks::of(head)
             };
-            let _ = frames.unbounded_send(Ok(LeaderFrame::Answers(vec![answer])));
+            let _ = frames.unbounded_send(Ok(answer(vec![chunks])));
         }
     });
     respond(outgoing)

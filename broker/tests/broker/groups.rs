@@ -3,6 +3,7 @@
 mod closed;
 mod failover;
 mod forgetting;
+mod late_words;
 mod member;
 mod policies;
 mod reports;

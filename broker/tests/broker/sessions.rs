@@ -238,7 +238,11 @@ impl FakeLeader {
                     let mut positions = positions.positions.iter();
                     if let Some(first) = positions.find(|p| p.asks && p.fetch_offset == 0) {
                         let answers = vec![self.answer(first)];
-                        say(leader_message::Message::Answers(v1::Answers { answers }));
+                        let answers = v1::Answers {
+                            answers,
+                            clock_ms: 0,
+                        };
+                        say(leader_message::Message::Answers(answers));
                     }
                 }
             }

@@ -79,6 +79,8 @@ mutants! {
     AnsweredBeforeStored,
     /// A coordinator goes on answering without hearing of its followers.
     SilentFollowerIgnored,
+    /// A follower's words count as of when they are read, however long they were on their way.
+    LateWordsCounted,
 }
 
 #[cfg(test)]

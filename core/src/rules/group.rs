@@ -13,8 +13,8 @@ pub const GROUP_TOPICS_MAX: usize = 256;
 pub const GROUP_PATTERNS_MAX: usize = 32;
 /// Longest pattern, in bytes.
 pub const GROUP_PATTERN_BYTES_MAX: usize = 256;
-/// How long a member may be silent before it is given up, in milliseconds. A third of it is how long a coordinator may go without word of a follower,
-/// and idle followers say something every half second.
+/// How long a member may be silent before it is given up, in milliseconds. A third of it is how long a coordinator may go without word of a follower.
+/// An idle leader asks for one every half second, so that of the shortest third another half is left for the way there and back, and for stalls.
 pub const SESSION_TIMEOUT_MS: RangeInclusive<u64> = 3_000..=1_800_000;
 
 rules! {

@@ -1,10 +1,13 @@
 //! What groups were promised and did, and what must hold of it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+};
 
 use bytes::Bytes;
-use taffrail_broker::sim::{GroupRecord, GroupSays};
-use taffrail_core::{MemberId, TopicPartition};
+use taffrail_broker::sim::{CoordinatorView, GroupRecord, GroupSays};
+use taffrail_core::{LeaderEpoch, MemberId, TopicPartition};
 use taffrail_record::{records, split};
 
 use crate::ledger::Broken;
@@ -21,6 +24,12 @@ const ACKNOWLEDGED_IS_STORED: &str = "a commit that is acknowledged is stored";
 const TOLD_IS_NOT_BEHIND: &str = "a member is told to begin where others have ended";
 /// Of members that may process, no two have the same partition.
 const A_PARTITION_HAS_ONE_OWNER: &str = "a partition is processed by one member at a time";
+
+/// Whoever was replaced and does not know it gives up in time: members of its successor are not given up before.
+const THE_REPLACED_FALL_SILENT: &str = "a coordinator that was replaced falls silent";
+
+/// Coordinators look around every 200 ms, with ticks of a broker, 100 ms apart.
+const LOOKS_US: u64 = 300_000;
 
 /// What a reset's commit is told by.
 const RESET: &str = "reset ";
@@ -74,6 +83,8 @@ pub(crate) struct GroupLedger {
     /// Of each partition of `__offsets`, to where its records are known.
     ends: BTreeMap<TopicPartition, u64>,
     members: BTreeMap<String, Vec<MemberId>>,
+    /// Of each partition of `__offsets`, when the coordinator of an epoch was sure of itself for the first time.
+    sure_us: BTreeMap<TopicPartition, BTreeMap<LeaderEpoch, u64>>,
 }
 
 /// What new records of `__offsets` say that is worth counting.
@@ -88,6 +99,30 @@ pub(crate) struct News {
 impl GroupLedger {
     fn reading(&mut self, of: GroupPartition) -> &mut Reading {
         self.readings.entry(of).or_default()
+    }
+
+    /// A coordinator answers members.
+    pub(crate) fn coordinates(
+        &mut self,
+        coordinator: CoordinatorView,
+        now_us: u64,
+    ) -> Result<(), Broken> {
+        let CoordinatorView {
+            partition,
+            epoch,
+            answers_on_ms,
+        } = coordinator;
+        let sure_us = self.sure_us.entry(partition).or_default();
+        sure_us.entry(epoch).or_insert(now_us);
+        let later = sure_us.range((Excluded(epoch), Unbounded));
+        let replaced_us = later.map(|(_, us)| *us).min().unwrap_or(now_us);
+        if now_us <= replaced_us + answers_on_ms * 1_000 + LOOKS_US {
+            return Ok(());
+        }
+        Err(format!(
+            "{THE_REPLACED_FALL_SILENT}: that of {partition} in epoch {epoch} answers {} ms after it was replaced, and may for {answers_on_ms} ms",
+            (now_us - replaced_us) / 1_000
+        ))
     }
 
     /// A member that got it at `at_us` has processed a record.
@@ -298,6 +333,25 @@ mod tests {
             .commits(Promise::AtLeastOnce, 2, "")
             .expect_err("back");
         assert!(back.starts_with(COMMITTED_NEVER_MOVES_BACK), "{back}");
+    }
+
+    #[test]
+    fn a_coordinator_that_was_replaced_may_answer_for_a_while() {
+        let mut ledger = GroupLedger::default();
+        let in_epoch = |epoch| CoordinatorView {
+            partition: OF.1,
+            epoch: LeaderEpoch(epoch),
+            answers_on_ms: 1_000,
+        };
+        let mut at = |epoch, ms: u64| ledger.coordinates(in_epoch(epoch), ms * 1_000);
+        at(3, 100).expect("alone");
+        at(3, 9_000).expect("alone");
+        at(5, 9_000).expect("the last one");
+        at(3, 10_300).expect("it may not know");
+        at(6, 10_300).expect("the last one");
+        at(5, 10_300).expect("it may not know");
+        let broken = at(3, 10_301).expect_err("it has to know");
+        assert!(broken.starts_with(THE_REPLACED_FALL_SILENT), "{broken}");
     }
 
     #[test]

@@ -106,9 +106,26 @@ impl Rig {
     ) -> Result<Vec<Checked>, WireError> {
         let answers = v1::Answers {
             answers: vec![answer],
+            clock_ms: 0,
         };
         self.session
             .answered(answers, self.now_ms, &mut self.throttle, in_sync)
+    }
+
+    /// The leader says its clock, and nothing else.
+    fn clock(&mut self, clock_ms: u64) {
+        let answers = v1::Answers {
+            answers: Vec::new(),
+            clock_ms,
+        };
+        let obey = self
+            .session
+            .answered(answers, self.now_ms, &mut self.throttle, &IN_SYNC);
+        assert_eq!(obey, Ok(Vec::new()));
+    }
+
+    fn wakes_at(&mut self) -> u64 {
+        self.session.wakes_at(self.now_ms, &mut self.throttle)
     }
 }
 
@@ -276,13 +293,55 @@ fn a_partition_that_is_not_followed_any_more_is_said_to_be_gone() {
 }
 
 #[test]
-fn something_is_said_at_least_every_half_second() {
+fn something_is_said_to_a_leader_that_says_nothing() {
     let mut rig = Rig::new();
     rig.says_nothing();
     assert_eq!(rig.session.wakes_at(0, &mut rig.throttle), KEEPALIVE_MS);
     rig.now_ms = KEEPALIVE_MS;
     assert_eq!(rig.message(&IN_SYNC), Some(v1::Positions::default()));
     rig.says_nothing();
+}
+
+#[test]
+fn the_leaders_clock_is_repeated_at_once_though_there_is_nothing_else_to_say() {
+    let mut rig = Rig::new();
+    rig.now_ms = 10_000;
+    rig.message(&IN_SYNC).expect("nothing was said for long");
+    rig.clock(77);
+    assert!(rig.wakes_at() <= rig.now_ms);
+    let said = rig.message(&IN_SYNC).expect("something to say");
+    assert_eq!((said.clock_ms, said.positions.len()), (77, 0));
+    rig.says_nothing();
+    assert_eq!(rig.wakes_at(), rig.now_ms + KEEPALIVE_MS, "it was");
+}
+
+#[test]
+fn positions_take_the_leaders_clock_with_them_and_nothing_else_is_said_for_it() {
+    let mut rig = Rig::new();
+    rig.now_ms = 10_000;
+    for clock_ms in 1..200 {
+        rig.clock(clock_ms);
+        rig.stands(at(clock_ms, clock_ms));
+        let said = rig.message(&IN_SYNC).expect("it stands elsewhere");
+        assert_eq!((said.clock_ms, said.positions.len()), (clock_ms, 1));
+        rig.says_nothing();
+        rig.now_ms += 1;
+    }
+}
+
+#[test]
+fn a_leader_that_speaks_all_the_time_is_answered_now_and_then() {
+    let mut rig = Rig::new();
+    rig.now_ms = 10_000;
+    let mut answered = Vec::new();
+    for clock_ms in 1..=1_000 {
+        rig.clock(clock_ms);
+        answered.extend(rig.message(&IN_SYNC).map(|said| said.clock_ms));
+        rig.now_ms += 1;
+    }
+    assert_eq!(answered.len(), 10, "in a second: {answered:?}");
+    rig.now_ms = rig.wakes_at();
+    assert_eq!(rig.message(&IN_SYNC).map(|m| m.clock_ms), Some(1_000));
 }
 
 #[test]
@@ -324,8 +383,13 @@ fn many_positions_go_in_several_messages() {
     let ids: BTreeSet<_> = (0..=POSITIONS_MAX as u32).map(many).collect();
     rig.session
         .stands(ids.into_iter().map(|id| (id, Some(at(0, 0)))).collect());
-    let mut next = || rig.message(&IN_SYNC).map(|m| m.positions.len());
-    assert_eq!(next(), Some(POSITIONS_MAX));
-    assert_eq!(next(), Some(1));
+    rig.now_ms = 10_000;
+    rig.clock(7);
+    let mut next = || {
+        let said = rig.message(&IN_SYNC)?;
+        Some((said.positions.len(), said.clock_ms))
+    };
+    assert_eq!(next(), Some((POSITIONS_MAX, 0)));
+    assert_eq!(next(), Some((1, 7)), "with the last of them");
     assert_eq!(next(), None);
 }

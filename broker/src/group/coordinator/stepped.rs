@@ -22,6 +22,11 @@ impl Coordinator {
         self.is_sure
     }
 
+    /// How long after it was replaced it may answer still, if it is sure. Without groups it looks only when somebody asks.
+    pub(in crate::group) fn answers_on_ms(&self) -> Option<u64> {
+        (self.is_sure && !self.groups.is_empty()).then(|| self.silence_ms_max())
+    }
+
     /// Deals with everything that waits. `ticks_at_ms`: when the next look at the clock is due.
     ///
     /// # Errors

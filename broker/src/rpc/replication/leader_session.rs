@@ -30,7 +30,8 @@ use super::logs::{Found, Logs, NotRead, Read};
 use crate::partition::replicate::Told;
 use bytes::Bytes;
 
-/// The follower hears something at least this often.
+/// The follower hears something at least this often. With the way there and back it is how old a leader's knowledge of its followers gets when nothing else is
+/// said: coordinators of groups have a second for both where session timeouts are the shortest (`partition/hearing.rs`).
 const KEEPALIVE_MS: u64 = 500;
 /// A high watermark that moved goes alone if nothing else goes for so long.
 const HIGH_WATERMARK_DELAY_MS: u64 = 100;
@@ -54,12 +55,15 @@ pub(super) struct LeaderSession {
     places: BTreeMap<TopicPartition, Place>,
     /// The owner of the logs has to hear of these.
     unchecked: BTreeSet<TopicPartition>,
+    /// The follower does not follow these any more, or in another epoch than before.
+    left: Vec<TopicPartition>,
     /// There may be something new, in the order in which it came.
     ready: VecDeque<TopicPartition>,
     /// Nothing is new but the high watermark, since then.
     quiet: VecDeque<(u64, TopicPartition)>,
     answers: VecDeque<AnswerChunks>,
-    said_at_ms: u64,
+    /// When something is said though there are no answers.
+    speaks_at_ms: u64,
 }
 
 impl LeaderSession {
@@ -76,10 +80,12 @@ impl LeaderSession {
             in_flight: 0,
             places: BTreeMap::new(),
             unchecked: BTreeSet::new(),
+            left: Vec::new(),
             ready: VecDeque::new(),
             quiet: VecDeque::new(),
             answers: VecDeque::new(),
-            said_at_ms: now_ms,
+            // At once: whether it is followed a leader knows from what a follower repeats.
+            speaks_at_ms: now_ms,
         }
     }
 
@@ -92,6 +98,7 @@ impl LeaderSession {
             let id = topic_partition(&gone.topic_id, gone.partition)?;
             if let Some(place) = self.places.remove(&id) {
                 self.in_flight -= place.in_flight;
+                self.left.push(id);
             }
         }
         for position in &positions.positions {
@@ -121,8 +128,14 @@ impl LeaderSession {
         }
         if place.request.leader_epoch != request.leader_epoch {
             place.told = None;
+            self.left.push(id);
         }
         place.request = request;
+    }
+
+    /// What the follower left since the last time, at least in the epoch in which it followed.
+    pub(super) fn take_left(&mut self) -> Vec<TopicPartition> {
+        std::mem::take(&mut self.left)
     }
 
     /// What the owner of the logs has to hear since the last time; each is to come back through [`Self::checked`].
@@ -291,12 +304,12 @@ impl LeaderSession {
 
     /// Is there something to say by now?
     pub(super) fn has_answers(&self, now_ms: u64) -> bool {
-        !self.answers.is_empty() || now_ms >= self.said_at_ms + KEEPALIVE_MS
+        !self.answers.is_empty() || now_ms >= self.speaks_at_ms
     }
 
     /// The next message; it is empty if the follower only has to hear that the leader is there.
     pub(super) fn answers(&mut self, now_ms: u64) -> Vec<AnswerChunks> {
-        self.said_at_ms = now_ms;
+        self.speaks_at_ms = now_ms + KEEPALIVE_MS;
         let (mut message, mut bytes) = (Vec::new(), 0);
         while bytes < ANSWERS_BYTES_MAX
             && let Some(answer) = self.answers.pop_front()
@@ -310,10 +323,10 @@ impl LeaderSession {
 
     /// When there is something to do if nothing happens before.
     pub(super) fn wakes_at(&self) -> u64 {
-        let keepalive_ms = self.said_at_ms + KEEPALIVE_MS;
-        self.quiet
-            .front()
-            .map_or(keepalive_ms, |(due_ms, _)| keepalive_ms.min(*due_ms))
+        let quiet = self.quiet.front();
+        quiet.map_or(self.speaks_at_ms, |(due_ms, _)| {
+            self.speaks_at_ms.min(*due_ms)
+        })
     }
 }
 

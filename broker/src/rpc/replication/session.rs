@@ -6,14 +6,16 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use http::{Request, Response};
 use taffrail_api::{
     WireError,
-    convert::topic_partition,
     listen::Admission,
     status::from_status,
     stream::{FrameReader, LeaderFrame, respond},
     transport,
     v1::{self, FollowerMessage, follower_message},
 };
-use taffrail_core::{BrokerNumber, ErrorCode, TopicPartition, replica::FetchRequest};
+use taffrail_core::{
+    BrokerNumber, ErrorCode, TopicPartition,
+    replica::{FetchRequest, Mutant, is_broken},
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
@@ -145,9 +147,10 @@ struct Session<'a> {
     /// Of what is not in the page cache.
     reads: FuturesUnordered<BoxFuture<'static, (Read, Result<Found, NotRead>)>>,
     begun: Instant,
+    /// When something was read last: without it for long, the session ends.
     heard: Instant,
     follower: BrokerNumber,
-    /// The same as `heard`, for those who have to know.
+    /// For those who have to know until when it followed.
     last: Hears,
 }
 
@@ -173,7 +176,8 @@ impl Session<'_> {
                 room = frames.reserve(), if self.state.has_answers(now_ms) => match room {
                     Ok(room) => {
                         let answers = self.state.answers(now_ms);
-                        room.send(Ok(LeaderFrame::Answers(answers)));
+                        let clock_ms = self.last.says(self.broker.uptime_ms());
+                        room.send(Ok(LeaderFrame::Answers { answers, clock_ms }));
                     }
                     Err(_) => return WireError::new(ErrorCode::LeaderUnreachable, "the connection is gone"),
                 },
@@ -271,12 +275,15 @@ impl Session<'_> {
             ));
         };
         self.heard = Instant::now();
-        self.last.heard().now(self.broker.uptime_ms());
         let Some(follower_message::Message::Positions(positions)) = message.message else {
             return Err(WireError::invalid("positions come after the hello"));
         };
-        forget(self.broker, self.follower, &positions)?;
-        self.state.hear(&positions)
+        self.state.hear(&positions)?;
+        for left in self.state.take_left() {
+            forget(self.broker, self.follower, left);
+        }
+        repeated(self.broker, &self.last, positions.clock_ms);
+        Ok(())
     }
 
     fn now_ms(&self) -> u64 {
@@ -295,19 +302,20 @@ async fn pending_or<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
-/// What the follower does not follow any more.
-pub(super) fn forget(
-    broker: &Broker,
-    follower: BrokerNumber,
-    positions: &v1::Positions,
-) -> Result<(), WireError> {
-    for gone in &positions.gone {
-        let id = topic_partition(&gone.topic_id, gone.partition)?;
-        if let Some(partition) = broker.partitions.get(id) {
-            partition.hearing.left(follower);
-        }
+/// A follower does not follow it any more, or in another epoch.
+pub(super) fn forget(broker: &Broker, follower: BrokerNumber, left: TopicPartition) {
+    let partition = broker.partitions.get(left);
+    if let Some(partition) = partition.filter(|p| p.is_internal()) {
+        partition.hearing.left(follower);
     }
-    Ok(())
+}
+
+/// A follower repeats a clock: that is until when it followed, but for what it left before that.
+pub(super) fn repeated(broker: &Broker, last: &Hears, clock_ms: u64) {
+    if is_broken(Mutant::LateWordsCounted) {
+        last.heard().at(broker.uptime_ms());
+    }
+    last.repeated(clock_ms);
 }
 
 pub(super) fn refusal(id: TopicPartition, request: &FetchRequest, code: ErrorCode) -> WireError {

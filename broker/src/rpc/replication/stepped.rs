@@ -14,7 +14,7 @@ use super::{
     hello,
     leader_session::LeaderSession,
     logs::{self, NotRead},
-    session::{SILENCE_MAX, forget, refusal},
+    session::{SILENCE_MAX, forget, refusal, repeated},
     sessions::{Seat, Sessions},
 };
 use crate::{
@@ -37,8 +37,9 @@ pub(crate) struct Stepped {
     news: Arc<News>,
     seat: Seat,
     follower: BrokerNumber,
+    /// When something was read last: without it for long, the session ends.
     heard_ms: u64,
-    /// The same, for those who have to know.
+    /// For those who have to know until when it followed.
     last: Hears,
 }
 
@@ -91,12 +92,15 @@ impl Stepped {
         message: FollowerMessage,
     ) -> Result<(), WireError> {
         self.heard_ms = broker.uptime_ms();
-        self.last.heard().now(self.heard_ms);
         let Some(follower_message::Message::Positions(positions)) = message.message else {
             return Err(WireError::invalid("positions come after the hello"));
         };
-        forget(broker, self.follower, &positions)?;
-        self.state.hear(&positions)
+        self.state.hear(&positions)?;
+        for left in self.state.take_left() {
+            forget(broker, self.follower, left);
+        }
+        repeated(broker, &self.last, positions.clock_ms);
+        Ok(())
     }
 
     /// What the owner of the logs has to compare; each is to come back through [`Self::checked`].
@@ -175,6 +179,7 @@ impl Stepped {
         let answers = self.state.answers(now_ms).into_iter().map(whole);
         let answers = v1::Answers {
             answers: answers.collect(),
+            clock_ms: self.last.says(now_ms),
         };
         Ok(Some(LeaderMessage {
             message: Some(leader_message::Message::Answers(answers)),

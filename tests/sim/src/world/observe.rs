@@ -99,6 +99,12 @@ impl World {
         let there: BTreeSet<_> = process.sim.replicas().iter().map(|v| v.partition).collect();
         process.seen.retain(|id, _| there.contains(id));
         node.kept.retain(|id, _| there.contains(id));
+        for coordinator in process.sim.coordinators() {
+            self.ledger
+                .groups
+                .coordinates(coordinator, self.now_us)
+                .map_err(|broken| format!("b{broker}: {broken}"))?;
+        }
         if is_cut {
             self.log_was_cut(broker);
         }

@@ -85,7 +85,7 @@ fn answers(message: &v1::LeaderMessage) -> String {
     let Some(leader_message::Message::Answers(answers)) = &message.message else {
         return "hello".to_owned();
     };
-    let mut text = String::from("answers");
+    let mut text = format!("answers at {}", answers.clock_ms);
     for answer in &answers.answers {
         let _ = write!(
             text,
@@ -110,7 +110,7 @@ fn positions(message: &v1::FollowerMessage) -> String {
     let Some(follower_message::Message::Positions(positions)) = &message.message else {
         return "hello".to_owned();
     };
-    let mut text = String::from("stands");
+    let mut text = format!("stands at {}", positions.clock_ms);
     for position in &positions.positions {
         let _ = write!(
             text,

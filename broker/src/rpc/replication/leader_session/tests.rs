@@ -86,7 +86,7 @@ impl Rig {
     fn hear(&mut self, partition: u32, request: &FetchRequest, asks: bool) {
         let positions = v1::Positions {
             positions: vec![position(id(partition), request, asks)],
-            gone: Vec::new(),
+            ..v1::Positions::default()
         };
         self.session.hear(&positions).expect("valid");
     }
@@ -411,17 +411,34 @@ fn a_partition_that_is_gone_gives_its_room_back() {
     let read = rig.next_read().expect("room");
     rig.read(&read, PARTITION_BYTES_MAX);
     let gone = v1::Positions {
-        positions: Vec::new(),
         gone: vec![v1::PartitionId {
             topic_id: Bytes::copy_from_slice(id(0).topic.as_bytes()),
             partition: 0,
         }],
+        ..v1::Positions::default()
     };
     rig.session.hear(&gone).expect("valid");
     assert_eq!((rig.session.in_flight, rig.session.places.len()), (0, 0));
+    assert_eq!(rig.session.take_left(), [id(0)]);
     // A read that comes back late is dropped.
     rig.read(&read, 100);
     assert_eq!(rig.session.in_flight, 0);
+}
+
+#[test]
+fn whoever_follows_in_another_epoch_has_left_the_one_before() {
+    let mut rig = Rig::new(1);
+    rig.logs.set(0, 5, 0);
+    rig.ask(0, 0);
+    rig.ask(0, 5);
+    assert_eq!(rig.session.take_left(), []);
+    let later = FetchRequest {
+        leader_epoch: LeaderEpoch(EPOCH.0 + 1),
+        ..request(5, 5)
+    };
+    rig.hear(0, &later, true);
+    assert_eq!(rig.session.take_left(), [id(0)]);
+    assert_eq!(rig.session.take_left(), []);
 }
 
 #[test]
@@ -453,8 +470,10 @@ fn a_high_watermark_goes_alone_after_a_while_and_only_once() {
 }
 
 #[test]
-fn the_follower_hears_something_at_least_every_half_second() {
+fn the_follower_hears_something_at_once_and_at_least_every_half_second() {
     let mut rig = Rig::new(1);
+    assert!(rig.session.has_answers(0));
+    assert!(rig.session.answers(0).is_empty());
     assert!(!rig.session.has_answers(KEEPALIVE_MS - 1));
     assert_eq!(rig.session.wakes_at(), KEEPALIVE_MS);
     assert!(rig.session.has_answers(KEEPALIVE_MS));

@@ -289,7 +289,9 @@ impl Exchange {
                 answer
             });
             let answers = answers.collect();
-            self.to_follower.push_back(v1::Answers { answers });
+            let clock_ms = self.now_ms;
+            self.to_follower
+                .push_back(v1::Answers { answers, clock_ms });
         }
     }
 
