@@ -21,6 +21,8 @@ use crate::{
     partition::{append::OwnedLog, commit::SyncJob, compact::CompactionJob},
 };
 
+/// What is left to do at the end is done in fewer rounds than this.
+const CLOSED_AFTER: usize = 10_000;
 /// Logs are small here.
 const COMPACTION_MAP_BYTES: usize = 1 << 20;
 
@@ -173,7 +175,8 @@ impl Stepped {
 
     /// Does all that is left to do and leaves the marks of a clean stop.
     pub(crate) fn close(mut self) {
-        loop {
+        for round in 0.. {
+            assert!(round < CLOSED_AFTER, "logs do not come to rest");
             self.round(false);
             let jobs = self.take_planned();
             if jobs.is_empty() && self.writer.is_quiet() {
