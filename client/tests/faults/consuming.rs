@@ -7,7 +7,9 @@ use taffrail_client::{
     ClientError, Compression, ConsumedRecord, Consumer, ConsumerConfig, ErrorCode, Offset,
     PartitionIndex, Start,
 };
-use taffrail_record::{BatchBuilder, NewRecord, ProducerStamp, Retained, Retainer, empty};
+use taffrail_record::{
+    BatchBuilder, NewRecord, ProducerStamp, RecordRef, Retained, Retainer, empty,
+};
 use tokio::time::timeout;
 
 use crate::cluster::{Cluster, TOPIC, header};
@@ -120,7 +122,7 @@ fn compact(cluster: &Cluster, gone: std::ops::Range<u64>) {
     let log = &mut state.partitions[0].log;
     let header = header(&log[0]);
     let mut retainer = Retainer::default();
-    let kept = retainer.retain(&header, &log[0], 1 << 20, |record| {
+    let kept = retainer.retain(&header, &log[0], 1 << 20, &mut |record: &RecordRef<'_>| {
         !gone.contains(&record.offset.0)
     });
     let Ok(Retained::Some(kept)) = kept else {
