@@ -42,6 +42,8 @@ pub(crate) struct Member {
     /// Given to it, and not looked at yet.
     gained: Vec<GroupPartition>,
     was_assigned: bool,
+    /// Why a partition is not read on; the others are.
+    stopped: Option<Failure>,
     /// Partition and next offset of what was printed last.
     printed: Option<(GroupPartition, Offset)>,
 }
@@ -85,6 +87,7 @@ impl Member {
             unread,
             gained: Vec::new(),
             was_assigned: false,
+            stopped: None,
             printed: None,
         })
     }
@@ -112,8 +115,8 @@ impl Member {
             } else {
                 next.await
             };
-            match event.map_err(|error| client_failure(&error))? {
-                GroupEvent::Batch(batch) => {
+            match event {
+                Ok(GroupEvent::Batch(batch)) => {
                     let partition = GroupPartition {
                         topic: Arc::clone(batch.topic()),
                         partition: batch.partition(),
@@ -121,9 +124,28 @@ impl Member {
                     self.reached(&partition, batch.next_offset());
                     return Ok(Some(batch));
                 }
-                event => self.changed(event),
+                Ok(event) => self.changed(event),
+                Err(error) => self.stopped_at(&error)?,
             }
         }
+    }
+
+    /// A partition waits until somebody resets it; that is no reason to stop reading the others, nor to leave it to another member.
+    fn stopped_at(&mut self, error: &ClientError) -> Outcome {
+        let failure = client_failure(error);
+        let ClientError::GroupOutOfRange {
+            topic, partition, ..
+        } = error
+        else {
+            return Err(failure);
+        };
+        eprintln!("{failure}");
+        self.gone(&[GroupPartition {
+            topic: topic.as_str().into(),
+            partition: *partition,
+        }]);
+        self.stopped = Some(failure.note("not all partitions were read"));
+        Ok(())
     }
 
     fn changed(&mut self, event: GroupEvent) {
@@ -139,7 +161,21 @@ impl Member {
                 self.gone(&partitions);
                 self.was_assigned = false;
             }
-            GroupEvent::Batch(_) | GroupEvent::OutOfRange { .. } => {}
+            GroupEvent::OutOfRange {
+                partition,
+                wanted,
+                resumed,
+            } => {
+                let GroupPartition {
+                    topic,
+                    partition: index,
+                } = &partition;
+                eprintln!(
+                    "offset {wanted} of {topic}/{index} is out of range, reading goes on at {resumed}, as the group's policy says"
+                );
+                self.reached(&partition, resumed);
+            }
+            GroupEvent::Batch(_) => {}
         }
     }
 
@@ -182,7 +218,7 @@ impl Member {
     /// Commits what was printed, and leaves the group.
     ///
     /// # Errors
-    /// It could not be committed.
+    /// It could not be committed; or all was to be read to its end, and a partition was not.
     pub(crate) async fn close(mut self) -> Outcome {
         if let Some((at, next)) = self.printed
             && self.group.position(&at.topic, at.partition).is_some()
@@ -192,7 +228,11 @@ impl Member {
             drop(commit.map_err(|error| client_failure(&error))?);
         }
         let closed = self.group.close().await;
-        closed.map_err(|error| client_failure(&error))
+        closed.map_err(|error| client_failure(&error))?;
+        match self.stopped.filter(|_| self.unread.is_some()) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
     }
 }
 

@@ -196,7 +196,7 @@ impl StandingIn {
                 event = group.next() => match event {
                     Ok(event) => self.take(group, event).await,
                     // That partition waits for somebody to reset it, the others go on.
-                    Err(error @ (ClientError::OffsetOutOfRange { .. } | ClientError::Damaged { .. })) => {
+                    Err(error @ (ClientError::GroupOutOfRange { .. } | ClientError::Damaged { .. })) => {
                         tracing::warn!(%error, "a partition of a group cannot be read on");
                         Ok(())
                     }

@@ -1,8 +1,9 @@
-//! Thin members of a group whose policy says at most once.
+//! Thin members of groups.
 
 use std::collections::BTreeSet;
 
-use taffrail_api::v1::gateway_client::GatewayClient;
+use taffrail_api::v1::{gateway_client::GatewayClient, offset_query::Position};
+use taffrail_broker::{DiskSettings, Environment};
 use taffrail_core::group::{Delivery, GroupPolicy};
 use tonic::{Streaming, transport::Channel};
 
@@ -66,4 +67,62 @@ async fn a_thin_member_gets_nothing_again_that_it_was_sent() {
     produced.expect("stored");
     let mut next = subscribe(&fixture).await;
     assert_eq!(read(&mut next, 1).await, ["c"]);
+}
+
+/// Two partitions; the first records of the first one are gone. Gives the first one that is left.
+async fn with_expired() -> (Fixture, i64) {
+    let disk = DiskSettings {
+        expire_interval_ms: 20,
+        ..DiskSettings::default()
+    };
+    let fixture = Fixture::in_environment(2, Environment::real(None), disk).await;
+    let fixture = with_offsets(fixture).await;
+    let mut topic = Topic::new("flights", &[1, 1]);
+    topic.config.segment_bytes = 1 << 20;
+    topic.config.retention_bytes_per_partition = Some(1 << 20);
+    topic.generation = 2;
+    fixture.put(topic).await;
+    let mut client = fixture.client().await;
+    let value = "x".repeat(600_000);
+    for _ in 0..6 {
+        let produced = client.produce(request(0, batch(&[&value]))).await;
+        produced.expect("stored");
+    }
+    until("the oldest segments to go", async || {
+        let found = client.offset(0, Position::Earliest(true)).await;
+        found.expect("found").0 >= 3
+    })
+    .await;
+    let found = client.offset(0, Position::Earliest(true)).await;
+    let start = found.expect("found").0;
+    (fixture, start)
+}
+
+#[tokio::test]
+async fn a_partition_whose_records_are_gone_waits_for_a_reset_and_the_others_go_on() {
+    let (fixture, start) = with_expired().await;
+    let mut calls = groups(fixture.channel());
+    let commit = v1::CommitOffsetsRequest {
+        group: "billing".to_owned(),
+        offsets: vec![at(0, 0)],
+        ..v1::CommitOffsetsRequest::default()
+    };
+    let stored = calls.commit_offsets(commit).await.expect("stores");
+    assert_eq!(stored.into_inner().refused, []);
+    let mut answers = subscribe(&fixture).await;
+    let mut client = fixture.client().await;
+    // Many times there and back: more than it takes to see that the other partition cannot be read.
+    for n in 0..50 {
+        let value = n.to_string();
+        let produced = client.produce(request(1, batch(&[&value]))).await;
+        produced.expect("stored");
+        assert_eq!(read(&mut answers, 1).await, [value]);
+    }
+    let reset = v1::ResetOffsetsRequest {
+        group: "billing".to_owned(),
+        offsets: vec![at(0, start)],
+    };
+    calls.reset_offsets(reset).await.expect("resets");
+    let values = read(&mut answers, 1).await;
+    assert!(values[0].starts_with("xxx"), "{}", values[0]);
 }
