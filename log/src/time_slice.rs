@@ -14,8 +14,9 @@ const SLICE_NS: u64 = 100_000;
 pub fn ask_for_short_time_slices() -> io::Result<()> {
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
+        // As it is: somebody may have wanted another one.
         sched_policy: libc::SCHED_OTHER.cast_unsigned(),
-        sched_flags: 0,
+        sched_flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
         // As it is.
         sched_nice: rustix::process::nice(0)?,
         sched_priority: 0,
@@ -61,5 +62,19 @@ mod tests {
         if slice_ns().is_some() {
             assert_eq!((slice, childs_slice), (Some(SLICE_NS), Some(SLICE_NS)));
         }
+    }
+
+    #[test]
+    fn a_policy_that_somebody_chose_stays() {
+        let policy = thread::spawn(|| {
+            let none = libc::sched_param { sched_priority: 0 };
+            // SAFETY: the kernel reads the parameter and changes nothing of this process's memory.
+            let chosen = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const none) };
+            assert_eq!(chosen, 0, "anybody may");
+            let _ = ask_for_short_time_slices();
+            // SAFETY: it only asks.
+            unsafe { libc::sched_getscheduler(0) }
+        });
+        assert_eq!(policy.join().expect("does not panic"), libc::SCHED_BATCH);
     }
 }
