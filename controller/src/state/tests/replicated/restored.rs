@@ -44,20 +44,27 @@ fn the_unaware_comes_first(
     world.assert_preferred();
 }
 
-#[test]
-fn a_store_from_before_a_shrink_hides_nothing_while_the_newer_members_are_down() {
-    let (mut world, partition) = running();
-    let (leader, second, third) = roles(&world, partition);
+/// The in-sync set has shrunk by the third replica and those left are down; the store is as it was before. Gives the record that it forgot.
+fn back_before_a_shrink(world: &mut World, partition: TopicPartition) -> Assignment {
+    let (leader, second, third) = roles(world, partition);
     let backup = world.backup();
     world.stop_broker(third);
     world.go_on();
     world.produce(leader);
     world.settle();
-    let newer = record(&world, partition);
+    let newer = record(world, partition);
     assert_eq!(newer.isr.len(), 2);
     world.stop_broker(leader);
     world.stop_broker(second);
     world.restore_store(backup);
+    newer
+}
+
+#[test]
+fn a_store_from_before_a_shrink_hides_nothing_while_the_newer_members_are_down() {
+    let (mut world, partition) = running();
+    let (.., third) = roles(&world, partition);
+    let newer = back_before_a_shrink(&mut world, partition);
     the_unaware_comes_first(&mut world, partition, third, &newer);
 }
 
@@ -330,16 +337,7 @@ fn a_spare_that_registered_before_its_record_was_known_joins_after_all() {
 fn a_member_that_restarts_while_its_record_is_doubted_keeps_its_place() {
     let (mut world, partition) = running();
     let (leader, second, third) = roles(&world, partition);
-    let backup = world.backup();
-    world.stop_broker(third);
-    world.go_on();
-    world.produce(leader);
-    world.settle();
-    let newer = record(&world, partition);
-    assert_eq!(newer.isr.len(), 2);
-    world.stop_broker(leader);
-    world.stop_broker(second);
-    world.restore_store(backup);
+    let newer = back_before_a_shrink(&mut world, partition);
     world.start_broker(second, 0);
     world.come(&[second]);
     let doubted = record(&world, partition);
