@@ -9,7 +9,7 @@ pub(crate) mod commit;
 pub(crate) mod compact;
 pub(crate) mod fetch;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub(crate) mod growth;
 pub(crate) mod hearing;
 pub(crate) mod progress;

@@ -67,6 +67,8 @@ pub struct Compaction {
     /// Neighbours become one segment of at most so many bytes; `None`: they stay apart, for one may expire.
     pub(crate) merged_bytes_max: Option<u64>,
     pub(crate) index_interval_bytes: u64,
+    /// Tombstones before this go.
+    pub(crate) tombstones_go_before: Offset,
     pub(crate) now_ms: i64,
 }
 
@@ -131,6 +133,10 @@ impl Compaction {
     }
 
     fn pass(&self, map_bytes: usize, pace: &mut Pace<'_>) -> Result<Compacted, Halt> {
+        if self.tombstones_go_before > Offset::ZERO {
+            // Before one goes: it is never forgotten that it may have.
+            self.write_cleaned(&self.cleaned)?;
+        }
         let mut segments = self.take_segments();
         let dirty = self.dirty(&segments);
         let end = dirty.end;

@@ -25,8 +25,7 @@ pub struct LogConfig {
 pub struct CompactionConfig {
     /// A segment is not touched before its last append is this old.
     pub min_lag: Duration,
-    /// A tombstone goes this long after everything before it of its key is gone. Longer than a follower may be away: one that has the old record
-    /// and never sees the tombstone keeps it for ever.
+    /// A tombstone goes this long after everything before it of its key is gone. A follower that is away for longer begins anew.
     pub tombstone_retention: Duration,
 }
 

@@ -156,6 +156,7 @@ impl PartitionLog {
             high_watermark: self.high_watermark.min(self.durable_end()),
             epochs: self.epochs.clone(),
             generation: self.generation,
+            delete_horizon: self.cleaned.delete_horizon(),
         }
     }
 

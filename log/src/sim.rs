@@ -52,6 +52,11 @@ impl SimDisk {
         self.lock().crash(loss);
     }
 
+    /// So many writes were torn by crashes: a part of each is on the medium.
+    pub fn torn(&self) -> u64 {
+        self.lock().torn
+    }
+
     /// A disk of its own with what is on the medium of this one, as a copy of the volume has it. Its faults come from `seed`.
     #[must_use]
     pub fn copy(&self, seed: u64) -> Self {

@@ -51,14 +51,16 @@ mod tests {
     #[test]
     fn a_thread_and_those_it_starts_get_short_slices_and_keep_their_niceness() {
         let of_children = thread::spawn(|| {
-            rustix::process::nice(3).expect("anybody may be nicer");
+            let nice = rustix::process::nice(3).expect("anybody may be nicer");
             ask_for_short_time_slices().expect("anybody may ask");
             let child = thread::spawn(|| (rustix::process::nice(0), slice_ns()));
-            (rustix::process::nice(0), slice_ns(), child.join())
+            let kept = rustix::process::nice(0) == Ok(nice);
+            (nice, kept, slice_ns(), child.join())
         });
-        let (nice, slice, child) = of_children.join().expect("does not panic");
+        let (nice, kept, slice, child) = of_children.join().expect("does not panic");
         let (childs_nice, childs_slice) = child.expect("does not panic");
-        assert_eq!((nice, childs_nice), (Ok(3), Ok(3)));
+        assert!(kept, "it is as nice as it was");
+        assert_eq!(childs_nice, Ok(nice));
         if slice_ns().is_some() {
             assert_eq!((slice, childs_slice), (Some(SLICE_NS), Some(SLICE_NS)));
         }

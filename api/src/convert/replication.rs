@@ -21,6 +21,7 @@ pub fn position(id: TopicPartition, request: &FetchRequest, asks: bool) -> v1::P
         last_epoch: last_epoch_to_wire(request.tail),
         fetch_offset: offset_to_wire(request.tail.end),
         durable_end_offset: offset_to_wire(request.durable_end),
+        delete_horizon: offset_to_wire(request.delete_horizon),
         asks,
     }
 }
@@ -41,6 +42,7 @@ pub fn fetch_request(
         leader_epoch: epoch(position.leader_epoch)?,
         tail: tail(position.last_epoch, position.fetch_offset)?,
         durable_end: offset_from_wire(position.durable_end_offset)?,
+        delete_horizon: offset_from_wire(position.delete_horizon)?,
     };
     Ok((id, request))
 }
@@ -90,7 +92,9 @@ impl TryFrom<v1::Answer> for Answered {
             }),
             Some(Outcome::OutOfRange(begins)) => {
                 answered.producers = begins.producers;
-                FetchOutcome::OutOfRange
+                FetchOutcome::OutOfRange {
+                    delete_horizon: offset_from_wire(begins.delete_horizon)?,
+                }
             }
             Some(Outcome::Error(error)) => {
                 answered.answer = Err(error.into());
@@ -133,7 +137,12 @@ pub fn fetch_answer(
                     epoch: epoch_to_wire(parted.epoch),
                     end_offset: offset_to_wire(parted.end),
                 }),
-                FetchOutcome::OutOfRange => Outcome::OutOfRange(v1::OutOfRange::default()),
+                FetchOutcome::OutOfRange { delete_horizon } => {
+                    Outcome::OutOfRange(v1::OutOfRange {
+                        delete_horizon: offset_to_wire(delete_horizon),
+                        ..v1::OutOfRange::default()
+                    })
+                }
             }),
             ..head
         },
@@ -183,6 +192,7 @@ mod tests {
                 end: Offset(70),
             },
             durable_end: Offset(60),
+            delete_horizon: Offset(20),
         }
     }
 
@@ -199,7 +209,9 @@ mod tests {
     fn every_answer_survives_the_wire() {
         let outcomes = [
             FetchOutcome::Matches,
-            FetchOutcome::OutOfRange,
+            FetchOutcome::OutOfRange {
+                delete_horizon: Offset(30),
+            },
             FetchOutcome::Diverging(EpochEnd {
                 epoch: LeaderEpoch(5),
                 end: Offset(50),
@@ -230,11 +242,12 @@ mod tests {
     #[test]
     fn what_none_can_say_is_invalid() {
         let good = position(ID, &request(None), true);
-        let nonsense: [fn(&mut v1::Position); 4] = [
+        let nonsense: [fn(&mut v1::Position); 5] = [
             |p| p.topic_id = Bytes::new(),
             |p| p.leader_epoch = -1,
             |p| p.fetch_offset = -1,
             |p| p.durable_end_offset = -1,
+            |p| p.delete_horizon = -1,
         ];
         for change in nonsense {
             let mut bad = good.clone();

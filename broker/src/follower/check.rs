@@ -87,7 +87,7 @@ impl Checked {
         }
         let table = ProducerTable::decode(encoded, ProducerLimits::default());
         let start = self.answer.log_start;
-        let is_due = self.answer.outcome == FetchOutcome::OutOfRange;
+        let is_due = matches!(self.answer.outcome, FetchOutcome::OutOfRange { .. });
         let Some(table) = table.filter(|table| is_due && table.before(start) == *table) else {
             return Err(WireError::new(
                 ErrorCode::CorruptBatch,
@@ -190,7 +190,14 @@ pub(super) mod tests {
             let error = checked(bytes).expect_err(what);
             assert_eq!(error.code, ErrorCode::CorruptBatch, "{what}");
         }
-        let diverging = check(ID, answer(FetchOutcome::OutOfRange), &Bytes::from(good), 0);
+        let diverging = check(
+            ID,
+            answer(FetchOutcome::OutOfRange {
+                delete_horizon: Offset(0),
+            }),
+            &Bytes::from(good),
+            0,
+        );
         assert!(diverging.is_err(), "batches beside an order to begin anew");
     }
 
@@ -214,9 +221,23 @@ pub(super) mod tests {
             let checked = check(ID, answer, &Bytes::new(), 0).expect("sound");
             checked.with_producers(encoded).map(|c| c.producers)
         };
-        let good = taken(FetchOutcome::OutOfRange, 20, &encoded).expect("sound");
+        let good = taken(
+            FetchOutcome::OutOfRange {
+                delete_horizon: Offset(0),
+            },
+            20,
+            &encoded,
+        )
+        .expect("sound");
         assert_eq!(good, table);
-        let none = taken(FetchOutcome::OutOfRange, 20, &[]).expect("nobody");
+        let none = taken(
+            FetchOutcome::OutOfRange {
+                delete_horizon: Offset(0),
+            },
+            20,
+            &[],
+        )
+        .expect("nobody");
         assert_eq!(none, ProducerTable::default());
         let bad = [
             (
@@ -225,11 +246,23 @@ pub(super) mod tests {
             ),
             (
                 "of what comes later",
-                taken(FetchOutcome::OutOfRange, 4, &encoded),
+                taken(
+                    FetchOutcome::OutOfRange {
+                        delete_horizon: Offset(0),
+                    },
+                    4,
+                    &encoded,
+                ),
             ),
             (
                 "cut short",
-                taken(FetchOutcome::OutOfRange, 20, &encoded[1..]),
+                taken(
+                    FetchOutcome::OutOfRange {
+                        delete_horizon: Offset(0),
+                    },
+                    20,
+                    &encoded[1..],
+                ),
             ),
         ];
         for (what, taken) in bad {

@@ -274,7 +274,10 @@ impl FollowerSession {
 
 /// Would an answer to the one be one to the other?
 fn asks_the_same(one: &FetchRequest, other: &FetchRequest) -> bool {
-    one.leader_epoch == other.leader_epoch && one.tail == other.tail
+    // An empty log that was begun anew is another one by its horizon alone.
+    one.leader_epoch == other.leader_epoch
+        && one.tail == other.tail
+        && one.delete_horizon == other.delete_horizon
 }
 
 #[cfg(test)]

@@ -373,6 +373,7 @@ impl OwnedLog {
             oldest_append_ms: self.log.oldest_append_time_ms(),
             durable_end,
             last_epoch,
+            delete_horizon: self.log.delete_horizon(),
         });
     }
 

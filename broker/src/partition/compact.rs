@@ -56,8 +56,11 @@ impl OwnedLog {
             return None;
         }
         self.publish_cleanliness(now_ms);
+        let tombstones_from = self.tombstones_from();
+        let planned = self.log.plan_compaction(now_ms, tombstones_from);
         // Its only error is the fault of which everybody knows.
-        let pass = self.log.plan_compaction(now_ms).unwrap_or_default()?;
+        let pass = planned.unwrap_or_default()?;
+        self.raise_delete_horizon();
         Some(CompactionJob {
             partition: Arc::clone(&self.partition),
             pass,

@@ -27,34 +27,34 @@ use crate::{
     repeats::Repeats,
 };
 
-pub(super) const ME: BrokerNumber = BrokerNumber(1);
-pub(super) const OTHER: BrokerNumber = BrokerNumber(2);
-pub(super) const RUN: Incarnation = Incarnation {
+pub(crate) const ME: BrokerNumber = BrokerNumber(1);
+pub(crate) const OTHER: BrokerNumber = BrokerNumber(2);
+pub(crate) const RUN: Incarnation = Incarnation {
     generation: 1,
     random: 1,
 };
 
-pub(super) struct Replica1 {
-    pub(super) log: OwnedLog,
-    pub(super) positions: Positions,
+pub(crate) struct Replica1 {
+    pub(crate) log: OwnedLog,
+    pub(crate) positions: Positions,
     stalls: Repeats,
-    pub(super) asks: Asks,
-    pub(super) now_ms: u64,
+    pub(crate) asks: Asks,
+    pub(crate) now_ms: u64,
     _dir: tempfile::TempDir,
 }
 
-pub(super) fn config() -> TopicConfig {
+pub(crate) fn config() -> TopicConfig {
     TopicSpec::default()
         .effective(&TopicDefaults::default())
         .expect("valid")
 }
 
 impl Replica1 {
-    pub(super) fn new(durability: Durability) -> Self {
+    pub(crate) fn new(durability: Durability) -> Self {
         Self::on(Arc::new(StdDisk::default()), durability)
     }
 
-    pub(super) fn on(disk: Arc<dyn Disk>, durability: Durability) -> Self {
+    pub(crate) fn on(disk: Arc<dyn Disk>, durability: Durability) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let id = TopicPartition {
             topic: TopicId::from_bytes([1; 16]),
@@ -81,7 +81,7 @@ impl Replica1 {
         }
     }
 
-    pub(super) fn step<T>(&mut self, step: impl FnOnce(&mut OwnedLog, &Owner<'_>) -> T) -> T {
+    pub(crate) fn step<T>(&mut self, step: impl FnOnce(&mut OwnedLog, &Owner<'_>) -> T) -> T {
         let owner = Owner {
             now_ms: self.now_ms,
             wall_ms: 0,
@@ -92,7 +92,7 @@ impl Replica1 {
         step(&mut self.log, &owner)
     }
 
-    pub(super) fn assign(&mut self, replicas: &[BrokerNumber], leader: BrokerNumber, epoch: u32) {
+    pub(crate) fn assign(&mut self, replicas: &[BrokerNumber], leader: BrokerNumber, epoch: u32) {
         let assignment = Assignment {
             replicas: replicas.to_vec(),
             isr: replicas.to_vec(),
@@ -126,11 +126,11 @@ impl Replica1 {
     }
 
     /// Queues one record that was accepted under `epoch`.
-    pub(super) fn queue(&mut self, epoch: u32, acks: Acks) -> oneshot::Receiver<Outcome> {
+    pub(crate) fn queue(&mut self, epoch: u32, acks: Acks) -> oneshot::Receiver<Outcome> {
         self.queue_batches(epoch, acks, &batch(ProducerStamp::NONE, 1))
     }
 
-    pub(super) fn queue_batches(
+    pub(crate) fn queue_batches(
         &mut self,
         epoch: u32,
         acks: Acks,
@@ -151,14 +151,14 @@ impl Replica1 {
     }
 
     /// Writes what is queued, and gives the sync that it needs.
-    pub(super) fn write(&mut self) -> Option<SyncJob> {
+    pub(crate) fn write(&mut self) -> Option<SyncJob> {
         self.step(|log, owner| {
             log.write(owner);
             log.settle(owner)
         })
     }
 
-    pub(super) fn write_and_sync(&mut self) {
+    pub(crate) fn write_and_sync(&mut self) {
         if let Some(job) = self.write() {
             let done = job.run(&Metrics::default());
             self.step(|log, owner| log.synced(&done, owner));
@@ -166,7 +166,7 @@ impl Replica1 {
     }
 
     /// The other broker leads, and answers what this replica asked last.
-    pub(super) fn leader_answers(
+    pub(crate) fn leader_answers(
         &mut self,
         outcome: FetchOutcome,
         batches: &[Bytes],
@@ -183,12 +183,12 @@ impl Replica1 {
         self.obey(answer, batches);
     }
 
-    pub(super) fn obey(&mut self, answer: FetchAnswer, batches: &[Bytes]) {
+    pub(crate) fn obey(&mut self, answer: FetchAnswer, batches: &[Bytes]) {
         self.obey_all(answer, batches, ProducerTable::default());
     }
 
     /// Begins anew where the leader's log begins.
-    pub(super) fn obey_with(&mut self, answer: FetchAnswer, producers: ProducerTable) {
+    pub(crate) fn obey_with(&mut self, answer: FetchAnswer, producers: ProducerTable) {
         self.obey_all(answer, &[], producers);
     }
 
@@ -214,13 +214,13 @@ impl Replica1 {
     }
 
     /// What its leader was last told.
-    pub(super) fn position(&mut self) -> Option<FetchRequest> {
+    pub(crate) fn position(&mut self) -> Option<FetchRequest> {
         self.step(|log, owner| log.tell_position(owner));
         self.positions.take(OTHER).into_values().next().flatten()
     }
 
     /// The other broker says that it has everything up to `end`.
-    pub(super) fn other_has(&mut self, epoch: u32, end: u64) -> Result<(), ErrorCode> {
+    pub(crate) fn other_has(&mut self, epoch: u32, end: u64) -> Result<(), ErrorCode> {
         let tail = LogTail {
             last_epoch: (end > 0).then_some(LeaderEpoch(epoch)),
             end: Offset(end),
@@ -229,30 +229,31 @@ impl Replica1 {
     }
 
     /// The same, of a log that others began.
-    pub(super) fn other_has_tail(&mut self, epoch: u32, tail: LogTail) -> Result<(), ErrorCode> {
+    pub(crate) fn other_has_tail(&mut self, epoch: u32, tail: LogTail) -> Result<(), ErrorCode> {
         let request = FetchRequest {
             broker: OTHER,
             incarnation: RUN,
             leader_epoch: LeaderEpoch(epoch),
             tail,
             durable_end: tail.end,
+            delete_horizon: Offset(0),
         };
         self.step(|log, owner| log.fetched(&request, owner).map(drop))
     }
 }
 
 /// Where it was stored, as its producer was told.
-pub(super) fn offset(outcome: &mut oneshot::Receiver<Outcome>) -> i64 {
+pub(crate) fn offset(outcome: &mut oneshot::Receiver<Outcome>) -> i64 {
     let outcome = outcome.try_recv().expect("answered");
     outcome.expect("stored").base_offset
 }
 
-pub(super) fn code(outcome: &mut oneshot::Receiver<Outcome>) -> Option<ErrorCode> {
+pub(crate) fn code(outcome: &mut oneshot::Receiver<Outcome>) -> Option<ErrorCode> {
     outcome.try_recv().expect("answered").err().map(|e| e.code)
 }
 
 /// One batch of empty records.
-pub(super) fn batch(producer: ProducerStamp, records: usize) -> Bytes {
+pub(crate) fn batch(producer: ProducerStamp, records: usize) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None).with_producer(producer);
     for _ in 0..records {
         builder.push(&NewRecord::default());
@@ -261,7 +262,7 @@ pub(super) fn batch(producer: ProducerStamp, records: usize) -> Bytes {
 }
 
 /// A batch of two records as the other broker has it.
-pub(super) fn led(base: u64, epoch: u32) -> Bytes {
+pub(crate) fn led(base: u64, epoch: u32) -> Bytes {
     let mut bytes = batch(ProducerStamp::NONE, 2).to_vec();
     stamp(&mut bytes, Offset(base), LeaderEpoch(epoch));
     bytes.into()

@@ -24,6 +24,7 @@ pub(crate) struct Progress {
     latest_from: AtomicU64,
     /// Records from here on were written a moment ago, and so are in the page cache.
     warm_from: AtomicU64,
+    delete_horizon: AtomicU64,
     /// Below it no key has two records; 0 where nothing is compacted.
     cleaned_to: AtomicU64,
     dirty_bytes: AtomicU64,
@@ -41,6 +42,7 @@ impl Default for Progress {
             last_epoch: AtomicI64::new(-1),
             latest_from: AtomicU64::new(0),
             warm_from: AtomicU64::new(u64::MAX),
+            delete_horizon: AtomicU64::new(0),
             cleaned_to: AtomicU64::new(0),
             dirty_bytes: AtomicU64::new(0),
         }
@@ -56,6 +58,7 @@ pub(crate) struct LogExtent {
     pub(crate) oldest_append_ms: Option<i64>,
     pub(crate) durable_end: Offset,
     pub(crate) last_epoch: Option<LeaderEpoch>,
+    pub(crate) delete_horizon: Offset,
 }
 
 impl Progress {
@@ -82,6 +85,11 @@ impl Progress {
 
     pub(crate) fn durable_end(&self) -> Offset {
         Offset(self.durable_end.load(Ordering::Relaxed))
+    }
+
+    /// Tombstones before it may be gone.
+    pub(crate) fn delete_horizon(&self) -> Offset {
+        Offset(self.delete_horizon.load(Ordering::Acquire))
     }
 
     pub(crate) fn last_epoch(&self) -> Option<LeaderEpoch> {
@@ -130,6 +138,8 @@ impl Progress {
     }
 
     pub(crate) fn extend(&self, extent: LogExtent) {
+        self.delete_horizon
+            .store(extent.delete_horizon.0, Ordering::Release);
         self.log_start.store(extent.start.0, Ordering::Release);
         self.log_end.store(extent.end.0, Ordering::Release);
         self.bytes.store(extent.bytes, Ordering::Relaxed);

@@ -229,7 +229,7 @@ impl OwnedLog {
         self.carry_out(owner);
         let told = Told::from(answer?);
         Ok(match told.answer.outcome {
-            FetchOutcome::OutOfRange => Told {
+            FetchOutcome::OutOfRange { .. } => Told {
                 producers: self.producers_before(told.answer.log_start),
                 ..told
             },
@@ -262,7 +262,10 @@ impl OwnedLog {
             Ok(FollowerStep::Wait) => Ok(()),
             Ok(FollowerStep::Append) => self.append_replicated(replicated, &spans, written),
             Ok(FollowerStep::Truncate(to)) => self.cut(to),
-            Ok(FollowerStep::Restart(at)) => self.begin_anew(at, replicated.producers.clone()),
+            Ok(FollowerStep::Restart {
+                start,
+                delete_horizon,
+            }) => self.begin_anew(start, replicated.producers.clone(), delete_horizon),
             Err(code) => {
                 tracing::error!(partition = %self.partition.label(), code = code.name(), answer = ?replicated.answer,
                     "the leader answered what cannot be; it is asked again in a moment");
@@ -321,12 +324,20 @@ impl OwnedLog {
         Ok(())
     }
 
-    fn begin_anew(&mut self, at: Offset, producers: ProducerTable) -> Result<(), LogError> {
-        tracing::warn!(partition = %self.partition.label(), had_from = %self.log.log_start(), had_to = %self.log.log_end(),
-            begins_at = %at, "the leader's log has nothing in common with this one: it begins anew");
-        self.log.restart(at, producers)?;
+    fn begin_anew(
+        &mut self,
+        at: Offset,
+        producers: ProducerTable,
+        delete_horizon: Offset,
+    ) -> Result<(), LogError> {
+        let (had_from, had_to) = (self.log.log_start(), self.log.log_end());
+        if had_from < had_to {
+            tracing::warn!(partition = %self.partition.label(), %had_from, %had_to, begins_at = %at, %delete_horizon,
+                "this log cannot go on as the leader's: what would follow has expired there, or tombstones that this log lacks are gone; it begins anew");
+        }
+        self.log.restart(at, producers, delete_horizon)?;
         if let Some(Role::Follower(follower)) = self.replica.as_mut().map(Replica::role_mut) {
-            follower.restarted(at);
+            follower.restarted(at, delete_horizon);
         }
         self.was_cut();
         Ok(())
@@ -394,6 +405,26 @@ impl OwnedLog {
                     .confirm(self.partition.id, epoch, broker, incarnation);
             }
         }
+    }
+
+    /// From here on tombstones have to stay, for all that this replica knows.
+    pub(super) fn tombstones_from(&self) -> Offset {
+        match self.replica.as_ref().map(Replica::role) {
+            Some(Role::Leader(leader)) => leader.tombstones_from(),
+            // Nobody gets anything from this log. Whoever does when it leads is measured against its delete horizon.
+            Some(Role::Follower(_)) | None => self.log.log_end(),
+        }
+    }
+
+    /// A pass of compaction is planned. Known to everybody before it runs.
+    pub(super) fn raise_delete_horizon(&mut self) {
+        let horizon = self.log.delete_horizon();
+        match self.replica.as_mut().map(Replica::role_mut) {
+            Some(Role::Leader(leader)) => leader.raise_delete_horizon(horizon),
+            Some(Role::Follower(follower)) => follower.raise_delete_horizon(horizon),
+            None => {}
+        }
+        self.publish();
     }
 
     /// Old records were removed.

@@ -149,6 +149,7 @@ pub(crate) fn position(leader_epoch: i32, fetch_offset: i64) -> Position {
         last_epoch: if fetch_offset > 0 { leader_epoch } else { -1 },
         fetch_offset,
         durable_end_offset: fetch_offset,
+        delete_horizon: 0,
         asks: true,
     }
 }

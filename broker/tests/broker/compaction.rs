@@ -1,6 +1,12 @@
 //! Compacted topics: of each key the last record stays.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use taffrail_api::v1::{SubscribeRequest, gateway_client::GatewayClient, subscribe_request::Start};
@@ -37,7 +43,11 @@ fn value_of(n: u32) -> Vec<u8> {
 
 /// A compacted topic with twelve values of two keys, by turns.
 async fn compacted(settings: DiskSettings) -> Fixture {
-    let fixture = Fixture::in_environment(1, Environment::real(None), settings).await;
+    compacted_in(Environment::real(None), settings).await
+}
+
+async fn compacted_in(environment: Environment, settings: DiskSettings) -> Fixture {
+    let fixture = Fixture::in_environment(1, environment, settings).await;
     let mut topic = Topic {
         generation: 2,
         leader_epoch: 2,
@@ -91,6 +101,12 @@ async fn numbers(fixture: &Fixture) -> Option<Vec<u32>> {
     (values == thin).then_some(values)
 }
 
+fn counted(metrics: &str, metric: &str) -> u64 {
+    let line = metrics.lines().find(|line| line.starts_with(metric));
+    let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    value.unwrap_or_else(|| panic!("{metric} in {metrics}"))
+}
+
 #[tokio::test]
 async fn the_last_value_of_each_key_is_there_after_compaction_and_a_restart() {
     let settings = DiskSettings {
@@ -107,18 +123,14 @@ async fn the_last_value_of_each_key_is_there_after_compaction_and_a_restart() {
     .await;
     until("the metrics of it", async || {
         let (_, metrics) = ask(&fixture.broker, "GET /metrics", "").await;
-        let value_of = |metric: &str| -> u64 {
-            let line = metrics.lines().find(|line| line.starts_with(metric));
-            let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-            value.unwrap_or_else(|| panic!("{metric} in {metrics}"))
-        };
-        value_of("taffrail_broker_compactions_total{outcome=\"done\"}") >= 1
-            && value_of("taffrail_broker_compaction_removed_bytes_total") >= 7 * VALUE_BYTES as u64
-            && value_of("taffrail_broker_compaction_bytes_total") >= 9 * VALUE_BYTES as u64
-            && value_of("taffrail_broker_compaction_cleaned_bytes_total") >= 9 * VALUE_BYTES as u64
-            && value_of("taffrail_broker_compaction_seconds_count") >= 1
-            && value_of("taffrail_broker_partition_cleaned_offset") == 9
-            && value_of("taffrail_broker_partition_dirty_bytes") == 0
+        let counted = |metric| counted(&metrics, metric);
+        counted("taffrail_broker_compactions_total{outcome=\"done\"}") >= 1
+            && counted("taffrail_broker_compaction_removed_bytes_total") >= 7 * VALUE_BYTES as u64
+            && counted("taffrail_broker_compaction_bytes_total") >= 9 * VALUE_BYTES as u64
+            && counted("taffrail_broker_compaction_cleaned_bytes_total") >= 9 * VALUE_BYTES as u64
+            && counted("taffrail_broker_compaction_seconds_count") >= 1
+            && counted("taffrail_broker_partition_cleaned_offset") == 9
+            && counted("taffrail_broker_partition_dirty_bytes") == 0
     })
     .await;
     let fixture = fixture.restart().await;
@@ -140,6 +152,62 @@ async fn the_last_value_of_each_key_is_there_after_compaction_and_a_restart() {
         numbers.is_some_and(|numbers| numbers.ends_with(&[12]))
     })
     .await;
+}
+
+/// Of a pass that has begun: has it used up what it may by now, and is it over?
+async fn pass(fixture: &Fixture, allowed: u64) -> (u64, bool) {
+    let seen = AtomicU64::new(0);
+    let over = AtomicU64::new(0);
+    until("the pass to have gone on", async || {
+        let (_, metrics) = ask(&fixture.broker, "GET /metrics", "").await;
+        let done = counted(
+            &metrics,
+            "taffrail_broker_compactions_total{outcome=\"done\"}",
+        );
+        let bytes = counted(&metrics, "taffrail_broker_compaction_bytes_total");
+        over.store(done, Ordering::Relaxed);
+        seen.store(bytes, Ordering::Relaxed);
+        done > 0 || bytes > allowed
+    })
+    .await;
+    (seen.into_inner(), over.into_inner() > 0)
+}
+
+#[tokio::test]
+async fn a_pass_goes_no_faster_than_it_may() {
+    const BYTES_PER_S: u64 = 1_000_000;
+    /// What it goes over before it looks at the clock.
+    const STEP_BYTES: u64 = 1 << 20;
+    let stopped_ms = Arc::new(AtomicU64::new(1_000));
+    let shown_ms = Arc::clone(&stopped_ms);
+    let environment = Environment {
+        uptime: Arc::new(move || shown_ms.load(Ordering::Relaxed)),
+        ..Environment::real(None)
+    };
+    let settings = DiskSettings {
+        compaction_interval_ms: 20,
+        checkpoint_interval_ms: 20,
+        compaction_bytes_per_s_max: BYTES_PER_S,
+        ..DiskSettings::default()
+    };
+    let fixture = compacted_in(environment, settings).await;
+    let mut seconds = 0;
+    loop {
+        // A second's worth comes at once.
+        let allowed = BYTES_PER_S * (1 + seconds);
+        let (bytes, is_over) = pass(&fixture, allowed).await;
+        assert!(
+            bytes <= allowed + STEP_BYTES,
+            "{bytes} within {seconds} s of the first"
+        );
+        if is_over {
+            break;
+        }
+        seconds += 1;
+        stopped_ms.fetch_add(1_000, Ordering::Relaxed);
+    }
+    // More than three megabytes, of which one came at once and one may be too much.
+    assert!(seconds >= 2, "it was over after {seconds} s");
 }
 
 #[tokio::test]

@@ -16,6 +16,16 @@ pub struct FetchRequest {
     pub tail: LogTail,
     /// Up to where that is durable.
     pub durable_end: Offset,
+    /// Its delete horizon.
+    pub delete_horizon: Offset,
+}
+
+impl FetchRequest {
+    /// May it have a record that was deleted by a tombstone which it has not got, and which a leader with this horizon has no more? That record would
+    /// stay for ever.
+    pub fn misses_deletes_of(&self, delete_horizon: Offset) -> bool {
+        self.tail.end < delete_horizon && self.delete_horizon < delete_horizon
+    }
 }
 
 /// The leader's answer. It counts only while the follower still is in that epoch and has exactly that tail: so late, repeated and
@@ -41,8 +51,12 @@ pub enum FetchOutcome {
     Matches,
     /// The logs part: cut, and ask again.
     Diverging(EpochEnd),
-    /// The leader's log begins after the follower's end, or with a later epoch than any that the follower has: begin anew where it begins.
-    OutOfRange,
+    /// The leader's log begins after the follower's end, or with a later epoch than any that the follower has, or tombstones that the follower has not got
+    /// are gone there: begin anew where it begins.
+    OutOfRange {
+        /// The leader's.
+        delete_horizon: Offset,
+    },
 }
 
 /// One batch of an answer, as its header says.

@@ -23,8 +23,13 @@ pub enum FollowerStep {
     Append,
     /// Cut the log back to here and sync, then [`Follower::truncated`].
     Truncate(Offset),
-    /// Remove everything and begin a log at this offset, then [`Follower::restarted`].
-    Restart(Offset),
+    /// Remove everything and begin a log at `start`, then [`Follower::restarted`].
+    Restart {
+        /// Where the leader's begins.
+        start: Offset,
+        /// The leader's.
+        delete_horizon: Offset,
+    },
 }
 
 /// Follows the leader of one epoch, or waits for one.
@@ -95,6 +100,7 @@ impl Follower {
             leader_epoch: self.leader_epoch,
             tail: self.log.tail(),
             durable_end,
+            delete_horizon: self.log.delete_horizon,
         })
     }
 
@@ -125,13 +131,18 @@ impl Follower {
                 })
             }
             FetchOutcome::Diverging(parted) => self.cut(parted),
-            // A log without records that begins there already, or later, can be no other.
-            FetchOutcome::OutOfRange
-                if answer.log_start <= self.log.end && answer.tail.last_epoch.is_none() =>
+            // A log without records that begins there already, or later, and lacks no tombstone, can be no other.
+            FetchOutcome::OutOfRange { delete_horizon }
+                if answer.log_start <= self.log.end
+                    && answer.tail.last_epoch.is_none()
+                    && delete_horizon <= self.log.delete_horizon =>
             {
                 Err(ErrorCode::InvalidRequest)
             }
-            FetchOutcome::OutOfRange => Ok(FollowerStep::Restart(answer.log_start)),
+            FetchOutcome::OutOfRange { delete_horizon } => Ok(FollowerStep::Restart {
+                start: answer.log_start,
+                delete_horizon,
+            }),
         }
     }
 
@@ -147,9 +158,9 @@ impl Follower {
         self.log.truncate(end);
     }
 
-    /// The log is empty now and begins at `start`.
-    pub fn restarted(&mut self, start: Offset) {
-        self.log.restart(start);
+    /// The log is empty now and begins at `start`, to be filled from one with this horizon.
+    pub fn restarted(&mut self, start: Offset, delete_horizon: Offset) {
+        self.log.restart(start, delete_horizon);
     }
 
     /// The log is durable up to `point`. True if the next fetch has something to report.
@@ -172,6 +183,11 @@ impl Follower {
         self.log.expire(start);
     }
 
+    /// Compaction lets tombstones before `horizon` go.
+    pub fn raise_delete_horizon(&mut self, horizon: Offset) {
+        self.log.raise_delete_horizon(horizon);
+    }
+
     fn check_batches(&self, batches: &[BatchSpan]) -> Result<(), ErrorCode> {
         let (mut end, mut epoch) = (self.log.end, self.log.epochs.last().unwrap_or_default());
         for batch in batches {
@@ -190,7 +206,10 @@ impl Follower {
             Some(cut) if cut >= self.log.end => Err(ErrorCode::InvalidRequest),
             Some(cut) if cut >= self.log.start => Ok(FollowerStep::Truncate(cut)),
             // If the leader's log begins later, it says so next, and what has to be known of the records before.
-            _ => Ok(FollowerStep::Restart(Offset::ZERO)),
+            _ => Ok(FollowerStep::Restart {
+                start: Offset::ZERO,
+                delete_horizon: Offset::ZERO,
+            }),
         }
     }
 

@@ -161,6 +161,18 @@ impl Leader {
         self.log.expire(start);
     }
 
+    /// Compaction lets tombstones before `horizon` go.
+    pub fn raise_delete_horizon(&mut self, horizon: Offset) {
+        self.log.raise_delete_horizon(horizon);
+    }
+
+    /// From here on tombstones have to stay: a follower that is there gets what comes next from here, and may have what they delete.
+    pub fn tombstones_from(&self) -> Offset {
+        let there = self.followers.iter().filter(|f| f.is_heard);
+        let ends = there.filter_map(Progress::reported);
+        ends.min().unwrap_or(self.log.end)
+    }
+
     /// Limits changed.
     pub fn configure(&mut self, rules: LeaderRules, effects: &mut Vec<LeaderEffect>) {
         self.rules = rules;

@@ -20,6 +20,9 @@ pub struct LogState {
     pub epochs: EpochTable,
     /// Raised by every truncation.
     pub generation: u64,
+    /// Tombstones before it may be gone, together with every older record of their keys (`cleanup: Compact`). Above the end on a log that is filled from
+    /// one with this horizon.
+    pub delete_horizon: Offset,
 }
 
 /// What a sync that begins now will make durable. It counts only if no truncation comes between.
@@ -82,11 +85,17 @@ impl LogState {
         self.durable_end = self.durable_end.min(end);
         self.high_watermark = self.high_watermark.min(end);
         self.epochs.cut(end);
+        self.delete_horizon = self.delete_horizon.min(end);
         self.generation += 1;
     }
 
-    /// Everything was removed; the log begins anew at `start`.
-    pub(super) fn restart(&mut self, start: Offset) {
+    /// Compaction lets tombstones before `horizon` go.
+    pub(super) fn raise_delete_horizon(&mut self, horizon: Offset) {
+        self.delete_horizon = self.delete_horizon.max(horizon);
+    }
+
+    /// Everything was removed; the log begins anew at `start`, to be filled from one with this horizon.
+    pub(super) fn restart(&mut self, start: Offset, delete_horizon: Offset) {
         *self = Self {
             start,
             end: start,
@@ -94,6 +103,7 @@ impl LogState {
             high_watermark: start,
             epochs: EpochTable::default(),
             generation: self.generation + 1,
+            delete_horizon,
         };
     }
 

@@ -13,7 +13,7 @@ use crate::{
 
 const KIND: Kind = Kind {
     tag: *b"clnd",
-    version: 1,
+    version: 2,
 };
 
 /// Passes whose time is known; of more, some count as done later than they were.
@@ -34,6 +34,8 @@ pub(crate) struct Cleaned {
     passes: Vec<Pass>,
     /// Tombstones below `up_to` that the last pass left: another pass is due for them alone.
     tombstones: u64,
+    /// As in [`taffrail_core::replica::LogState`]. Written before the first tombstone below it goes.
+    delete_horizon: Offset,
 }
 
 impl Cleaned {
@@ -41,16 +43,39 @@ impl Cleaned {
         self.passes.last().map_or(Offset::ZERO, |pass| pass.up_to)
     }
 
-    /// May a tombstone at `offset` go? Everything before it of its key went this long ago.
-    pub(crate) fn lets_go(&self, offset: Offset, retention: Duration, now_ms: i64) -> bool {
-        let first = self.passes.iter().find(|pass| offset < pass.up_to);
-        first.is_some_and(|pass| is_over(pass.at_ms, retention, now_ms))
+    /// What is known of a log whose file says nothing that can be: nothing is clean, and any tombstone may have gone.
+    pub(crate) fn unknown(log_end: Offset) -> Self {
+        Self::anew(log_end)
     }
 
-    /// Is there a tombstone that may go?
-    pub(crate) fn has_old_tombstones(&self, retention: Duration, now_ms: i64) -> bool {
-        let last = self.passes.last();
-        self.tombstones > 0 && last.is_some_and(|p| is_over(p.at_ms, retention, now_ms))
+    /// Of an empty log that is filled from one with this horizon.
+    pub(crate) fn anew(delete_horizon: Offset) -> Self {
+        Self {
+            delete_horizon,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn delete_horizon(&self) -> Offset {
+        self.delete_horizon
+    }
+
+    /// Tombstones before this may go: everything before them of their keys went a retention ago. None may if the last pass left none.
+    pub(crate) fn lets_go(&self, retention: Duration, now_ms: i64) -> Offset {
+        let old = |pass: &&Pass| is_over(pass.at_ms, retention, now_ms);
+        let last = self.passes.iter().take_while(old).last();
+        last.filter(|_| self.tombstones > 0)
+            .map_or(Offset::ZERO, |pass| pass.up_to)
+    }
+
+    /// Is a pass due for the tombstones alone, if those before `limit` may go? All of them would.
+    pub(crate) fn is_due_for_tombstones(&self, limit: Offset) -> bool {
+        self.tombstones > 0 && limit >= self.up_to()
+    }
+
+    /// A pass that begins now lets tombstones before `limit` go.
+    pub(crate) fn raise_horizon(&mut self, limit: Offset) {
+        self.delete_horizon = self.delete_horizon.max(limit);
     }
 
     /// A pass is done. Forgets what makes no difference to tombstones.
@@ -74,8 +99,10 @@ impl Cleaned {
 
     /// The log ends at `end` now: what will be appended there is not clean. False: nothing changed.
     pub(crate) fn cut(&mut self, end: Offset) -> bool {
+        let lowers_horizon = end < self.delete_horizon;
+        self.delete_horizon = self.delete_horizon.min(end);
         if self.up_to() <= end {
-            return false;
+            return lowers_horizon;
         }
         let kept = self.passes.partition_point(|pass| pass.up_to < end);
         self.passes.truncate(kept + 1);
@@ -87,8 +114,9 @@ impl Cleaned {
     }
 
     pub(crate) fn write(&self, home: &Home) -> Result<(), LogError> {
-        let mut payload = Vec::with_capacity(8 + 16 * self.passes.len());
+        let mut payload = Vec::with_capacity(16 + 16 * self.passes.len());
         payload.extend_from_slice(&self.tombstones.to_be_bytes());
+        payload.extend_from_slice(&self.delete_horizon.0.to_be_bytes());
         for pass in &self.passes {
             payload.extend_from_slice(&pass.up_to.0.to_be_bytes());
             payload.extend_from_slice(&pass.at_ms.to_be_bytes());
@@ -111,10 +139,15 @@ impl Cleaned {
 
     fn parse(payload: &[u8]) -> Option<Self> {
         let mut fields = Fields(payload);
+        // Version 1 had no horizon: its length says so.
+        let has_horizon = payload.len().is_multiple_of(16);
         let mut cleaned = Self {
-            passes: Vec::new(),
             tombstones: fields.u64()?,
+            ..Self::default()
         };
+        if has_horizon {
+            cleaned.delete_horizon = Offset(fields.u64()?);
+        }
         while fields.end().is_none() {
             let pass = Pass {
                 up_to: Offset(fields.u64()?),
@@ -125,6 +158,9 @@ impl Cleaned {
                 return None;
             }
             cleaned.passes.push(pass);
+        }
+        if !has_horizon {
+            cleaned.delete_horizon = cleaned.up_to();
         }
         Some(cleaned)
     }
@@ -150,13 +186,23 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_goes_a_retention_after_the_first_pass_over_it() {
+    fn tombstones_go_a_retention_after_the_first_pass_over_them() {
         let cleaned = after(&[(10, 1_000), (20, 1_050), (30, 1_090)]);
-        let goes = |offset, now_ms| cleaned.lets_go(Offset(offset), RETENTION, now_ms);
-        assert!(!goes(9, 1_100) && goes(9, 1_101));
-        assert!(!goes(10, 1_150) && goes(10, 1_151));
-        assert!(!goes(29, 1_190) && goes(29, 1_191));
-        assert!(!goes(30, i64::MAX), "it is not clean yet");
+        let go = |now_ms| cleaned.lets_go(RETENTION, now_ms);
+        assert_eq!((go(1_100), go(1_101)), (Offset(0), Offset(10)));
+        assert_eq!((go(1_150), go(1_151)), (Offset(10), Offset(20)));
+        assert_eq!((go(1_190), go(1_191)), (Offset(20), Offset(30)));
+        assert_eq!(go(i64::MAX), Offset(30), "what comes later is not clean");
+    }
+
+    #[test]
+    fn a_pass_for_tombstones_alone_is_due_when_all_may_go_and_there_are_some() {
+        let mut cleaned = after(&[(10, 1_000), (20, 1_050)]);
+        assert!(!cleaned.is_due_for_tombstones(Offset(19)));
+        assert!(cleaned.is_due_for_tombstones(Offset(20)));
+        cleaned.note(Offset(20), 1_200, RETENTION, 0);
+        assert!(!cleaned.is_due_for_tombstones(Offset(20)));
+        assert_eq!(cleaned.lets_go(RETENTION, i64::MAX), Offset(0));
     }
 
     #[test]
@@ -167,11 +213,23 @@ mod tests {
         let cleaned = after(&passes);
         assert!(cleaned.passes.len() <= PASSES_MAX);
         for (up_to, at_ms) in &passes {
-            let inside = Offset(up_to - 1);
-            assert!(!cleaned.lets_go(inside, RETENTION, at_ms + 100), "{up_to}");
+            let gone = cleaned.lets_go(RETENTION, at_ms + 100);
+            assert!(gone < Offset(*up_to), "{up_to}");
         }
         assert_eq!(cleaned.up_to(), Offset(19_990));
-        assert!(cleaned.lets_go(Offset(5), RETENTION, 1_300));
+        assert!(cleaned.lets_go(RETENTION, 1_300) > Offset(5));
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_had_let_any_tombstone_go_that_was_clean() {
+        let mut payload = 1_u64.to_be_bytes().to_vec();
+        payload.extend_from_slice(&20_u64.to_be_bytes());
+        payload.extend_from_slice(&1_000_i64.to_be_bytes());
+        let read = Cleaned::parse(&payload).expect("version 1");
+        assert_eq!(
+            (read.up_to(), read.delete_horizon()),
+            (Offset(20), Offset(20))
+        );
     }
 
     #[test]
@@ -180,10 +238,13 @@ mod tests {
         assert!(!cleaned.cut(Offset(20)));
         assert!(cleaned.cut(Offset(15)));
         assert_eq!(cleaned.up_to(), Offset(15));
-        assert!(!cleaned.lets_go(Offset(15), RETENTION, i64::MAX));
+        assert_eq!(cleaned.lets_go(RETENTION, i64::MAX), Offset(15));
         assert!(cleaned.cut(Offset(10)));
         assert_eq!(cleaned, after(&[(10, 1_000)]));
         assert!(cleaned.cut(Offset(0)));
         assert_eq!(cleaned.up_to(), Offset(0));
+        let mut cleaned = Cleaned::anew(Offset(40));
+        assert!(!cleaned.cut(Offset(40)) && cleaned.cut(Offset(30)));
+        assert_eq!(cleaned, Cleaned::anew(Offset(30)));
     }
 }

@@ -105,14 +105,10 @@ impl Rewrite<'_> {
         if last.is_some_and(|last| last > record.offset) {
             return false;
         }
-        let compaction = self.compaction;
-        let retention = compaction.config.tombstone_retention;
         record.value.is_some()
             // It may delete what is in a batch that is kept whole.
             || self.has_unreadable.get()
-            || !compaction
-                .cleaned
-                .lets_go(record.offset, retention, compaction.now_ms)
+            || record.offset >= self.compaction.tombstones_go_before
     }
 }
 

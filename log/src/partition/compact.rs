@@ -12,7 +12,6 @@ use crate::{
     compaction::{Compacted, Compaction, cleaned::Cleaned},
     config::CompactionConfig,
     error::LogError,
-    names,
     segment::Segment,
 };
 
@@ -45,11 +44,16 @@ pub(super) enum PassOut {
 impl PartitionLog {
     /// The next pass of compaction; `None` if the log is not to be compacted, none is due, or one or an upkeep is out.
     ///
-    /// Only sealed segments are touched that are old enough, and lie below the high watermark and the recovery point as they are on disk.
+    /// Only sealed segments are touched that are old enough, and lie below the high watermark and the recovery point as they are on disk. Tombstones from
+    /// `tombstones_from` on stay: somebody is yet to get them. The log's [`Self::delete_horizon`] may rise.
     ///
     /// # Errors
     /// [`LogError::Poisoned`].
-    pub fn plan_compaction(&mut self, now_ms: i64) -> Result<Option<Compaction>, LogError> {
+    pub fn plan_compaction(
+        &mut self,
+        now_ms: i64,
+        tombstones_from: Offset,
+    ) -> Result<Option<Compaction>, LogError> {
         self.shared.check_not_poisoned()?;
         let Some(config) = self.config.compaction else {
             return Ok(None);
@@ -59,9 +63,12 @@ impl PartitionLog {
         }
         self.take_in_compacted();
         let segments = self.cleanable(config, now_ms);
-        if !self.is_compaction_due(config, &segments, now_ms) {
+        let may_go = self.cleaned.lets_go(config.tombstone_retention, now_ms);
+        let tombstones_go_before = may_go.min(tombstones_from);
+        if !self.is_compaction_due(&segments, tombstones_go_before, now_ms) {
             return Ok(None);
         }
+        self.cleaned.raise_horizon(tombstones_go_before);
         let keeps_all = self.config.retention.is_none() && self.config.retention_bytes.is_none();
         self.pass_out = Some(if keeps_all {
             PassOut::Merging
@@ -76,8 +83,14 @@ impl PartitionLog {
             config,
             merged_bytes_max: keeps_all.then_some(self.config.segment_bytes.min(u32::MAX.into())),
             index_interval_bytes: u64::from(self.config.index_interval_bytes),
+            tombstones_go_before,
             now_ms,
         }))
+    }
+
+    /// Tombstones before it may be gone, with everything that they deleted: see [`taffrail_core::replica::LogState`].
+    pub fn delete_horizon(&self) -> Offset {
+        self.cleaned.delete_horizon()
     }
 
     /// Was one planned that has not come back?
@@ -134,17 +147,18 @@ impl PartitionLog {
 
     /// What was cleaned before. Never more than there is: what is appended later is not clean.
     pub(super) fn open_cleaned(&mut self) -> Result<(), LogError> {
-        self.cleaned = match Cleaned::read(&self.home) {
+        let read = match Cleaned::read(&self.home) {
             // It is only done again.
-            Err(LogError::Unreadable { .. }) => Cleaned::default(),
-            read => read?,
+            Err(LogError::Unreadable { .. }) => None,
+            read => Some(read?),
         };
-        if self.cleaned.up_to() > self.log_end() {
-            self.cleaned = Cleaned::default();
-            self.home.remove(&self.home.dir.join(names::CLEANED))?;
-            self.home.sync_dir()?;
+        let end = self.log_end();
+        if let Some(cleaned) = read.filter(|read| read.up_to() <= end) {
+            self.cleaned = cleaned;
+            return Ok(());
         }
-        Ok(())
+        self.cleaned = Cleaned::unknown(end);
+        self.cleaned.write(&self.home)
     }
 
     fn cleanable(&self, config: CompactionConfig, now_ms: i64) -> Vec<Arc<Segment>> {
@@ -173,8 +187,8 @@ impl PartitionLog {
 
     fn is_compaction_due(
         &self,
-        config: CompactionConfig,
         segments: &[Arc<Segment>],
+        tombstones_go_before: Offset,
         now_ms: i64,
     ) -> bool {
         if segments.is_empty() {
@@ -182,8 +196,7 @@ impl PartitionLog {
         }
         let state = self.cleanliness_of(segments);
         if state.dirty_bytes == 0 {
-            let retention = config.tombstone_retention;
-            return self.cleaned.has_old_tombstones(retention, now_ms);
+            return self.cleaned.is_due_for_tombstones(tombstones_go_before);
         }
         let mut dirty = segments.iter();
         let oldest = dirty.find(|s| s.next_offset() > state.cleaned_to);

@@ -18,20 +18,31 @@ use crate::{
 
 impl PartitionLog {
     /// Removes everything; the log is empty afterwards, knows no epoch and no producer but `producers`, who wrote before `start`, and begins there,
-    /// which may be before or after what it had. Durable on return. Sync tokens made before count for nothing after.
+    /// which may be before or after what it had. It will be filled from a log with this `delete_horizon`. Durable on return. Sync tokens made before count
+    /// for nothing after.
     ///
     /// # Errors
     /// The disk's, which may poison the log. Opening then finds an empty log, at the old start or at the new one, or what was not yet removed.
-    pub fn restart(&mut self, start: Offset, producers: ProducerTable) -> Result<(), LogError> {
+    pub fn restart(
+        &mut self,
+        start: Offset,
+        producers: ProducerTable,
+        delete_horizon: Offset,
+    ) -> Result<(), LogError> {
         let generation = self.generation + 1;
         self.truncate(self.log_start())?;
         self.generation = generation;
-        self.begin_at(start, producers)
+        self.begin_at(start, producers, delete_horizon)
             .inspect_err(|error| self.shared.poison(&error.to_string()))
     }
 
     /// The log is empty. Between two steps there is no segment at all: then opening makes one where the checkpoint says that the log begins.
-    fn begin_at(&mut self, start: Offset, producers: ProducerTable) -> Result<(), LogError> {
+    fn begin_at(
+        &mut self,
+        start: Offset,
+        producers: ProducerTable,
+        delete_horizon: Offset,
+    ) -> Result<(), LogError> {
         let shared = Arc::clone(&self.shared);
         let mut upkeep = shared.upkeep();
         *upkeep = self.generation;
@@ -39,7 +50,7 @@ impl PartitionLog {
         self.epochs.clear();
         epochs::write(&self.epochs, &*self.home.disk, &self.home.dir)?;
         self.epochs_changed = false;
-        self.cleaned = Cleaned::default();
+        self.cleaned = Cleaned::anew(delete_horizon);
         self.home.remove(&self.home.dir.join(names::CLEANED))?;
         self.home.remove_segment(self.active.point().segment)?;
         if !producers.is_empty() {
@@ -58,6 +69,10 @@ impl PartitionLog {
         };
         checkpoint.write(&*self.home.disk, &self.home.dir)?;
         self.written = Some(checkpoint);
+        if delete_horizon > Offset::ZERO {
+            // Of nothing that was there before, and before anything is appended. If it is lost, an empty log is begun anew again.
+            self.cleaned.write(&self.home)?;
+        }
         self.producers = producers;
         self.producers_unsaved_bytes = NOTHING_SAVED;
         self.active = ActiveSegment::create(&self.home, start, last_append_time_ms, &self.config)?;

@@ -98,43 +98,51 @@ impl Inode {
         }
     }
 
-    fn crash(&mut self, loss: Loss, rng: &mut Rng) {
+    /// Gives how many writes are torn.
+    fn crash(&mut self, loss: Loss, rng: &mut Rng) -> u64 {
+        let mut torn = 0;
         match loss {
-            Loss::Nothing => return,
+            Loss::Nothing => return 0,
             Loss::Everything => self.changes.clear(),
             Loss::Tails => {
                 let kept = rng.below(self.changes.len() + 1);
-                let torn = self.changes.drain(kept..).next();
+                let last = self.changes.drain(kept..).next();
                 self.sync();
-                if let Some(Change::Write { at, bytes }) = torn {
-                    write(&mut self.durable, at, &bytes[..rng.below(bytes.len() + 1)]);
+                if let Some(Change::Write { at, bytes }) = last {
+                    let kept = rng.below(bytes.len() + 1);
+                    write(&mut self.durable, at, &bytes[..kept]);
+                    torn += u64::from((1..bytes.len()).contains(&kept));
                 }
             }
             Loss::Anything => {
                 for change in std::mem::take(&mut self.changes) {
-                    self.keep_some(change, rng);
+                    torn += u64::from(self.keep_some(change, rng));
                 }
             }
         }
         self.data = self.durable.clone();
+        torn
     }
 
-    fn keep_some(&mut self, change: Change, rng: &mut Rng) {
+    /// Of a write each sector for itself. True: it is torn.
+    fn keep_some(&mut self, change: Change, rng: &mut Rng) -> bool {
         let Change::Write { at, bytes } = change else {
             if rng.below(2) == 0 {
                 change.apply(&mut self.durable);
             }
-            return;
+            return false;
         };
-        let mut from = 0;
+        let (mut from, mut kept) = (0, 0);
         while from < bytes.len() {
             let to = ((at + from) / SECTOR_BYTES + 1) * SECTOR_BYTES - at;
             let to = to.min(bytes.len());
             if rng.below(4) > 0 {
                 write(&mut self.durable, at + from, &bytes[from..to]);
+                kept += to - from;
             }
             from = to;
         }
+        (1..bytes.len()).contains(&kept)
     }
 }
 
@@ -193,6 +201,8 @@ pub(super) struct State {
     pub(super) uncached: Option<String>,
     pub(super) now_ms: i64,
     pub(super) data_syncs: u64,
+    /// Writes of which a crash left a part.
+    pub(super) torn: u64,
     /// By thread, those that may wait for the medium.
     pub(super) reads: HashMap<ThreadId, u64>,
     /// Raised by every crash; files opened before are of no use.
@@ -215,6 +225,7 @@ impl State {
             now_ms: 0,
             data_syncs: 0,
             reads: HashMap::new(),
+            torn: 0,
             run: 0,
             rng: Rng(seed ^ 0x9e37_79b9_7f4a_7c15),
         }
@@ -306,7 +317,7 @@ impl State {
             self.dirs.extend(dirs.map(Path::to_owned));
         }
         for inode in &mut self.inodes {
-            inode.crash(loss, &mut self.rng);
+            self.torn += inode.crash(loss, &mut self.rng);
         }
         self.faults.clear();
         self.run += 1;

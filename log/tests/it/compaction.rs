@@ -10,9 +10,10 @@ mod tombstones;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use taffrail_core::Offset;
 use taffrail_log::{CompactionConfig, LogConfig, LogError, inspect};
-use taffrail_record::{Compression, ProducerStamp};
+use taffrail_record::{Compression, ProducerStamp, with_producer};
 
 use self::fixture::{Fixture, compacted, key, keyed, text};
 use crate::common::{OnDisk, batch, headers_from, sync};
@@ -172,6 +173,62 @@ fn records_without_a_key_and_batches_that_nobody_can_read_stay() {
     assert_eq!(crcs(&fixture), before);
 }
 
+/// The same batch, with these flags among its attributes.
+fn flagged(batch: &[u8], flags: u8) -> Bytes {
+    let mut batch = batch.to_vec();
+    batch[22] |= flags;
+    // Numbers that are the same, so that the checksum is made again.
+    with_producer(&batch, ProducerStamp::NONE)
+}
+
+#[test]
+fn what_ends_a_transaction_stays_and_takes_no_records_place() {
+    const CONTROL: u8 = 0b11_0000;
+    let mut fixture = Fixture::new(compacted());
+    let none = ProducerStamp::NONE;
+    fixture.append(Compression::None, [(key(2), Some(text(2)))]);
+    for round in 0..12 {
+        let end = keyed(
+            Compression::None,
+            none,
+            [1, 2].map(|k| (key(k), Some(text(round)))),
+        );
+        fixture.append_batch(flagged(&end, CONTROL));
+        fixture.append(Compression::None, [(key(1), Some(text(round)))]);
+    }
+    fixture.settle();
+    let ends = |fixture: &Fixture| -> Vec<(Offset, u32)> {
+        let mut headers = headers_from(&fixture.log, Offset(0));
+        headers.retain(|header| header.attributes.is_control());
+        headers.iter().map(|h| (h.base_offset, h.crc)).collect()
+    };
+    let before = ends(&fixture);
+    let done = fixture.compact().expect("due");
+    assert!(done.records_removed > 5);
+    assert_eq!((ends(&fixture), before.len()), (before, 12));
+    let first = fixture.records().remove(&0);
+    assert!(first.is_some(), "no other record has its key");
+}
+
+/// Before there are transactions this has to end at the first that is open: a pending offset must not take the place of one that counts.
+#[test]
+fn a_record_of_a_transaction_is_one_like_others() {
+    const TRANSACTIONAL: u8 = 0b1_0000;
+    let mut fixture = Fixture::new(compacted());
+    for round in 0..20 {
+        let records = keyed(
+            Compression::None,
+            ProducerStamp::NONE,
+            [(key(1), Some(text(round)))],
+        );
+        fixture.append_batch(flagged(&records, TRANSACTIONAL));
+    }
+    fixture.settle();
+    let before = fixture.records();
+    let done = fixture.compact().expect("due");
+    fixture.check_kept(&before, done.cleaned_to);
+}
+
 #[test]
 fn small_neighbours_become_one_segment_and_none_is_larger_than_it_may_be() {
     let mut fixture = Fixture::new(compacted());
@@ -301,7 +358,10 @@ fn a_log_of_real_files_is_compacted_under_its_readers() {
         .read(Offset(0), 1 << 20, Offset(u64::MAX))
         .expect("read");
     let copy: Vec<Vec<u8>> = held.chunks.iter().map(|c| c.to_vec()).collect();
-    let pass = log.plan_compaction(10_000).expect("sound").expect("due");
+    let pass = log
+        .plan_compaction(10_000, Offset(u64::MAX))
+        .expect("sound")
+        .expect("due");
     let result = pass.run(1 << 20, |_| true);
     let done = log
         .compaction_done(pass, result)

@@ -274,7 +274,7 @@ fn a_log_that_begins_anew_knows_whom_it_is_told_of_even_if_it_crashes() {
             for operation in [Operation::Remove, Operation::Rename, Operation::Sync] {
                 disk.inject(Fault::on(operation, "").after(fail_after));
             }
-            let is_done = log.restart(Offset(90), table).is_ok();
+            let is_done = log.restart(Offset(90), table, Offset::ZERO).is_ok();
             drop(log);
             disk.crash(Loss::Tails);
             disk.heal();
@@ -299,7 +299,7 @@ fn a_log_that_begins_anew_knows_nobody_and_a_followers_log_knows_whom_its_leader
     sync(&mut log);
     let leaders = log.reader().read(Offset(90), 1 << 20, Offset(100));
     let leaders = leaders.expect("read").chunks.concat();
-    log.restart(Offset(90), ProducerTable::default())
+    log.restart(Offset(90), ProducerTable::default(), Offset::ZERO)
         .expect("restart");
     assert_eq!(check(&log, 90), SequenceCheck::Unknown);
     let (headers, batches): (Vec<_>, Vec<_>) = taffrail_record::split(&leaders.into())

@@ -82,7 +82,7 @@ fn a_log_begins_anew_anywhere_and_forgets_its_epochs() {
         replicate(&mut log, &[led(0, 9), led(2, 9), led(4, 9)], 0).expect("they follow");
         let before = log.sync_token();
         let generation = log.state().generation;
-        log.restart(Offset(begins_at), ProducerTable::default())
+        log.restart(Offset(begins_at), ProducerTable::default(), Offset::ZERO)
             .expect("begins");
         assert_eq!(
             log.state().sync_point(),
@@ -111,9 +111,9 @@ fn a_log_begins_anew_anywhere_and_forgets_its_epochs() {
 fn an_empty_log_begins_anew_too() {
     let place = OnDisk::std();
     let mut log = place.create(small());
-    log.restart(Offset::ZERO, ProducerTable::default())
+    log.restart(Offset::ZERO, ProducerTable::default(), Offset::ZERO)
         .expect("begins");
-    log.restart(Offset(7), ProducerTable::default())
+    log.restart(Offset(7), ProducerTable::default(), Offset::ZERO)
         .expect("begins");
     assert_eq!(log.state().generation, 2);
     assert_eq!((log.log_start(), log.log_end()), (Offset(7), Offset(7)));
@@ -137,7 +137,9 @@ fn a_crash_while_a_log_begins_anew_leaves_a_log_that_opens() {
             for operation in [Operation::Remove, Operation::Rename, Operation::Sync] {
                 disk.inject(Fault::on(operation, "").after(fail_after));
             }
-            let is_done = log.restart(Offset(100), ProducerTable::default()).is_ok();
+            let is_done = log
+                .restart(Offset(100), ProducerTable::default(), Offset::ZERO)
+                .is_ok();
             drop(log);
             disk.crash(Loss::Tails);
             let log = place.open(small()).expect("opens").log;

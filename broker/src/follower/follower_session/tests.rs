@@ -40,6 +40,7 @@ fn in_epoch(epoch: u32, end: u64, durable: u64) -> FetchRequest {
             end: Offset(end),
         },
         durable_end: Offset(durable),
+        delete_horizon: Offset(0),
     }
 }
 
@@ -233,12 +234,42 @@ fn orders_to_cut_are_handed_on_and_the_next_position_asks() {
     rig.stands(at(6, 6));
     rig.says();
     let obey = rig
-        .answered(answer(&at(6, 6), FetchOutcome::OutOfRange))
+        .answered(answer(
+            &at(6, 6),
+            FetchOutcome::OutOfRange {
+                delete_horizon: Offset(0),
+            },
+        ))
         .expect("valid");
-    assert_eq!(obey[0].answer.outcome, FetchOutcome::OutOfRange);
+    assert_eq!(
+        obey[0].answer.outcome,
+        FetchOutcome::OutOfRange {
+            delete_horizon: Offset(0)
+        }
+    );
     rig.says_nothing();
     rig.stands(at(4, 4));
     assert_eq!(rig.says(), (4, 4, true));
+}
+
+/// It was empty before and is after; what counts is what it lacks by now.
+#[test]
+fn an_empty_log_that_began_anew_asks_again() {
+    let mut rig = Rig::new();
+    rig.stands(in_epoch(4, 0, 0));
+    rig.says();
+    let horizon = Offset(7);
+    let anew = FetchOutcome::OutOfRange {
+        delete_horizon: horizon,
+    };
+    let obey = rig.answered(answer(&in_epoch(4, 0, 0), anew));
+    assert_eq!(obey.expect("valid").len(), 1);
+    rig.says_nothing();
+    rig.stands(FetchRequest {
+        delete_horizon: horizon,
+        ..in_epoch(4, 0, 0)
+    });
+    assert_eq!(rig.says(), (0, 0, true));
 }
 
 #[test]

@@ -32,7 +32,9 @@ fn out_of_range(replica: &mut Replica1) -> FetchAnswer {
         tail: asked.tail,
         log_start: Offset(100),
         high_watermark: Offset(200),
-        outcome: FetchOutcome::OutOfRange,
+        outcome: FetchOutcome::OutOfRange {
+            delete_horizon: Offset(0),
+        },
     }
 }
 

@@ -87,6 +87,11 @@ pub(super) fn read(partition: &Arc<Partition>, read: &Read) -> Result<Found, Not
     let append_time_ms = partition.append_time_ms(offset).map_err(failed)?;
     // While it leads the epoch, its log only grows: what was read is of this epoch's log.
     partition.led(epoch).ok_or(NotRead::Changed)?;
+    // Only compaction takes away, and raises the horizon before it does.
+    let horizon = partition.progress.delete_horizon();
+    if read.request.misses_deletes_of(horizon) {
+        return Err(NotRead::Changed);
+    }
     let batches = found.chunks.iter().flat_map(split).count();
     partition
         .metrics
@@ -97,4 +102,69 @@ pub(super) fn read(partition: &Arc<Partition>, read: &Read) -> Result<Found, Not
         append_time_ms,
         led,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use taffrail_core::{
+        Durability,
+        replica::{Acks, LogTail},
+    };
+
+    use super::*;
+    use crate::partition::{
+        fixture::{ME, OTHER, RUN, Replica1},
+        progress::LogExtent,
+    };
+
+    const EPOCH: LeaderEpoch = LeaderEpoch(2);
+
+    fn request(end: u64, delete_horizon: u64) -> FetchRequest {
+        FetchRequest {
+            broker: OTHER,
+            incarnation: RUN,
+            leader_epoch: EPOCH,
+            tail: LogTail {
+                last_epoch: Some(EPOCH),
+                end: Offset(end),
+            },
+            durable_end: Offset(end),
+            delete_horizon: Offset(delete_horizon),
+        }
+    }
+
+    #[test]
+    fn what_is_read_while_tombstones_go_is_not_sent_to_who_lacks_them() {
+        let mut replica = Replica1::new(Durability::Fsync);
+        replica.assign(&[ME, OTHER], ME, EPOCH.0);
+        for _ in 0..3 {
+            drop(replica.queue(EPOCH.0, Acks::Leader));
+        }
+        replica.write_and_sync();
+        let partition = Arc::clone(&replica.log.partition);
+        let found = |request| {
+            let id = partition.id;
+            let max_bytes = 1 << 20;
+            let asked = Read {
+                id,
+                request,
+                max_bytes,
+            };
+            read(&partition, &asked).map(|found| found.chunks.len())
+        };
+        assert_eq!(found(request(1, 0)), Ok(1), "it was compared and matches");
+        let progress = &partition.progress;
+        progress.extend(LogExtent {
+            start: progress.log_start(),
+            end: progress.log_end(),
+            bytes: progress.bytes(),
+            oldest_append_ms: progress.oldest_append_ms(),
+            durable_end: progress.durable_end(),
+            last_epoch: progress.last_epoch(),
+            delete_horizon: Offset(2),
+        });
+        assert_eq!(found(request(1, 0)), Err(NotRead::Changed));
+        assert_eq!(found(request(2, 0)), Ok(1), "it has them");
+        assert_eq!(found(request(1, 2)), Ok(1), "it began after they went");
+    }
 }

@@ -98,15 +98,18 @@ impl Leader {
     }
 
     fn compare(&self, request: &FetchRequest) -> FetchOutcome {
+        let delete_horizon = self.log.delete_horizon;
+        let out_of_range = FetchOutcome::OutOfRange { delete_horizon };
         if request.tail.end < self.log.start {
-            return FetchOutcome::OutOfRange;
+            return out_of_range;
         }
         let parted = self.log.epochs.divergence(request.tail, self.log.end);
         let looks = !self.broken.is(Mutant::NoDivergenceCheck) || request.tail.end > self.log.end;
         match parted.filter(|_| looks) {
             // What both may have has expired here: nothing is left to compare, and to keep.
-            Some(parted) if parted.end < self.log.start => FetchOutcome::OutOfRange,
+            Some(parted) if parted.end < self.log.start => out_of_range,
             Some(parted) => FetchOutcome::Diverging(parted),
+            None if request.misses_deletes_of(delete_horizon) => out_of_range,
             None => FetchOutcome::Matches,
         }
     }
@@ -127,7 +130,7 @@ impl Leader {
     fn lacks_committed(&self, request: &FetchRequest, outcome: FetchOutcome) -> bool {
         let keeps = match outcome {
             FetchOutcome::Diverging(parted) => parted.end.min(request.tail.end),
-            FetchOutcome::OutOfRange => self.log.start.min(request.tail.end),
+            FetchOutcome::OutOfRange { .. } => self.log.start.min(request.tail.end),
             FetchOutcome::Matches => request.tail.end,
         };
         keeps < self.log.high_watermark

@@ -124,7 +124,13 @@ fn a_diverging_log_is_cut_to_the_lower_end_of_the_last_epoch_that_both_have() {
         (diverging(2, 5), FollowerStep::Truncate(Offset(5))),
         (diverging(1, 3), FollowerStep::Truncate(Offset(3))),
         (diverging(1, 9), FollowerStep::Truncate(Offset(4))),
-        (diverging(0, 0), FollowerStep::Restart(Offset(0))),
+        (
+            diverging(0, 0),
+            FollowerStep::Restart {
+                start: Offset(0),
+                delete_horizon: Offset(0),
+            },
+        ),
     ] {
         let mut test = follower();
         let answer = answer(&test, outcome);
@@ -146,7 +152,13 @@ fn a_member_whose_older_epochs_have_expired_keeps_the_offset_at_which_they_ended
     assert_eq!(step, Ok(FollowerStep::Truncate(Offset(4))));
     let ends_before = answer(&test, diverging(1, 3));
     let step = test.answered(&ends_before, &[]);
-    assert_eq!(step, Ok(FollowerStep::Restart(Offset(0))));
+    assert_eq!(
+        step,
+        Ok(FollowerStep::Restart {
+            start: Offset(0),
+            delete_horizon: Offset(0)
+        })
+    );
 }
 
 #[test]
@@ -217,27 +229,54 @@ fn out_of_range_begins_a_log_anew_where_the_leaders_begins() {
     let mut test = follower();
     let answer = FetchAnswer {
         log_start: Offset(20),
-        ..answer(&test, FetchOutcome::OutOfRange)
+        ..answer(
+            &test,
+            FetchOutcome::OutOfRange {
+                delete_horizon: Offset(0),
+            },
+        )
     };
     let step = test.answered(&answer, &[]);
-    assert_eq!(step, Ok(FollowerStep::Restart(Offset(20))));
-    test.restarted(Offset(20));
+    assert_eq!(
+        step,
+        Ok(FollowerStep::Restart {
+            start: Offset(20),
+            delete_horizon: Offset(0)
+        })
+    );
+    test.restarted(Offset(20), Offset(0));
     let request = test.request().expect("it has a leader");
     assert_eq!(request.tail.end, Offset(20));
     assert_eq!(request.tail.last_epoch, None);
     for log_start in [10, 20] {
         let nonsense = FetchAnswer {
             log_start: Offset(log_start),
-            ..self::answer(&test, FetchOutcome::OutOfRange)
+            ..self::answer(
+                &test,
+                FetchOutcome::OutOfRange {
+                    delete_horizon: Offset(0),
+                },
+            )
         };
         let refused = test.answered(&nonsense, &[]);
         assert_eq!(refused, Err(ErrorCode::InvalidRequest));
     }
     // What it has may be of epochs that have expired at the leader.
     let mut within = follower();
-    let answer = self::answer(&within, FetchOutcome::OutOfRange);
+    let answer = self::answer(
+        &within,
+        FetchOutcome::OutOfRange {
+            delete_horizon: Offset(0),
+        },
+    );
     let step = within.answered(&answer, &[]);
-    assert_eq!(step, Ok(FollowerStep::Restart(answer.log_start)));
+    assert_eq!(
+        step,
+        Ok(FollowerStep::Restart {
+            start: answer.log_start,
+            delete_horizon: Offset(0)
+        })
+    );
 }
 
 #[test]
@@ -302,4 +341,36 @@ fn a_deposed_leader_keeps_its_log_and_serves_no_epoch() {
     assert_eq!(test.assign(&deposed, 0, &mut Vec::new()), Ok(Turn::Follows));
     assert_eq!(code(&mut test, 3), Some(ErrorCode::NotLeader));
     assert_eq!(*test.log(), before);
+}
+
+#[test]
+fn a_log_that_begins_anew_has_the_delete_horizon_of_its_leaders() {
+    let mut test = follower();
+    let horizon = |delete_horizon| FetchOutcome::OutOfRange {
+        delete_horizon: Offset(delete_horizon),
+    };
+    let order = FetchAnswer {
+        log_start: Offset(0),
+        ..answer(&test, horizon(7))
+    };
+    let step = FollowerStep::Restart {
+        start: Offset(0),
+        delete_horizon: Offset(7),
+    };
+    assert_eq!(test.answered(&order, &[]), Ok(step));
+    test.restarted(Offset(0), Offset(7));
+    let request = test.request().expect("follows");
+    assert_eq!(request.delete_horizon, Offset(7));
+    assert!(!request.misses_deletes_of(Offset(7)));
+    let again = FetchAnswer {
+        log_start: Offset(0),
+        ..answer(&test, horizon(7))
+    };
+    let refused = test.answered(&again, &[]);
+    assert_eq!(refused, Err(ErrorCode::InvalidRequest), "it did that");
+    let risen = FetchAnswer {
+        log_start: Offset(0),
+        ..answer(&test, horizon(8))
+    };
+    assert!(test.answered(&risen, &[]).is_ok());
 }

@@ -84,6 +84,7 @@ impl Test {
                 end: Offset(end),
             },
             durable_end: Offset(end),
+            delete_horizon: Offset(0),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A failure at every operation of the disk, and a crash after it.
 
+use taffrail_core::Offset;
 use taffrail_log::{
     LogError,
     sim::{Fault, Loss, Operation},
@@ -96,7 +97,7 @@ fn a_crash_between_any_two_operations_leaves_a_sound_log() {
             let before = fixture.records();
             let pass = fixture
                 .log
-                .plan_compaction(fixture.now_ms)
+                .plan_compaction(fixture.now_ms, Offset(u64::MAX))
                 .expect("sound")
                 .expect("due");
             let (disk, mut left) = (fixture.disk.clone(), calls);

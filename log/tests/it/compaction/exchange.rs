@@ -27,7 +27,7 @@ fn until_the_owner_takes_the_new_segments_in_readers_have_the_old_ones() {
     let headers = headers_from(&fixture.log, Offset(0));
     let pass = fixture
         .log
-        .plan_compaction(fixture.now_ms)
+        .plan_compaction(fixture.now_ms, Offset(u64::MAX))
         .expect("sound")
         .expect("due");
     let result = pass.run(1 << 20, |_| true);
@@ -64,7 +64,7 @@ fn a_cut_under_a_pass_ends_it() {
         let mut fixture = history(compacted());
         let pass = fixture
             .log
-            .plan_compaction(fixture.now_ms)
+            .plan_compaction(fixture.now_ms, Offset(u64::MAX))
             .expect("sound")
             .expect("due");
         let mut left = calls;
@@ -99,7 +99,9 @@ fn a_cut_under_a_pass_ends_it() {
 #[test]
 fn a_segment_that_is_complete_when_its_log_is_cut_is_not_exchanged_any_more() {
     let mut fixture = history(compacted());
-    let pass = fixture.log.plan_compaction(fixture.now_ms);
+    let pass = fixture
+        .log
+        .plan_compaction(fixture.now_ms, Offset(u64::MAX));
     let pass = pass.expect("sound").expect("due");
     let held = fixture.disk.hold(".timeindex.clean");
     std::thread::scope(|scope| {
@@ -134,7 +136,7 @@ fn segments_that_expire_under_a_pass_are_gone() {
         let mut fixture = history(config.clone());
         let pass = fixture
             .log
-            .plan_compaction(fixture.now_ms)
+            .plan_compaction(fixture.now_ms, Offset(u64::MAX))
             .expect("sound")
             .expect("due");
         let mut left = calls;
@@ -164,7 +166,7 @@ fn nothing_expires_while_segments_may_become_one() {
     let mut fixture = history(compacted());
     let pass = fixture
         .log
-        .plan_compaction(fixture.now_ms)
+        .plan_compaction(fixture.now_ms, Offset(u64::MAX))
         .expect("sound")
         .expect("due");
     fixture.log.configure(LogConfig {
@@ -202,7 +204,7 @@ fn a_log_that_is_closed_or_deleted_under_a_pass_gets_no_more_files() {
             let mut fixture = history(compacted());
             let pass = fixture
                 .log
-                .plan_compaction(fixture.now_ms)
+                .plan_compaction(fixture.now_ms, Offset(u64::MAX))
                 .expect("sound")
                 .expect("due");
             let elsewhere = Fixture::new(compacted());

@@ -125,7 +125,7 @@ impl Fixture {
         map_bytes: usize,
         pace: impl FnMut(u64) -> bool,
     ) -> Result<Option<Compacted>, LogError> {
-        let Some(pass) = self.log.plan_compaction(self.now_ms)? else {
+        let Some(pass) = self.log.plan_compaction(self.now_ms, Offset(u64::MAX))? else {
             return Ok(None);
         };
         let result = pass.run(map_bytes, pace);
@@ -187,8 +187,12 @@ impl Fixture {
         self.open();
     }
 
-    pub(super) fn open(&mut self) {
+    pub(super) fn open_as_it_is(&mut self) {
         self.log = self.place.open(self.config.clone()).expect("open").log;
+    }
+
+    pub(super) fn open(&mut self) {
+        self.open_as_it_is();
         let disk = Arc::new(self.disk.clone());
         let verified = inspect::verify(disk, &self.place.dir).expect("verify");
         assert_eq!(verified.findings, []);

@@ -1,9 +1,13 @@
 //! A tombstone stays until everybody had time to see it, and takes what is older of its key with it.
 
 use taffrail_core::Offset;
+use taffrail_log::sim::{Fault, Loss, Operation};
 use taffrail_record::Compression;
 
 use super::fixture::{Fixture, TOMBSTONE_RETENTION_MS, compacted, key, newest, text};
+
+/// Where [`with_a_tombstone`] deletes a key.
+const TOMBSTONE: Offset = Offset(30);
 
 /// Ten keys, of which one was deleted, in sealed segments.
 fn with_a_tombstone() -> Fixture {
@@ -102,11 +106,7 @@ fn without_the_file_that_says_what_is_clean_tombstones_only_stay_longer() {
             fixture
                 .disk
                 .flip_bit(&fixture.place.dir.join("cleaned"), 20);
-            fixture.log = fixture
-                .place
-                .open(fixture.config.clone())
-                .expect("open")
-                .log;
+            fixture.open_as_it_is();
         } else {
             fixture.remove_file("cleaned");
             fixture.reopen();
@@ -168,7 +168,11 @@ fn a_log_that_begins_anew_is_not_clean() {
     let start = Offset(5);
     fixture
         .log
-        .restart(start, taffrail_core::producers::ProducerTable::default())
+        .restart(
+            start,
+            taffrail_core::producers::ProducerTable::default(),
+            Offset::ZERO,
+        )
         .expect("restart");
     for round in 0..5 {
         for k in 0..4 {
@@ -240,4 +244,88 @@ fn behind_a_batch_that_cannot_be_read_no_tombstone_goes() {
         "it may delete what is in that batch"
     );
     assert!(fixture.compact().is_none(), "and no pass is due for it");
+}
+
+#[test]
+fn a_tombstone_that_somebody_is_yet_to_get_stays() {
+    let mut fixture = with_a_tombstone();
+    fixture.compact().expect("due");
+    fixture.now_ms += TOMBSTONE_RETENTION_MS + 1;
+    for held_from in [Offset(0), TOMBSTONE] {
+        let planned = fixture.log.plan_compaction(fixture.now_ms, held_from);
+        assert!(planned.expect("sound").is_none(), "it could take nothing");
+        assert!(fixture.log.delete_horizon() <= TOMBSTONE);
+    }
+    for _ in 0..30 {
+        fixture.append(Compression::None, [(key(90), Some(vec![b'x'; 600]))]);
+    }
+    fixture.settle();
+    let planned = fixture.log.plan_compaction(fixture.now_ms, TOMBSTONE);
+    let pass = planned.expect("sound").expect("due for what was appended");
+    let done = pass.run(1 << 20, |_| true);
+    fixture.log.compaction_done(pass, done).expect("compacted");
+    assert!(has_tombstone(&fixture));
+    fixture.now_ms += TOMBSTONE_RETENTION_MS + 1;
+    fixture.compact().expect("due for the tombstone");
+    assert!(!has_tombstone(&fixture));
+}
+
+#[test]
+fn the_delete_horizon_is_past_every_tombstone_that_went_wherever_a_pass_ends() {
+    for loss in [Loss::Nothing, Loss::Everything, Loss::Anything] {
+        let (mut gone, mut there) = (0, 0);
+        for after in 0..60 {
+            let mut fixture = with_a_tombstone();
+            fixture.compact().expect("due");
+            assert_eq!(fixture.log.delete_horizon(), Offset(0), "nothing went yet");
+            fixture.now_ms += TOMBSTONE_RETENTION_MS + 1;
+            let fault = Fault::on(Operation::Rename, "").after(after).once();
+            fixture.disk.inject(fault);
+            // It fails, or the disk is asked less often.
+            let _ = fixture.try_compact(1 << 20, |_| true);
+            fixture.disk.heal();
+            fixture.disk.crash(loss);
+            fixture.open();
+            let horizon = fixture.log.delete_horizon();
+            if has_tombstone(&fixture) {
+                there += 1;
+            } else {
+                gone += 1;
+                assert!(horizon > TOMBSTONE, "{horizon} {after} {loss:?}");
+            }
+            assert_eq!(fixture.log.state().delete_horizon, horizon);
+        }
+        assert!(gone > 0 && there > 0, "{gone} {there} {loss:?}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_tell_what_went_takes_any_tombstone_for_gone() {
+    let mut fixture = with_a_tombstone();
+    fixture.compact().expect("due");
+    let cleaned = fixture.place.dir.join("cleaned");
+    fixture.disk.flip_bit(&cleaned, 20);
+    fixture.open_as_it_is();
+    assert_eq!(fixture.log.delete_horizon(), fixture.log.log_end());
+    let end = fixture.log.log_end();
+    fixture.append(Compression::None, [(key(3), Some(text(77)))]);
+    fixture.open_as_it_is();
+    assert_eq!(fixture.log.delete_horizon(), end, "it is known from now on");
+}
+
+#[test]
+fn the_delete_horizon_comes_with_the_log_that_fills_this_one_and_goes_with_a_cut() {
+    let mut fixture = with_a_tombstone();
+    let none = taffrail_core::producers::ProducerTable::default();
+    let (start, horizon) = (Offset(5), Offset(25));
+    fixture.log.restart(start, none, horizon).expect("restart");
+    fixture.open_as_it_is();
+    assert_eq!(fixture.log.delete_horizon(), horizon);
+    for k in 0..10 {
+        fixture.append(Compression::None, [(key(k), Some(text(1)))]);
+    }
+    fixture.settle();
+    fixture.log.truncate(Offset(10)).expect("truncate");
+    fixture.open_as_it_is();
+    assert_eq!(fixture.log.delete_horizon(), Offset(10));
 }

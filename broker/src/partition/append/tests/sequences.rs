@@ -177,6 +177,7 @@ fn a_follower_that_becomes_the_leader_knows_what_it_has() {
         leader_epoch: LeaderEpoch(2),
         tail,
         durable_end: Offset(3),
+        delete_horizon: Offset(0),
     };
     replica.step(|log, owner| log.fetched(&request, owner).expect("follows"));
     let ack = again.try_recv().expect("answered").expect("stored");

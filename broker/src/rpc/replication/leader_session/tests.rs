@@ -60,6 +60,7 @@ fn request(end: u64, durable: u64) -> FetchRequest {
             end: Offset(end),
         },
         durable_end: Offset(durable),
+        delete_horizon: Offset(0),
     }
 }
 
@@ -241,7 +242,9 @@ fn whoever_begins_anew_is_told_the_producers_of_what_it_will_never_have() {
     let (id, asked) = rig.session.take_unchecked()[0];
     let told = Told {
         answer: FetchAnswer {
-            outcome: FetchOutcome::OutOfRange,
+            outcome: FetchOutcome::OutOfRange {
+                delete_horizon: Offset(0),
+            },
             ..matches(&asked)
         },
         producers: Bytes::from_static(b"a table"),
@@ -250,7 +253,12 @@ fn whoever_begins_anew_is_told_the_producers_of_what_it_will_never_have() {
     let answered = rig.answer();
     assert_eq!(answered.producers, b"a table".as_slice());
     let outcome = answered.answer.expect("an answer").outcome;
-    assert_eq!(outcome, FetchOutcome::OutOfRange);
+    assert_eq!(
+        outcome,
+        FetchOutcome::OutOfRange {
+            delete_horizon: Offset(0)
+        }
+    );
 }
 
 #[test]
@@ -278,7 +286,9 @@ fn tables_of_producers_fill_a_message_as_batches_do() {
     for (id, asked) in rig.session.take_unchecked() {
         let told = Told {
             answer: FetchAnswer {
-                outcome: FetchOutcome::OutOfRange,
+                outcome: FetchOutcome::OutOfRange {
+                    delete_horizon: Offset(0),
+                },
                 ..matches(&asked)
             },
             producers: producers.clone(),

@@ -123,9 +123,12 @@ impl Side {
                 self.batches.retain(|b| header(b).base_offset < to);
                 follower.truncated(to);
             }
-            FollowerStep::Restart(at) => {
+            FollowerStep::Restart {
+                start: at,
+                delete_horizon,
+            } => {
                 self.batches.clear();
-                follower.restarted(at);
+                follower.restarted(at, delete_horizon);
             }
             FollowerStep::Ignore | FollowerStep::Wait => {}
         }

@@ -397,7 +397,12 @@ fn a_follower_below_the_log_start_is_out_of_range() {
     let mut test = Test::new(&[1, 2]);
     test.leader.expired(Offset(2));
     let outcome = test.fetch(&Test::request(3, 1, 1));
-    assert_eq!(outcome, Ok(FetchOutcome::OutOfRange));
+    assert_eq!(
+        outcome,
+        Ok(FetchOutcome::OutOfRange {
+            delete_horizon: Offset(0)
+        })
+    );
     assert_eq!(test.asked(), [], "3 is no member: nothing is lost");
 }
 
@@ -411,16 +416,68 @@ fn a_member_whose_epochs_have_expired_begins_anew_where_the_log_begins_and_stays
     test.leader.expired(Offset(5));
     for end in [5, 7] {
         let outcome = test.fetch(&Test::request(3, 1, end));
-        assert_eq!(outcome, Ok(FetchOutcome::OutOfRange));
+        assert_eq!(
+            outcome,
+            Ok(FetchOutcome::OutOfRange {
+                delete_horizon: Offset(0)
+            })
+        );
         assert_eq!(test.asked(), [], "it will have what is committed");
     }
     let outcome = test.fetch(&Test::request(3, 1, 4));
-    assert_eq!(outcome, Ok(FetchOutcome::OutOfRange));
+    assert_eq!(
+        outcome,
+        Ok(FetchOutcome::OutOfRange {
+            delete_horizon: Offset(0)
+        })
+    );
     assert_eq!(
         test.asked(),
         [shrink(3, ShrinkReason::LostData)],
         "it had less"
     );
+}
+
+/// It may have a record that was deleted by a tombstone which is gone here, and would keep it for ever.
+#[test]
+fn a_follower_that_has_not_got_the_tombstones_that_are_gone_begins_anew() {
+    let mut test = Test::new(&[1, 2]);
+    test.stored(9);
+    test.has(2, 9);
+    test.leader.raise_delete_horizon(Offset(7));
+    let outcome = |test: &mut Test, end, delete_horizon| {
+        let request = FetchRequest {
+            delete_horizon: Offset(delete_horizon),
+            ..Test::request(3, 3, end)
+        };
+        test.fetch(&request)
+    };
+    let anew = FetchOutcome::OutOfRange {
+        delete_horizon: Offset(7),
+    };
+    assert_eq!(outcome(&mut test, 6, 0), Ok(anew));
+    assert_eq!(outcome(&mut test, 6, 6), Ok(anew));
+    assert_eq!(test.asked(), [], "3 is no member");
+    let goes_on = Ok(FetchOutcome::Matches);
+    assert_eq!(outcome(&mut test, 7, 0), goes_on, "it has them");
+    assert_eq!(
+        outcome(&mut test, 6, 7),
+        goes_on,
+        "it began after they went"
+    );
+}
+
+#[test]
+fn tombstones_stay_from_where_the_last_follower_is_that_is_there() {
+    let mut test = Test::new(&[1, 2]);
+    test.stored(9);
+    assert_eq!(test.leader.tombstones_from(), Offset(9), "nobody is there");
+    test.has(2, 9);
+    test.has(3, 6);
+    assert_eq!(test.leader.tombstones_from(), Offset(6));
+    let lost = BrokerNumber(3);
+    test.leader.is_heard(lost, false, &mut test.effects);
+    assert_eq!(test.leader.tombstones_from(), Offset(9));
 }
 
 #[test]

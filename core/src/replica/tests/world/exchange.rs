@@ -57,8 +57,11 @@ impl World {
                 follower.truncated(to);
                 to
             }
-            Ok(FollowerStep::Restart(to)) => {
-                follower.restarted(to);
+            Ok(FollowerStep::Restart {
+                start: to,
+                delete_horizon,
+            }) => {
+                follower.restarted(to, delete_horizon);
                 to
             }
             Ok(FollowerStep::Ignore | FollowerStep::Wait) | Err(_) => return Ok(()),
