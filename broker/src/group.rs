@@ -5,6 +5,7 @@
 //! coordinator    one partition's: events in, records and answers out
 //! event          what members and others ask
 //! load           from the log back to groups
+//! unloaded       partitions whose groups cannot be read
 //! hosted         a group and the connections of its members
 //! write          records on their way to the log, and who is answered once they are durable
 //! records        the records of `__offsets`
@@ -29,6 +30,7 @@ pub(crate) mod records;
 pub(crate) mod reports;
 #[cfg(feature = "sim")]
 pub(crate) mod stepped;
+mod unloaded;
 mod write;
 
 pub(crate) use coordinators::Coordinators;

@@ -73,6 +73,9 @@ pub(crate) struct ConsumeArgs {
     /// As this static member of the group: its partitions wait for it while it restarts
     #[arg(long, requires = "group", value_name = "ID")]
     instance_id: Option<String>,
+    /// Where this member of the group runs: of partitions that are as good otherwise it gets those that are led in this rack
+    #[arg(long, requires = "group", value_name = "NAME")]
+    rack: Option<String>,
     /// End after this many records
     #[arg(long, short = 'n', value_name = "COUNT")]
     max: Option<u64>,
@@ -179,6 +182,7 @@ async fn open(client: &Client, args: &ConsumeArgs, until: Until) -> Outcome<Sour
         group: group.clone(),
         topic: args.topic.clone(),
         instance_id: args.instance_id.clone(),
+        rack: args.rack.clone(),
         from: args.from,
         consumer: args.consumer(),
     };

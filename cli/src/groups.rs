@@ -1,6 +1,7 @@
 //! `taffrail groups`: consumer groups, how far they are, and where they go on.
 
 mod describe;
+mod policy;
 mod progress;
 mod reset;
 
@@ -9,6 +10,7 @@ use std::{collections::BTreeMap, io::Write as _};
 use clap::{Args, Subcommand};
 use taffrail_api::v1;
 use taffrail_client::{Admin, Client};
+use taffrail_core::internal::OFFSETS;
 
 use crate::{
     cli::ServerArgs,
@@ -95,7 +97,12 @@ async fn list(show: &Show) -> Outcome {
     let listed = admin.list_groups().await;
     let listed = listed.map_err(|error| client_failure(&error))?;
     let statuses = statuses(&admin, &[]).await;
-    let groups = listed.into_iter().map(|summary| {
+    for partition in &listed.leaderless {
+        eprintln!(
+            "groups that are kept in {OFFSETS}/{partition} are not listed: it has no leader just now; see taffrail get partitions {OFFSETS} -o wide"
+        );
+    }
+    let groups = listed.groups.into_iter().map(|summary| {
         let status = statuses.get(&summary.group);
         GroupView::new(summary, status)
     });

@@ -11,7 +11,7 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{client::Client, connections::BOOTSTRAP_FIRST, error::ClientError};
 
-pub use groups::GroupOffset;
+pub use groups::{GroupList, GroupOffset};
 
 /// Calls about topics, groups and the cluster's state.
 #[derive(Debug, Clone)]

@@ -34,7 +34,7 @@ mod metadata;
 mod producer;
 mod record;
 
-pub use admin::{Admin, Applied, ApplyOutcome, GroupOffset};
+pub use admin::{Admin, Applied, ApplyOutcome, GroupList, GroupOffset};
 pub use client::Client;
 pub use config::{Acks, ClientConfig, Compression, ConsumerConfig, ProducerConfig};
 pub use consumer::{BatchRecords, ConsumedBatch, Consumer, Start};

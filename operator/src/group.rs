@@ -125,6 +125,7 @@ async fn tell(
     } else if difference != Difference::Turned {
         context.settling.forget(&uid);
     }
+    (context.metrics.group_conditions).note(group, &status.conditions);
     let reason = match difference {
         Difference::None => return Ok(Action::requeue(again)),
         Difference::Numbers => {

@@ -1,5 +1,6 @@
 //! What `/metrics` shows.
 
+mod conditions;
 mod groups;
 mod losses;
 
@@ -17,6 +18,7 @@ use prometheus_client::{
 };
 
 use crate::engines::Engines;
+pub(crate) use conditions::GroupConditions;
 use groups::GroupNumbers;
 pub(crate) use losses::GroupLosses;
 
@@ -41,6 +43,7 @@ pub(crate) struct Metrics {
     pub(crate) reconciles: Family<ReconcileLabels, Counter>,
     pub(crate) active: Gauge<i64, AtomicI64>,
     pub(crate) group_losses: GroupLosses,
+    pub(crate) group_conditions: GroupConditions,
 }
 
 impl Metrics {
@@ -63,6 +66,7 @@ impl Metrics {
             self.active.clone(),
         );
         registry.register_collector(Box::new(EngineCounters(engines.clone())));
+        registry.register_collector(Box::new(self.group_conditions.clone()));
         registry.register_collector(Box::new(GroupNumbers {
             engines,
             losses: self.group_losses.clone(),
@@ -137,5 +141,40 @@ impl EngineCounters {
             ConstCounter::new(found).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    /// Names of metrics in a text, the suffix of counters cut off.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let ours = words.filter(|word| word.starts_with("taffrail_operator_"));
+        ours.map(|name| name.trim_end_matches("_total")).collect()
+    }
+
+    #[test]
+    fn the_metrics_that_are_shown_are_those_in_the_docs() {
+        let mut shown = String::new();
+        let metrics = Metrics::default();
+        // Of what never happened nothing is shown.
+        metrics.reconciled("Topic", true);
+        let (kind, reason) = ("Topic", "status");
+        (metrics.writes)
+            .get_or_create(&WriteLabels { kind, reason })
+            .inc();
+        let registry = metrics.registry(Arc::new(Engines::default()));
+        encode(&mut shown, &registry).expect("it has room");
+        let types = shown.lines().filter(|line| line.starts_with("# TYPE"));
+        let types: Vec<&str> = types.collect();
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
+        let docs = std::fs::read_to_string(docs).expect("readable");
+        assert_eq!(names(&types.join("\n")), names(&docs));
     }
 }

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use self::upkeep::Reporting;
 use super::{
     catalog::Topics,
+    coordinators::offline,
     event::Event,
     hosted::Hosted,
     load::{self, Found},
@@ -73,6 +74,8 @@ pub(super) struct Coordinator {
     closed: Option<WireError>,
     /// The shortest of any member.
     session_timeout_ms: u64,
+    /// When it began to coordinate.
+    begun: Now,
     ticked_ms: u64,
     swept_ms: u64,
     reporting: Reporting,
@@ -126,12 +129,14 @@ impl Coordinator {
             is_sure: false,
             closed: None,
             session_timeout_ms: 0,
+            begun: Now::default(),
             ticked_ms: 0,
             swept_ms: 0,
             reporting: Reporting::default(),
             metrics,
         };
         let now = coordinator.now();
+        (coordinator.begun, coordinator.swept_ms) = (now, now.ms);
         let members_max = coordinator.broker.config.groups.members_max;
         coordinator.topics.update(known);
         coordinator.declare(known);
@@ -179,19 +184,34 @@ impl Coordinator {
         let mut next = Some(first);
         for _ in 0..EVENTS_MAX {
             let Some(event) = next else { break };
-            self.take(event);
+            self.take_and_look(event);
             next = inbox.events.try_recv().ok();
         }
         if let Some(event) = next {
-            self.take(event);
+            self.take_and_look(event);
         }
         Ok(())
+    }
+
+    fn take_and_look(&mut self, event: Event) {
+        let before_ms = self.session_timeout_ms;
+        self.take(event);
+        self.look_if_shorter_than(before_ms);
+    }
+
+    /// What is recent enough by a longer session timeout need not be by the shortest one now.
+    fn look_if_shorter_than(&mut self, before_ms: u64) {
+        if self.session_timeout_ms < before_ms {
+            self.look_around();
+        }
     }
 
     fn learn(&mut self, known: &Known) -> Result<(), WireError> {
         self.begin_round()?;
         let is_other = self.topics.update(known);
+        let before_ms = self.session_timeout_ms;
         self.declare(known);
+        self.look_if_shorter_than(before_ms);
         if is_other {
             self.rebalance_all();
         }
@@ -216,12 +236,15 @@ impl Coordinator {
         self.session_timeout_ms = self.shortest_session_timeout_ms();
         let members = self.groups.values().map(|h| h.group.members().len());
         self.metrics.set(self.groups.len(), members.sum());
+        let was_sure = self.is_sure;
         self.look_around();
         let now = self.now();
-        if now.ms >= self.ticked_ms + STALL_MS || !self.has_room() {
-            // This broker stood still, or waits for its writes: what members said meanwhile still waits to be heard.
+        let since_ms = now.ms - self.ticked_ms;
+        let answered = was_sure && self.is_sure;
+        if !answered || since_ms >= STALL_MS || !self.has_room() {
+            // It fell silent, this broker stood still, or it waits for its writes: what members said meanwhile was not heard, or still waits to be.
             for hosted in self.groups.values_mut() {
-                hosted.group.give_time(now);
+                hosted.group.give_time(since_ms, now);
             }
         }
         self.ticked_ms = now.ms;
@@ -274,13 +297,12 @@ impl Coordinator {
     /// Does this broker still lead, in the same epoch?
     fn check_leads(&self) -> Result<(), WireError> {
         let standing = self.partition.standing();
-        let leads = standing.role == Role::Leader && standing.leader_epoch == self.epoch;
-        if leads && self.partition.fault().is_none() {
-            return Ok(());
+        if standing.role != Role::Leader || standing.leader_epoch != self.epoch {
+            return Err(not_coordinator(
+                "another broker coordinates the group by now",
+            ));
         }
-        Err(not_coordinator(
-            "another broker coordinates the group by now",
-        ))
+        offline(&self.partition).map_or(Ok(()), Err)
     }
 
     /// Whoever may be a coordinator without knowing that another one is answers nobody: members that hear from it would go on with partitions that
@@ -290,21 +312,16 @@ impl Coordinator {
         if std::mem::replace(&mut self.is_sure, is_sure) == is_sure {
             return;
         }
-        let now = self.now();
+        if is_sure {
+            return;
+        }
         for (name, hosted) in &mut self.groups {
-            if is_sure {
-                // They could not be heard.
-                hosted.group.give_time(now);
-                continue;
-            }
             for member in hosted.streams.keys().copied().collect::<Vec<_>>() {
                 hosted.end_stream(member, &unsure());
             }
             self.touched.insert(name.clone());
         }
-        if !is_sure {
-            tracing::warn!(partition = %self.partition.label(), "a follower was not heard of lately: groups are not coordinated until it is, or leaves the in-sync set");
-        }
+        tracing::warn!(partition = %self.partition.label(), "a follower was not heard of lately: groups are not coordinated until it is, or leaves the in-sync set");
     }
 
     /// A third of the shortest session timeout. Members count on being heard by somebody for two thirds after a word that was answered, and who takes over
@@ -347,10 +364,12 @@ impl Coordinator {
     /// Stores what changed, and answers once it is stored.
     fn flush(&mut self) -> Result<(), WireError> {
         let bytes_max = self.partition.standing().max_batch_bytes;
+        let now_ms = self.broker.uptime_ms();
         for name in std::mem::take(&mut self.touched) {
             let Some(hosted) = self.groups.get_mut(&name) else {
                 continue;
             };
+            hosted.heard_ms = Some(now_ms);
             if self.closed.is_some() && hosted.group.has_changed() {
                 self.touched.insert(name);
                 continue;

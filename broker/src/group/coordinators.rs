@@ -22,9 +22,11 @@ use super::{
     coordinator::{Coordinator, Inbox, not_coordinator},
     event::{Event, StreamId},
     reports::GroupReports,
+    unloaded::Unloaded,
 };
 use crate::{
     broker::Broker,
+    cluster::view::ClusterView,
     partition::{Partition, standing::Role},
 };
 
@@ -40,6 +42,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(crate) struct Coordinators {
     running: RwLock<BTreeMap<TopicPartition, Running>>,
+    pub(super) unloaded: Unloaded,
     streams: AtomicU64,
     /// What they say of their groups.
     pub(crate) reports: Arc<GroupReports>,
@@ -87,16 +90,33 @@ impl Coordinators {
             .read()
             .get(&partition)
             .map(|running| running.events.clone());
-        running.ok_or_else(|| match known.view.leader(partition) {
+        // One that reads anew what could not be read answers nobody yet.
+        let running = running.filter(|_| self.unloaded.why(partition).is_none());
+        running.ok_or_else(|| self.absence(broker, &known.view, partition))
+    }
+
+    /// Why nobody here coordinates the groups of a partition.
+    fn absence(&self, broker: &Broker, view: &ClusterView, partition: TopicPartition) -> WireError {
+        let leader = view.leader(partition);
+        let index = partition.partition;
+        let is_here = leader.is_some() && leader == broker.membership.number();
+        // Where another one leads, that one's word counts.
+        if is_here || leader.is_none() {
+            let replica = broker.partitions.get(partition);
+            let offline = replica.and_then(|replica| offline(&replica));
+            let unloaded = || self.unloaded.why(partition).filter(|_| is_here);
+            if let Some(why) = offline.or_else(unloaded) {
+                return why;
+            }
+        }
+        match leader {
             Some(leader) => not_coordinator(&format!(
-                "broker {leader} coordinates the group, or will in a moment: it leads {OFFSETS}/{}",
-                partition.partition
+                "broker {leader} coordinates the group, or will in a moment: it leads {OFFSETS}/{index}"
             )),
             None => not_coordinator(&format!(
-                "nobody coordinates the group just now: {OFFSETS}/{} has no leader",
-                partition.partition
+                "nobody coordinates the group just now: {OFFSETS}/{index} has no leader"
             )),
-        })
+        }
     }
 
     /// All that run here.
@@ -143,6 +163,10 @@ pub(crate) async fn run(broker: Arc<Broker>) {
         for partition in led.partitions {
             let (events, received) = mpsc::channel(EVENTS_MAX);
             let epoch = partition.standing().leader_epoch;
+            let unloaded = &broker.coordinators.unloaded;
+            if !unloaded.may_try(partition.id, epoch, broker.uptime_ms()) {
+                continue;
+            }
             let running = Running { epoch, events };
             if broker.coordinators.begin(partition.id, running) {
                 let inbox = Inbox {
@@ -212,19 +236,60 @@ async fn coordinate(
         loaded = load => loaded,
         why = deposed => Err(why),
     };
-    let ended = match loaded {
-        Ok(coordinator) => coordinator.run(&mut inbox).await,
-        Err(error) => error,
+    let pause = match loaded {
+        Ok(coordinator) => {
+            broker.coordinators.unloaded.forget(partition.id);
+            let ended = coordinator.run(&mut inbox).await;
+            if ended.code != ErrorCode::ShuttingDown {
+                tracing::info!(partition = %partition.label(), %epoch, reason = %ended, "does not coordinate groups any more");
+            }
+            RETRY_INTERVAL
+        }
+        Err(error) => not_loaded(&broker, &partition, epoch, &error),
     };
-    if ended.code != ErrorCode::ShuttingDown {
-        tracing::info!(partition = %partition.label(), %epoch, reason = %ended, "does not coordinate groups any more");
-    }
     // Whoever waits in the inbox hears that nobody is there.
     broker.coordinators.end(partition.id, epoch);
     drop(inbox);
-    if !broker.draining.is_cancelled() && still_leads(&partition, epoch) {
-        sleep(RETRY_INTERVAL).await;
+    if still_leads(&partition, epoch) {
+        tokio::select! {
+            () = broker.draining.cancelled() => {}
+            () = sleep(pause) => {}
+        }
     }
+}
+
+/// Groups could not be read. Returns how long to wait before the next try, if this broker still leads then.
+pub(super) fn not_loaded(
+    broker: &Broker,
+    partition: &Partition,
+    epoch: LeaderEpoch,
+    why: &WireError,
+) -> Duration {
+    let unloaded = &broker.coordinators.unloaded;
+    let is_over = why.code == ErrorCode::ShuttingDown || !still_leads(partition, epoch);
+    // A partition that is offline says so itself.
+    if is_over || partition.fault().is_some() {
+        unloaded.forget(partition.id);
+        return RETRY_INTERVAL;
+    }
+    let label = partition.label();
+    let (wait_ms, is_news) = unloaded.failed(partition.id, epoch, why.clone(), broker.uptime_ms());
+    if is_news {
+        tracing::warn!(partition = %label, %epoch, reason = %why, "cannot read groups: those of this partition are not served, others are");
+    } else {
+        tracing::debug!(partition = %label, %epoch, wait_ms, "groups cannot be read still");
+    }
+    Duration::from_millis(wait_ms)
+}
+
+/// What members hear of a replica that cannot be used.
+pub(super) fn offline(partition: &Partition) -> Option<WireError> {
+    let fault = partition.fault()?;
+    let reason = format!(
+        "{}; the groups that are kept there are not coordinated until another replica leads or this one is repaired, other groups are: see taffrail get partitions {OFFSETS} -o wide",
+        fault.message
+    );
+    Some(partition.offline(&reason))
 }
 
 pub(super) fn still_leads(partition: &Partition, epoch: LeaderEpoch) -> bool {

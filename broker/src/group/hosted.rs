@@ -26,6 +26,8 @@ pub(super) struct Hosted {
     pub(super) streams: BTreeMap<MemberId, Stream>,
     /// Records of it that cannot be read, by what they are about, and why: it is not served then.
     pub(super) unreadable: BTreeMap<Option<TopicPartition>, String>,
+    /// When something was last heard of it, by the broker's uptime. `None`: nothing since it was read from the log.
+    pub(super) heard_ms: Option<u64>,
     /// The controller has something to hear of it.
     pub(super) is_news: bool,
     /// The controller may know it.
@@ -47,6 +49,7 @@ impl Hosted {
             group,
             streams: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            heard_ms: None,
             is_news: true,
             is_reported: false,
         }
@@ -55,6 +58,18 @@ impl Hosted {
     /// Is there nothing to know of it?
     pub(super) fn is_forgotten(&self) -> bool {
         !self.group.exists() && self.unreadable.is_empty()
+    }
+
+    /// Was nobody in it for so long that it may go? `wall_ms` says how old is what was read from the log; of what was heard since then the uptime says it,
+    /// which does not jump.
+    pub(super) fn is_dead(&self, wall_ms: u64, uptime_ms: u64, retention_ms: u64) -> bool {
+        let retention_ms = self.group.offset_retention_ms(retention_ms);
+        let has_members = self.group.members().len() > 0;
+        let is_over = match self.heard_ms {
+            Some(heard_ms) => uptime_ms.saturating_sub(heard_ms) >= retention_ms,
+            None => self.group.is_dead(wall_ms, retention_ms),
+        };
+        self.unreadable.is_empty() && !has_members && is_over
     }
 
     /// Can all of it be read?
@@ -129,6 +144,7 @@ impl Hosted {
         }
     }
 
+    /// But for what the coordinator adds.
     pub(super) fn describe(&self, name: &str) -> v1::DescribeGroupResponse {
         let offsets = self.group.offsets().map(|(partition, c)| v1::GroupOffset {
             committed: Some(v1::CommittedOffset {
@@ -145,6 +161,8 @@ impl Hosted {
             epoch: self.group.epoch().0,
             members: self.group.members().map(describe_member).collect(),
             offsets: offsets.collect(),
+            policy: Some(self.group.policy().into()),
+            ..v1::DescribeGroupResponse::default()
         }
     }
 
@@ -221,6 +239,8 @@ fn describe_member(member: &Member) -> v1::GroupMember {
         patterns: profile.subscription.patterns.iter().cloned().collect(),
         partitions: assigned.chain(revoking).collect(),
         connected: member.is_connected(),
+        session_timeout_ms: member.session_timeout_ms(),
+        topic_ids: member.topics().map(topic_id_bytes).collect(),
     }
 }
 

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use taffrail_api::WireError;
 use taffrail_core::{
     ErrorCode, Offset, TopicPartition,
     group::{Committed, Group, GroupPolicy, Now, StoredGroup},
 };
-use taffrail_record::{RecordRef, records, split, verify};
+use taffrail_record::{BatchError, RecordRef, records, split, verify};
 use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
 
 use super::{
@@ -95,20 +96,10 @@ pub(super) async fn load(partition: &Arc<Partition>, end: Offset) -> Result<Foun
 impl Found {
     /// Reads the next batches. Returns where to go on.
     fn read(&mut self, partition: &Partition, at: Offset) -> Result<Offset, WireError> {
-        let broken = |e: taffrail_record::BatchError| {
-            WireError::new(e.code(), format!("{} at {at}: {e}", partition.label()))
-        };
         let mut next = at;
         for chunk in partition.read(at, READ_BYTES)?.chunks {
-            for batch in split(&chunk) {
-                let (header, batch) = batch.map_err(broken)?;
-                verify(&batch).map_err(broken)?;
-                let mut records = records(batch, DECOMPRESSED_BYTES_MAX).map_err(broken)?;
-                while let Some(record) = records.next_ref() {
-                    self.take(&record.map_err(broken)?);
-                }
-                next = header.next_offset();
-            }
+            let taken = self.take_batches(&chunk, next);
+            next = taken.map_err(|(at, why)| unreadable(&partition.label(), at, &why))?;
         }
         if next <= at {
             let message = format!("{}: nothing to read at {at}", partition.label());
@@ -117,17 +108,53 @@ impl Found {
         Ok(next)
     }
 
+    /// Returns where to go on, or which batch cannot be read.
+    fn take_batches(
+        &mut self,
+        batches: &Bytes,
+        mut at: Offset,
+    ) -> Result<Offset, (Offset, BatchError)> {
+        for batch in split(batches) {
+            let (header, batch) = batch.map_err(|why| (at, why))?;
+            self.take_batch(batch).map_err(|why| (at, why))?;
+            at = header.next_offset();
+        }
+        Ok(at)
+    }
+
+    fn take_batch(&mut self, batch: Bytes) -> Result<(), BatchError> {
+        let attributes = verify(&batch)?.attributes;
+        // It ends a transaction, and says nothing of a group.
+        if attributes.is_control() {
+            return Ok(());
+        }
+        let mut records = records(batch, DECOMPRESSED_BYTES_MAX)?;
+        while let Some(record) = records.next_ref() {
+            let record = record?;
+            if attributes.is_transactional() {
+                self.refuse(&record);
+            } else {
+                self.take(&record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a transaction came to its end is nothing that this version knows: what is part of one takes its group out of service.
+    fn refuse(&mut self, record: &RecordRef<'_>) {
+        let Some(key) = self.key(record) else { return };
+        let what = format!(
+            "the record at offset {} of __offsets is part of a transaction, which this version does not know: upgrade the broker",
+            record.offset
+        );
+        let group = self.groups.entry(key.group).or_default();
+        group.unreadable.insert(key.partition, what);
+    }
+
     /// A record that cannot be read takes its group out of service, and no other.
     pub(super) fn take(&mut self, record: &RecordRef<'_>) {
         let offset = record.offset;
-        let key = match Key::decode(record.key.unwrap_or_default()) {
-            Ok(key) => key,
-            Err(error) => {
-                self.unknown += 1;
-                tracing::error!(%offset, %error, "a record of __offsets has no readable key and is left out");
-                return;
-            }
-        };
+        let Some(key) = self.key(record) else { return };
         let group = match (self.groups.entry(key.group), record.value) {
             (Entry::Vacant(_), None) => return,
             (entry, _) => entry.or_default(),
@@ -158,6 +185,16 @@ impl Found {
         }
     }
 
+    /// `None`: of whom the record is cannot be said.
+    fn key(&mut self, record: &RecordRef<'_>) -> Option<Key> {
+        let key = Key::decode(record.key.unwrap_or_default());
+        if let Err(error) = &key {
+            self.unknown += 1;
+            tracing::error!(offset = %record.offset, %error, "a record of __offsets has no readable key and is left out");
+        }
+        key.ok()
+    }
+
     /// The groups, as far as there is anything to know of them, with their policies.
     pub(super) fn groups(
         self,
@@ -182,6 +219,16 @@ impl Found {
         };
         self.groups.into_iter().filter_map(host).collect()
     }
+}
+
+/// Whose the records are is not known: any group of the partition may have some there, and would go on with what is older.
+fn unreadable(label: &str, at: Offset, why: &BatchError) -> WireError {
+    WireError::new(
+        ErrorCode::UnreadableGroup,
+        format!(
+            "the batch at offset {at} of {label} cannot be read: {why}; whose records it has is not known, so no group of that partition is served, others are; restore the partition from a backup, and report this"
+        ),
+    )
 }
 
 #[cfg(test)]

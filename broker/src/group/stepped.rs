@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     coordinator::{Coordinator, Inbox, not_coordinator},
-    coordinators::{EVENTS_MAX, RETRY_INTERVAL, Running, led, still_leads},
+    coordinators::{EVENTS_MAX, RETRY_INTERVAL, Running, led, not_loaded, still_leads},
     hosted::Hosted,
     load::load_now,
 };
@@ -81,10 +81,16 @@ impl Stepped {
         for (id, one) in &mut self.running {
             if let Err(error) = one.step(broker, &mut notes) {
                 broker.coordinators.end(*id, one.epoch);
-                tracing::info!(partition = %one.partition.label(), reason = %error, "does not coordinate groups any more");
                 // Whoever waits in the inbox hears that nobody is there.
                 one.inbox = None;
-                let until_ms = now_ms + RETRY_INTERVAL.as_millis() as u64;
+                let pause = match one.state {
+                    State::Loading { .. } => not_loaded(broker, &one.partition, one.epoch, &error),
+                    State::Running(..) | State::Over { .. } => {
+                        tracing::info!(partition = %one.partition.label(), reason = %error, "does not coordinate groups any more");
+                        RETRY_INTERVAL
+                    }
+                };
+                let until_ms = now_ms + pause.as_millis() as u64;
                 one.state = State::Over { until_ms };
             }
         }
@@ -96,7 +102,8 @@ impl Stepped {
     fn begin(&mut self, broker: &Broker) {
         for partition in led(broker, &self.news).partitions {
             let (id, epoch) = (partition.id, partition.standing().leader_epoch);
-            if self.running.contains_key(&id) {
+            let unloaded = &broker.coordinators.unloaded;
+            if self.running.contains_key(&id) || !unloaded.may_try(id, epoch, broker.uptime_ms()) {
                 continue;
             }
             let (events, received) = mpsc::channel(EVENTS_MAX);
@@ -168,6 +175,7 @@ impl One {
             if coordinator.groups().any(has_members) {
                 notes.push("members taken over");
             }
+            broker.coordinators.unloaded.forget(self.partition.id);
             self.state = State::Running(Box::new(coordinator), Ticks::default());
         }
         if let State::Running(coordinator, ticks) = &mut self.state {

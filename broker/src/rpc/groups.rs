@@ -1,9 +1,14 @@
 //! taffrail.v1.Groups: what is asked of coordinators, checked before they hear of it.
 
+mod bounds;
 mod check;
 pub(crate) mod member;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::stream::BoxStream;
 use taffrail_api::{
@@ -38,19 +43,21 @@ impl GroupsService {
         Self { broker }
     }
 
-    /// Asks the coordinator of a group, and waits for its answer.
-    async fn ask<T>(
+    /// Asks the coordinator of a group, and waits for its answer. What has to be known first is asked for where there is one.
+    async fn ask<P, T>(
         &self,
         call: &'static str,
         group: String,
-        ask: impl FnOnce(Reply<T>) -> Result<Ask, WireError>,
+        first: impl Future<Output = Result<P, WireError>>,
+        ask: impl FnOnce(P, Reply<T>) -> Ask,
     ) -> Result<T, Status> {
         self.broker.metrics.requests(call).inc();
         let asked = async {
             check_name(&group)?;
-            let (reply, answer) = oneshot::channel();
-            let ask = ask(reply)?;
             let coordinator = self.broker.coordinators.of(&self.broker, &group)?;
+            let first = first.await?;
+            let (reply, answer) = oneshot::channel();
+            let ask = ask(first, reply);
             let event = Event { group, ask };
             let answered = async {
                 coordinator.send(event).await.map_err(|_| ended())?;
@@ -90,21 +97,27 @@ impl Groups for GroupsService {
             epoch,
             offsets,
         } = request.into_inner();
-        let limits = &self.broker.config.limits;
-        let ask = |reply| {
-            let member = if member.is_empty() {
-                None
-            } else {
-                Some((member_id(&member)?, GroupEpoch(epoch)))
-            };
-            let positions = positions(offsets, limits.partitions_per_request_max)?;
-            Ok(Ask::Commit {
+        let max = self.broker.config.limits.partitions_per_request_max;
+        let first = async {
+            let id = (!member.is_empty())
+                .then(|| member_id(&member))
+                .transpose()?;
+            let member = id.map(|id| (id, GroupEpoch(epoch)));
+            let positions = positions(offsets, max)?;
+            let (positions, refused) = bounds::within_ends(&self.broker, positions).await;
+            Ok((member, positions, refused))
+        };
+        let mut beyond = Vec::new();
+        let ask = |(member, positions, refused), reply| {
+            beyond = refused;
+            Ask::Commit {
                 member,
                 positions,
                 reply,
-            })
+            }
         };
-        let refused = self.ask("commit_offsets", group, ask).await?;
+        let mut refused = self.ask("commit_offsets", group, first, ask).await?;
+        refused.extend(beyond);
         Ok(Response::new(v1::CommitOffsetsResponse { refused }))
     }
 
@@ -135,7 +148,8 @@ impl Groups for GroupsService {
         request: Request<v1::DescribeGroupRequest>,
     ) -> Result<Response<v1::DescribeGroupResponse>, Status> {
         let group = request.into_inner().group;
-        let described = self.ask("describe_group", group, |reply| Ok(Ask::Describe(reply)));
+        let ask = |(), reply| Ask::Describe(reply);
+        let described = self.ask("describe_group", group, ready(Ok(())), ask);
         Ok(Response::new(described.await?))
     }
 
@@ -145,11 +159,13 @@ impl Groups for GroupsService {
     ) -> Result<Response<v1::ResetOffsetsResponse>, Status> {
         let v1::ResetOffsetsRequest { group, offsets } = request.into_inner();
         let max = self.broker.config.limits.partitions_per_request_max;
-        let ask = |reply| {
+        let first = async {
             let positions = positions(offsets, max)?;
-            Ok(Ask::Reset { positions, reply })
+            bounds::check_all(&self.broker, &positions).await?;
+            Ok(positions)
         };
-        self.ask("reset_offsets", group, ask).await?;
+        let ask = |positions, reply| Ask::Reset { positions, reply };
+        self.ask("reset_offsets", group, first, ask).await?;
         Ok(Response::new(v1::ResetOffsetsResponse {}))
     }
 
@@ -158,8 +174,8 @@ impl Groups for GroupsService {
         request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
         let group = request.into_inner().group;
-        self.ask("delete_group", group, |reply| Ok(Ask::Delete(reply)))
-            .await?;
+        let ask = |(), reply| Ask::Delete(reply);
+        self.ask("delete_group", group, ready(Ok(())), ask).await?;
         Ok(Response::new(v1::DeleteGroupResponse {}))
     }
 }

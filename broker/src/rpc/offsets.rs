@@ -34,9 +34,19 @@ pub(super) async fn list(
         ))
         .into());
     }
-    let mut answers = vec![OffsetAnswer::default(); request.queries.len()];
+    let answers = answers(broker, &request.queries, route).await;
+    Ok(v1::ListOffsetsResponse { answers })
+}
+
+/// The same, of the broker itself.
+pub(super) async fn answers(
+    broker: &Arc<Broker>,
+    queries: &[OffsetQuery],
+    route: Route,
+) -> Vec<OffsetAnswer> {
+    let mut answers = vec![OffsetAnswer::default(); queries.len()];
     let mut elsewhere: BTreeMap<BrokerNumber, Vec<usize>> = BTreeMap::new();
-    for (i, query) in request.queries.iter().enumerate() {
+    for (i, query) in queries.iter().enumerate() {
         match answer(broker, query, route).await {
             Ok(Answered::Here(answer)) => answers[i] = answer,
             Ok(Answered::By(leader)) => elsewhere.entry(leader).or_default().push(i),
@@ -47,10 +57,7 @@ pub(super) async fn list(
         }
     }
     let asked = elsewhere.into_iter().map(|(leader, indexes)| {
-        let queries: Vec<_> = indexes
-            .iter()
-            .map(|i| request.queries[*i].clone())
-            .collect();
+        let queries: Vec<_> = indexes.iter().map(|i| queries[*i].clone()).collect();
         async move { (indexes, remote(broker, leader, queries).await) }
     });
     for (indexes, answered) in join_all(asked).await {
@@ -58,7 +65,7 @@ pub(super) async fn list(
             answers[i] = answer;
         }
     }
-    Ok(v1::ListOffsetsResponse { answers })
+    answers
 }
 
 enum Answered {

@@ -1,6 +1,6 @@
 //! A broker in a directory of its own, and the shortest way to talk to it.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -102,12 +102,18 @@ impl Fixture {
 
     /// Stops the broker cleanly and starts another on the same directory.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| {}).await
+    }
+
+    /// The same, with something done to the directory while nobody runs on it.
+    pub(crate) async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
         let Self {
             dir,
             controller,
             broker,
         } = self;
         broker.stop().await;
+        change(dir.path());
         let broker = start_with(config(&dir, &controller), Environment::real(None))
             .await
             .expect("starts again");

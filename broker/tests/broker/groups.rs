@@ -1,9 +1,13 @@
 //! Consumer groups over gRPC, as members of any language see them.
 
+mod bounds;
 mod closed;
+mod damage;
+mod expiry;
 mod failover;
 mod forgetting;
 mod late_words;
+mod long_logs;
 mod member;
 mod policies;
 mod reports;

@@ -27,6 +27,7 @@ pub(crate) struct As {
     /// `None`: what the group's policy names.
     pub(crate) topic: Option<String>,
     pub(crate) instance_id: Option<String>,
+    pub(crate) rack: Option<String>,
     /// Where it begins if nothing is committed.
     pub(crate) from: From,
     pub(crate) consumer: ConsumerConfig,
@@ -70,6 +71,7 @@ impl Member {
         let mut builder = client
             .group(&who.group)
             .client_name("taffrail consume")
+            .rack(who.rack.unwrap_or_default())
             .start(start)
             .consumer(who.consumer);
         if let Some(topic) = &who.topic {
@@ -116,6 +118,13 @@ impl Member {
                 next.await
             };
             match event {
+                Ok(GroupEvent::Assigned(partitions)) => {
+                    self.was_assigned = true;
+                    self.gained.extend(partitions);
+                    if self.group.partitions().is_empty() {
+                        self.say_if_nothing_matches().await;
+                    }
+                }
                 Ok(GroupEvent::Batch(batch)) => {
                     let partition = GroupPartition {
                         topic: Arc::clone(batch.topic()),
@@ -150,10 +159,6 @@ impl Member {
 
     fn changed(&mut self, event: GroupEvent) {
         match event {
-            GroupEvent::Assigned(partitions) => {
-                self.was_assigned = true;
-                self.gained.extend(partitions);
-            }
             GroupEvent::Started { partition, offset } => self.reached(&partition, offset),
             GroupEvent::Revoked(partitions) => self.gone(&partitions),
             GroupEvent::Lost { partitions, why } => {
@@ -175,7 +180,24 @@ impl Member {
                 );
                 self.reached(&partition, resumed);
             }
-            GroupEvent::Batch(_) => {}
+            GroupEvent::Assigned(_) | GroupEvent::Batch(_) => {}
+        }
+    }
+
+    /// Other members may have all there is; or there is nothing, and somebody misspelled a name.
+    async fn say_if_nothing_matches(&self) {
+        let described = self.client.admin().describe_group(&self.name).await;
+        let Ok(described) = described else {
+            return; // it is only a hint
+        };
+        let me = self.group.member_id();
+        let mut members = described.members.iter();
+        let found = members.find(|member| member.member_id[..] == me.as_bytes()[..]);
+        if found.is_some_and(|member| member.topic_ids.is_empty()) {
+            eprintln!(
+                "nothing to read: no topic there is matches what this member reads; see: taffrail groups describe {}",
+                self.name
+            );
         }
     }
 

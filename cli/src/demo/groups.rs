@@ -69,6 +69,7 @@ async fn read(
         group: group.to_owned(),
         topic: Some(TOPIC.to_owned()),
         instance_id: None,
+        rack: None,
         from: From::Earliest,
         consumer: ConsumerConfig::default(),
     };

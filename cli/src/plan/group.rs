@@ -1,14 +1,16 @@
 //! Which member would read what.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod planned;
+mod topics;
+
+use std::collections::BTreeSet;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 use taffrail_api::v1;
-use taffrail_client::{Admin, ClientError};
+use taffrail_client::ClientError;
 use taffrail_core::{
     ErrorCode, PartitionIndex, TopicId, TopicPartition,
-    group::{AssignmentStrategy, Reader, Topic, assign},
+    group::{AssignmentStrategy, GroupPolicy, Reader, assign},
 };
 
 use crate::{
@@ -16,10 +18,11 @@ use crate::{
     connect::{self, client_failure},
     failure::{Failure, Outcome},
     groups::member_name,
-    table::Table,
     time::now_ms,
-    view::{self, Listing, Output},
+    view::{self, Output},
 };
+use planned::Planned;
+use topics::Known;
 
 /// Most members to plan for: as many as a group may have where nobody says otherwise.
 const MEMBERS_MAX: u32 = 1_000;
@@ -35,9 +38,19 @@ enum Strategy {
     RoundRobin,
 }
 
+impl From<Strategy> for AssignmentStrategy {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Sticky => Self::Sticky,
+            Strategy::Range => Self::Range,
+            Strategy::RoundRobin => Self::RoundRobin,
+        }
+    }
+}
+
 /// Which member of a group would read which partitions, and what would move
 ///
-/// Works it out with the same function as the group's coordinator, from the members and topics that the group has now, or from what is given here.
+/// Works it out with the same function as the group's coordinator, from the members, topics and policy that the group has now, or from what is given here.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   taffrail plan group billing --members 8
@@ -50,10 +63,10 @@ pub(super) struct GroupArgs {
     /// How many members it would have: new ones come after those that there are, or the last ones go [default: as many as now]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=i64::from(MEMBERS_MAX)))]
     members: Option<u32>,
-    /// How partitions would be given to members
-    #[arg(long, value_enum, default_value = "sticky")]
-    strategy: Strategy,
-    /// Topics that every member would read [default: what the group reads now]
+    /// How partitions would be given to members [default: as the group's policy says, or else sticky]
+    #[arg(long, value_enum)]
+    strategy: Option<Strategy>,
+    /// Topics that every member would read [default: what each member reads now, and new ones what the group reads]
     #[arg(long = "topic", value_parser = connect::topic_name, value_name = "NAME")]
     topics: Vec<String>,
     /// How to print it
@@ -74,136 +87,96 @@ pub(super) async fn run(args: &GroupArgs) -> Outcome {
         Err(error) => return Err(client_failure(&error)),
     };
     let known = Known::ask(&admin).await?;
-    let topics = topics(args, &described, &known)?;
-    let members = members(args, &described, &topics)?;
-    let read: BTreeMap<TopicId, Topic> = (known.topics.iter())
-        .filter(|(id, _)| topics.contains(id))
-        .map(|(id, (_, topic))| (*id, topic.clone()))
-        .collect();
-    let strategy = match args.strategy {
-        Strategy::Sticky => AssignmentStrategy::Sticky,
-        Strategy::Range => AssignmentStrategy::Range,
-        Strategy::RoundRobin => AssignmentStrategy::RoundRobin,
-    };
-    let readers: Vec<Reader> = members.iter().map(|(_, reader)| reader.clone()).collect();
-    let planned = Planned::new(&members, assign(strategy, &readers, &read), &known);
+    let planned = plan(args, &described, &known)?;
     view::print(&planned, args.output, now_ms(), &mut std::io::stdout())?;
-    let all: usize = read.values().map(|topic| topic.racks.len()).sum();
-    let moved: usize = planned.0.iter().map(|row| row.gives_up.len()).sum();
     eprintln!(
-        "{moved} of {all} partitions would move from one member to another; nothing was changed"
+        "{} of {} partitions would move from one member to another; nothing was changed",
+        planned.moved(),
+        planned.read()
     );
     Ok(())
 }
 
-/// All topics there are: names, and for each partition the rack of its leader.
-struct Known {
-    topics: BTreeMap<TopicId, (String, Topic)>,
-}
-
-impl Known {
-    async fn ask(admin: &Admin) -> Outcome<Self> {
-        let failed = |error| client_failure(&error);
-        let listed = admin.list_topics(&[]).await.map_err(failed)?;
-        let partitions = admin.list_partitions(&[]).await.map_err(failed)?;
-        let brokers = admin.list_brokers().await.map_err(failed)?.brokers;
-        let rack = |number: u32| {
-            let broker = brokers.iter().find(|broker| broker.number == number)?;
-            (!broker.rack.is_empty()).then(|| broker.rack.clone())
-        };
-        let mut by_name: BTreeMap<String, BTreeMap<u32, BTreeSet<String>>> = BTreeMap::new();
-        for partition in partitions {
-            let racks = partition.leader.and_then(rack).into_iter().collect();
-            let topic = by_name.entry(partition.topic).or_default();
-            topic.insert(partition.partition, racks);
-        }
-        let topics = listed.into_iter().filter_map(|status| {
-            let id = TopicId::try_from(&status.topic_id[..]).ok()?;
-            let racks = by_name.remove(&status.name)?.into_values().collect();
-            Some((id, (status.name, Topic { racks })))
-        });
-        Ok(Self {
-            topics: topics.collect(),
-        })
-    }
-
-    fn label(&self, partition: TopicPartition) -> String {
-        let topic = self.topics.get(&partition.topic);
-        topic.map_or_else(
-            || partition.to_string(),
-            |(name, _)| format!("{name}/{}", partition.partition),
-        )
-    }
-}
-
-/// What the members would read.
-fn topics(
+/// What the coordinator would decide.
+fn plan(
     args: &GroupArgs,
     described: &v1::DescribeGroupResponse,
     known: &Known,
-) -> Outcome<BTreeSet<TopicId>> {
-    if args.topics.is_empty() {
-        let held = described
-            .members
-            .iter()
-            .flat_map(|member| &member.partitions);
-        let held = held.map(|held| &held.topic_id);
-        let committed = described.offsets.iter();
-        let committed = committed.filter_map(|offset| Some(&offset.committed.as_ref()?.topic_id));
-        let ids = held.chain(committed);
-        let ids: BTreeSet<_> = ids
-            .filter_map(|id| TopicId::try_from(&id[..]).ok())
-            .collect();
-        if ids.is_empty() {
-            return Err(Failure::usage(format!(
-                "group {} reads nothing yet; name a --topic",
-                args.group
-            )));
-        }
-        return Ok(ids);
-    }
-    let id = |name: &String| {
-        let mut topics = known.topics.iter();
-        let found = topics.find(|(_, (known, _))| known == name);
-        found.map(|(id, _)| *id).ok_or_else(|| {
-            client_failure(&ClientError::UnknownTopic {
-                topic: name.clone(),
-            })
-        })
-    };
-    args.topics.iter().map(id).collect()
+) -> Outcome<Planned> {
+    let policy = described.policy.clone().unwrap_or_default();
+    let policy = GroupPolicy::try_from(policy).map_err(|error| client_failure(&error.into()))?;
+    let named = args.topics.iter().map(|name| known.id(name));
+    let named = named.collect::<Outcome<BTreeSet<_>>>()?;
+    let minds_racks = policy.rack_aware != Some(false);
+    let members = members(args, described, &named, minds_racks)?;
+    let readers: Vec<Reader> = members.iter().map(|(_, reader)| reader.clone()).collect();
+    let read = known.only(readers.iter().flat_map(|reader| &reader.topics));
+    let strategy = args.strategy.map_or(policy.strategy, Into::into);
+    Ok(Planned::new(
+        &members,
+        assign(strategy, &readers, &read),
+        known,
+    ))
 }
 
-/// Names for people, and members as the assignor sees them.
+/// Names for people, and members as the assignor sees them. `named`: what all of them would read, if that is given.
 fn members(
     args: &GroupArgs,
     described: &v1::DescribeGroupResponse,
-    topics: &BTreeSet<TopicId>,
+    named: &BTreeSet<TopicId>,
+    minds_racks: bool,
 ) -> Outcome<Vec<(String, Reader)>> {
-    let mut members: Vec<_> = (described.members.iter())
-        .map(|member| (member_name(member), reader(member, topics)))
-        .collect();
-    let wanted = args.members.map_or(members.len(), |wanted| wanted as usize);
+    let wanted = args.members.map_or(described.members.len(), |n| n as usize);
     if wanted == 0 {
         return Err(Failure::usage(format!(
             "group {} has no members; say how many there would be with --members",
             args.group
         )));
     }
-    members.truncate(wanted);
-    for new in 1..=wanted - members.len() {
+    let unless_named = |own: BTreeSet<TopicId>| {
+        if named.is_empty() { own } else { named.clone() }
+    };
+    let of_group = unless_named(read_by_group(described));
+    if of_group.is_empty() {
+        return Err(Failure::usage(format!(
+            "group {} reads nothing yet; name a --topic",
+            args.group
+        )));
+    }
+    let present = described.members.iter().take(wanted).map(|member| {
+        let topics = unless_named(topic_ids(&member.topic_ids));
+        (member_name(member), reader(member, topics, minds_racks))
+    });
+    let new = (1..=wanted.saturating_sub(described.members.len())).map(|new| {
         let reader = Reader {
             // Behind those that are there.
             name: format!("n/{new:04}"),
-            topics: topics.clone(),
+            topics: of_group.clone(),
             ..Reader::default()
         };
-        members.push((format!("(new {new})"), reader));
-    }
-    Ok(members)
+        (format!("(new {new})"), reader)
+    });
+    Ok(present.chain(new).collect())
 }
 
-fn reader(member: &v1::GroupMember, topics: &BTreeSet<TopicId>) -> Reader {
+/// What members read; of a group without any what its policy names, or else what it has committed.
+fn read_by_group(described: &v1::DescribeGroupResponse) -> BTreeSet<TopicId> {
+    let read = topic_ids(&described.topic_ids);
+    if !read.is_empty() {
+        return read;
+    }
+    let committed = described.offsets.iter();
+    let committed = committed.filter_map(|offset| Some(&offset.committed.as_ref()?.topic_id));
+    topic_ids(committed)
+}
+
+fn topic_ids<'a, T: AsRef<[u8]> + 'a>(ids: impl IntoIterator<Item = &'a T>) -> BTreeSet<TopicId> {
+    let ids = ids.into_iter();
+    ids.filter_map(|id| TopicId::try_from(id.as_ref()).ok())
+        .collect()
+}
+
+fn reader(member: &v1::GroupMember, topics: BTreeSet<TopicId>, minds_racks: bool) -> Reader {
     let owned = member.partitions.iter().filter(|held| !held.revoking);
     let owned = owned.filter_map(|held| {
         Some(TopicPartition {
@@ -217,71 +190,11 @@ fn reader(member: &v1::GroupMember, topics: &BTreeSet<TopicId>) -> Reader {
         } else {
             format!("i/{}", member.instance_id)
         },
-        topics: topics.clone(),
-        rack: (!member.rack.is_empty()).then(|| member.rack.clone()),
+        rack: (minds_racks && !member.rack.is_empty()).then(|| member.rack.clone()),
         owned: owned.filter(|held| topics.contains(&held.topic)).collect(),
+        topics,
     }
 }
 
-/// One member's share. Field names are API.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PlannedView {
-    member: String,
-    reads: Vec<String>,
-    gets: Vec<String>,
-    gives_up: Vec<String>,
-}
-
-struct Planned(Vec<PlannedView>);
-
-impl Planned {
-    fn new(
-        members: &[(String, Reader)],
-        assigned: Vec<BTreeSet<TopicPartition>>,
-        known: &Known,
-    ) -> Self {
-        let labels = |partitions: &mut dyn Iterator<Item = &TopicPartition>| -> Vec<String> {
-            partitions
-                .map(|partition| known.label(*partition))
-                .collect()
-        };
-        let rows = members
-            .iter()
-            .zip(assigned)
-            .map(|((name, reader), reads)| PlannedView {
-                member: name.clone(),
-                reads: labels(&mut reads.iter()),
-                gets: labels(&mut reads.difference(&reader.owned)),
-                gives_up: labels(&mut reader.owned.difference(&reads)),
-            });
-        Self(rows.collect())
-    }
-}
-
-impl Listing for Planned {
-    type Item = PlannedView;
-    const NOTHING: &'static str = "the group has no members";
-
-    fn items(&self) -> &[PlannedView] {
-        &self.0
-    }
-
-    fn table(&self, wide: bool, _now_ms: i64) -> Table {
-        let mut table = Table::new(&["MEMBER", "READS", "GETS", "GIVES-UP"]);
-        let cell = |partitions: &[String]| match partitions {
-            [] => "-".to_owned(),
-            partitions if wide || partitions.len() <= 4 => partitions.join(","),
-            partitions => format!("{} partitions", partitions.len()),
-        };
-        for row in &self.0 {
-            table.row(vec![
-                row.member.clone(),
-                row.reads.len().to_string(),
-                cell(&row.gets),
-                cell(&row.gives_up),
-            ]);
-        }
-        table
-    }
-}
+#[cfg(test)]
+mod tests;

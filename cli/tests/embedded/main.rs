@@ -6,7 +6,11 @@ mod demo;
 mod dev;
 mod groups;
 mod logs;
+mod members;
+mod nothing;
 mod plan;
+mod resets;
+mod stopped;
 mod topics;
 
 use std::{

@@ -17,13 +17,22 @@ pub struct GroupOffset {
     pub offset: Offset,
 }
 
+/// The groups of a cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupList {
+    /// By name.
+    pub groups: Vec<v1::GroupSummary>,
+    /// Partitions of `__offsets` that nobody leads: which groups they keep is not known.
+    pub leaderless: Vec<PartitionIndex>,
+}
+
 impl Admin {
-    /// All groups, by name: every broker that coordinates some is asked.
+    /// All groups: every broker that coordinates some is asked.
     ///
     /// # Errors
     /// One of them does not answer within the call timeout.
-    pub async fn list_groups(&self) -> Result<Vec<v1::GroupSummary>, ClientError> {
-        let answers = self
+    pub async fn list_groups(&self) -> Result<GroupList, ClientError> {
+        let (answers, leaderless) = self
             .client
             .ask_coordinators(v1::ListGroupsRequest {}, async |mut groups, request| {
                 groups.list_groups(request).await
@@ -36,7 +45,7 @@ impl Admin {
         groups.sort_by(|a, b| a.group.cmp(&b.group));
         // A group whose coordinator moved meanwhile may be in two answers.
         groups.dedup_by(|a, b| a.group == b.group);
-        Ok(groups)
+        Ok(GroupList { groups, leaderless })
     }
 
     /// Members and committed offsets of a group.

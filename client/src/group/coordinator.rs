@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
 
 use crate::{
-    client::{Client, no_leader},
+    client::Client,
     connections::{Connections, Reached},
     error::ClientError,
     metadata::{Leader, Metadata},
@@ -23,6 +23,9 @@ use crate::{
 
 /// Holds members and committed offsets of all groups.
 const OFFSETS: &str = "__offsets";
+
+/// So often, two or three seconds long, a partition is waited for that nobody leads before the groups of the others are listed without its own.
+const LEADERLESS_ATTEMPTS: u32 = 7;
 
 /// A call to one coordinator, that may have to be made again.
 pub(crate) trait GroupCall<R, T>:
@@ -69,19 +72,26 @@ impl Client {
         .await
     }
 
-    /// Asks every broker that coordinates groups.
+    /// Asks every broker that coordinates groups. Returns their answers, and the partitions that nobody leads for longer than it takes to elect somebody.
     pub(crate) async fn ask_coordinators<R: Clone, T>(
         &self,
         request: R,
         call: impl GroupCall<R, T>,
-    ) -> Result<Vec<T>, ClientError> {
+    ) -> Result<(Vec<T>, Vec<PartitionIndex>), ClientError> {
         self.with_retries("asking all coordinators of groups", async |attempts| {
             let metadata = self.refresh(&[OFFSETS.to_owned()]).await?;
             let count = partitions(&metadata)?;
             let mut asked = BTreeSet::new();
-            let mut answers = Vec::new();
-            for index in 0..count {
-                let leader = leader(&metadata, PartitionIndex(index))?;
+            let (mut answers, mut leaderless) = (Vec::new(), Vec::new());
+            for index in (0..count).map(PartitionIndex) {
+                let leader = match leader(&metadata, index) {
+                    Ok(leader) => leader,
+                    Err(error) if attempts < LEADERLESS_ATTEMPTS => return Err(error),
+                    Err(_) => {
+                        leaderless.push(index);
+                        continue;
+                    }
+                };
                 if !asked.insert(leader.broker) {
                     continue;
                 }
@@ -96,7 +106,7 @@ impl Client {
                 let answer = self.ask_groups(&reached, request.clone(), &call);
                 answers.push(answer.await?);
             }
-            Ok(answers)
+            Ok((answers, leaderless))
         })
         .await
     }
@@ -121,21 +131,28 @@ impl Client {
     ) -> Result<T, ClientError> {
         let deadline = Instant::now() + self.config().call_timeout;
         let mut attempts = 0;
+        let mut heard: Option<ClientError> = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             // Half of what is left: there may be another coordinator by then.
             let error = match timeout(left / 2, once(attempts)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => error,
-                Err(_elapsed) => WireError::new(ErrorCode::TimedOut, "no answer").into(),
+                // What was heard before says more; at the end there is little time for an answer.
+                Err(_elapsed) => heard.take().unwrap_or_else(no_answer),
             };
             if !error.is_retriable() {
                 return Err(error);
             }
             attempts += 1;
             self.pause(attempts, deadline, what, &error).await?;
+            heard = Some(error);
         }
     }
+}
+
+fn no_answer() -> ClientError {
+    WireError::new(ErrorCode::TimedOut, "no answer").into()
 }
 
 /// A way to the coordinator.
@@ -176,6 +193,11 @@ fn partitions(metadata: &Metadata) -> Result<u32, ClientError> {
 }
 
 fn leader(metadata: &Metadata, partition: PartitionIndex) -> Result<Leader, ClientError> {
-    let leader = metadata.leader(OFFSETS, partition);
-    leader.ok_or_else(|| no_leader(OFFSETS, partition).into())
+    let nobody = || {
+        let why = format!(
+            "{OFFSETS}/{partition}, where the group is kept, has no leader just now; see taffrail get partitions {OFFSETS} -o wide"
+        );
+        WireError::new(ErrorCode::PartitionOffline, why).into()
+    };
+    metadata.leader(OFFSETS, partition).ok_or_else(nobody)
 }

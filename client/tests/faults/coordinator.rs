@@ -397,6 +397,7 @@ impl Groups for FakeGroups {
             epoch: state.coordinator.group.epoch().0,
             members: Vec::new(),
             offsets: state.coordinator.group.offsets().map(offset).collect(),
+            ..v1::DescribeGroupResponse::default()
         }))
     }
 

@@ -115,6 +115,11 @@ impl Member {
         self.is_connected
     }
 
+    /// The topics there are of those that it reads.
+    pub fn topics(&self) -> impl Iterator<Item = TopicId> {
+        self.topics.iter().copied()
+    }
+
     /// What it is to read by its newest assignment, each with the assignment since which it has it, or since which its offset counts.
     pub fn assigned(&self) -> impl Iterator<Item = (TopicPartition, GroupEpoch)> {
         let stays = self.held.iter().filter(|(_, held)| held.revoked.is_none());
@@ -148,6 +153,12 @@ impl Member {
 
     pub(super) fn heard(&mut self, now: Now) {
         self.deadline_ms = self.deadline_ms.max(now.ms + self.lives_by_ms());
+    }
+
+    pub(super) fn give_time(&mut self, ms: u64, now: Now) {
+        let at_most_ms = now.ms + self.lives_by_ms();
+        let given_ms = (self.deadline_ms + ms).min(at_most_ms);
+        self.deadline_ms = self.deadline_ms.max(given_ms);
     }
 
     /// The longest session timeout that it may go by.

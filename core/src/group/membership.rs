@@ -322,10 +322,11 @@ impl Group {
         self.rebalance(catalog);
     }
 
-    /// Members could not be heard for a while: each has its whole session timeout again.
-    pub fn give_time(&mut self, now: Now) {
+    /// Members could not be heard for the last `ms`: that time does not count. Never more, or who is gone would stay for as long as that happens now and
+    /// then.
+    pub fn give_time(&mut self, ms: u64, now: Now) {
         for member in self.members.values_mut() {
-            member.heard(now);
+            member.give_time(ms, now);
         }
     }
 

@@ -96,9 +96,14 @@ impl Group {
         self.offsets.iter().map(|(partition, c)| (*partition, c))
     }
 
+    /// How long its offsets are kept without members, where the default is `retention_ms`.
+    pub fn offset_retention_ms(&self, retention_ms: u64) -> u64 {
+        self.policy.offset_retention_ms.unwrap_or(retention_ms)
+    }
+
     /// Has nobody been in it for so long that its offsets may go? So long is what its policy says, or else `retention_ms`.
     pub fn is_dead(&self, wall_ms: u64, retention_ms: u64) -> bool {
-        let retention_ms = self.policy.offset_retention_ms.unwrap_or(retention_ms);
+        let retention_ms = self.offset_retention_ms(retention_ms);
         let commits = self.offsets.values().map(|c| c.at_ms);
         let last_ms = commits.max().unwrap_or(0).max(self.empty_since_ms);
         self.members.is_empty() && wall_ms.saturating_sub(last_ms) >= retention_ms

@@ -177,6 +177,7 @@ async fn declare_all(seats: &[Seat], wakers: &[Waker<ConsumerGroup>], context: &
     context.settling.keep(&uids);
     context.checks.keep(&uids);
     context.told_losses.keep(&uids);
+    context.metrics.group_conditions.keep(&uids);
     let clusters = seats.iter().map(|seat| &seat.cluster).collect();
     context.declared.keep(&clusters);
     let mut wanted = wanted(&resources, context);

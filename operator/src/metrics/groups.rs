@@ -19,6 +19,20 @@ pub(super) struct GroupNumbers {
     pub(super) losses: GroupLosses,
 }
 
+/// A number of a group.
+type OfGroup = fn(&v1::GroupStatus) -> u32;
+
+const GROUP_GAUGES: [(&str, &str, OfGroup); 2] = [
+    ("group_members", "Members of a consumer group", |g| {
+        g.members
+    }),
+    (
+        "group_useful_members",
+        "As many members of a consumer group can have something to read: the partitions of its topics",
+        |g| g.useful_members,
+    ),
+];
+
 /// A number of a partition, if it has one.
 type OfPartition = fn(&v1::GroupPartitionStatus) -> Option<f64>;
 
@@ -69,6 +83,7 @@ impl Collector for GroupNumbers {
             .filter(|(_, group)| group.is_reported)
             .collect();
         encode_members(&groups, &mut encoder)?;
+        encode_shares(&groups, &mut encoder)?;
         encode_states(&groups, &mut encoder)?;
         for (name, help, number) in PARTITION_GAUGES {
             encode_partitions(&groups, name, help, number, &mut encoder)?;
@@ -84,12 +99,37 @@ fn encode_members(
     groups: &Reported<'_>,
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), fmt::Error> {
-    let help = "Members of a consumer group";
-    let mut family = encoder.encode_descriptor("group_members", help, None, MetricType::Gauge)?;
-    for (key, group) in groups {
+    for (name, help, number) in GROUP_GAUGES {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (key, group) in groups {
+            let cluster = key.to_string();
+            let labels = [("cluster", &*cluster), ("group", &*group.group)];
+            ConstGauge::new(i64::from(number(group))).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_shares(
+    groups: &Reported<'_>,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let (name, gauge) = ("group_partitions_per_member", MetricType::Gauge);
+    let help = "The fewest and the most partitions that a member of a consumer group reads; absent without members";
+    let mut family = encoder.encode_descriptor(name, help, None, gauge)?;
+    for (key, group) in groups.iter().filter(|(_, group)| group.members > 0) {
         let cluster = key.to_string();
-        let labels = [("cluster", &*cluster), ("group", &*group.group)];
-        ConstGauge::new(i64::from(group.members)).encode(family.encode_family(&labels)?)?;
+        for (bound, number) in [
+            ("min", group.member_partitions_min),
+            ("max", group.member_partitions_max),
+        ] {
+            let labels = [
+                ("cluster", &*cluster),
+                ("group", &*group.group),
+                ("bound", bound),
+            ];
+            ConstGauge::new(i64::from(number)).encode(family.encode_family(&labels)?)?;
+        }
     }
     Ok(())
 }
@@ -184,6 +224,7 @@ mod tests {
             encode_lost(&losses.recent(), &mut encoder)?;
             let groups = [(&key, &self.0)];
             encode_members(&groups, &mut encoder)?;
+            encode_shares(&groups, &mut encoder)?;
             encode_states(&groups, &mut encoder)?;
             for (name, help, number) in PARTITION_GAUGES {
                 encode_partitions(&groups, name, help, number, &mut encoder)?;
@@ -198,6 +239,9 @@ mod tests {
             group: "billing".to_owned(),
             state: v1::GroupState::GroupStable.into(),
             members: 2,
+            useful_members: 5,
+            member_partitions_min: 1,
+            member_partitions_max: 4,
             partitions: vec![partition],
             is_reported: true,
             ..v1::GroupStatus::default()
@@ -222,6 +266,9 @@ mod tests {
         let partition = format!(r#"{{{of},topic="orders",partition="7"}}"#);
         for sample in [
             format!("taffrail_operator_group_members{{{of}}} 2\n"),
+            format!("taffrail_operator_group_useful_members{{{of}}} 5\n"),
+            format!("taffrail_operator_group_partitions_per_member{{{of},bound=\"min\"}} 1\n"),
+            format!("taffrail_operator_group_partitions_per_member{{{of},bound=\"max\"}} 4\n"),
             format!("taffrail_operator_group_state{{{of},state=\"Stable\"}} 1\n"),
             format!("taffrail_operator_group_state{{{of},state=\"Empty\"}} 0\n"),
             format!("taffrail_operator_group_lag_records{partition} 18.0\n"),

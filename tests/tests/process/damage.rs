@@ -2,7 +2,8 @@
 
 use std::{fs, io::Write as _, process::Stdio};
 
-use taffrail_core::internal::OFFSETS_PARTITIONS_DEFAULT;
+use taffrail_core::internal::{OFFSETS, OFFSETS_PARTITIONS_DEFAULT};
+use taffrail_record::partitioner::partition_for_key;
 use taffrail_tests::{
     consumed,
     dev::Dev,
@@ -79,6 +80,54 @@ fn a_flipped_bit_is_told_by_its_partition_and_the_others_serve_on() {
     for healthy in [0, 2] {
         assert_eq!(states[healthy].state, "ONLINE", "{states:?}");
     }
+}
+
+/// Two groups whose offsets are in two partitions of `__offsets`, and the number of the first one's.
+fn two_groups() -> ([String; 2], u32) {
+    let place = |group: &str| partition_for_key(group.as_bytes(), OFFSETS_PARTITIONS_DEFAULT).0;
+    let first = "billing".to_owned();
+    let mut others = (0..).map(|n| format!("audit-{n}"));
+    let other = others.find(|group| place(group) != place(&first));
+    let number = place(&first);
+    ([first, other.expect("one of them")], number)
+}
+
+#[test]
+fn a_flipped_bit_in_a_groups_offsets_is_told_by_that_group_and_others_commit() {
+    let mut dev = Dev::start("flipped-offsets");
+    dev.apply(&manifest::topic("events", &["partitions: 1"]));
+    produce_numbers(&dev, "events", 10);
+    let (groups, partition) = two_groups();
+    let consume = |dev: &Dev, group: &str| dev.taffrail(&["consume", "events", "--group", group]);
+    for group in &groups {
+        consume(&dev, group).expect_success();
+    }
+    dev.kill();
+    let folder = partitions::offsets_folder(dev.data_dir(), partition);
+    flip_a_bit(&files(&folder, "log")[0], 70);
+    dev.restart();
+
+    let [damaged, other] = &groups;
+    let described = dev.taffrail(&["groups", "describe", damaged]);
+    for answer in [described, consume(&dev, damaged)] {
+        let said = answer.expect_failure();
+        let place = format!("PARTITION_OFFLINE: __offsets/{partition}, where the group is kept");
+        for words in [&place, "taffrail get partitions __offsets -o wide"] {
+            assert!(said.contains(words), "{words} in {said}");
+        }
+    }
+    let listed = dev.taffrail(&["groups", "list"]);
+    let words = format!("kept in __offsets/{partition} are not listed");
+    assert!(listed.stderr.contains(&words), "{listed:?}");
+    assert!(listed.expect_success().contains(other));
+    let of_group = partitions::of(&dev, OFFSETS).swap_remove(partition as usize);
+    let why = of_group.message;
+    assert!(why.contains("is damaged at byte"), "{why}");
+    produce_numbers(&dev, "events", 5);
+    let read = consume(&dev, other).expect_success();
+    assert_eq!(read.lines().count(), 5, "only what is new: {read}");
+    let lag = dev.taffrail(&["groups", "lag", other]).expect_success();
+    assert!(lag.contains("15"), "{lag}");
 }
 
 #[test]

@@ -49,16 +49,28 @@ impl Coordinator {
                 positions,
                 reply,
             } => self.commit_outside(&group, member, positions, reply),
-            Ask::Describe(reply) => match self.known_group(&group) {
-                Ok(hosted) => {
-                    let described = hosted.describe(&group);
-                    self.answers.push(Answer::Describe(reply, described));
-                }
+            Ask::Describe(reply) => match self.describe(&group) {
+                Ok(described) => self.answers.push(Answer::Describe(reply, described)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Ask::Reset { positions, reply } => self.reset(&group, &positions, reply),
             Ask::Delete(reply) => self.delete(&group, reply),
         }
+    }
+
+    fn describe(&mut self, name: &str) -> Result<v1::DescribeGroupResponse, WireError> {
+        let coordinator = self.broker.membership.number().map(|number| number.0);
+        let retention_ms = self.broker.config.groups.offset_retention_ms;
+        self.known_group(name)?;
+        let hosted = &self.groups[name];
+        let declared_ms = hosted.group.policy().offset_retention_ms;
+        let topics = hosted.group.topics(&self.topics).into_iter();
+        Ok(v1::DescribeGroupResponse {
+            coordinator,
+            offset_retention_ms: declared_ms.unwrap_or(retention_ms),
+            topic_ids: topics.map(topic_id_bytes).collect(),
+            ..hosted.describe(name)
+        })
     }
 
     /// Only a coordinator that is sure to be one answers.

@@ -47,9 +47,9 @@ impl Coordinator {
     /// Forgets groups that nobody was in for long, and patterns that nobody uses.
     pub(super) fn sweep(&mut self, now: Now) {
         let retention_ms = self.broker.config.groups.offset_retention_ms;
-        let is_dead = |hosted: &Hosted| {
-            hosted.unreadable.is_empty() && hosted.group.is_dead(now.wall_ms, retention_ms)
-        };
+        // A wall clock that leaps ahead ages nobody.
+        let wall_ms = now.wall_ms.min(self.begun.wall_ms + now.ms - self.begun.ms);
+        let is_dead = |hosted: &Hosted| hosted.is_dead(wall_ms, now.ms, retention_ms);
         let dead: Vec<String> = self
             .groups
             .iter()

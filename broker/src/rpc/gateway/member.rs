@@ -29,6 +29,8 @@ use crate::{broker::Broker, group::member_id};
 
 const RECORDS_DEFAULT: usize = 500;
 const RECORDS_MAX: usize = 10_000;
+/// A client that takes its answers needs a moment for each.
+const POLL_INTERVAL_MS_MIN: u32 = 1_000;
 /// Answers that the client has not taken yet.
 const ANSWERS_MAX: usize = 2;
 /// Commits that wait to be heard.
@@ -47,6 +49,7 @@ pub(super) async fn subscribe(
     subscription: v1::GroupSubscription,
 ) -> Result<BoxStream<'static, Result<SubscribeResponse, Status>>, WireError> {
     let start = check(&request)?;
+    let poll_interval = poll_interval(subscription.poll_interval_ms)?;
     let client = broker.subscriptions.client().await.map_err(wire)?;
     let mut joining = client
         .group(subscription.group)
@@ -65,8 +68,12 @@ pub(super) async fn subscribe(
             subscription.session_timeout_ms.into(),
         ));
     }
+    if let Some(interval) = poll_interval {
+        joining = joining.poll_interval_max(interval);
+    }
     let group = joining
         .client_name(subscription.client_name)
+        .rack(subscription.rack)
         .start(start)
         .join()
         .await
@@ -107,6 +114,17 @@ fn check(request: &SubscribeRequest) -> Result<Start, WireError> {
         Some(subscribe_request::Start::Offset(_)) => Err(WireError::invalid(
             "a group starts where it has committed; set offsets with ResetOffsets (taffrail groups reset)",
         )),
+    }
+}
+
+/// `None`: as long as members wait by default.
+fn poll_interval(ms: u32) -> Result<Option<Duration>, WireError> {
+    match ms {
+        0 => Ok(None),
+        1..POLL_INTERVAL_MS_MIN => Err(WireError::invalid(format!(
+            "poll_interval_ms is {ms}; it must be {POLL_INTERVAL_MS_MIN} at least, or 0 for the default"
+        ))),
+        ms => Ok(Some(Duration::from_millis(ms.into()))),
     }
 }
 

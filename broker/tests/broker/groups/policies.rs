@@ -179,6 +179,52 @@ async fn members_are_told_what_the_policy_says_to_them() {
 }
 
 #[tokio::test]
+async fn a_description_says_what_is_in_force_and_what_each_member_reads() {
+    let fixture = coordinated().await;
+    let orders = TopicId::from_bytes([0x33; 16]);
+    fixture.controller.put(orders, Topic::new("orders", &[1]));
+    let policy = GroupPolicy {
+        strategy: AssignmentStrategy::Range,
+        rack_aware: Some(false),
+        session_timeout_ms: Some(6_000),
+        delivery: Some(Delivery::AtLeastOnce),
+        ..topics(&["flights", "orders", "nothing"])
+    };
+    declared(&fixture, &policy).await;
+    let mut one = TestMember::join(fixture.channel(), naming(&["flights", "other"], 1)).await;
+    one.assigned().await;
+    let mut all = TestMember::join(fixture.channel(), naming(&[], 2)).await;
+    all.assigned().await;
+    let described = describe(&fixture, "billing").await.expect("known");
+    assert_eq!(described.policy, Some((&policy).into()));
+    assert_eq!(described.coordinator, Some(1));
+    assert_eq!(described.offset_retention_ms, 720 * 3_600_000);
+    let ids = |topics: &[TopicId]| -> Vec<_> {
+        let bytes = |id: &TopicId| id.as_bytes().to_vec().into();
+        topics.iter().map(bytes).collect::<Vec<bytes::Bytes>>()
+    };
+    let mut both = [TOPIC, orders];
+    both.sort_unstable();
+    assert_eq!(described.topic_ids, ids(&both));
+    let read: Vec<_> = (described.members.into_iter())
+        .map(|member| (member.topic_ids, member.session_timeout_ms))
+        .collect();
+    assert_eq!(read, [(ids(&[TOPIC]), 6_000), (ids(&both), 6_000)]);
+    declare(
+        &fixture,
+        &GroupPolicy {
+            offset_retention_ms: Some(7_000),
+            ..policy
+        },
+    );
+    until("the other retention", async || {
+        let described = describe(&fixture, "billing").await.expect("known");
+        described.offset_retention_ms == 7_000
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_policy_outlives_the_broker_and_a_controller_that_does_not_know_it() {
     let fixture = coordinated().await;
     declared(&fixture, &session_timeout(6_000)).await;

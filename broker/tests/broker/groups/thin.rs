@@ -13,16 +13,53 @@ use crate::fixture::within;
 type Answers = Streaming<v1::SubscribeResponse>;
 
 async fn subscribe(fixture: &Fixture) -> Answers {
+    let nothing_more = v1::GroupSubscription::default();
+    subscribe_with(fixture, nothing_more).await.expect("opens")
+}
+
+async fn subscribe_with(fixture: &Fixture, more: v1::GroupSubscription) -> Result<Answers, Status> {
     let request = v1::SubscribeRequest {
         group: Some(v1::GroupSubscription {
             group: "billing".to_owned(),
             topics: vec!["flights".to_owned()],
-            ..v1::GroupSubscription::default()
+            ..more
         }),
         ..v1::SubscribeRequest::default()
     };
     let mut client: GatewayClient<Channel> = GatewayClient::new(fixture.channel());
-    client.subscribe(request).await.expect("opens").into_inner()
+    let opened = client.subscribe(request).await?;
+    Ok(opened.into_inner())
+}
+
+/// What it is sent may lie for so long.
+async fn subscribe_polling(fixture: &Fixture, interval_ms: u32) -> Result<Answers, Status> {
+    let polling = v1::GroupSubscription {
+        poll_interval_ms: interval_ms,
+        ..v1::GroupSubscription::default()
+    };
+    subscribe_with(fixture, polling).await
+}
+
+async fn subscribe_from(fixture: &Fixture, rack: &str) -> Answers {
+    let from = v1::GroupSubscription {
+        rack: rack.to_owned(),
+        ..v1::GroupSubscription::default()
+    };
+    subscribe_with(fixture, from).await.expect("opens")
+}
+
+/// Reads until the member is told something that is as it is wanted.
+async fn read_until_told(
+    answers: &mut Answers,
+    is_wanted: impl Fn(&v1::SubscribedMember) -> bool,
+) -> v1::SubscribedMember {
+    loop {
+        let answer = within("an answer", answers.message()).await.expect("open");
+        let told = answer.expect("no end").member;
+        if let Some(told) = told.filter(&is_wanted) {
+            return told;
+        }
+    }
 }
 
 /// Reads until so many records came.
@@ -37,6 +74,14 @@ async fn read(answers: &mut Answers, count: usize) -> Vec<String> {
         values.extend(records.map(value));
     }
     values
+}
+
+#[tokio::test]
+async fn a_thin_member_says_where_its_client_runs() {
+    let fixture = empty().await;
+    let _answers = subscribe_from(&fixture, "west").await;
+    let described = describe(&fixture, "billing").await.expect("known");
+    assert_eq!(described.members[0].rack, "west");
 }
 
 #[tokio::test]
@@ -73,7 +118,7 @@ async fn a_thin_member_gets_nothing_again_that_it_was_sent() {
 const LAST: i64 = 5;
 
 /// Two partitions; the first records of the first one are gone.
-async fn with_expired() -> Fixture {
+pub(super) async fn with_expired() -> Fixture {
     let disk = DiskSettings {
         expire_interval_ms: 20,
         ..DiskSettings::default()
@@ -83,7 +128,8 @@ async fn with_expired() -> Fixture {
     let mut topic = Topic::new("flights", &[1, 1]);
     topic.config.segment_bytes = 1 << 20;
     topic.config.retention_bytes_per_partition = Some(1 << 20);
-    topic.generation = 2;
+    // In another epoch, so that it is waited for.
+    (topic.generation, topic.leader_epoch) = (2, 2);
     fixture.put(topic).await;
     let mut client = fixture.client().await;
     let value = "x".repeat(600_000);
@@ -126,4 +172,27 @@ async fn a_partition_whose_records_are_gone_waits_for_a_reset_and_the_others_go_
     calls.reset_offsets(reset).await.expect("resets");
     let values = read(&mut answers, 1).await;
     assert!(values[0].starts_with("xxx"), "{}", values[0]);
+}
+
+#[tokio::test]
+async fn a_thin_client_that_takes_nothing_keeps_its_partitions_no_longer_than_it_may() {
+    let fixture = empty().await;
+    let mut client = fixture.client().await;
+    let value = "x".repeat(600_000);
+    // More than lies between a broker and a client.
+    for _ in 0..25 {
+        let produced = client.produce(request(0, batch(&[&value]))).await;
+        produced.expect("stored");
+    }
+    let mut stopped = subscribe_polling(&fixture, 1_000).await.expect("opens");
+    let before = read_until_told(&mut stopped, |told| told.partitions.len() == 4).await;
+    let mut other = subscribe(&fixture).await;
+    read_until_told(&mut other, |told| told.partitions.len() == 4).await;
+    // It goes on, as another member.
+    let is_another = |told: &v1::SubscribedMember| told.member_id != before.member_id;
+    let reading = read_until_told(&mut other, |told| told.partitions.len() == 2);
+    let (again, _) = tokio::join!(read_until_told(&mut stopped, is_another), reading);
+    assert_ne!(again.member_id, before.member_id);
+    let odd = subscribe_polling(&fixture, 999).await.map(drop);
+    assert_eq!(of(&odd.expect_err("too short")), ErrorCode::InvalidRequest);
 }

@@ -13,7 +13,7 @@ async fn the_coordinator_is_found_wherever_it_is_and_every_broker_is_asked_for_i
     let admin = cluster.client().await.admin();
     for broker in [0, 1] {
         cluster.state().coordinator.move_to(broker);
-        let groups = admin.list_groups().await.expect("listed");
+        let groups = admin.list_groups().await.expect("listed").groups;
         let names: Vec<_> = groups.iter().map(|group| &*group.group).collect();
         assert_eq!(names, [format!("of-broker-{broker}")]);
         let to = GroupOffset {

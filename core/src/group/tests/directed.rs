@@ -150,6 +150,22 @@ fn a_member_that_is_not_heard_of_loses_its_partitions_and_is_told() {
     );
 }
 
+/// Or a partition would wait for its lost owner for as long as its coordinator is busy now and then.
+#[test]
+fn time_in_which_nobody_was_heard_is_given_back_and_no_more() {
+    let mut f = Fixture::new(&[("a", 2)]);
+    f.join(1, profile(&["a"]), 0).expect("joins");
+    f.group.disconnected(id(1));
+    let quiet = SESSION_TIMEOUT_MS / 4;
+    for beat in 1..=7 {
+        // Every other quarter of its session timeout.
+        let ms = if beat % 2 == 0 { quiet } else { 0 };
+        f.group.give_time(ms, at(beat * quiet));
+        assert_eq!(f.group.expire(&f.topics, at(beat * quiet - 1)), []);
+    }
+    assert_eq!(f.group.expire(&f.topics, at(7 * quiet)), [id(1)]);
+}
+
 #[test]
 fn a_static_member_that_restarts_moves_nothing() {
     let mut f = Fixture::new(&[("a", 4)]);

@@ -47,7 +47,7 @@ pub(super) fn all(
     [
         accepted(&sight.verdict, before),
         ready(sight, before),
-        of_members("Consuming", &|seen| consuming(seen, sight)),
+        of_members("Consuming", &|seen| consuming(seen, sight, status)),
         of_members("WithinLagObjective", &|seen| within_lag(seen, &objectives)),
         of_members("DataSafe", &|seen| {
             let is_expiring = is_expiring(seen, &objectives, before, now);
@@ -150,8 +150,17 @@ fn as_before(type_: &'static str, before: &[Condition]) -> Finding {
     }
 }
 
-fn consuming(seen: &v1::GroupStatus, sight: &Sight) -> Finding {
+fn consuming(seen: &v1::GroupStatus, sight: &Sight, status: &ConsumerGroupStatus) -> Finding {
     const TYPE: &str = "Consuming";
+    let effective = status.effective.as_ref();
+    let names_topics = effective.is_some_and(|effective| !effective.topics.is_empty());
+    if seen.useful_members == 0 && (seen.members > 0 || names_topics) {
+        return Finding::no(
+            TYPE,
+            "NothingToRead",
+            "no topic that there is has a name that spec.topics or the members name: correct the name or the pattern, or create the topic; see: taffrail groups describe",
+        );
+    }
     if seen.members == 0 {
         return Finding::no(TYPE, "NoMembers", "no consumer is in the group");
     }
@@ -266,7 +275,7 @@ fn balanced(seen: &v1::GroupStatus) -> Finding {
             "Flapping",
             "partitions change hands all the time: members come and go; see their logs, raise assignment.sessionTimeout, or give them instance ids",
         )
-    } else if seen.members > seen.useful_members {
+    } else if seen.useful_members > 0 && seen.members > seen.useful_members {
         Finding::no(
             TYPE,
             "TooManyMembers",

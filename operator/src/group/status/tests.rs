@@ -1,5 +1,5 @@
 use serde_json::json;
-use taffrail_crds::consumer_group::GroupState;
+use taffrail_crds::consumer_group::{GroupState, GroupTopic};
 
 use super::*;
 
@@ -272,6 +272,34 @@ fn another_loss_of_the_same_partition_is_another_one() {
     assert_eq!((again.lost[0].from, again.lost[0].to), (300, 350));
     assert_eq!(again.lost[0].seen_at.0, at(1_500));
     assert_eq!(difference(&lost, &again), Difference::Urgent);
+}
+
+#[test]
+fn a_group_of_topics_that_are_not_there_says_so_and_not_that_members_are_too_many() {
+    let names_topic = |mut sight: Sight| {
+        let named: GroupTopic =
+            serde_json::from_value(json!({ "pattern": "ordres.*" })).expect("valid");
+        if let Verdict::Accepted(effective) = &mut sight.verdict {
+            effective.topics = vec![named];
+        }
+        sight
+    };
+    let nothing = |members| {
+        sight(move |seen| {
+            seen.members = members;
+            seen.useful_members = 0;
+            seen.member_partitions_min = 0;
+            seen.member_partitions_max = 0;
+            seen.partitions.clear();
+        })
+    };
+    let status = next(&group(None), &nothing(2), at(1_000));
+    assert_eq!(said(&status, "Consuming"), "False NothingToRead");
+    assert_eq!(said(&status, "Balanced"), "True Stable");
+    let declared = next(&group(None), &names_topic(nothing(0)), at(1_000));
+    assert_eq!(said(&declared, "Consuming"), "False NothingToRead");
+    let empty = next(&group(None), &nothing(0), at(1_000));
+    assert_eq!(said(&empty, "Consuming"), "False NoMembers");
 }
 
 #[test]

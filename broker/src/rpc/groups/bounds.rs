@@ -1,0 +1,107 @@
+//! How far partitions go, by whoever leads them: offsets that come from outside are compared with that before a coordinator hears of them. What a member says on its
+//! stream does not wait for it.
+
+use std::{ops::RangeInclusive, sync::Arc};
+
+use futures::future::join;
+use taffrail_api::{
+    WireError, convert,
+    stream::Route,
+    v1::{self, offset_query},
+};
+use taffrail_core::{ErrorCode, Offset};
+
+use crate::{
+    broker::Broker, cluster::view::topic_id_bytes, group::event::Position, rpc::offsets::answers,
+};
+
+/// Commits up to the end of their partitions, and those that are refused.
+pub(super) async fn within_ends(
+    broker: &Arc<Broker>,
+    positions: Vec<Position>,
+) -> (Vec<Position>, Vec<v1::RefusedCommit>) {
+    let ends = ask(broker, &positions, offset_query::Position::Latest(true)).await;
+    let (mut within, mut refused) = (Vec::new(), Vec::new());
+    for (position, end) in positions.into_iter().zip(ends) {
+        let range = end.map(|end| end.map(|end| Offset(0)..=end));
+        match range.and_then(|range| check(broker, &position, range)) {
+            Ok(()) => within.push(position),
+            Err(error) => refused.push(v1::RefusedCommit {
+                topic_id: topic_id_bytes(position.partition.topic),
+                partition: position.partition.partition.0,
+                error: Some(error.into()),
+            }),
+        }
+    }
+    (within, refused)
+}
+
+/// Are these offsets of records that are there, or of the next one?
+///
+/// # Errors
+/// One of them is not, or whoever could say so does not answer.
+pub(super) async fn check_all(
+    broker: &Arc<Broker>,
+    positions: &[Position],
+) -> Result<(), WireError> {
+    let firsts = ask(broker, positions, offset_query::Position::Earliest(true));
+    let ends = ask(broker, positions, offset_query::Position::Latest(true));
+    let (firsts, ends) = join(firsts, ends).await;
+    for (position, bounds) in positions.iter().zip(firsts.into_iter().zip(ends)) {
+        let (first, end) = (bounds.0?, bounds.1?);
+        let range = first.zip(end).map(|(first, end)| first..=end);
+        check(broker, position, range)?;
+    }
+    Ok(())
+}
+
+/// One answer for each position. `None`: there is no such partition, which is the coordinator's to say.
+async fn ask(
+    broker: &Arc<Broker>,
+    positions: &[Position],
+    what: offset_query::Position,
+) -> Vec<Result<Option<Offset>, WireError>> {
+    let query = |position: &Position| v1::OffsetQuery {
+        topic_id: topic_id_bytes(position.partition.topic),
+        partition: position.partition.partition.0,
+        leader_epoch: -1,
+        position: Some(what),
+    };
+    let queries: Vec<_> = positions.iter().map(query).collect();
+    let answered = answers(broker, &queries, Route::Through).await;
+    answered.into_iter().map(offset).collect()
+}
+
+fn offset(answer: v1::OffsetAnswer) -> Result<Option<Offset>, WireError> {
+    let Some(error) = answer.error else {
+        return convert::offset_from_wire(answer.offset).map(Some);
+    };
+    let error = WireError::from(error);
+    match error.code {
+        ErrorCode::UnknownTopic | ErrorCode::UnknownPartition => Ok(None),
+        _ => Err(error),
+    }
+}
+
+fn check(
+    broker: &Broker,
+    position: &Position,
+    range: Option<RangeInclusive<Offset>>,
+) -> Result<(), WireError> {
+    let (id, offset) = (position.partition, position.offset);
+    let Some(range) = range.filter(|range| !range.contains(&offset)) else {
+        return Ok(());
+    };
+    let known = broker.known.borrow();
+    let topic = known.view.topics.get(&id.topic);
+    let topic = topic.map_or_else(|| id.topic.to_string(), |topic| topic.name.to_string());
+    Err(WireError::new(
+        ErrorCode::OffsetOutOfRange,
+        format!(
+            "offset {offset} of {topic}/{} is out of range: {} to {} can be set there; nothing was stored for it",
+            id.partition,
+            range.start(),
+            range.end()
+        ),
+    ))
+}
