@@ -1,11 +1,13 @@
 //! A controller or operator and three brokers, each a process, and what can befall them.
 
 mod broker;
+pub mod compacted;
 mod control;
 mod metadata;
 mod replicas;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::{Command, ExitStatus},
 };
@@ -191,6 +193,12 @@ impl Cluster {
         &self.network
     }
 
+    /// Every broker's address for clients, with commas between.
+    pub fn addresses(&self) -> String {
+        let addresses = self.brokers.iter().map(|b| b.client().to_string());
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
     /// A client that knows every broker's address.
     ///
     /// # Panics
@@ -203,6 +211,11 @@ impl Cluster {
         })
         .await
         .expect("the cluster serves")
+    }
+
+    /// Where clients reach this broker.
+    pub fn address(&self, index: usize) -> SocketAddr {
+        self.brokers[index].client()
     }
 
     /// Makes a topic with these fields of its spec, and waits until it is ready.
@@ -274,6 +287,21 @@ impl Cluster {
     pub fn stop(&mut self, index: usize) -> ExitStatus {
         self.brokers[index].is_ended = true;
         self.brokers[index].process.terminate(wait::PATIENCE)
+    }
+
+    /// SIGTERM to all at the same time, and how each ended.
+    ///
+    /// # Panics
+    /// If one does not end.
+    pub fn stop_all(&mut self) -> Vec<ExitStatus> {
+        for broker in &mut self.brokers {
+            broker.is_ended = true;
+            broker.process.ask_to_end();
+        }
+        let brokers = self.brokers.iter_mut();
+        brokers
+            .map(|broker| broker.process.wait(wait::PATIENCE))
+            .collect()
     }
 
     /// Starts it again on the volume that is there, at the same addresses.

@@ -10,6 +10,7 @@
 //! history   what was acknowledged against what is read
 //! cluster   a controller and three brokers             network    a network between them that can be cut
 //! load      a producer and a consumer that go on       numbered   what they send and expect
+//! members   of groups, as processes, and what they did
 //! consumed  what `consume` prints              partitions as `get` shows them and as they lie on the disk
 //! kube_api  etcd and kube-apiserver            operated   operator and broker around it, as processes
 //! node      a cluster that runs pods           image      what they run
@@ -28,6 +29,7 @@ pub mod image;
 pub mod kube_api;
 pub mod load;
 pub mod manifest;
+pub mod members;
 pub mod network;
 pub mod node;
 pub mod numbered;

@@ -94,11 +94,12 @@ impl Load {
     }
 
     /// Stops, waits until all replicas are in sync, and checks that no record was refused, lost or stored twice, where that is promised, that none was invented, that both this load's reader and a new one
-    /// were given the same, without gaps, each key in order, that all replicas hold the same bytes, and that no process has ended by itself.
+    /// were given the same, without gaps, each key in order, that all replicas hold the same bytes, and that no process has ended by itself. Gives the longest time
+    /// that a partition went without an acknowledgement.
     ///
     /// # Panics
     /// If the cluster broke its promise.
-    pub async fn stop_and_check(self, cluster: &mut Cluster) {
+    pub async fn stop_and_check(self, cluster: &mut Cluster) -> Duration {
         cluster.check_alive();
         self.stop.store(true, Ordering::Relaxed);
         let sent = timeout(wait::PATIENCE, self.producing).await;
@@ -112,9 +113,13 @@ impl Load {
         let again = consuming::Consuming::start(&client, &self.topic, partitions).await;
         let again = again.finish(&ends).await;
         read.check_same(&again);
-        let ledger = self.ledger.lock();
-        ledger.expect("nobody panicked with it").check(&read);
+        let pause = {
+            let ledger = self.ledger.lock().expect("nobody panicked with it");
+            ledger.check(&read);
+            ledger.longest_pause()
+        };
         cluster.check_replicas(&self.topic).await;
+        pause
     }
 
     fn with<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
@@ -146,6 +151,11 @@ impl Ledger {
             let offset = offset.expect("acks=all knows the offset");
             self.acknowledged.note(partition, offset, value);
         }
+    }
+
+    fn longest_pause(&self) -> Duration {
+        let pauses = self.gaps.iter().map(|(_, longest)| *longest);
+        pauses.max().unwrap_or_default()
     }
 
     fn check(&self, read: &Read) {

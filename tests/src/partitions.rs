@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use taffrail_core::internal::is_internal;
+use taffrail_core::internal::{OFFSETS, is_internal};
 use taffrail_log::{StdDisk, read_identity};
 
 use crate::{dev::Dev, wait};
@@ -67,17 +67,30 @@ pub fn after_start(dev: &Dev, topic: &str) -> Vec<Partition> {
 /// # Panics
 /// If the data folder, or a partition's identity, cannot be read.
 pub fn folders(data_dir: &Path, partition: u32) -> Vec<PathBuf> {
+    folders_of(data_dir, partition, |topic| !is_internal(topic))
+}
+
+/// The folder of that partition of `__offsets`.
+///
+/// # Panics
+/// If there is none, or what [`folders`] says.
+pub fn offsets_folder(data_dir: &Path, partition: u32) -> PathBuf {
+    let found = folders_of(data_dir, partition, |topic| topic == OFFSETS);
+    found.into_iter().next().expect("the broker has it")
+}
+
+fn folders_of(data_dir: &Path, partition: u32, is_wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let suffix = format!("-{partition}");
     let disk = StdDisk::default();
-    let is_users = |folder: &PathBuf| {
+    let is_wanted = |folder: &PathBuf| {
         let identity = read_identity(&disk, folder);
-        !is_internal(&identity.expect("a partition").topic_name)
+        is_wanted(&identity.expect("a partition").topic_name)
     };
     fs::read_dir(data_dir.join("broker-0/partitions"))
         .expect("the broker has partitions")
         .map(|entry| entry.expect("the entry is readable").path())
         .filter(|path| path.to_string_lossy().ends_with(&suffix))
-        .filter(is_users)
+        .filter(is_wanted)
         .collect()
 }
 

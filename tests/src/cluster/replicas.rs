@@ -87,7 +87,7 @@ fn first_difference(one: &Batches, other: &Batches) -> Option<u64> {
 }
 
 /// Where a volume has a partition, if it has it.
-fn folder(volume: &Path, topic: &str, partition: u32) -> Option<PathBuf> {
+pub(super) fn folder(volume: &Path, topic: &str, partition: u32) -> Option<PathBuf> {
     let disk = StdDisk::default();
     let folders = fs::read_dir(volume.join("partitions")).expect("the volume is readable");
     let mut folders = folders.filter_map(|entry| Some(entry.ok()?.path()));

@@ -6,7 +6,7 @@ use taffrail_tests::{
     wait,
 };
 
-use crate::{SOME, TOPIC, loaded};
+use crate::{PAUSE_MAX, SOME, TOPIC, loaded};
 
 /// A producer that waits for acknowledgements has more requests than these under way.
 const AHEAD: usize = 10;
@@ -34,7 +34,8 @@ pub(crate) async fn kill_two_leaders(mut cluster: Cluster, load: Load) {
         cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     }
     load.more(SOME).await;
-    load.stop_and_check(&mut cluster).await;
+    let pause = load.stop_and_check(&mut cluster).await;
+    assert!(pause < PAUSE_MAX, "{pause:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

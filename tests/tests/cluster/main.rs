@@ -1,6 +1,7 @@
 //! What befalls three brokers and their controller under load, as real processes: nothing acknowledged is lost, nothing invented, and all replicas hold the same bytes.
 #![forbid(unsafe_code)]
 
+mod compaction;
 mod controller;
 mod crash;
 mod groups;
@@ -13,11 +14,15 @@ mod rebuild;
 mod restart;
 mod volumes;
 
+use std::time::Duration;
+
 use taffrail_tests::{cluster::Cluster, load::Load};
 
 const TOPIC: &str = "events";
 /// Acknowledged in every partition before and after something happens.
 const SOME: usize = 100;
+/// Many times as long as another leader takes, in debug builds on a busy machine; patience with everything else is minutes.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Three partitions on all brokers, of which two have to be in sync, under load.
 async fn loaded(cluster: &Cluster) -> Load {

@@ -1,5 +1,6 @@
 //! A network that is cut between two brokers that both still hear the controller, or between a broker and the controller alone.
 
+use taffrail_api::v1::{PublishRecord, PublishRequest, gateway_client::GatewayClient};
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
     load::Load,
@@ -93,6 +94,48 @@ async fn records_flow_though_a_leader_does_not_hear_the_controller() {
     let (cluster, load, leader) = cut_from_controller("deaf", false, true).await;
     until_connected(&cluster, leader, 0);
     heal_and_check(cluster, load, leader).await;
+}
+
+/// A record for the first partition, given to this broker, which believes to lead it. True: it was acknowledged.
+async fn is_taken(cluster: &Cluster, broker: usize) -> bool {
+    let url = format!("http://{}", cluster.address(broker));
+    let gateway = GatewayClient::connect(url).await;
+    let request = PublishRequest {
+        topic: TOPIC.to_owned(),
+        records: vec![PublishRecord {
+            value: Some("nobody sent this".into()),
+            partition: Some(0),
+            ..PublishRecord::default()
+        }],
+        timeout_ms: 500,
+    };
+    let answer = gateway.expect("clients reach it").publish(request).await;
+    answer.is_ok_and(|answer| answer.into_inner().results[0].error.is_none())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_only_clients_reach_acknowledges_nothing_and_is_replaced() {
+    let mut cluster = Cluster::start_with_network("clients-only").await;
+    let load = loaded(&cluster).await;
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    let others = (0..BROKERS).filter(|other| *other != leader);
+    for other in others.map(End::from).chain([End::Controller]) {
+        cluster.network().cut(leader, other);
+        cluster.network().cut(other, leader);
+    }
+    wait::until_async("another leader", wait::PATIENCE, async || {
+        assert!(!is_taken(&cluster, leader).await, "nobody else has it");
+        (cluster.metadata().leader(TOPIC, 0).await != leader).then_some(())
+    })
+    .await;
+    assert!(!is_taken(&cluster, leader).await, "nobody told it");
+    load.more(SOME).await;
+    assert!(!is_taken(&cluster, leader).await, "others go on");
+    cluster.network().heal();
+    cluster.until_online(leader).await;
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    load.more(SOME).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 /// Waits until a broker has so many sessions with the controller.

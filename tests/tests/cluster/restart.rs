@@ -1,8 +1,8 @@
-//! Clean stops, one broker after the other.
+//! Clean stops, one broker after the other or all at once.
 
 use taffrail_tests::cluster::{BROKERS, Cluster};
 
-use crate::{SOME, TOPIC, loaded};
+use crate::{PAUSE_MAX, SOME, TOPIC, loaded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_costs_clients_no_error() {
@@ -19,15 +19,16 @@ async fn a_rolling_restart_costs_clients_no_error() {
         cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     }
     load.more(SOME).await;
-    load.stop_and_check(&mut cluster).await;
+    let pause = load.stop_and_check(&mut cluster).await;
+    assert!(pause < PAUSE_MAX, "{pause:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_brokers_stop_at_once_and_serve_again_after_their_start() {
     let mut cluster = Cluster::start("stop-all").await;
     let load = loaded(&cluster).await;
-    for index in 0..BROKERS {
-        let status = cluster.stop(index);
+    let ended = cluster.stop_all();
+    for (index, status) in ended.into_iter().enumerate() {
         assert!(status.success(), "{status}: {}", cluster.said(index));
     }
     for index in 0..BROKERS {
