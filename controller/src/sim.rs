@@ -13,11 +13,12 @@ use crate::{
     invariants,
     request::{ApplyError, MoveRequest, Request},
     state::{
-        Answer, Effect, Event, Machine, Settings, WriteFailure,
+        Answer, Effect, Event, Machine, Note, Settings, WriteFailure,
         draft::{Value, Write},
         stored,
     },
     store::{MemoryStore, ObjectName, Snapshot, Store as _, StoreError, Version},
+    writes::WriteReason,
 };
 
 /// What a controller is and how patient it is.
@@ -106,7 +107,43 @@ pub enum Output {
     /// Another controller is in office, or this one cannot go on. Nothing follows.
     Over(String),
     /// Something for counters and traces.
-    Note(String),
+    Note(Noted, String),
+}
+
+/// What a note is about, so far as anybody counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Brokers know more than the store.
+    InDoubt,
+    /// What a broker knew is in the store again.
+    Repaired,
+    /// A volume is an older copy of itself.
+    OlderVolume,
+    /// The store is older than what brokers obeyed.
+    StoreIsOld,
+    /// A broker has what nobody knows of.
+    Strays,
+    /// An election may have lost records.
+    MayLack,
+    /// Anything else.
+    Other,
+}
+
+impl From<&Note> for Noted {
+    fn from(note: &Note) -> Self {
+        match note {
+            Note::InDoubt { .. } => Self::InDoubt,
+            Note::Repaired { .. } => Self::Repaired,
+            Note::OlderVolume(_) => Self::OlderVolume,
+            Note::StoreIsOld { .. } => Self::StoreIsOld,
+            Note::Strays { .. } => Self::Strays,
+            Note::MayLack(_) => Self::MayLack,
+            Note::MapVanished(_)
+            | Note::Registered { .. }
+            | Note::Refused(_)
+            | Note::LivenessChanged { .. } => Self::Other,
+        }
+    }
 }
 
 /// Why a request is not carried out.
@@ -146,9 +183,9 @@ impl Put {
         self.0.object()
     }
 
-    /// Why, as metrics count it.
-    pub fn reason(&self) -> String {
-        format!("{:?}", self.0.reason)
+    /// Does it give leadership back to where it belongs?
+    pub fn returns_leadership(&self) -> bool {
+        self.0.reason == WriteReason::PreferredLeader
     }
 
     /// Does it.
@@ -264,7 +301,7 @@ fn output(effect: Effect) -> Output {
         Effect::InOffice { epoch } => Output::InOffice(epoch),
         Effect::Deposed => Output::Over("deposed".to_owned()),
         Effect::Fail(failure) => Output::Over(format!("{failure:?}")),
-        Effect::Note(note) => Output::Note(format!("{note:?}")),
+        Effect::Note(note) => Output::Note(Noted::from(&note), format!("{note:?}")),
     }
 }
 
@@ -275,6 +312,8 @@ pub struct StoredPartition {
     pub partition: TopicPartition,
     /// Of its topic.
     pub topic: String,
+    /// So many replicas are wanted.
+    pub wanted: usize,
     /// Is it served, as opposed to ended?
     pub is_active: bool,
     /// Who holds it.
@@ -296,6 +335,7 @@ pub fn partitions(snapshot: Snapshot) -> Result<Vec<StoredPartition>, String> {
     let of = of.map(|(topic, partition, assignment)| StoredPartition {
         partition,
         topic: topic.name.clone(),
+        wanted: topic.config.replicas as usize,
         is_active: topic.is_active(),
         assignment: assignment.clone(),
     });

@@ -166,7 +166,8 @@ impl KubeApi {
         )
     }
 
-    fn kubectl_command(&self) -> Command {
+    /// kubectl, to be started by the test.
+    pub fn kubectl_command(&self) -> Command {
         let mut kubectl = self.tools.kubernetes("kubectl");
         kubectl
             .env("KUBECONFIG", &self.kubeconfig)

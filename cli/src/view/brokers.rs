@@ -76,18 +76,25 @@ impl Listing for Brokers {
             "VERSION",
         ];
         if wide {
-            heads.extend(["DISK", "RACK", "INCARNATION", "UUID", "STOP-BLOCKED-BY"]);
+            heads.extend(["DISK", "RACK", "INCARNATION", "UUID"]);
+        }
+        let says_why = self
+            .0
+            .iter()
+            .any(|broker| !broker.stop_blocked_by.is_empty());
+        if says_why {
+            heads.push("STOP-BLOCKED-BY");
         }
         let mut table = Table::new(&heads);
         for broker in &self.0 {
-            table.row(broker.cells(wide));
+            table.row(broker.cells(wide, says_why));
         }
         table
     }
 }
 
 impl BrokerView {
-    fn cells(&self, wide: bool) -> Vec<String> {
+    fn cells(&self, wide: bool, says_why: bool) -> Vec<String> {
         let or_dash = |text: &str| {
             if text.is_empty() {
                 "-".to_owned()
@@ -113,8 +120,10 @@ impl BrokerView {
                 or_dash(&self.rack),
                 self.incarnation.clone(),
                 self.uuid.clone(),
-                or_dash(&self.stop_blocked_by),
             ]);
+        }
+        if says_why {
+            cells.push(or_dash(&self.stop_blocked_by));
         }
         cells
     }
@@ -171,16 +180,25 @@ mod tests {
             safe_to_stop: true,
             ..v1::BrokerStatus::default()
         };
-        let mut out = Vec::new();
-        let list = Brokers(vec![status.into(), safe.into()]);
-        list.table(true, 0).print(&mut out, "").expect("memory");
-        let text = String::from_utf8(out).expect("text");
-        let lines: Vec<_> = text.lines().collect();
-        assert!(lines[0].contains("SAFE-TO-STOP"), "{text}");
-        assert!(
-            lines[1].contains("no ") && lines[1].ends_with("flights/3: it has the only copy"),
-            "{text}"
-        );
-        assert!(lines[2].contains("yes "), "{text}");
+        let print = |list: &[&v1::BrokerStatus], wide| {
+            let list = list.iter().map(|status| (*status).clone().into());
+            let mut out = Vec::new();
+            let table = Brokers(list.collect()).table(wide, 0);
+            table.print(&mut out, "").expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        for wide in [false, true] {
+            let text = print(&[&status, &safe], wide);
+            let lines: Vec<_> = text.lines().collect();
+            assert!(lines[0].contains("SAFE-TO-STOP"), "{text}");
+            assert!(lines[0].ends_with("STOP-BLOCKED-BY"), "{text}");
+            assert!(
+                lines[1].contains("no ") && lines[1].ends_with("flights/3: it has the only copy"),
+                "{text}"
+            );
+            assert!(lines[2].contains("yes "), "{text}");
+        }
+        let text = print(&[&safe], false);
+        assert!(!text.contains("STOP-BLOCKED-BY"), "{text}");
     }
 }

@@ -112,11 +112,17 @@ impl Listing for Partitions {
             heads.push("MOVING");
         }
         if wide {
-            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "LAG", "MESSAGE"]);
+            heads.extend(["HIGH-WATERMARK", "EPOCH", "REPLICAS", "LAG"]);
+        }
+        let says_what = self.0.iter().any(|partition| !partition.message.is_empty());
+        if says_what {
+            heads.push("MESSAGE");
         }
         let mut table = Table::new(&heads);
         for partition in &self.0 {
-            table.row(partition.cells(moves, wide));
+            let mut cells = partition.cells(moves, wide);
+            cells.extend(says_what.then(|| partition.message.clone()));
+            table.row(cells);
         }
         table
     }
@@ -206,7 +212,6 @@ impl PartitionView {
                 self.leader_epoch.to_string(),
                 numbers(&self.replicas),
                 self.lags(),
-                self.message.clone(),
             ]);
         }
         cells
@@ -218,6 +223,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn print(list: &[v1::PartitionStatus], wide: bool) -> String {
+        let list = list.iter().cloned().map(PartitionView::from).collect();
+        let mut out = Vec::new();
+        let table = Partitions(list).table(wide, 0);
+        table.print(&mut out, "").expect("memory");
+        String::from_utf8(out).expect("text")
+    }
 
     #[test]
     fn the_fields_of_a_partition_are_what_they_were() {
@@ -277,16 +290,10 @@ mod tests {
             removing: vec![3],
             ..v1::PartitionStatus::default()
         };
-        let print = |list: Vec<v1::PartitionStatus>| {
-            let list = Partitions(list.into_iter().map(PartitionView::from).collect());
-            let mut out = Vec::new();
-            list.table(false, 0).print(&mut out, "").expect("memory");
-            String::from_utf8(out).expect("text")
-        };
-        let text = print(vec![moving, v1::PartitionStatus::default()]);
+        let text = print(&[moving, v1::PartitionStatus::default()], false);
         let expected = "adding 4: 12,345 behind, adding 5: not heard yet, removing 3";
         assert!(text.contains(expected), "{text}");
-        let text = print(vec![v1::PartitionStatus::default()]);
+        let text = print(&[v1::PartitionStatus::default()], false);
         assert!(!text.contains("MOVING"), "{text}");
     }
 
@@ -336,11 +343,12 @@ mod tests {
             message: "the disk says no".into(),
             ..v1::PartitionStatus::default()
         };
-        let mut out = Vec::new();
-        let list = Partitions(vec![status.into()]);
-        list.table(true, 0).print(&mut out, "").expect("memory");
-        let text = String::from_utf8(out).expect("text");
-        assert!(text.contains("flights   1           OFFLINE   -"), "{text}");
-        assert!(text.contains("the disk says no"), "{text}");
+        for wide in [false, true] {
+            let text = print(&[status.clone(), v1::PartitionStatus::default()], wide);
+            assert!(text.contains("flights   1           OFFLINE   -"), "{text}");
+            assert!(text.contains("the disk says no"), "{text}");
+        }
+        let text = print(&[v1::PartitionStatus::default()], false);
+        assert!(!text.contains("MESSAGE"), "nobody has one: {text}");
     }
 }

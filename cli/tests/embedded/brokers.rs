@@ -136,6 +136,35 @@ fn without_restarts_a_broker_that_was_killed_stays_away() {
 }
 
 #[test]
+fn once_a_broker_was_killed_no_other_is_safe_to_stop_and_the_table_says_why() {
+    let dev = Dev::start(&["--brokers", "3", "--no-restart"]);
+    let one_copy = fs::read_to_string(example("topic.yaml")).expect("it is there");
+    let topic = dev.file(
+        "topic.yaml",
+        &one_copy.replace("replicas: 1", "replicas: 3"),
+    );
+    dev.ok(&["apply", "-f", &topic]);
+    let broker = in_state(&dev, "broker-1", "ONLINE");
+    until("all to be safe to stop", || {
+        let safe = |broker: &Value| broker["safeToStop"] == true;
+        brokers(&dev).iter().all(safe).then_some(())
+    });
+    let table = dev.ok(&["get", "brokers"]);
+    assert!(!table.contains("STOP-BLOCKED-BY"), "{table}");
+    kill(broker["processId"].as_u64().expect("a number") as u32);
+    let table = until("the two others to be needed", || {
+        let table = dev.ok(&["get", "brokers"]);
+        let why = "1 of 3 replicas would be in sync, 2 needed";
+        (table.matches(why).count() == 2).then_some(table)
+    });
+    assert!(table.contains("STOP-BLOCKED-BY"), "{table}");
+    for name in ["broker-0", "broker-2"] {
+        let mut rows = table.lines().filter(|row| row.contains(name));
+        assert!(rows.any(|row| row.contains("   no   ")), "{table}");
+    }
+}
+
+#[test]
 fn a_topic_that_does_not_become_ready_is_waited_for_no_longer_than_told() {
     let topic = example("topic.yaml");
     let dev = Dev::start(&["--brokers", "2", "--no-restart", "-f", &topic]);

@@ -5,7 +5,7 @@ use std::{fs, io, process::ExitCode};
 use taffrail_core::replica::Mutant;
 use taffrail_sim::{
     batch::{self, Plan},
-    mutants,
+    mutants::{self, Shown},
 };
 
 use crate::args::Args;
@@ -28,7 +28,7 @@ pub(crate) fn break_all(args: &Args) -> io::Result<ExitCode> {
         if let Some(failure) = found.failures.first() {
             let seed = failure.seed;
             println!("caught  {name:<34} seed {seed:>4}: {}", failure.broken);
-            caught.push((mutant, seed));
+            caught.push(Shown::of(mutant, failure));
         } else {
             println!("missed  {name}");
             missed += 1;
@@ -38,7 +38,7 @@ pub(crate) fn break_all(args: &Args) -> io::Result<ExitCode> {
     if args.save {
         let document = mutants::document();
         let text = fs::read_to_string(&document)?;
-        fs::write(&document, mutants::with_seeds(&text, &caught))?;
+        fs::write(&document, mutants::with_shown(&text, &caught))?;
     }
     Ok(if missed == 0 {
         ExitCode::SUCCESS

@@ -1,6 +1,6 @@
 //! What was sent, acknowledged and exposed, and what must hold of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use taffrail_core::{
@@ -35,6 +35,8 @@ struct Log {
     /// Brokers write to it, and no producer.
     is_internal: bool,
     owners: BTreeMap<LeaderEpoch, (BrokerNumber, Incarnation)>,
+    /// In which the only replica's next run may go on.
+    resumed: BTreeSet<LeaderEpoch>,
     /// And where those are that are to be stored once.
     sent: BTreeMap<RecordId, Place>,
     /// By offset; what was below a high watermark.
@@ -82,6 +84,11 @@ impl Ledger {
         self.log(partition).sent.entry(record).or_insert(place);
     }
 
+    /// In this epoch a partition has one replica, whose next run may go on in it.
+    pub(crate) fn resumes(&mut self, partition: TopicPartition, epoch: LeaderEpoch) {
+        self.log(partition).resumed.insert(epoch);
+    }
+
     /// A run of a broker serves as the leader of `epoch`.
     pub(crate) fn leads(
         &mut self,
@@ -89,8 +96,9 @@ impl Ledger {
         epoch: LeaderEpoch,
         owner: (BrokerNumber, Incarnation),
     ) -> Result<(), Broken> {
-        let known = *self.log(partition).owners.entry(epoch).or_insert(owner);
-        if known == owner {
+        let log = self.log(partition);
+        let known = *log.owners.entry(epoch).or_insert(owner);
+        if known == owner || known.0 == owner.0 && log.resumed.contains(&epoch) {
             return Ok(());
         }
         let rule = invariants::AN_EPOCH_HAS_ONE_LEADER;

@@ -4,6 +4,8 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use taffrail_core::replica::Mutant;
 
+use crate::Failure;
+
 /// Where the table is.
 pub fn document() -> PathBuf {
     PathBuf::from(concat!(
@@ -29,35 +31,89 @@ pub fn named(name: &str) -> Option<Mutant> {
     Mutant::ALL.into_iter().find(|m| name_of(*m) == name)
 }
 
-/// Mutants and their seeds, as `text` has them: rows that begin with a mutant and a seed.
-pub fn seeds(text: &str) -> Vec<(Mutant, u64)> {
-    let rows = text.lines().filter_map(row);
-    rows.filter_map(|(mutant, seed, _)| Some((mutant, seed.trim().parse().ok()?)))
-        .collect()
+/// The seed that shows a broken rule, and what notices it in that run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The rule.
+    pub mutant: Mutant,
+    /// The run.
+    pub seed: u64,
+    /// What is broken in it.
+    pub by: String,
 }
 
-/// `text` with these seeds. Rows of other mutants, and what is said of each, stay.
-pub fn with_seeds(text: &str, seeds: &[(Mutant, u64)]) -> String {
+impl Shown {
+    /// By this failure.
+    pub fn of(mutant: Mutant, failure: &Failure) -> Self {
+        Self {
+            mutant,
+            seed: failure.seed,
+            by: noticed(&failure.broken).to_owned(),
+        }
+    }
+}
+
+/// The invariant that `broken` names, after who broke it and before by what.
+fn noticed(broken: &str) -> &str {
+    let is_where = |part: &&str| {
+        let mut letters = part.chars();
+        let is_node = matches!(letters.next(), Some('b' | 'c'))
+            && letters.next().is_some_and(|letter| letter.is_ascii_digit());
+        is_node || *part == "panicked"
+    };
+    let mut parts = broken.split(": ");
+    parts.find(|part| !is_where(part)).unwrap_or_default()
+}
+
+/// What shows which mutant, as `text` has it: rows of a mutant, a seed, the rule that is broken, and what notices it.
+pub fn shown(text: &str) -> Vec<Shown> {
+    let rows = text.lines().filter_map(row);
+    let shown = rows.filter_map(|row| {
+        Some(Shown {
+            mutant: row.mutant,
+            seed: row.seed.parse().ok()?,
+            by: row.by.to_owned(),
+        })
+    });
+    shown.collect()
+}
+
+/// `text` with these seeds and what they show. Rows of other mutants, and the rules, stay.
+pub fn with_shown(text: &str, shown: &[Shown]) -> String {
     let mut changed = String::with_capacity(text.len());
     for line in text.lines() {
-        let found = row(line);
-        let new = found.and_then(|(mutant, _, rest)| {
-            let seed = seeds.iter().find(|(of, _)| *of == mutant)?.1;
-            Some((name_of(mutant), seed, rest))
+        let new = row(line).and_then(|row| {
+            let shown = shown.iter().find(|shown| shown.mutant == row.mutant)?;
+            Some((shown, row.rule))
         });
         let _ = match new {
-            Some((name, seed, rest)) => writeln!(changed, "| `{name}` | {seed} |{rest}"),
+            Some((Shown { mutant, seed, by }, rule)) => {
+                let name = name_of(*mutant);
+                writeln!(changed, "| `{name}` | {seed} | {rule} | {by} |")
+            }
             None => writeln!(changed, "{line}"),
         };
     }
     changed
 }
 
-/// Its mutant, its seed if there is one, and the rest.
-fn row(line: &str) -> Option<(Mutant, &str, &str)> {
-    let (name, rest) = line.strip_prefix("| `")?.split_once("` |")?;
-    let (seed, rest) = rest.split_once('|')?;
-    Some((named(name)?, seed, rest))
+/// A row of the table.
+struct Row<'a> {
+    mutant: Mutant,
+    seed: &'a str,
+    rule: &'a str,
+    by: &'a str,
+}
+
+fn row(line: &str) -> Option<Row<'_>> {
+    let cells = line.strip_prefix("| `")?.strip_suffix('|')?;
+    let mut cells = cells.split('|').map(str::trim);
+    Some(Row {
+        mutant: named(cells.next()?.trim_end_matches('`'))?,
+        seed: cells.next()?,
+        rule: cells.next()?,
+        by: cells.next()?,
+    })
 }
 
 #[cfg(test)]
@@ -65,10 +121,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_of_the_table_are_replaced_and_nothing_else_is() {
-        let text = "| mutant | seed | what |\n| `fsync-skipped` | | no fsync |\n| `no-epoch-check` | 4 | x |\nA line.\n";
-        assert_eq!(seeds(text), [(Mutant::NoEpochCheck, 4)]);
-        let changed = with_seeds(text, &[(Mutant::FsyncSkipped, 17)]);
-        assert_eq!(changed, text.replace("| | no", "| 17 | no"));
+    fn what_the_table_says_of_seeds_is_replaced_and_nothing_else_is() {
+        let text = "| mutant | seed | rule | by |\n| `fsync-skipped` | | no fsync | |\n| `no-epoch-check` | 4 | x | y |\nA line.\n";
+        let of = |mutant, seed, by: &str| Shown {
+            mutant,
+            seed,
+            by: by.to_owned(),
+        };
+        assert_eq!(shown(text), [of(Mutant::NoEpochCheck, 4, "y")]);
+        let changed = with_shown(text, &[of(Mutant::FsyncSkipped, 17, "z")]);
+        let expected = text.replace("| | no fsync | |", "| 17 | no fsync | z |");
+        assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn an_invariant_is_told_from_who_broke_it_and_by_what() {
+        for (broken, name) in [
+            ("a log is in order: b1: something", "a log is in order"),
+            ("b1: a log is in order: something", "a log is in order"),
+            (
+                "c0 put map m (Election): a claim changes nothing: t/0",
+                "a claim changes nothing",
+            ),
+            ("panicked: brokers are there: 3", "brokers are there"),
+        ] {
+            assert_eq!(noticed(broken), name);
+        }
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn blocked(cluster: &Cluster, live: &Live) -> BTreeMap<BrokerNumber, 
     let texts = found.into_iter().map(|(broker, (first, count))| {
         let text = match count {
             1 => first,
+            2 => format!("{first}; and 1 more partition"),
             _ => format!("{first}; and {} more partitions", count - 1),
         };
         (broker, text)

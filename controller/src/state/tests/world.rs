@@ -68,6 +68,8 @@ pub(super) struct World {
     pub(super) keeps_records: bool,
     /// No broker follows one that is down, so nobody can say that it is.
     pub(super) doubts_nobody: bool,
+    /// Somebody took the root away: no controller can go on.
+    is_without_root: bool,
     /// Names of what happened.
     pub(super) reached: BTreeSet<String>,
 }
@@ -115,6 +117,7 @@ impl World {
             },
             keeps_records: false,
             doubts_nobody: false,
+            is_without_root: false,
             reached: BTreeSet::new(),
         };
         for _ in 0..CONTROLLERS {
@@ -222,7 +225,9 @@ impl World {
                     self.close(broker, index, session);
                 }
             }
-            Effect::Fail(failure) => panic!("{failure:?}"),
+            Effect::Fail(failure) => {
+                assert!(self.is_without_root, "{failure:?}");
+            }
             Effect::Answer(..) | Effect::InOffice { .. } | Effect::Deposed | Effect::Note(_) => {}
         }
     }
@@ -246,6 +251,7 @@ impl World {
             Effect::Note(note) => format!("{note:?}"),
             Effect::InOffice { .. } => "InOffice".to_owned(),
             Effect::Deposed => "Deposed".to_owned(),
+            Effect::Fail(failure) => format!("{failure:?}"),
             Effect::Load { attempts: 1.. } => "write again".to_owned(),
             Effect::Write(writes) => {
                 let elects = |w: &Write| w.reason == WriteReason::Election;
@@ -299,6 +305,11 @@ impl World {
         if self.brokers[broker].session == Some((index, session)) {
             self.brokers[broker].inbox.push_back(message);
         }
+    }
+
+    /// Does it want nothing of the store?
+    pub(super) fn is_idle(&self, controller: usize) -> bool {
+        self.controllers[controller].io.is_none()
     }
 
     /// The next operation of a controller at the store.

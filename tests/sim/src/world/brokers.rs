@@ -307,10 +307,15 @@ impl World {
             return;
         };
         node.volume.files = Some(process.sim.crash());
+        let torn = node.volume.disk.torn();
         node.volume.disk.crash(loss);
+        let is_torn = node.volume.disk.torn() > torn;
         node.run += 1;
         node.paused_until_us = 0;
         self.note(format!("b{broker} crashes, {loss:?} is lost"));
+        if is_torn {
+            self.count("write torn");
+        }
         self.close_all(peer);
     }
 

@@ -1,13 +1,13 @@
 //! Controllers: processes of which the lease says who is to be in office, and the store with its faults.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{cmp::Ordering, collections::BTreeMap, rc::Rc};
 
 use taffrail_controller::{
     Snapshot, StoreError, Version,
-    sim::{self, Controller, Input, Output, Put, Setup},
+    sim::{self, Controller, Input, Noted, Output, Put, Setup},
     store::Fault,
 };
-use taffrail_core::{ClusterId, TopicDefaults};
+use taffrail_core::{Assignment, ClusterId, TopicDefaults};
 
 use super::{
     BROKERS, CONTROLLERS, MS, REPLICAS, SECOND, Step, World,
@@ -18,6 +18,8 @@ use super::{
 /// As many as there are groups: each has a coordinator of its own.
 pub(super) const OFFSETS_PARTITIONS: u32 = 2;
 const TICK: u64 = 500 * MS;
+/// No topic here allows unclean elections, and every log is synced.
+const NOTHING_ALLOWS_LOSS: &str = "nothing allows the loss of records";
 const LEASE_TICK: u64 = 700 * MS;
 
 /// Puts of one decision.
@@ -56,6 +58,15 @@ impl Default for ControllerNode {
             in_office: false,
             told: Told::default(),
         }
+    }
+}
+
+/// A move, or what a topic with more or fewer copies brings about.
+fn ended(moving: &Assignment) -> &'static str {
+    match moving.adding.len().cmp(&moving.removing.len()) {
+        Ordering::Less => "copies taken away",
+        Ordering::Equal => "move ended",
+        Ordering::Greater => "copies added",
     }
 }
 
@@ -218,21 +229,18 @@ impl World {
                 self.count("controller deposed");
                 self.end_term(controller);
             }
-            Output::Note(note) => {
+            Output::Note(noted, note) => {
                 self.note(format!("c{controller} notes {note}"));
-                let known = [
-                    ("InDoubt", "in doubt after a restore"),
-                    ("Repaired", "record repaired from a broker"),
-                    ("OlderVolume", "older volume recognized"),
-                    ("StoreIsOld", "store is old"),
-                    ("MayLack", "records may be lost"),
-                    ("Strays", "strays"),
-                ];
-                if let Some((_, what)) = known.iter().find(|(name, _)| note.starts_with(name)) {
-                    if *what == "records may be lost" {
-                        return Err(format!("nothing allows the loss of records: {note}"));
+                match noted {
+                    Noted::InDoubt => self.count("in doubt after a restore"),
+                    Noted::Repaired => self.count("record repaired from a broker"),
+                    Noted::OlderVolume => self.count("older volume recognized"),
+                    Noted::StoreIsOld => self.count("store is old"),
+                    Noted::Strays => self.count("strays"),
+                    Noted::MayLack => {
+                        return Err(format!("{NOTHING_ALLOWS_LOSS}: {note}"));
                     }
-                    self.count(what);
+                    Noted::Other => {}
                 }
             }
         }
@@ -339,6 +347,7 @@ impl World {
         match &outcome {
             Err(StoreError::Conflict { .. }) => self.count("store conflict"),
             Err(StoreError::Unknown { .. }) => self.count("store outcome unknown"),
+            Ok(_) if put.returns_leadership() => self.count("preferred replica leads again"),
             _ => {}
         }
         if before != after {
@@ -379,7 +388,7 @@ impl World {
             let won = after.isr.iter().any(|m| !before.isr.contains(m));
             match (before.is_moving(), after.is_moving()) {
                 (false, true) => self.counters.count("move begun"),
-                (true, false) => self.counters.count("move ended"),
+                (true, false) => self.counters.count(ended(before)),
                 _ => {}
             }
             if lost {
@@ -396,6 +405,9 @@ impl World {
             let version = (*id, stored.assignment.version());
             let members = self.persisted.entry(version).or_default();
             *members = (*members).max(stored.assignment.isr.len());
+            if stored.assignment.replicas.len() == 1 {
+                self.ledger.resumes(*id, stored.assignment.leader_epoch);
+            }
         }
         self.stored = now;
         for (before, after) in changed {

@@ -9,7 +9,7 @@ use taffrail_api::{
 use taffrail_controller::sim::StoredPartition;
 use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicPartition};
 
-use super::{MIN_IN_SYNC, Step, World, network::ConnectionId};
+use super::{Step, World, network::ConnectionId};
 
 /// Nobody is elected before enough replicas have reported to this controller.
 const ELECTIONS_HEAR_ENOUGH: &str = "nobody is elected before enough replicas have reported";
@@ -147,10 +147,13 @@ impl World {
         let nodes = replicas.filter_map(|number| self.numbers.get(number));
         let nodes: BTreeSet<_> = nodes.collect();
         let heard = told.heard.iter().filter(|node| nodes.contains(node));
-        let (heard, needed) = (
-            heard.count(),
-            after.replicas.len() + 1 - MIN_IN_SYNC.min(after.replicas.len()),
-        );
+        let (_, most) = self
+            .clients
+            .topics
+            .min_in_sync(&self.stored[&partition].topic);
+        // Copies that are to come or to go may be in the same put.
+        let replicas = before.replicas.len().min(after.replicas.len());
+        let (heard, needed) = (heard.count(), replicas + 1 - most.min(replicas));
         if heard < needed {
             return Err(format!(
                 "{ELECTIONS_HEAR_ENOUGH}: {partition}, {heard} of {needed}"

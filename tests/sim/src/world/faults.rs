@@ -12,8 +12,7 @@ use taffrail_controller::{Snapshot, sim::StoredPartition};
 use taffrail_core::{Assignment, BrokerNumber};
 
 use super::{
-    BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, REPLICAS, SECOND, Step, World,
-    brokers::BrokerNode,
+    BROKERS, CONTROLLERS, MIN_IN_SYNC, MS, NODES, SECOND, Step, World, brokers::BrokerNode,
 };
 
 /// What is wrong just now.
@@ -137,15 +136,17 @@ impl World {
         let active = self.stored.values().filter(|s| s.is_active);
         are_there
             && !self.brokers.iter().any(|node| self.knows_more(node))
-            && active.map(|s| &s.assignment).all(|a| {
-                a.leader.is_some()
-                    && a.isr.len() == a.replicas.len()
-                    && a.replicas.len() == REPLICAS
-                    && a.removing.is_empty()
-                    && a.unconfirmed.is_empty()
-                    && a.adding.is_empty()
-                    && a.replicas.iter().all(|r| self.is_node_of(*r))
-            })
+            && active
+                .map(|s| (&s.assignment, s.wanted))
+                .all(|(a, wanted)| {
+                    a.leader.is_some()
+                        && a.isr.len() == a.replicas.len()
+                        && a.replicas.len() == wanted
+                        && a.removing.is_empty()
+                        && a.unconfirmed.is_empty()
+                        && a.adding.is_empty()
+                        && a.replicas.iter().all(|r| self.is_node_of(*r))
+                })
     }
 
     /// Has it heard of a newer assignment than the store has?
@@ -171,7 +172,10 @@ impl World {
 
     /// May a volume lose something now?
     fn may_damage(&self) -> bool {
-        self.faults.damaged.is_none() && !self.stored.is_empty() && self.is_whole()
+        self.faults.damaged.is_none()
+            && !self.stored.is_empty()
+            && self.clients.topics.do_without_one()
+            && self.is_whole()
     }
 
     /// May the volume of a member go back while others are not in sync? Every partition has `minInSync` members that are there and confirmed: one of them
@@ -191,6 +195,7 @@ impl World {
         let mut active = self.stored.values().filter(|s| s.is_active);
         self.faults.damaged.is_none()
             && self.faults.restored == 0
+            && self.clients.topics.do_without_one()
             && active.all(|s| {
                 let a = &s.assignment;
                 let is_settled = a.leader.is_some() && a.unconfirmed.is_empty();
@@ -219,7 +224,8 @@ impl World {
         let is_hurt = |s: &StoredPartition| {
             let isr = &s.assignment.isr;
             let stay = isr.iter().filter(|m| !self.is_to_leave(&s.assignment, **m));
-            stay.count() < MIN_IN_SYNC || isr.iter().any(|m| !self.is_node_of_volume(*m))
+            let (_, most) = self.clients.topics.min_in_sync(&s.topic);
+            stay.count() < most || isr.iter().any(|m| !self.is_node_of_volume(*m))
         };
         self.faults.damaged.is_none_or(|damaged| damaged == broker)
             || !self.stored.values().any(is_hurt)
@@ -270,6 +276,7 @@ impl World {
     fn slow_network(&mut self) -> bool {
         self.network.is_slow = true;
         self.note("the network is slow".to_owned());
+        self.count("network slow");
         let heals = self.chance.between(SECOND, 6 * SECOND);
         self.plan(heals, |w| {
             w.network.is_slow = false;

@@ -92,7 +92,10 @@ impl World {
                 // One step may bring an assignment and what it commits, or commit and bring one.
                 let went_by = before.iter().filter(|before| before.is_leading);
                 let most = went_by.chain([&view]).filter_map(members).max();
-                promises::enough_members(&view, most).map_err(named)?;
+                let stored = self.stored.get(&view.partition);
+                let topic = stored.map_or("", |stored| &stored.topic);
+                let (least, _) = self.clients.topics.min_in_sync(topic);
+                promises::enough_members(&view, most, least).map_err(named)?;
             }
             process.seen.insert(view.partition, view);
         }

@@ -12,7 +12,7 @@ use taffrail_core::{
     BrokerNumber, Incarnation, LeaderEpoch, Offset, TopicPartition, replica::invariants,
 };
 
-use super::{MIN_IN_SYNC, Step, World, network::ConnectionId};
+use super::{Step, World, network::ConnectionId};
 
 /// A member of the persisted in-sync set has everything that is committed: it may be the next leader.
 const MEMBERS_HAVE_WHAT_IS_COMMITTED: &str = "members of the in-sync set have what is committed";
@@ -70,9 +70,9 @@ pub(super) fn was_synced(view: &ReplicaView) -> Step {
 }
 
 /// A leader has moved its high watermark, by an assignment with so many members.
-pub(super) fn enough_members(leader: &ReplicaView, members: Option<usize>) -> Step {
+pub(super) fn enough_members(leader: &ReplicaView, members: Option<usize>, least: usize) -> Step {
     match members {
-        Some(members) if members >= MIN_IN_SYNC => Ok(()),
+        Some(members) if members >= least => Ok(()),
         _ => Err(format!(
             "{ENOUGH_MEMBERS_COMMIT}: {} to {} by {members:?}, epoch {}.{}",
             leader.partition, leader.high_watermark, leader.leader_epoch, leader.partition_epoch
@@ -101,15 +101,16 @@ fn is_over(run: Incarnation, known: Incarnation) -> bool {
 impl World {
     /// Everything before `end` is committed: enough replicas have it on disk, and every member of the in-sync set.
     pub(super) fn check_committed(&self, partition: TopicPartition, end: Offset) -> Step {
-        let stored = self.stored.get(&partition);
-        if stored.is_none_or(|stored| !stored.is_active) {
+        let stored = self.stored.get(&partition).filter(|s| s.is_active);
+        let Some(stored) = stored else {
             // A leader that does not know yet: the others may have deleted it.
             return Ok(());
-        }
+        };
+        let (least, _) = self.clients.topics.min_in_sync(&stored.topic);
         // What a damaged volume had and reported counts until its leader hears of the damage.
         let has = |node: &usize| self.is_damaged_node(*node) || self.has(*node, partition, end);
         let copies = (0..self.brokers.len()).filter(has).count();
-        if copies < MIN_IN_SYNC {
+        if copies < least {
             let rule = invariants::ACKNOWLEDGED_IS_DURABLE_ON_MIN_IN_SYNC;
             return Err(format!("{rule}: {partition} to {end} is on {copies}"));
         }

@@ -11,6 +11,8 @@ use super::{SOME, TOPIC, loaded};
 
 /// Many times as long as an operator stays in office without its API server, and as its Lease lasts.
 const AWAY: Duration = Duration::from_mins(2);
+/// Many times as long as it takes, in debug builds on a busy machine.
+const REPLACED_WITHIN: Duration = Duration::from_secs(45);
 /// A topic for clients that come and go.
 const OTHER: &str = "other";
 
@@ -52,7 +54,11 @@ async fn without_an_api_server_records_flow_and_clients_come_and_a_leader_that_d
     }
     cluster.kill(leader);
     cluster.operated().api_mut().restart();
+    let back = Instant::now();
     load.more(SOME).await;
+    let replaced = back.elapsed();
+    eprintln!("the leader that died was replaced within {replaced:?}");
+    assert!(replaced < REPLACED_WITHIN, "{replaced:?}");
     assert_ne!(cluster.metadata().leader(TOPIC, 0).await, leader);
     produce_and_read(&cluster.client().await).await;
     cluster.restart(leader);

@@ -2,11 +2,14 @@
 
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
-    wait,
+    load::Load,
+    manifest, wait,
 };
 
 use super::{SOME, SPEC, TOPIC, check_above, epochs, loaded};
 
+/// The BrokerCluster, and so its ClusterMetadata.
+const RESOURCE: &str = "broker";
 const LABEL: &str = "taffrail.dev/cluster";
 
 fn maps(cluster: &mut Cluster) -> usize {
@@ -48,6 +51,80 @@ async fn partition_maps_that_were_deleted_come_back_from_what_brokers_have_under
     cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     assert_eq!(maps(&mut cluster), 1);
     check_above(&cluster, &before).await;
+    load.stop_and_check(&mut cluster).await;
+}
+
+/// Deletes the root. Gives it as a manifest that may be applied again.
+fn delete_root(cluster: &mut Cluster) -> String {
+    let api = cluster.operated().api();
+    let mut root = api.get(&[&format!("clustermetadata/{RESOURCE}")]);
+    let meta = root["metadata"].as_object_mut().expect("it has metadata");
+    for own in ["uid", "resourceVersion", "creationTimestamp", "generation"] {
+        meta.remove(own);
+    }
+    let all = ["delete", "clustermetadata", "--all"];
+    api.kubectl(&all).expect_success();
+    root.to_string()
+}
+
+/// Waits until the cluster says that its root is gone.
+fn until_said(cluster: &mut Cluster) {
+    let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")]['status','reason','message']}";
+    let read = ["get", "brokercluster", RESOURCE, "--output", path];
+    wait::until("a word of it", wait::PATIENCE, || {
+        let said = cluster.operated().api().kubectl(&read).stdout;
+        let is_said = said.starts_with("False ControllerUnavailable ")
+            && said.contains("no root; restore the root from a backup");
+        is_said.then_some(())
+    });
+    let logged = cluster.operated().operator_said();
+    assert!(logged.contains("controller did not start"), "{logged}");
+}
+
+/// Without a root nothing is made anew, nothing is deleted, and records flow.
+async fn check_without_root(cluster: &mut Cluster, load: &Load) {
+    until_said(cluster);
+    load.more(SOME).await;
+    assert_eq!(count(cluster, &["clustermetadata"]), 0);
+    assert_eq!(maps(cluster), 1);
+    assert_eq!(count(cluster, &["brokers.taffrail.dev"]), BROKERS);
+    for broker in 0..BROKERS {
+        // Or it panics.
+        (0..3).for_each(|partition| drop(cluster.folder(broker, TOPIC, partition)));
+    }
+}
+
+/// The root is there again: somebody is in office, and another leader is found.
+async fn put_back(cluster: &mut Cluster, load: &Load, root: &str) {
+    let api = cluster.operated().api();
+    api.apply(root, &[]).expect_success();
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    cluster.kill(leader);
+    load.more(SOME).await;
+    assert_ne!(cluster.metadata().leader(TOPIC, 0).await, leader);
+    cluster.restart(leader);
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+async fn without_cluster_metadata_records_flow_nothing_is_made_anew_and_it_may_be_put_back() {
+    let (mut cluster, load) = loaded("root-deleted", BROKERS).await;
+    let root = delete_root(&mut cluster);
+    // It is missed when it has to be written.
+    let more = manifest::topic("more", &SPEC);
+    cluster.operated().api().apply(&more, &[]).expect_success();
+    check_without_root(&mut cluster, &load).await;
+    put_back(&mut cluster, &load, &root).await;
+    cluster.operated().wait_until_ready("topic/more");
+
+    // The same while the operator is away.
+    cluster.kill_controller();
+    let root = delete_root(&mut cluster);
+    load.more(SOME).await;
+    cluster.restart_controller();
+    check_without_root(&mut cluster, &load).await;
+    put_back(&mut cluster, &load, &root).await;
     load.stop_and_check(&mut cluster).await;
 }
 

@@ -1,13 +1,19 @@
 //! etcd is restored from an older backup, and of the brokers those are there first that know least of what came after it.
 
+use std::time::{Duration, Instant};
+
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
     kube_api::Backup,
+    wait,
 };
 
 use super::{SOME, TOPIC, check_above, epochs, loaded};
 
-/// Sets the store back while all brokers are dead, and starts them one by one in this order.
+/// Longer than it takes a controller that took office to give up those that do not come (6.5 s), and to call everything calm (10 s).
+const GIVEN_UP: Duration = Duration::from_secs(15);
+
+/// Sets the store back while all brokers are dead, and starts them one by one in this order. While the first one is alone nobody leads, however long.
 async fn restore(cluster: &mut Cluster, backup: &Backup, order: &[usize]) {
     for index in order {
         cluster.kill(*index);
@@ -18,7 +24,26 @@ async fn restore(cluster: &mut Cluster, backup: &Backup, order: &[usize]) {
     for index in order {
         cluster.restart(*index);
         cluster.until_online(*index).await;
+        if index == &order[0] {
+            nobody_leads(cluster).await;
+        }
     }
+}
+
+async fn nobody_leads(cluster: &Cluster) {
+    let begun = Instant::now();
+    wait::until_async(
+        "everybody else to be given up",
+        wait::PATIENCE,
+        async || {
+            for partition in cluster.metadata().partitions(TOPIC).await? {
+                assert_ne!(partition.state, "ONLINE", "{partition:?}");
+                assert!(!partition.message.is_empty(), "{partition:?}");
+            }
+            (begun.elapsed() > GIVEN_UP).then_some(())
+        },
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,6 +87,52 @@ fn the_picture_says_what_is_missing_and_who_may_be_stopped() {
     assert!(message.contains("uncleanElection: Allow"), "{message}");
 }
 
+/// What keeps each broker from being stopped.
+fn blocked(world: &mut World) -> [String; BROKERS] {
+    world.go_on();
+    let brokers = world.view().brokers;
+    [0, 1, 2].map(|index| brokers[index].stop_blocked_by.clone())
+}
+
+#[test]
+fn what_keeps_a_broker_from_being_stopped_is_told() {
+    let (mut world, partition) = running();
+    let (leader, second, third) = roles(&world, partition);
+    assert_eq!(blocked(&mut world), ["", "", ""]);
+    world.stop_broker(third);
+    let needed = "topic-0/0: 1 of 3 replicas would be in sync, 2 needed";
+    let why = blocked(&mut world);
+    assert_eq!(
+        [&why[leader], &why[second], &why[third]],
+        [needed, needed, ""]
+    );
+    world.start_broker(third, 0);
+    world.settle();
+    assert_eq!(blocked(&mut world), ["", "", ""]);
+    // Both followers run anew, and their leader has not confirmed that they have everything.
+    for follower in [second, third] {
+        world.start_broker(follower, 0);
+    }
+    let why = blocked(&mut world);
+    let unsure = "topic-0/0: no other replica has caught up since it restarted";
+    assert_eq!([&why[leader], &why[second], &why[third]], [unsure, "", ""]);
+    world.settle();
+    assert_eq!(blocked(&mut world), ["", "", ""]);
+}
+
+#[test]
+fn the_only_copies_keep_their_broker_from_being_stopped_and_are_counted() {
+    let (mut world, partition) = running_with(spec(4, 1, Adoption::Never));
+    let (broker, second, _) = roles(&world, partition);
+    let why = blocked(&mut world);
+    let first = "topic-0/0: it has the only copy; and 1 more partition";
+    assert_eq!(why[broker], first);
+    assert!(why[second].ends_with(": it has the only copy"), "{why:?}");
+    world.apply(0, NAME, spec(7, 1, Adoption::Never));
+    let why = blocked(&mut world);
+    assert!(why[broker].ends_with("; and 2 more partitions"), "{why:?}");
+}
+
 #[test]
 fn the_picture_counts_members_that_keep_up_and_says_who_is_needed() {
     let (mut world, partition) = running();
@@ -151,6 +197,139 @@ fn the_loss_of_a_broker_costs_one_write_for_each_map() {
     let mut records = cluster.assignments();
     assert!(records.all(|(_, _, record)| record.leader.is_some_and(|l| l != number)));
     assert_eq!(world.puts() - before, 24, "3,000 partitions in maps of 128");
+}
+
+/// A broker that led 300 of 900 partitions, in eight maps, is back after its death. Gives its number, and how many puts its return took.
+fn returned() -> (World, BrokerNumber, u64) {
+    let mut world = World::new();
+    world.recover();
+    // So that no map ends with 256 of the partitions that it led.
+    world.apply(0, "single", spec(100, 1, Adoption::Never));
+    world.settle();
+    world.apply(0, NAME, spec(900, 3, Adoption::Never));
+    world.settle();
+    let cluster = world.cluster().expect("there is a root");
+    let partition = cluster.active(NAME).expect("applied").partition(0);
+    let (broker, ..) = roles(&world, partition);
+    world.stop_broker(broker);
+    world.go_on();
+    let puts = world.puts();
+    world.start_broker(broker, 0);
+    world.settle();
+    let (number, written) = (world.number(broker), world.puts() - puts);
+    let cluster = world.cluster().expect("there is a root");
+    for (.., record) in cluster.assignments() {
+        assert_eq!(record.isr.len(), record.replicas.len());
+        assert_eq!(record.unconfirmed, []);
+    }
+    assert_eq!(led(&world, number), 0, "not before all is calm");
+    (world, number, written)
+}
+
+fn led(world: &World, by: BrokerNumber) -> usize {
+    let cluster = world.cluster().expect("there is a root");
+    let records = cluster.assignments();
+    let led = records.filter(|(.., r)| r.replicas.len() == BROKERS && r.leader == Some(by));
+    led.count()
+}
+
+#[test]
+fn the_return_of_a_broker_costs_a_few_writes_for_each_map() {
+    let (.., written) = returned();
+    // It is marked, joins and is confirmed, in all partitions at a time; then there is its own object.
+    let most = 8 * 3 + 1;
+    assert!(written <= most, "{written} puts of {most}");
+}
+
+#[test]
+fn preferred_leaders_return_256_partitions_at_a_time() {
+    let (mut world, number, _) = returned();
+    let mut returned = Vec::new();
+    while returned.last() != Some(&300) {
+        world.wait(500);
+        (0..BROKERS).for_each(|broker| world.beat(broker));
+        while !world.is_idle(0) {
+            world.step_store(0, Fault::Nothing);
+            returned.push(led(&world, number));
+        }
+    }
+    // One put for each map, and for the seventh two: the first decision ends in it.
+    returned.dedup();
+    assert!(returned.contains(&256), "{returned:?}");
+    assert_eq!(returned.len(), 9, "{returned:?}");
+}
+
+/// More than two maps hold.
+const IN_THREE_MAPS: u32 = 300;
+
+/// Something that takes one put for each map is cut off after each of its puts, by a crash; another controller goes on. `begin` makes the first one decide it
+/// about the broker that leads most; `is_done` tells of a record whether it was.
+fn cut_off_between_maps(
+    begin: fn(&mut World, usize),
+    is_done: fn(&Assignment, BrokerNumber) -> bool,
+    check: fn(&mut World, usize),
+) {
+    let mut done = Vec::new();
+    while done.last() != Some(&IN_THREE_MAPS) {
+        let (mut world, partition) = running_with(spec(IN_THREE_MAPS, 3, Adoption::Never));
+        (0..BROKERS).for_each(|broker| world.produce(broker));
+        world.settle();
+        let (broker, ..) = roles(&world, partition);
+        let number = world.number(broker);
+        begin(&mut world, broker);
+        (0..done.len()).for_each(|_| world.step_store(0, Fault::Nothing));
+        let cluster = world.cluster().expect("there is a root");
+        let records = cluster.assignments();
+        done.push(records.filter(|(.., r)| is_done(r, number)).count() as u32);
+        world.crash(0);
+        check(&mut world, broker);
+        world.settle();
+        world.calm_down();
+        world.assert_good(NAME);
+        world.assert_preferred();
+        for broker in 0..BROKERS {
+            assert_eq!(world.end(broker, partition), 1);
+        }
+    }
+    let between = done.iter().filter(|n| ![0, IN_THREE_MAPS].contains(n));
+    assert!(between.count() >= 2, "it was cut between maps: {done:?}");
+}
+
+#[test]
+fn an_election_that_is_cut_off_between_maps_is_held_by_the_next_controller() {
+    let die = |world: &mut World, broker| {
+        world.stop_broker(broker);
+        (0..BROKERS).for_each(|other| world.beat(other));
+    };
+    let is_without = |record: &Assignment, broker| !record.isr.contains(&broker);
+    cut_off_between_maps(die, is_without, |world, dead| {
+        let others: Vec<_> = (0..BROKERS).filter(|other| *other != dead).collect();
+        world.come(&others);
+        let (number, cluster) = (world.number(dead), world.cluster());
+        let cluster = cluster.expect("there is a root");
+        for (.., record) in cluster.assignments() {
+            assert!(record.leader.is_some_and(|leader| leader != number));
+            assert!(!record.isr.contains(&number), "{record:?}");
+        }
+        world.start_broker(dead, 0);
+    });
+}
+
+#[test]
+fn a_registration_that_is_cut_off_between_maps_is_ended_by_the_next_controller() {
+    let restart = |world: &mut World, broker| world.start_broker(broker, 0);
+    let is_marked = |record: &Assignment, broker| record.awaits(broker).is_some();
+    cut_off_between_maps(restart, is_marked, |world, broker| {
+        world.go_on();
+        // Nobody is there who could confirm it.
+        world.dial(broker, 0);
+        world.go_on();
+        let number = world.number(broker);
+        let cluster = world.cluster().expect("there is a root");
+        let mut records = cluster.assignments();
+        assert!(records.all(|(.., record)| record.awaits(number).is_some()));
+        world.come(&[0, 1, 2]);
+    });
 }
 
 /// Leaders that are told that it is there ask for it to join, as it had everything. That is refused, and each refusal is a write.

@@ -359,3 +359,32 @@ fn a_member_that_restarts_while_its_record_is_doubted_keeps_its_place() {
     let after = record(&world, partition);
     assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
 }
+
+#[test]
+fn without_a_root_nobody_begins_anew_beside_maps_or_brokers_and_it_may_be_put_back() {
+    let (mut world, partition) = running();
+    (0..BROKERS).for_each(|broker| world.produce(broker));
+    world.settle();
+    let before = record(&world, partition);
+    let backup = world.backup();
+    for (has_maps, has_brokers) in [(true, true), (false, true), (true, false)] {
+        world.put_root_back(backup.clone());
+        world.delete_root();
+        assert!(world.reached.contains("Deposed"), "{:?}", world.reached);
+        world.keep(has_maps, has_brokers);
+        let puts = world.puts();
+        world.crash(0);
+        (0..BROKERS).for_each(|broker| world.start_broker(broker, 0));
+        world.go_on();
+        assert!(world.reached.remove("RootVanished"));
+        assert_eq!(world.puts(), puts, "{has_maps}, {has_brokers}");
+        (0..BROKERS).for_each(|broker| assert!(world.has(broker, partition)));
+    }
+    world.put_root_back(backup);
+    world.recover();
+    world.calm_down();
+    let after = record(&world, partition);
+    assert_eq!(after.replicas, before.replicas);
+    assert_eq!((after.isr.len(), after.unconfirmed.len()), (BROKERS, 0));
+    (0..BROKERS).for_each(|broker| assert_eq!(world.end(broker, partition), 1));
+}

@@ -32,6 +32,30 @@ impl World {
         self.event(0, Event::StoreChanged);
     }
 
+    /// Somebody deletes the root, and the controller in office reads the store.
+    pub(in crate::state::tests) fn delete_root(&mut self) {
+        let mut snapshot = self.store.snapshot();
+        snapshot.root = None;
+        self.store.restore(snapshot);
+        self.is_without_root = true;
+        self.event(0, Event::StoreChanged);
+        self.go_on();
+    }
+
+    /// Only these kinds are left; nobody is told.
+    pub(in crate::state::tests) fn keep(&mut self, has_maps: bool, has_brokers: bool) {
+        let mut snapshot = self.store.snapshot();
+        snapshot.maps.retain(|_| has_maps);
+        snapshot.brokers.retain(|_| has_brokers);
+        self.store.restore(snapshot);
+    }
+
+    /// The root is there again, beside everything else as it was.
+    pub(in crate::state::tests) fn put_root_back(&mut self, backup: Snapshot) {
+        self.is_without_root = false;
+        self.restore_store(backup);
+    }
+
     /// These brokers, and nobody else, are there until everybody who was not heard is given up. A controller that hears of a later term takes office
     /// again, and is dialled again.
     pub(in crate::state::tests) fn come(&mut self, brokers: &[usize]) {

@@ -8,7 +8,7 @@ use taffrail_controller::{
 };
 use taffrail_core::{BrokerNumber, TopicPartition};
 
-use crate::world::{BROKERS, CONTROLLERS, REPLICAS, SECOND, Step, World};
+use crate::world::{BROKERS, CONTROLLERS, SECOND, Step, World};
 
 /// Answers to topics have ids below.
 const FIRST_ID: u64 = 1 << 32;
@@ -54,6 +54,11 @@ impl Moves {
         self.ordered.clear();
     }
 
+    /// Nor where these partitions were ordered to be.
+    pub(super) fn are_forgotten_of(&mut self, partitions: &[TopicPartition]) {
+        self.ordered.retain(|of, _| !partitions.contains(of));
+    }
+
     /// Nothing is wanted any more.
     pub(crate) fn are_done(&self) -> bool {
         self.wanted.is_empty()
@@ -78,7 +83,7 @@ impl World {
 
     fn order(&mut self) -> Option<Order> {
         let active = self.stored.values().filter(|s| s.is_active);
-        let active: Vec<_> = active.map(|s| s.partition).collect();
+        let active: Vec<_> = active.map(|s| (s.partition, s.wanted)).collect();
         if active.is_empty() {
             return None;
         }
@@ -87,12 +92,12 @@ impl World {
             1 => Order::Balance,
             2 => Order::Cancel,
             _ => {
-                let partition = self.chance.pick(&active);
+                let (partition, wanted) = self.chance.pick(&active);
                 let mut brokers: Vec<_> = self.all().collect();
-                while brokers.len() > REPLICAS {
+                while brokers.len() > wanted {
                     brokers.remove(self.chance.below(brokers.len()));
                 }
-                let first = self.chance.below(REPLICAS);
+                let first = self.chance.below(wanted);
                 brokers.swap(0, first);
                 Order::To(partition, brokers)
             }

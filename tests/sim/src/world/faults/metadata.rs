@@ -33,6 +33,7 @@ impl World {
     pub(super) fn store_goes_down(&mut self) -> bool {
         self.faults.is_store_down = true;
         self.note("the store is down".to_owned());
+        self.count("store away");
         let heals = self.chance.between(500 * MS, 6 * SECOND);
         self.plan(heals, |w| {
             w.faults.is_store_down = false;

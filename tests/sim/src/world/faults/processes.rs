@@ -53,7 +53,9 @@ impl World {
                 let replica = process.and_then(|p| p.seen.get(&s.partition));
                 replica.is_some_and(|replica| replica.fault.is_none())
             };
-            own.is_empty() || others.iter().filter(is_there).count() >= MIN_IN_SYNC
+            let (_, most) = self.clients.topics.min_in_sync(&s.topic);
+            let there = others.iter().filter(is_there).count();
+            own.is_empty() || there >= most.max(MIN_IN_SYNC)
         })
     }
 
@@ -61,7 +63,9 @@ impl World {
         let loss = self.bearable(broker, loss);
         self.count(match loss {
             Loss::Nothing => "broker crashed, nothing lost",
-            _ => "broker crashed, unsynced lost",
+            Loss::Everything => "broker crashed, all unsynced lost",
+            Loss::Tails => "broker crashed, unsynced tails lost",
+            Loss::Anything => "broker crashed, anything unsynced lost",
         });
         self.crash_broker(broker, loss);
         let down = self.chance.between(50 * MS, 8 * SECOND);
@@ -79,11 +83,17 @@ impl World {
 
     /// The power fails.
     pub(super) fn crash_all(&mut self) -> bool {
-        for broker in self.all() {
-            if self.brokers[broker].process.is_some() && self.may_restart(broker) {
+        let before = self.all().filter(|b| self.brokers[*b].process.is_some());
+        let before: Vec<_> = before.collect();
+        for broker in &before {
+            if self.may_restart(*broker) {
                 let loss = self.loss();
-                self.crash(broker, loss);
+                self.crash(*broker, loss);
             }
+        }
+        let is_nobody_left = self.brokers.iter().all(|node| node.process.is_none());
+        if is_nobody_left && before.len() == self.brokers.len() {
+            self.count("all brokers crash at once");
         }
         true
     }
