@@ -2,6 +2,7 @@
 
 mod mapped_files;
 mod mapping;
+mod reclaimer;
 mod std_disk;
 
 use std::{

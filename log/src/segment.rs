@@ -53,7 +53,7 @@ pub(crate) struct Segment {
     first_append_time_ms: AtomicI64,
     last_append_time_ms: AtomicI64,
     index: SegmentIndex,
-    /// Open until the segment is sealed; then its mapping serves, and the descriptor is given back.
+    /// Until the segment is sealed; then its mapping serves.
     file: RwLock<Option<LogFile>>,
     reads: Mutex<Reads>,
     /// Held while the index is built anew.

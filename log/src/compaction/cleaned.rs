@@ -43,12 +43,8 @@ impl Cleaned {
         self.passes.last().map_or(Offset::ZERO, |pass| pass.up_to)
     }
 
-    /// What is known of a log whose file says nothing that can be: nothing is clean, and any tombstone may have gone.
-    pub(crate) fn unknown(log_end: Offset) -> Self {
-        Self::anew(log_end)
-    }
-
-    /// Of an empty log that is filled from one with this horizon.
+    /// Nothing is clean, and tombstones below the horizon may have gone: of an empty log that is filled from one with this horizon, and, up to its end, of a log whose
+    /// file says nothing that can be.
     pub(crate) fn anew(delete_horizon: Offset) -> Self {
         Self {
             delete_horizon,

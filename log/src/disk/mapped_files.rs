@@ -13,7 +13,7 @@ use super::Mapping;
 /// How much may be mapped at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MappedMax {
-    /// Linux gives a process some 65,000 mappings.
+    /// Linux gives a process some 65,000 mappings. Each keeps its file open.
     pub files: usize,
     /// Of the parts that were read. The kernel keeps a page table for them, of a 512th of their size, until they are unmapped.
     pub bytes: usize,

@@ -12,12 +12,17 @@ const CACHED_PAGES: usize = 512;
 #[derive(Debug)]
 pub struct Mapping {
     raw: MmapRaw,
+    /// Open for as long as it is mapped: nobody cuts a file that is (see `reclaimer`).
+    _file: Arc<File>,
 }
 
 impl Mapping {
-    pub(super) fn of(file: &File, bytes: usize) -> io::Result<Self> {
-        let raw = MmapOptions::new().len(bytes).map_raw_read_only(file)?;
-        Ok(Self { raw })
+    pub(super) fn of(file: &Arc<File>, bytes: usize) -> io::Result<Self> {
+        let raw = MmapOptions::new().len(bytes).map_raw_read_only(&**file)?;
+        Ok(Self {
+            raw,
+            _file: Arc::clone(file),
+        })
     }
 
     /// How many bytes are mapped. The file may be shorter: bytes beyond its end must not be touched.

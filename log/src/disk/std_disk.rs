@@ -19,15 +19,20 @@ use rustix::{
 use super::{
     Disk, DiskFile, FileStat, MappedFile, MappedMax, Mapping, OpenMode, Space,
     mapped_files::MappedFiles,
+    reclaimer::{Reclaimer, hold, removable},
 };
 
 /// Linux's limit on the buffers of one writev.
 const IO_SLICES_MAX: usize = 1024;
 
 /// The real thing. Clones share one limit on mappings.
+///
+/// The room of large files that are removed comes back piece by piece, once nobody uses them: whoever opens a file here holds a lock on it (`flock`, shared) until
+/// it is closed and unmapped.
 #[derive(Debug, Clone, Default)]
 pub struct StdDisk {
     mapped: Arc<MappedFiles>,
+    reclaimer: Arc<Reclaimer>,
 }
 
 impl StdDisk {
@@ -35,6 +40,7 @@ impl StdDisk {
     pub fn new(mapped_max: MappedMax) -> Self {
         Self {
             mapped: Arc::new(MappedFiles::new(mapped_max)),
+            reclaimer: Arc::default(),
         }
     }
 }
@@ -49,8 +55,10 @@ impl Disk for StdDisk {
             OpenMode::Create => options.write(true).create(true).truncate(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
         };
+        let file = options.open(path)?;
+        hold(&file)?;
         Ok(Arc::new(StdFile {
-            file: options.open(path)?,
+            file: Arc::new(file),
             mapped: Arc::clone(&self.mapped),
         }))
     }
@@ -87,11 +95,21 @@ impl Disk for StdDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        let replaced = removable(to);
+        fs::rename(from, to)?;
+        if let Some(file) = replaced {
+            self.reclaimer.give_back(file);
+        }
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        let removed = removable(path);
+        fs::remove_file(path)?;
+        if let Some(file) = removed {
+            self.reclaimer.give_back(file);
+        }
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -109,7 +127,7 @@ impl Disk for StdDisk {
 
 #[derive(Debug)]
 struct StdFile {
-    file: File,
+    file: Arc<File>,
     mapped: Arc<MappedFiles>,
 }
 

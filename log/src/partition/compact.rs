@@ -157,7 +157,7 @@ impl PartitionLog {
             self.cleaned = cleaned;
             return Ok(());
         }
-        self.cleaned = Cleaned::unknown(end);
+        self.cleaned = Cleaned::anew(end);
         self.cleaned.write(&self.home)
     }
 

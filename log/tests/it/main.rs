@@ -10,6 +10,7 @@ mod golden;
 mod inspection;
 mod model;
 mod producers;
+mod reclaim;
 mod recovery;
 mod repair;
 mod replication;
