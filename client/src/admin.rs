@@ -62,7 +62,9 @@ impl Admin {
             dry_run,
         };
         let answer = self
-            .call(async |mut admin| admin.apply_topic(request.clone()).await)
+            .call(request, |mut admin, request| async move {
+                admin.apply_topic(request).await
+            })
             .await?;
         Ok(Applied {
             outcome: match answer.outcome() {
@@ -86,7 +88,9 @@ impl Admin {
             name: name.to_owned(),
         };
         let answer = self
-            .call(async |mut admin| admin.delete_topic(request.clone()).await)
+            .call(request, |mut admin, request| async move {
+                admin.delete_topic(request).await
+            })
             .await?;
         Ok(answer.data_deleted)
     }
@@ -100,7 +104,9 @@ impl Admin {
             names: names.to_vec(),
         };
         let answer = self
-            .call(async |mut admin| admin.list_topics(request.clone()).await)
+            .call(request, |mut admin, request| async move {
+                admin.list_topics(request).await
+            })
             .await?;
         Ok(answer.topics)
     }
@@ -117,7 +123,9 @@ impl Admin {
             topics: topics.to_vec(),
         };
         let answer = self
-            .call(async |mut admin| admin.list_partitions(request.clone()).await)
+            .call(request, |mut admin, request| async move {
+                admin.list_partitions(request).await
+            })
             .await?;
         Ok(answer.partitions)
     }
@@ -134,7 +142,9 @@ impl Admin {
             groups: groups.to_vec(),
         };
         let answer = self
-            .call(async |mut admin| admin.list_group_statuses(request.clone()).await)
+            .call(request, |mut admin, request| async move {
+                admin.list_group_statuses(request).await
+            })
             .await?;
         Ok(answer.groups)
     }
@@ -144,8 +154,10 @@ impl Admin {
     /// # Errors
     /// As [`Self::list_topics`].
     pub async fn list_brokers(&self) -> Result<v1::ListBrokersResponse, ClientError> {
-        self.call(async |mut admin| admin.list_brokers(v1::ListBrokersRequest {}).await)
-            .await
+        self.call(v1::ListBrokersRequest {}, |mut admin, request| async move {
+            admin.list_brokers(request).await
+        })
+        .await
     }
 
     /// Begins to move replicas, or with `dry_run` says what would move.
@@ -162,7 +174,9 @@ impl Admin {
             dry_run,
         };
         let answer = self
-            .call(async |mut admin| admin.move_replicas(request.clone()).await)
+            .call(request, |mut admin, request| async move {
+                admin.move_replicas(request).await
+            })
             .await?;
         Ok(answer.moves)
     }
@@ -176,30 +190,44 @@ impl Admin {
             topics: topics.to_vec(),
         };
         let what = "asking a broker what it last heard";
-        self.ask(what, async |channel| {
+        self.ask(what, |channel| {
             let mut broker =
                 BrokerClient::new(channel).max_decoding_message_size(CALL_MESSAGE_BYTES_MAX);
-            broker.get_metadata(request.clone()).await
+            let request = request.clone();
+            async move { broker.get_metadata(request).await }
         })
         .await
     }
 
-    async fn call<T>(
+    async fn call<R, T, F>(
         &self,
-        call: impl AsyncFn(AdminClient<Channel>) -> Result<Response<T>, Status>,
-    ) -> Result<T, ClientError> {
-        self.ask("an admin call", async |channel| {
+        request: R,
+        call: impl Fn(AdminClient<Channel>, R) -> F + Send + Sync,
+    ) -> Result<T, ClientError>
+    where
+        R: Clone + Send + Sync,
+        T: Send,
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        self.ask("an admin call", |channel| {
             let admin = AdminClient::new(channel);
-            call(admin.max_decoding_message_size(CALL_MESSAGE_BYTES_MAX)).await
+            call(
+                admin.max_decoding_message_size(CALL_MESSAGE_BYTES_MAX),
+                request.clone(),
+            )
         })
         .await
     }
 
-    async fn ask<T>(
+    async fn ask<T, F>(
         &self,
         what: &'static str,
-        call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
-    ) -> Result<T, ClientError> {
+        call: impl Fn(Channel) -> F + Send + Sync,
+    ) -> Result<T, ClientError>
+    where
+        T: Send,
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
         let known = self.client.known();
         let others = known.brokers.values().map(|b| b.address.clone()).collect();
         let after = self.client.config().call_timeout;

@@ -34,7 +34,7 @@ impl Admin {
     pub async fn list_groups(&self) -> Result<GroupList, ClientError> {
         let (answers, leaderless) = self
             .client
-            .ask_coordinators(v1::ListGroupsRequest {}, async |mut groups, request| {
+            .ask_coordinators(v1::ListGroupsRequest {}, |mut groups, request| async move {
                 groups.list_groups(request).await
             })
             .await?;
@@ -60,16 +60,16 @@ impl Admin {
             group: group.to_owned(),
         };
         self.client
-            .ask_coordinator(group, request, async |mut groups, request| {
+            .ask_coordinator(group, request, |mut groups, request| async move {
                 groups.describe_group(request).await
             })
             .await
     }
 
-    /// Sets committed offsets, whoever reads: members go on from there. An offset that does not exist is not refused; see [`crate::Client::offsets`].
+    /// Sets committed offsets, whoever reads: members go on from there.
     ///
     /// # Errors
-    /// A partition is refused, or the coordinator does not answer within the call timeout.
+    /// `OFFSET_OUT_OF_RANGE`: a partition has no such offset; then nothing is set. A partition is refused otherwise, its leader does not answer, or the coordinator does not answer within the call timeout.
     pub async fn reset_group(
         &self,
         group: &str,
@@ -86,7 +86,7 @@ impl Admin {
             offsets: offsets.iter().map(offset).collect(),
         };
         self.client
-            .ask_coordinator(group, request, async |mut groups, request| {
+            .ask_coordinator(group, request, |mut groups, request| async move {
                 groups.reset_offsets(request).await
             })
             .await
@@ -102,7 +102,7 @@ impl Admin {
             group: group.to_owned(),
         };
         self.client
-            .ask_coordinator(group, request, async |mut groups, request| {
+            .ask_coordinator(group, request, |mut groups, request| async move {
                 groups.delete_group(request).await
             })
             .await

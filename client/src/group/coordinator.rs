@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use taffrail_api::{
     WireError,
     status::from_status,
@@ -27,16 +28,8 @@ const OFFSETS: &str = "__offsets";
 /// So often, two or three seconds long, a partition is waited for that nobody leads before the groups of the others are listed without its own.
 const LEADERLESS_ATTEMPTS: u32 = 7;
 
-/// A call to one coordinator, that may have to be made again.
-pub(crate) trait GroupCall<R, T>:
-    AsyncFn(GroupsClient<Channel>, Request<R>) -> Result<Response<T>, Status>
-{
-}
-
-impl<R, T, F> GroupCall<R, T> for F where
-    F: AsyncFn(GroupsClient<Channel>, Request<R>) -> Result<Response<T>, Status>
-{
-}
+/// What a coordinator answers.
+type Answer<T> = Result<Response<T>, Status>;
 
 impl Client {
     /// Where the group's coordinator is. `renew`: not where it was when somebody asked last.
@@ -58,76 +51,108 @@ impl Client {
     }
 
     /// Asks the group's coordinator, until the call timeout is over.
-    pub(crate) async fn ask_coordinator<R: Clone, T>(
+    pub(crate) async fn ask_coordinator<R, T, F>(
         &self,
         group: &str,
         request: R,
-        call: impl GroupCall<R, T>,
-    ) -> Result<T, ClientError> {
-        self.with_retries("asking the group's coordinator", async |attempts| {
-            let leader = self.coordinator(group, attempts > 0).await?;
-            let reached = reach(self.connections(), &leader, attempts).await?;
-            self.ask_groups(&reached, request.clone(), &call).await
-        })
-        .await
+        call: impl Fn(GroupsClient<Channel>, Request<R>) -> F + Send + Sync,
+    ) -> Result<T, ClientError>
+    where
+        R: Clone + Send + Sync,
+        T: Send,
+        F: Future<Output = Answer<T>> + Send,
+    {
+        let (request, call) = (&request, &call);
+        let once = |attempts| {
+            let answer = async move {
+                let leader = self.coordinator(group, attempts > 0).await?;
+                let reached = reach(self.connections(), &leader, attempts).await?;
+                self.ask_groups(&reached, request, call).await
+            };
+            answer.boxed()
+        };
+        self.with_retries("asking the group's coordinator", once)
+            .await
     }
 
     /// Asks every broker that coordinates groups. Returns their answers, and the partitions that nobody leads for longer than it takes to elect somebody.
-    pub(crate) async fn ask_coordinators<R: Clone, T>(
+    pub(crate) async fn ask_coordinators<R, T, F>(
         &self,
         request: R,
-        call: impl GroupCall<R, T>,
-    ) -> Result<(Vec<T>, Vec<PartitionIndex>), ClientError> {
-        self.with_retries("asking all coordinators of groups", async |attempts| {
-            let metadata = self.refresh(&[OFFSETS.to_owned()]).await?;
-            let count = partitions(&metadata)?;
-            let mut asked = BTreeSet::new();
-            let (mut answers, mut leaderless) = (Vec::new(), Vec::new());
-            for index in (0..count).map(PartitionIndex) {
-                let leader = match leader(&metadata, index) {
-                    Ok(leader) => leader,
-                    Err(error) if attempts < LEADERLESS_ATTEMPTS => return Err(error),
-                    Err(_) => {
-                        leaderless.push(index);
-                        continue;
-                    }
-                };
-                if !asked.insert(leader.broker) {
-                    continue;
-                }
-                let reached = reach(self.connections(), &leader, attempts).await?;
-                if reached.route == Route::Through {
-                    // Another one would answer for itself.
-                    return Err(ClientError::Unreachable {
-                        addresses: leader.address,
-                        reason: "every broker is asked for its groups, and this one cannot be reached from here".to_owned(),
-                    });
-                }
-                let answer = self.ask_groups(&reached, request.clone(), &call);
-                answers.push(answer.await?);
-            }
-            Ok((answers, leaderless))
-        })
-        .await
+        call: impl Fn(GroupsClient<Channel>, Request<R>) -> F + Send + Sync,
+    ) -> Result<(Vec<T>, Vec<PartitionIndex>), ClientError>
+    where
+        R: Clone + Send + Sync,
+        T: Send,
+        F: Future<Output = Answer<T>> + Send,
+    {
+        let (request, call) = (&request, &call);
+        let once = |attempts| self.ask_each(request, call, attempts).boxed();
+        self.with_retries("asking all coordinators of groups", once)
+            .await
     }
 
-    async fn ask_groups<R, T>(
+    async fn ask_each<R, T, F>(
+        &self,
+        request: &R,
+        call: &(impl Fn(GroupsClient<Channel>, Request<R>) -> F + Send + Sync),
+        attempts: u32,
+    ) -> Result<(Vec<T>, Vec<PartitionIndex>), ClientError>
+    where
+        R: Clone + Send + Sync,
+        T: Send,
+        F: Future<Output = Answer<T>> + Send,
+    {
+        let metadata = self.refresh(&[OFFSETS.to_owned()]).await?;
+        let count = partitions(&metadata)?;
+        let mut asked = BTreeSet::new();
+        let (mut answers, mut leaderless) = (Vec::new(), Vec::new());
+        for index in (0..count).map(PartitionIndex) {
+            let leader = match leader(&metadata, index) {
+                Ok(leader) => leader,
+                Err(error) if attempts < LEADERLESS_ATTEMPTS => return Err(error),
+                Err(_) => {
+                    leaderless.push(index);
+                    continue;
+                }
+            };
+            if !asked.insert(leader.broker) {
+                continue;
+            }
+            let reached = reach(self.connections(), &leader, attempts).await?;
+            if reached.route == Route::Through {
+                // Another one would answer for itself.
+                return Err(ClientError::Unreachable {
+                    addresses: leader.address,
+                    reason: "every broker is asked for its groups, and this one cannot be reached from here".to_owned(),
+                });
+            }
+            answers.push(self.ask_groups(&reached, request, call).await?);
+        }
+        Ok((answers, leaderless))
+    }
+
+    async fn ask_groups<R, T, F>(
         &self,
         reached: &Reached,
-        request: R,
-        call: &impl GroupCall<R, T>,
-    ) -> Result<T, ClientError> {
-        let answered = call(groups(reached), routed(reached, request)).await;
+        request: &R,
+        call: &(impl Fn(GroupsClient<Channel>, Request<R>) -> F + Send + Sync),
+    ) -> Result<T, ClientError>
+    where
+        R: Clone,
+        F: Future<Output = Answer<T>>,
+    {
+        let answered = call(groups(reached), routed(reached, request.clone())).await;
         answered.map(Response::into_inner).map_err(|status| {
             self.connections().forget(&reached.address);
             from_status(&status).into()
         })
     }
 
-    async fn with_retries<T>(
-        &self,
+    async fn with_retries<'a, T>(
+        &'a self,
         what: &'static str,
-        once: impl AsyncFn(u32) -> Result<T, ClientError>,
+        once: impl Fn(u32) -> BoxFuture<'a, Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
         let deadline = Instant::now() + self.config().call_timeout;
         let mut attempts = 0;

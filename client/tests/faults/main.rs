@@ -9,3 +9,4 @@ mod frozen;
 mod group;
 mod producing;
 mod service;
+mod spawned;
