@@ -45,6 +45,7 @@ mod http;
 pub mod logging;
 mod metrics;
 pub mod offline;
+mod open_files;
 mod partition;
 mod peers;
 mod program;

@@ -27,6 +27,7 @@
 //! taffrail_broker_controller_connected                  1: the session with the active controller is open
 //! taffrail_broker_disk_free_bytes, .._disk_total_bytes  the volume
 //! taffrail_broker_disk_full                             1: produce is refused
+//! taffrail_broker_open_files, .._open_files_max         files and connections of the process
 //! taffrail_broker_partitions{state}                     leader, other, stray, offline
 //! taffrail_broker_partition_log_bytes{topic,partition}  and .._log_start_offset, .._high_watermark, .._log_end_offset
 //! taffrail_broker_partition_dirty_bytes{topic,partition}  and .._cleaned_offset: of compacted logs

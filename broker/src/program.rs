@@ -9,15 +9,19 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{args::Args, environment::Environment, error::BrokerError, logging, start::run_with};
+use crate::{
+    args::Args, environment::Environment, error::BrokerError, logging, open_files, start::run_with,
+};
 
-/// For a process with a broker in it. Its threads, and those that a broker starts in it, run as soon as they have something to do.
+/// For a process with a broker in it. Its threads, and those that a broker starts in it, run as soon as they have something to do, and it may have open as many
+/// files as the system lets it.
 ///
 /// # Errors
 /// The system starts no threads.
 pub fn runtime() -> io::Result<Runtime> {
     // It is a wish, which a sandbox may refuse.
     let _ = ask_for_short_time_slices();
+    open_files::raise_max();
     Runtime::new()
 }
 

@@ -39,6 +39,7 @@ use crate::{
     group::{self, Coordinators},
     http,
     metrics::{Metrics, PartitionCollector},
+    open_files,
     partition::{Fault, Partition, replicate::Assign, table::PartitionTable},
     peers::Peers,
     repeats::Repeats,
@@ -71,6 +72,13 @@ pub async fn run_with(
 ) -> Result<(), BrokerError> {
     let mut broker = start_with(config, environment).await?;
     tracing::info!(client = %broker.client_addr(), replication = %broker.replication_addr(), http = ?broker.http_addr(), "serving");
+    let max = open_files::max();
+    if max < open_files::FEW {
+        tracing::warn!(
+            max,
+            "few files may be open, connections included: raise the hard limit (ulimit -Hn) before there are many partitions"
+        );
+    }
     let failure = tokio::select! {
         () = shutdown => None,
         failure = broker.failed() => Some(failure),

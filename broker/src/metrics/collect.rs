@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     disk::space::Space,
+    open_files,
     partition::{Partition, standing::Role, table::PartitionTable},
 };
 
@@ -92,12 +93,24 @@ impl Collector for PartitionCollector {
                 None,
                 u64::from(self.space.is_full()),
             ),
+            (
+                "open_files",
+                "Files and connections that the process has open",
+                None,
+                open_files::count().unwrap_or(0),
+            ),
+            (
+                "open_files_max",
+                "How many of them it may have open",
+                None,
+                open_files::max(),
+            ),
         ];
         for (name, help, unit, value) in single {
             let name = format!("taffrail_broker_{name}");
             let metric =
                 encoder.encode_descriptor(&name, help, unit.as_ref(), MetricType::Gauge)?;
-            ConstGauge::new(value as i64).encode(metric)?;
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)?;
         }
         Ok(())
     }
@@ -182,7 +195,8 @@ fn family(
     let mut metric = encoder.encode_descriptor(&name, help, unit, MetricType::Gauge)?;
     for (labels, value) in samples {
         let labels: &Labels = &labels;
-        ConstGauge::new(value as i64).encode(metric.encode_family(&labels)?)?;
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+            .encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }

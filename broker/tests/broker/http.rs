@@ -90,6 +90,8 @@ async fn metrics_have_their_documented_names() {
         "taffrail_broker_disk_free_bytes ",
         "taffrail_broker_disk_full 0",
         "taffrail_broker_queue_bytes 0",
+        "taffrail_broker_open_files ",
+        "taffrail_broker_open_files_max ",
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
