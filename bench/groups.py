@@ -6,11 +6,11 @@ import subprocess
 import time
 
 from kafka_peer import Kafka
-from measure import MILLION, column, cpu_s, pairs, settle, sh, wait_for
+from measure import MILLION, column, cpu_s, pairs, settle, sh, spawn, wait_for
 from replication import end
 from taffrail_peer import BINARY, Taffrail
 
-ALONE = ("commits", "commits3", "rebalance", "group_cpu", "idle_groups", "coordinator")
+ALONE = ("commits", "commits3", "rebalance", "group_cpu", "idle_groups", "isolation", "coordinator")
 
 
 class Groups:
@@ -90,6 +90,43 @@ class Groups:
         self.table.note("a broker and its controller without groups", "% of a core", [alone])
         self.table.note(f"what {groups:,} groups without members add", "% of a core", [without - alone], "<= 2")
         self.table.note(f"what {groups:,} groups with a member each that waits for records add", "% of a core", [with_members - alone], "<= 2")
+        end(t)
+
+    def isolation(self):
+        """End to end through a group at 1,000/s with fsync: alone, beside a group whose only member stands still, and beside one that reads what was written long before."""
+        self.close()
+        size = self.sizes
+        t = Taffrail(self.work, 19641)
+        t.start()
+        topic = t.topic(durability="Fsync")
+        t.produce(topic, round(size.group_gb * MILLION), 1000)
+        runs = iter(range(1 << 30))
+
+        def latency():
+            return t.latency(topic, 1000, 1000 * size.beside_s, "--group", f"live{next(runs)}")
+
+        def beside(sig, *more):
+            """Of another group's member, which gets `sig` once it has read for a while."""
+            name = f"other{next(runs)}"
+            member = spawn([BINARY, "consume", topic, "--group", name, "--from", "earliest", "--follow", "-o", "raw", *more], "/dev/null", env=t.env)
+            wait_for(lambda: any(g["name"] == name for g in t.groups()), step=0.1)
+            time.sleep(2)
+            if sig:
+                member.send_signal(sig)
+                settle()
+            try:
+                found = t.latency(topic, 1000, 1000 * size.beside_s, "--group", f"live{next(runs)}", quiet=False)
+                assert member.poll() is None, "the other member ended"
+            finally:
+                member.kill()
+                member.wait()
+            return found
+
+        for how, *other in (("a stopped member of another group", signal.SIGSTOP), ("a group that reads 50 MB/s of old records", None, "--rate", "50M")):
+            a, b = pairs(self.n, lambda: beside(*other), latency)
+            self.table.note("end to end through a group at 1,000/s with fsync, alone: p99", "ms", column(b, "p99"))
+            self.table.note(f"the same beside {how}", "ms", column(a, "p99"))
+            self.table.note("the same: ratio, pair by pair", "", [x["p99"] / y["p99"] for x, y in zip(a, b)])
         end(t)
 
     def coordinator(self):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Taffrail and Apache Kafka on the same work, in turn (A B A B ...), and prints the ratios with their spread.
 
-  bench/run.py [--pairs N] [--tiny] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated replicated_latency replicated_fsync failover rolling many catchup commits commits3 rebalance group_cpu idle_groups coordinator compaction (default: all)
+  bench/run.py [--pairs N] [--tiny] [SUITE ...]     suites: produce fsync small consume latency partitions retained cold restart memory replicated replicated_latency replicated_fsync failover rolling many catchup commits commits3 rebalance group_cpu idle_groups isolation coordinator compaction (default: all)
 
 Needs java 17 or newer with javac, mvn, a Rust toolchain, and disk: all suites in one call keep about 120 GB, one suite at most 35; sends traffic to 127.0.0.1 only. One run says little on a shared
 machine: compare the ratios, which are taken pair by pair, and look at their spread. MB = 10^6 bytes of payload; broker CPU is user + system of

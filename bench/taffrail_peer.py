@@ -183,7 +183,7 @@ class Taffrail:
         """`taffrail dev` starts a broker that ended again."""
         wait_for(lambda: self.brokers_online() == self.brokers)
 
-    def latency(self, topic, rate, records, quiet=True):
+    def latency(self, topic, rate, records, *more, quiet=True):
         """Not `quiet`: beside something else, which is not waited for."""
-        r, _ = self.bench("latency", topic, records, 1000, *(["--rate", str(rate)] if rate else []), "--linger", "0ms", quiet=quiet)
+        r, _ = self.bench("latency", topic, records, 1000, *(["--rate", str(rate)] if rate else []), "--linger", "0ms", *more, quiet=quiet)
         return {k: r["latency_ms"][k] for k in ("p50", "p99", "p999", "max")}

@@ -11,6 +11,7 @@ mod payload;
 mod produce;
 mod rebalance;
 mod report;
+mod source;
 
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ enum Data {
     /// How fast records come out, from the earliest on
     Consume(ConsumeBench),
     /// How long a record takes from the moment it is due to the consumer, both in this process
-    Latency(ProduceBench),
+    Latency(LatencyBench),
 }
 
 /// A group that is made for this, and deleted afterwards.
@@ -131,6 +132,16 @@ struct ConsumeBench {
     output: BenchOutput,
 }
 
+/// What to send, and as whom to wait for it.
+#[derive(Args, Debug)]
+struct LatencyBench {
+    /// Consume as the only member of this group, which must be a new one and stays with its offsets
+    #[arg(long, short, value_parser = connect::group_name, value_name = "NAME")]
+    group: Option<String>,
+    #[command(flatten)]
+    sent: ProduceBench,
+}
+
 #[derive(Args, Debug)]
 struct BenchOutput {
     /// Print one JSON object: mb_per_s, records_per_s, latency_ms (p50, p95, p99, p999, max), longest_gap_ms, client_cpu_s_per_gb
@@ -173,9 +184,10 @@ async fn measure(what: Data) -> Outcome {
             consume::run(&client, &args).await?.print(args.output.json)
         }
         Data::Latency(args) => {
-            let client = connect::client(&args.output.server).await?;
-            connect::require_topic(&client, &args.topic).await?;
-            latency::run(&client, &args).await?.print(args.output.json)
+            let client = connect::client(&args.sent.output.server).await?;
+            connect::require_topic(&client, &args.sent.topic).await?;
+            let report = latency::run(&client, &args).await?;
+            report.print(args.sent.output.json)
         }
     }
 }

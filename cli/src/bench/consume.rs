@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use taffrail_client::{Client, ConsumedBatch, ConsumerConfig, Group};
+use taffrail_client::Client;
 use taffrail_core::ErrorCode;
 
 use super::{
     ConsumeBench,
     report::{Report, Run},
+    source::Source,
 };
 use crate::{
     connect::{self, client_failure},
-    consume::{Reader, Until},
     failure::{Failure, Outcome},
-    time::From,
 };
 
 /// A topic that has nothing more to give for this long has fewer records than asked for.
@@ -23,7 +22,7 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 pub(super) async fn run(client: &Client, args: &ConsumeBench) -> Outcome<Report> {
     connect::require_topic(client, &args.topic).await?;
     let run = Run::start();
-    let mut source = open(client, args).await?;
+    let mut source = Source::open(client, &args.topic, args.group.as_deref()).await?;
     let (mut records, mut bytes) = (0_u64, 0_u64);
     while records < args.records {
         let Ok(next) = tokio::time::timeout(IDLE_MAX, source.next()).await else {
@@ -54,41 +53,4 @@ pub(super) async fn run(client: &Client, args: &ConsumeBench) -> Outcome<Report>
         );
     }
     Ok(report)
-}
-
-/// Where batches come from.
-enum Source {
-    Reader(Box<Reader>),
-    Member(Box<Group>),
-}
-
-impl Source {
-    async fn next(&mut self) -> Outcome<Option<ConsumedBatch>> {
-        match self {
-            Self::Reader(reader) => reader.next().await,
-            Self::Member(group) => {
-                let batch = group.next_batch().await;
-                batch.map(Some).map_err(|error| client_failure(&error))
-            }
-        }
-    }
-
-    async fn close(self) -> Outcome {
-        match self {
-            Self::Reader(_) => Ok(()),
-            Self::Member(group) => group.close().await.map_err(|error| client_failure(&error)),
-        }
-    }
-}
-
-async fn open(client: &Client, args: &ConsumeBench) -> Outcome<Source> {
-    if let Some(group) = &args.group {
-        let member = client.group(group).topic(&args.topic).join().await;
-        let member = member.map_err(|error| client_failure(&error))?;
-        return Ok(Source::Member(Box::new(member)));
-    }
-    let starts = connect::starts(client, &args.topic, None, From::Earliest).await?;
-    let config = ConsumerConfig::default();
-    let reader = Reader::open(client, &args.topic, starts, Until::Stopped, config).await?;
-    Ok(Source::Reader(Box::new(reader)))
 }

@@ -2,46 +2,38 @@
 
 use std::time::{Duration, Instant};
 
-use taffrail_client::{Client, ConsumerConfig, TopicProducer};
+use taffrail_client::{Client, TopicProducer};
 use taffrail_core::ErrorCode;
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 
 use super::{
-    ProduceBench,
+    LatencyBench, ProduceBench,
     pace::Pace,
     payload::{MARK_BYTES, Payload},
     produce::record,
     report::{Latencies, Report, Run},
+    source::Source,
 };
 use crate::{
-    connect::{self, client_failure, flush_failure, join_failure, produce_failure},
-    consume::{Reader, Until},
+    connect::{client_failure, flush_failure, join_failure, produce_failure},
     failure::{Failure, Outcome},
-    time::From,
 };
 
 /// A record that is not seen for this long is lost.
 const ARRIVAL_DEADLINE: Duration = Duration::from_mins(1);
 
-/// Sends `args.records` records and waits for each at the consumer.
-pub(super) async fn run(client: &Client, args: &ProduceBench) -> Outcome<Report> {
+/// Sends records and waits for each at the consumer.
+pub(super) async fn run(client: &Client, args: &LatencyBench) -> Outcome<Report> {
+    let (group, args) = (args.group.as_deref(), &args.sent);
     if (args.size as usize) < MARK_BYTES {
         return Err(Failure::usage(format!(
             "--size must be at least {MARK_BYTES}: records are marked, to be found again"
         )));
     }
     let payload = Payload::new(args.size).keys(args.keys);
-    let starts = connect::starts(client, &args.topic, None, From::Latest).await?;
-    let reader = Reader::open(
-        client,
-        &args.topic,
-        starts,
-        Until::Stopped,
-        ConsumerConfig::default(),
-    )
-    .await?;
+    let source = Source::open_at_end(client, &args.topic, group).await?;
     let mut arrivals = Arrivals {
-        reader,
+        source,
         payload: payload.clone(),
     };
     let producer = client.producer(args.config()?);
@@ -139,14 +131,14 @@ async fn paced(
 
 /// The records of this run as the consumer sees them.
 struct Arrivals {
-    reader: Reader,
+    source: Source,
     payload: Payload,
 }
 
 impl Arrivals {
     /// The numbers of those that came, at least one answer of the consumer.
     async fn next(&mut self) -> Outcome<Vec<u64>> {
-        let Ok(batch) = tokio::time::timeout(ARRIVAL_DEADLINE, self.reader.next()).await else {
+        let Ok(batch) = tokio::time::timeout(ARRIVAL_DEADLINE, self.source.next()).await else {
             return Err(Failure::of(
                 ErrorCode::TimedOut,
                 format!("no record came for {} s", ARRIVAL_DEADLINE.as_secs()),

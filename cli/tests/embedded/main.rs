@@ -335,18 +335,14 @@ fn benchmarks_report_what_scripts_read() {
         (&1.into(), &1.into())
     );
     assert!(!dev.ok(&["groups", "list"]).contains("bench-"));
-    let paced = report(&[
-        "latency",
-        "flights",
-        "--records",
-        "200",
-        "--size",
-        "100",
-        "--rate",
-        "1000",
-    ]);
-    let single = report(&["latency", "flights", "--records", "50", "--size", "100"]);
-    for latency in [&paced["latency_ms"], &single["latency_ms"]] {
+    let latency = ["latency", "flights", "--records", "200", "--size", "100"];
+    let paced = report(&[&latency[..], &["--rate", "1000"]].concat());
+    let single = report(&latency);
+    let grouped = report(&[&latency[..], &["--rate", "1000", "--group", "late"]].concat());
+    let again = dev.run(&[&["bench"], &latency[..], &["--group", "late"]].concat());
+    assert_eq!(again.code, Some(2), "{}", again.stderr);
+    assert!(again.stderr.contains("nobody uses"), "{}", again.stderr);
+    for latency in [&paced, &single, &grouped].map(|report| &report["latency_ms"]) {
         assert!(
             latency["p50"].as_f64() <= latency["max"].as_f64() && latency["p50"].is_f64(),
             "{latency}"
