@@ -18,12 +18,22 @@ pub fn now_us() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000 + now.tv_nsec.cast_unsigned() / 1_000
 }
 
+/// What a group's members promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// They commit after they worked on a batch.
+    AtLeastOnce,
+    /// They commit before they are handed a batch.
+    AtMostOnce,
+}
+
 /// Members that come and go.
 #[derive(Debug)]
 pub struct Team {
     brokers: String,
     topic: String,
     group: String,
+    promise: Promise,
     folder: PathBuf,
     members: Vec<Member>,
 }
@@ -54,11 +64,17 @@ struct Work {
 
 impl Team {
     /// Nobody yet. What members say is kept in `folder`.
-    pub fn new(brokers: &str, topic: &str, group: &str, folder: &Path) -> Self {
+    pub fn new(
+        brokers: &str,
+        topic: &str,
+        (group, promise): (&str, Promise),
+        folder: &Path,
+    ) -> Self {
         Self {
             brokers: brokers.to_owned(),
             topic: topic.to_owned(),
             group: group.to_owned(),
+            promise,
             folder: folder.to_owned(),
             members: Vec::new(),
         }
@@ -70,6 +86,7 @@ impl Team {
         let log = self.folder.join(format!("{}-{number}.log", self.group));
         let mut command = Command::new(programs::path("group-member"));
         command.args([&self.brokers, &self.topic, &self.group]);
+        command.arg(format!("{:?}", self.promise));
         self.members.push(Member {
             process: Process::start(&mut command, &log),
             ended_us: None,
@@ -120,7 +137,8 @@ impl Team {
         }
     }
 
-    /// Ends all members, and checks what all that ever were did: one at a time worked on a partition, and nothing was left out up to `ends`.
+    /// Ends all members, and checks what all that ever were did up to `ends`: one at a time worked on a partition, and nothing was left out or nothing came twice, as
+    /// was promised.
     ///
     /// # Panics
     /// If it was not so, or a member ended by itself.
@@ -134,9 +152,15 @@ impl Team {
         }
         let history = self.history();
         check_one_at_a_time(&history);
-        check_nothing_left_out(&history, ends);
         let records: u64 = history.iter().map(|work| work.next - work.first).sum();
         let total: u64 = ends.values().sum();
+        match self.promise {
+            Promise::AtLeastOnce => check_nothing_left_out(&history, ends),
+            Promise::AtMostOnce => {
+                check_nothing_twice(&history);
+                assert!(2 * records > total, "{records} of {total} were handed out");
+            }
+        }
         eprintln!(
             "{}: {} members were handed {records} records of {total}",
             self.group,
@@ -231,6 +255,16 @@ fn check_nothing_left_out(history: &[Work], ends: &BTreeMap<u32, u64>) {
     assert_eq!(processed, *ends, "processed, and written");
 }
 
+fn check_nothing_twice(history: &[Work]) {
+    let mut reached: BTreeMap<u32, Work> = BTreeMap::new();
+    for work in history {
+        if let Some(before) = reached.insert(work.partition, *work) {
+            let is_new = before.next <= work.first;
+            assert!(is_new, "handed out twice: {before:?} and {work:?}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,5 +303,7 @@ mod tests {
         assert!(fails(|| check_nothing_left_out(&gap, &ends)));
         let unfinished = [good[0], good[1]];
         assert!(fails(|| check_nothing_left_out(&unfinished, &ends)));
+        check_nothing_twice(&gap);
+        assert!(fails(|| check_nothing_twice(&good)), "10 to 20 came twice");
     }
 }

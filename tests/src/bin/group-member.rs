@@ -1,5 +1,5 @@
 //! A member of a consumer group in a process of its own, so that a test can kill it and have it stand still. Says what it works on, and when by the clock that all
-//! processes share. Arguments: brokers' addresses with commas between, topic, group.
+//! processes share. Arguments: brokers' addresses with commas between, topic, group, what it promises.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use taffrail_client::{Client, ClientConfig, Group, GroupEvent};
+use taffrail_client::{Client, ClientConfig, DeliveryMode, Group, GroupEvent};
 use taffrail_tests::members::{SESSION_TIMEOUT, now_us};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -21,8 +21,13 @@ const WORK: Duration = Duration::from_millis(2);
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = env::args().collect();
-    let [_, brokers, topic, group] = arguments.as_slice() else {
-        panic!("arguments: BROKERS TOPIC GROUP");
+    let [_, brokers, topic, group, promise] = arguments.as_slice() else {
+        panic!("arguments: BROKERS TOPIC GROUP PROMISE");
+    };
+    let delivery = match promise.as_str() {
+        "AtLeastOnce" => DeliveryMode::AtLeastOnce,
+        "AtMostOnce" => DeliveryMode::AtMostOnce,
+        other => panic!("{other} is no promise"),
     };
     let mut told_to_end = signal(SignalKind::terminate()).expect("signals can be waited for");
     let client = Client::connect(ClientConfig {
@@ -33,6 +38,7 @@ async fn main() {
     let joining = client
         .group(group)
         .topic(topic)
+        .delivery(delivery)
         .session_timeout(SESSION_TIMEOUT)
         .commit_interval(Duration::from_millis(200));
     let mut member = joining.join().await.expect("joins");

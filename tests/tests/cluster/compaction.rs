@@ -89,8 +89,8 @@ impl Writer {
 
 /// Stops all brokers, and gives what each of them holds.
 fn stopped(cluster: &mut Cluster) -> Vec<Records> {
-    for index in 0..BROKERS {
-        assert!(cluster.stop(index).success(), "broker-{index}");
+    for ended in cluster.stop_all() {
+        assert!(ended.success(), "{ended}");
     }
     let all = 0..BROKERS;
     all.map(|index| cluster.records(index, TOPIC, 0)).collect()

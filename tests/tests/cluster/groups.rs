@@ -13,18 +13,14 @@ use taffrail_core::PartitionIndex;
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
     load::Load,
-    members::Team,
+    members::{Promise, Team},
     wait,
 };
 use tokio::{runtime::Handle, time::timeout};
 
 use crate::{SOME, TOPIC};
 
-const GROUP: &str = "billing";
-const MEMBERS: usize = 50;
 const PARTITIONS: u32 = 20;
-/// Members that something befalls in a round.
-const BEFALLEN: usize = 8;
 /// What a broker or a member that stands still does so for, at most.
 const STILL_MAX: Duration = Duration::from_secs(12);
 
@@ -34,8 +30,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Committed offsets by partition.
 type Offsets = BTreeMap<u32, u64>;
 
-async fn committed(client: &Client) -> Option<Offsets> {
-    let described = client.admin().describe_group(GROUP).await.ok()?;
+async fn committed(client: &Client, group: &str) -> Option<Offsets> {
+    let described = client.admin().describe_group(group).await.ok()?;
     let committed = described.offsets.into_iter().filter_map(|o| o.committed);
     Some(
         committed
@@ -51,14 +47,14 @@ struct Watch {
 }
 
 impl Watch {
-    fn over(client: Client) -> Self {
+    fn over(client: Client, group: &'static str) -> Self {
         let (stop, stopped) = mpsc::channel();
         let runtime = Handle::current();
         let thread = thread::spawn(move || {
             let mut highest = Offsets::new();
             let mut looks = 0;
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                let now = runtime.block_on(committed(&client));
+                let now = runtime.block_on(committed(&client, group));
                 for (partition, offset) in now.unwrap_or_default() {
                     let before = highest.insert(partition, offset).unwrap_or(0);
                     assert!(
@@ -81,14 +77,14 @@ impl Watch {
 }
 
 /// Waits until more of every partition is committed.
-async fn more(client: &Client) {
+async fn more(client: &Client, group: &str) {
     let before = wait::until_async("what is committed", wait::PATIENCE, async || {
-        committed(client).await
+        committed(client, group).await
     })
     .await;
     let what = "more of every partition to be committed";
     wait::until_async(what, wait::PATIENCE, async || {
-        let now = committed(client).await?;
+        let now = committed(client, group).await?;
         let grew = |p: u32| now.get(&p).unwrap_or(&0) > before.get(&p).unwrap_or(&0);
         (0..PARTITIONS).all(grew).then_some(())
     })
@@ -96,10 +92,10 @@ async fn more(client: &Client) {
 }
 
 /// Something befalls some members, and others come for those that are lost.
-fn befall(team: &mut Team, dice: &mut Xoshiro256PlusPlus) {
+fn befall(team: &mut Team, befallen: usize, dice: &mut Xoshiro256PlusPlus) {
     // Not those that are just starting.
     let mut at_work = team.at_work();
-    for _ in 0..BEFALLEN {
+    for _ in 0..befallen {
         let victim = at_work.swap_remove(dice.random_range(0..at_work.len()));
         match dice.random_range(0..3) {
             0 => team.stand_still(victim),
@@ -122,53 +118,86 @@ async fn ends(client: &Client) -> Offsets {
     (0..).zip(ends.into_iter().map(|end| end.0)).collect()
 }
 
+/// Members of a group, and how many of them something befalls in a round.
+struct Trial {
+    group: &'static str,
+    promise: Promise,
+    members: usize,
+    befallen: usize,
+}
+
+impl Trial {
+    /// Members and brokers are killed and stand still while records come; then everything is checked.
+    async fn run(self) {
+        let wanted = std::env::var("TAFFRAIL_GROUPS_SEED").ok();
+        let wanted = wanted.map(|seed| seed.parse().expect("a seed is a number"));
+        let seed: u64 = wanted.unwrap_or_else(rand::random);
+        eprintln!("the same dice again: TAFFRAIL_GROUPS_SEED={seed}");
+        let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut cluster = Cluster::start(self.group).await;
+        let partitions = format!("partitions: {PARTITIONS}");
+        cluster.create(TOPIC, &[&partitions, "replicas: 3", "minInSync: 2"]);
+        let load = Load::start(&cluster, TOPIC).await;
+        let (brokers, folder) = (cluster.addresses(), cluster.aside("members"));
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let mut team = Team::new(&brokers, TOPIC, (self.group, self.promise), &folder);
+        (0..self.members).for_each(|_| team.hire());
+        let client = cluster.client().await;
+        let watch = Watch::over(client.clone(), self.group);
+        more(&client, self.group).await;
+        for _ in 0..BROKERS {
+            befall(&mut team, self.befallen, &mut dice);
+            let broker = dice.random_range(0..BROKERS);
+            let is_killed = dice.random();
+            if is_killed {
+                cluster.kill(broker);
+            } else {
+                cluster.stand_still(broker);
+            }
+            // Longer than a session of members or of brokers, or not.
+            let still = dice.random_range(Duration::ZERO..STILL_MAX);
+            let _ = timeout(still, std::future::pending::<()>()).await;
+            team.go_on();
+            if is_killed {
+                cluster.restart(broker);
+            } else {
+                cluster.go_on(broker);
+            }
+            cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+            load.more(SOME / 10).await;
+            more(&client, self.group).await;
+        }
+        load.stop_and_check(&mut cluster).await;
+        let ends = ends(&client).await;
+        wait::until_async("everything to be committed", wait::PATIENCE, async || {
+            (committed(&client, self.group).await? == ends).then_some(())
+        })
+        .await;
+        watch.end();
+        team.check(&ends);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_members_process_everything_one_at_a_time_though_they_and_brokers_are_killed_and_stand_still()
  {
-    let wanted = std::env::var("TAFFRAIL_GROUPS_SEED").ok();
-    let wanted = wanted.map(|seed| seed.parse().expect("a seed is a number"));
-    let seed: u64 = wanted.unwrap_or_else(rand::random);
-    eprintln!("the same dice again: TAFFRAIL_GROUPS_SEED={seed}");
-    let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut cluster = Cluster::start("fifty-members").await;
-    let partitions = format!("partitions: {PARTITIONS}");
-    cluster.create(TOPIC, &[&partitions, "replicas: 3", "minInSync: 2"]);
-    let load = Load::start(&cluster, TOPIC).await;
-    let (brokers, folder) = (cluster.addresses(), cluster.aside("members"));
-    std::fs::create_dir_all(&folder).expect("a folder can be made");
-    let mut team = Team::new(&brokers, TOPIC, GROUP, &folder);
-    (0..MEMBERS).for_each(|_| team.hire());
-    let client = cluster.client().await;
-    let watch = Watch::over(client.clone());
-    more(&client).await;
-    for _ in 0..BROKERS {
-        befall(&mut team, &mut dice);
-        let broker = dice.random_range(0..BROKERS);
-        let is_killed = dice.random();
-        if is_killed {
-            cluster.kill(broker);
-        } else {
-            cluster.stand_still(broker);
-        }
-        // Longer than a session of members or of brokers, or not.
-        let still = dice.random_range(Duration::ZERO..STILL_MAX);
-        let _ = timeout(still, std::future::pending::<()>()).await;
-        team.go_on();
-        if is_killed {
-            cluster.restart(broker);
-        } else {
-            cluster.go_on(broker);
-        }
-        cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
-        load.more(SOME / 10).await;
-        more(&client).await;
-    }
-    load.stop_and_check(&mut cluster).await;
-    let ends = ends(&client).await;
-    wait::until_async("everything to be committed", wait::PATIENCE, async || {
-        (committed(&client).await? == ends).then_some(())
-    })
-    .await;
-    watch.end();
-    team.check(&ends);
+    let trial = Trial {
+        group: "billing",
+        promise: Promise::AtLeastOnce,
+        members: 50,
+        befallen: 8,
+    };
+    trial.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_commit_first_are_handed_nothing_twice_though_they_and_brokers_are_killed_and_stand_still()
+ {
+    let trial = Trial {
+        group: "alerts",
+        promise: Promise::AtMostOnce,
+        members: 12,
+        befallen: 4,
+    };
+    trial.run().await;
 }
