@@ -135,18 +135,51 @@ fn only_what_runs_as_a_test_is_one() {
     assert_eq!(tests_of(source).collect::<Vec<_>>(), ["one", "two"]);
 }
 
-#[test]
-fn every_test_that_a_document_names_exists() {
-    let mut functions = BTreeSet::new();
-    for text in texts_ending(".rs") {
-        functions.extend(tests_of(&text.content).map(str::to_owned));
+/// Tests of which a line says where they are: "`test` in `file`".
+fn placed_tests(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    // Every other part is in backquotes.
+    let parts: Vec<&str> = line.split('`').collect();
+    let mut placed = Vec::new();
+    for at in (1..parts.len().saturating_sub(2)).step_by(2) {
+        if let (Some(test), " in ") = (as_test(parts[at]), parts[at + 1]) {
+            placed.push((test, parts[at + 2]));
+        }
     }
+    placed.into_iter()
+}
+
+#[test]
+fn the_place_of_a_test_is_what_follows_it() {
+    let line = "`a_b_c_d_e`; `f_g_h_i_j` in `x/y.rs`, and `k_l_m_n_o` of `z.rs`";
+    let placed: Vec<_> = placed_tests(line).collect();
+    assert_eq!(placed, [("f_g_h_i_j", "x/y.rs")]);
+}
+
+#[test]
+fn every_test_that_a_document_names_exists_where_it_says() {
+    let mut functions: BTreeSet<(String, String)> = BTreeSet::new();
+    for text in texts_ending(".rs") {
+        let of_file = tests_of(&text.content).map(|test| (test.to_owned(), text.path.clone()));
+        functions.extend(of_file);
+    }
+    let places = |test: &str| {
+        let from = (test.to_owned(), String::new());
+        let those = functions
+            .range(from..)
+            .take_while(move |(name, _)| name == test);
+        those.map(|(_, path)| path.as_str()).collect::<Vec<_>>()
+    };
     let mut findings = Vec::new();
     for text in texts_ending(".md") {
         for (index, line) in prose(&text) {
             for test in code_spans(line).filter_map(as_test) {
-                if !functions.contains(test) {
+                if places(test).is_empty() {
                     findings.push(text.at(index, &format!("there is no test {test}")));
+                }
+            }
+            for (test, place) in placed_tests(line) {
+                if !places(test).iter().any(|path| path.starts_with(place)) {
+                    findings.push(text.at(index, &format!("{test} is not in {place}")));
                 }
             }
         }
