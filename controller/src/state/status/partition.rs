@@ -260,11 +260,32 @@ impl Picture<'_> {
             "its in-sync replicas restarted, so they are compared"
         };
         if missing.is_empty() {
+            let ahead = self.ahead(id, record);
+            if is_below && !record.is_unclean && !ahead.is_empty() {
+                let message = format!(
+                    "its in-sync replicas restarted while they were fewer than minInSync, and lack records that broker {} has, acknowledged or not; \
+                     set minInSync: {} in the Topic to go on without those, or uncleanElection: Allow to go on with them",
+                    ahead.join(", "),
+                    record.isr.len(),
+                );
+                return (PartitionState::Offline, message);
+            }
             let message = format!("{why}; it is led in a moment");
             return (PartitionState::Starting, message);
         }
         let message = format!("{why}; start broker {} again", missing.join(", "));
         (PartitionState::Offline, message + accept(topic, record))
+    }
+
+    /// Replicas that have more than every member of the in-sync set.
+    fn ahead(self, id: TopicPartition, record: &Assignment) -> Vec<String> {
+        let end = |replica: &BrokerNumber| {
+            let report = self.live.report(*replica, id)?;
+            Some((report.last_epoch, report.durable_end_offset))
+        };
+        let most = record.isr.iter().filter_map(end).max();
+        let ahead = record.replicas.iter().filter(|r| end(r) > most);
+        ahead.map(|number| self.name(*number)).collect()
     }
 
     /// With its name.

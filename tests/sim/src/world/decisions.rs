@@ -7,7 +7,9 @@ use taffrail_api::{
     v1::{self, broker_message, controller_message, isr_request::Change},
 };
 use taffrail_controller::sim::StoredPartition;
-use taffrail_core::{Assignment, BrokerNumber, LeaderEpoch, PartitionEpoch, TopicPartition};
+use taffrail_core::{
+    Assignment, BrokerNumber, Incarnation, LeaderEpoch, PartitionEpoch, TopicPartition,
+};
 
 use super::{Step, World, network::ConnectionId};
 
@@ -97,8 +99,12 @@ impl World {
                 let is_replica = s.assignment.replicas.contains(&BrokerNumber(run.broker));
                 is_replica && epoch == Ok(last_epoch(&self.persisted, partition))
             });
+            // One that asks for a run that is over is refused as well.
+            let process = self.brokers[node].process.as_ref();
+            let asked_for = run.incarnation.map(Incarnation::from);
+            let is_run = process.is_none_or(|p| Some(p.sim.incarnation()) == asked_for);
             let end = self.ledger.committed_end(partition);
-            if is_last && !self.is_damaged_node(node) && !self.has(node, partition, end) {
+            if is_last && is_run && !self.is_damaged_node(node) && !self.has(node, partition, end) {
                 return Err(format!(
                     "{NEWCOMERS_HAVE_WHAT_IS_COMMITTED}: b{broker} asks for {} in {partition}, which is committed to {end}",
                     run.broker

@@ -126,6 +126,11 @@ impl World {
     /// Does every partition have all its replicas, in sync and confirmed, on brokers that are there? By a store that is as it is: of an older one brokers
     /// know more.
     pub(super) fn is_whole(&self) -> bool {
+        self.is_whole_but(|_| false)
+    }
+
+    /// The same without these partitions.
+    pub(super) fn is_whole_but(&self, except: impl Fn(&StoredPartition) -> bool) -> bool {
         let are_there = self.brokers.iter().all(|node| {
             let process = node.process.as_ref();
             node.paused_until_us <= self.now_us
@@ -137,6 +142,7 @@ impl World {
         are_there
             && !self.brokers.iter().any(|node| self.knows_more(node))
             && active
+                .filter(|s| !except(s))
                 .map(|s| (&s.assignment, s.wanted))
                 .all(|(a, wanted)| {
                     a.leader.is_some()

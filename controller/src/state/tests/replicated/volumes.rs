@@ -66,6 +66,43 @@ fn the_last_member_below_min_in_sync_waits_for_the_replicas_that_left() {
 }
 
 #[test]
+fn a_replica_that_has_more_than_the_last_member_keeps_it_from_leading_and_what_to_do_is_told() {
+    let (mut world, partition) = running();
+    let (first, ..) = roles(&world, partition);
+    // Nobody else has it, and nobody was told that it is stored.
+    world.produce(first);
+    world.stop_broker(first);
+    world.go_on();
+    let leads = record(&world, partition).leader.expect("led");
+    let last = world.broker_of(leads);
+    let third = BROKERS - first - last;
+    world.ask_to_shrink(last, partition, third, ShrinkReason::LostData);
+    world.go_on();
+    world.stop_broker(third);
+    world.go_on();
+    assert_eq!(record(&world, partition).isr, [leads]);
+    for broker in [last, first, third] {
+        world.start_broker(broker, 0);
+        world.go_on();
+    }
+    world.calm_down();
+    assert_eq!(record(&world, partition).leader, None);
+    let status = world.view().partitions[NAME][0].clone();
+    assert_eq!(status.state, "OFFLINE");
+    let more = format!("broker {} ", world.number(first));
+    for told in [&*more, "minInSync: 1", "uncleanElection: Allow"] {
+        assert!(status.message.contains(told), "{}", status.message);
+    }
+    let spec = TopicSpec {
+        min_in_sync: Some(1),
+        ..spec(1, 3, Adoption::Never)
+    };
+    world.apply(0, NAME, spec);
+    world.settle();
+    assert_eq!(record(&world, partition).leader, Some(leads));
+}
+
+#[test]
 fn an_older_volume_leaves_the_isr_and_catches_up() {
     let (mut world, partition) = running();
     let (leader, second, _) = roles(&world, partition);
