@@ -119,6 +119,8 @@ pub(crate) enum Says {
     Leaves {
         comes_back: bool,
     },
+    /// It went on behind records that were gone.
+    Lost(v1::MemberLoss),
     /// Its stream ended.
     Gone,
 }

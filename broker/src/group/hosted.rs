@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use taffrail_api::{WireError, convert::offset_to_wire, v1};
+use taffrail_api::{
+    WireError,
+    convert::{self, offset_to_wire},
+    v1,
+};
 use taffrail_core::{
     ErrorCode, GroupEpoch, MemberId, TopicPartition,
     group::{Committed, Group, GroupState, Member},
@@ -18,6 +22,8 @@ use crate::cluster::view::topic_id_bytes;
 
 /// Of one group in a report: a heartbeat must not grow without end. Of a larger group the rest is not reported.
 const REPORT_OFFSETS_MAX: usize = 100_000;
+/// A loss is in reports for so long: one of them arrives, be it at the next controller.
+const LOST_MS: u64 = 10 * 60_000;
 
 /// A group as its coordinator has it.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub(super) struct Hosted {
     pub(super) unreadable: BTreeMap<Option<TopicPartition>, String>,
     /// When something was last heard of it, by the broker's uptime. `None`: nothing since it was read from the log.
     pub(super) heard_ms: Option<u64>,
+    /// Records that were gone before it read them, by partition, and when a member said so.
+    lost: BTreeMap<TopicPartition, (v1::MemberLoss, u64)>,
     /// The controller has something to hear of it.
     pub(super) is_news: bool,
     /// The controller may know it.
@@ -50,6 +58,7 @@ impl Hosted {
             streams: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             heard_ms: None,
+            lost: BTreeMap::new(),
             is_news: true,
             is_reported: false,
         }
@@ -126,6 +135,25 @@ impl Hosted {
         self.group.disconnected(member);
     }
 
+    /// A member went on behind records that were gone. Of what others read it says nothing.
+    pub(super) fn has_lost(&mut self, member: MemberId, lost: v1::MemberLoss, now_ms: u64) {
+        let partition = convert::topic_partition(&lost.topic_id, lost.partition);
+        let assigned = self.group.member(member).map(Member::assigned);
+        let (Ok(partition), Some(mut assigned)) = (partition, assigned) else {
+            return;
+        };
+        if assigned.any(|(id, _)| id == partition) {
+            self.lost.insert(partition, (lost, now_ms));
+            self.is_news = true;
+        }
+    }
+
+    /// What the controller has heard of for long.
+    pub(super) fn forget_lost(&mut self, now_ms: u64) {
+        self.lost
+            .retain(|_, (_, at_ms)| now_ms.saturating_sub(*at_ms) < LOST_MS);
+    }
+
     /// Assignments that members have not heard of.
     pub(super) fn tell(&mut self, topics: &Topics, answers: &mut Vec<Answer>) {
         for (id, stream) in &mut self.streams {
@@ -187,6 +215,7 @@ impl Hosted {
             offsets: reported,
             is_unreadable: !self.unreadable.is_empty(),
             is_cut: offsets.next().is_some(),
+            lost: self.lost.values().map(|(lost, _)| lost.clone()).collect(),
             ..v1::GroupReport::default()
         }
     }

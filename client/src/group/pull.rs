@@ -3,6 +3,7 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use futures::FutureExt as _;
+use taffrail_api::v1;
 use taffrail_core::{ErrorCode, Offset, PartitionIndex, TopicPartition};
 use tokio::time::{Instant, sleep_until};
 
@@ -283,6 +284,14 @@ impl Group {
                         });
                     }
                 };
+                if let Some(at) = at.filter(|_| offset < start) {
+                    self.shared.tell_lost(v1::MemberLoss {
+                        topic_id: at.topic.as_bytes().to_vec().into(),
+                        partition: at.partition.0,
+                        from: offset.0 as i64,
+                        to: start.0 as i64,
+                    });
+                }
                 Ok(self.go_on(&topic, partition, offset, resumed))
             }
             // It was deleted. The coordinator takes it away, and gives the next one of that name.

@@ -110,7 +110,7 @@ impl GroupBuilder {
         self
     }
 
-    /// Where the member runs. Of partitions that are as good otherwise it gets those that have a replica there.
+    /// Where the member runs. Of partitions that are as good otherwise it gets those that are led there.
     pub fn rack(mut self, rack: impl Into<String>) -> Self {
         self.settings.rack = rack.into();
         self

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use taffrail_api::v1;
 use taffrail_core::{GroupEpoch, MemberId};
 use tokio::{
     sync::{Notify, watch},
@@ -136,6 +137,8 @@ pub(super) struct Shared {
     /// There is something new for the session.
     pub(super) wake: Notify,
     pub(super) commits: CommitQueue,
+    /// What the coordinator is to hear of next.
+    lost: Mutex<Vec<v1::MemberLoss>>,
 }
 
 impl Shared {
@@ -145,7 +148,22 @@ impl Shared {
             changed: watch::Sender::default(),
             wake: Notify::new(),
             commits: CommitQueue::default(),
+            lost: Mutex::default(),
         }
+    }
+
+    /// Records were gone before they were read.
+    pub(super) fn tell_lost(&self, lost: v1::MemberLoss) {
+        self.lost_unsaid().push(lost);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn take_lost(&self) -> Vec<v1::MemberLoss> {
+        std::mem::take(&mut *self.lost_unsaid())
+    }
+
+    fn lost_unsaid(&self) -> MutexGuard<'_, Vec<v1::MemberLoss>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held for a moment, never while anything is awaited.

@@ -139,6 +139,10 @@ impl MemberStream {
             return Some(Ended::Broken(silent()));
         }
         self.heartbeat(applied, now);
+        if self.is_member() {
+            let lost = self.shared.take_lost();
+            lost.into_iter().for_each(|l| self.say(Request::Lost(l)));
+        }
         self.commit(now, backoff);
         None
     }

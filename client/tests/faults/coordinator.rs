@@ -56,6 +56,8 @@ pub(crate) struct Coordinator {
     /// What was heard, in order.
     pub(crate) joins: Vec<v1::JoinGroup>,
     pub(crate) heartbeats: Vec<u64>,
+    /// Partitions and ranges that members went on behind.
+    pub(crate) lost: Vec<(u32, i64, i64)>,
     /// Partition and offset of those that were stored.
     pub(crate) commits: Vec<(u32, u64)>,
     /// Whether the member comes back.
@@ -81,6 +83,7 @@ impl Default for Coordinator {
             unheard_commits: 0,
             joins: Vec::new(),
             heartbeats: Vec::new(),
+            lost: Vec::new(),
             commits: Vec::new(),
             left: Vec::new(),
             unended: None,
@@ -211,6 +214,10 @@ impl Coordinator {
                 Answer::Heartbeat(v1::HeartbeatAnswer { epoch })
             }
             Says::Commit(commit) => Answer::Commit(self.commit(member, commit)),
+            Says::Lost(lost) => {
+                self.lost.push((lost.partition, lost.from, lost.to));
+                return Ok(());
+            }
             Says::Leave(leave) => {
                 self.left.push(leave.comes_back);
                 let catalog = Flights(self.partitions);

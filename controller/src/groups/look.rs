@@ -226,7 +226,12 @@ fn partition(
     status.lag_records = lag.records;
     status.lag_ms = lag.ms;
     status.loses_data_at_ms = lag.loses_data_at_ms.map(u64::cast_signed);
-    status.lost_to_offset = lag.lost_to.map(offset_to_wire);
+    let lost = match lag.lost_to {
+        Some(to) => Some(committed..to),
+        None => group.lost(id, now_ms).cloned(),
+    };
+    status.lost_from_offset = lost.as_ref().map(|lost| offset_to_wire(lost.start));
+    status.lost_to_offset = lost.map(|lost| offset_to_wire(lost.end));
     status
 }
 

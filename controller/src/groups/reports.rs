@@ -1,12 +1,17 @@
 //! What coordinators said of their groups.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
+};
 
 use taffrail_api::{convert, v1};
 use taffrail_core::{BrokerNumber, Offset, TopicId, TopicPartition, group::History, rules};
 
 /// Assignments are counted over this time.
 const ASSIGNMENTS_WINDOW_MS: u64 = 10 * 60_000;
+/// What a group went on behind is shown for so long: whoever tells people of it looks more often.
+const LOST_SHOWN_MS: u64 = 10 * 60_000;
 
 /// A broker that leads a partition of `__offsets`, or led it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +51,8 @@ pub(super) struct Group {
     said: BTreeMap<BrokerNumber, Said>,
     /// How committed offsets moved on.
     pub(super) commits: BTreeMap<TopicPartition, History>,
+    /// What members went on behind, as half-open ranges, and when it was first heard of.
+    lost: BTreeMap<TopicPartition, (Range<Offset>, u64)>,
     /// The newest assignment, and when there were new ones.
     assignment: u64,
     assignments_ms: VecDeque<u64>,
@@ -89,6 +96,7 @@ impl Reports {
             }
             group.assignment = report.epoch;
         }
+        group.hear_lost(&report.lost, now_ms);
         let word = (!report.is_gone).then(|| Heard::new(report));
         group.said.insert(from, Said { epoch, word });
     }
@@ -150,6 +158,7 @@ impl Reports {
         };
         let is_read = |p: &TopicPartition| offsets.binary_search_by_key(p, |(p, _)| *p).is_ok();
         group.commits.retain(|partition, _| is_read(partition));
+        group.lost.retain(|partition, _| is_read(partition));
         for (partition, offset) in &offsets {
             if let Some(offset) = offset {
                 let commits = group.commits.entry(*partition);
@@ -195,6 +204,28 @@ impl Heard {
 impl Group {
     pub(super) fn assignments_recent(&self) -> u32 {
         self.assignments_ms.len() as u32
+    }
+
+    /// What makes no sense says nothing. A range that is known already is no news: it is repeated.
+    fn hear_lost(&mut self, lost: &[v1::MemberLoss], now_ms: u64) {
+        for lost in lost {
+            let partition = convert::topic_partition(&lost.topic_id, lost.partition);
+            let offset = |wire: i64| u64::try_from(wire).map(Offset);
+            let (Ok(partition), Ok(from), Ok(to)) = (partition, offset(lost.from), offset(lost.to))
+            else {
+                continue;
+            };
+            let known = self.lost.get(&partition).map(|(range, _)| range);
+            if from < to && known != Some(&(from..to)) {
+                self.lost.insert(partition, (from..to, now_ms));
+            }
+        }
+    }
+
+    /// What the group went on behind lately.
+    pub(super) fn lost(&self, partition: TopicPartition, now_ms: u64) -> Option<&Range<Offset>> {
+        let (range, heard_ms) = self.lost.get(&partition)?;
+        (now_ms.saturating_sub(*heard_ms) < LOST_SHOWN_MS).then_some(range)
     }
 
     /// When any of the offsets was last seen to move on.

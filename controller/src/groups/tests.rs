@@ -79,6 +79,7 @@ fn report(coordinator_epoch: i32, epoch: u64, committed: i64) -> v1::GroupReport
         offsets: vec![offset(1, -1), offset(0, committed)],
         is_unreadable: false,
         is_cut: true,
+        lost: Vec::new(),
     }
 }
 
@@ -192,6 +193,43 @@ fn what_retention_took_unread_is_told_with_its_range() {
         (lost.committed_offset, lost.lost_to_offset),
         (200, Some(350))
     );
+}
+
+#[test]
+fn what_members_went_on_behind_is_told_for_a_while_and_once() {
+    let spec = TopicSpec {
+        retention: Some(Duration::from_hours(1)),
+        ..TopicSpec::default()
+    };
+    let lost = |from, to| v1::MemberLoss {
+        topic_id: bytes::Bytes::copy_from_slice(ORDERS.as_bytes()),
+        partition: 0,
+        from,
+        to,
+    };
+    // It has committed what is behind the loss already, and what makes no sense says nothing.
+    let said = |committed, lost: &[v1::MemberLoss]| v1::GroupReport {
+        lost: lost.to_vec(),
+        ..report(1, 1, committed)
+    };
+    let mut groups = Groups::default();
+    let view = view_of(&spec, 350, 600);
+    let told = |groups: &mut Groups, seconds: u64| {
+        let seen = groups.look(&view, seconds * SECOND);
+        let partition = &seen["billing"].partitions[0];
+        partition.lost_from_offset.zip(partition.lost_to_offset)
+    };
+    groups.hear(COORDINATOR, &[said(360, &[lost(9, 9), lost(-1, 4)])], 0);
+    assert_eq!(told(&mut groups, 1), None);
+    groups.hear(COORDINATOR, &[said(360, &[lost(200, 350)])], 2 * SECOND);
+    assert_eq!(told(&mut groups, 3), Some((200, 350)));
+    // Reports repeat it.
+    groups.hear(COORDINATOR, &[said(400, &[lost(200, 350)])], 500 * SECOND);
+    assert_eq!(told(&mut groups, 601), Some((200, 350)));
+    assert_eq!(told(&mut groups, 602), None);
+    // What is gone and still to be read is what it is, whatever was before.
+    groups.hear(COORDINATOR, &[said(300, &[lost(100, 120)])], 700 * SECOND);
+    assert_eq!(told(&mut groups, 701), Some((300, 350)));
 }
 
 const FORMER: BrokerNumber = BrokerNumber(8);

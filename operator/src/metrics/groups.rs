@@ -261,6 +261,7 @@ mod tests {
             lag_ms: 41_500,
             loses_data_at_ms: Some(1_795_000_000_000),
             lost_to_offset: Some(250),
+            lost_from_offset: Some(100),
         });
         let of = r#"cluster="streams/main",group="billing""#;
         let partition = format!(r#"{{{of},topic="orders",partition="7"}}"#);

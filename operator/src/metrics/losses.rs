@@ -64,8 +64,8 @@ impl GroupLosses {
 }
 
 fn lost(partition: &v1::GroupPartitionStatus) -> Option<i64> {
-    let to = partition.lost_to_offset?;
-    Some(to.saturating_sub(partition.committed_offset)).filter(|records| *records > 0)
+    let (from, to) = partition.lost_from_offset.zip(partition.lost_to_offset)?;
+    Some(to.saturating_sub(from)).filter(|records| *records > 0)
 }
 
 #[cfg(test)]
@@ -79,6 +79,7 @@ mod tests {
             topic: "orders".to_owned(),
             partition: 7,
             committed_offset,
+            lost_from_offset: lost_to_offset.map(|_| committed_offset),
             lost_to_offset,
             ..v1::GroupPartitionStatus::default()
         };

@@ -61,8 +61,11 @@ impl Coordinator {
     fn describe(&mut self, name: &str) -> Result<v1::DescribeGroupResponse, WireError> {
         let coordinator = self.broker.membership.number().map(|number| number.0);
         let retention_ms = self.broker.config.groups.offset_retention_ms;
-        self.known_group(name)?;
-        let hosted = &self.groups[name];
+        let declared = self.declared_only(name);
+        if declared.is_none() {
+            self.known_group(name)?;
+        }
+        let hosted = declared.as_ref().unwrap_or_else(|| &self.groups[name]);
         let declared_ms = hosted.group.policy().offset_retention_ms;
         let topics = hosted.group.topics(&self.topics).into_iter();
         Ok(v1::DescribeGroupResponse {
@@ -71,6 +74,15 @@ impl Coordinator {
             topic_ids: topics.map(topic_id_bytes).collect(),
             ..hosted.describe(name)
         })
+    }
+
+    /// A group that is declared, and of which nothing else is known yet.
+    fn declared_only(&self, name: &str) -> Option<Hosted> {
+        let declared = self.declared.get(name).filter(|d| !d.forget)?;
+        let is_one = self.is_sure && !self.groups.contains_key(name);
+        let members_max = self.broker.config.groups.members_max;
+        let group = || Group::new(declared.policy.clone(), members_max, self.now());
+        is_one.then(|| Hosted::new(group()))
     }
 
     /// Only a coordinator that is sure to be one answers.
@@ -188,6 +200,11 @@ impl Coordinator {
                 hosted.streams.remove(&member);
                 tracing::info!(group = %name, %member, comes_back, "a member left");
                 hosted.group.leave(member, comes_back, &self.topics, now);
+            }
+            Says::Lost(lost) => {
+                tracing::warn!(group = %name, %member, partition = lost.partition, from = lost.from, to = lost.to,
+                    "records were deleted before the group read them; it went on behind them");
+                hosted.has_lost(member, lost, now.ms);
             }
             Says::Gone => {
                 hosted.streams.remove(&member);

@@ -96,6 +96,7 @@ impl Coordinator {
             }
             if mem::take(&mut hosted.is_news) {
                 hosted.is_reported = true;
+                hosted.forget_lost(now.ms);
                 reports.push(hosted.report(name, &self.topics));
             }
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use taffrail_api::{
     WireError,
-    convert::offset_from_wire,
+    convert::{offset_from_wire, offset_to_wire},
     v1::{self, SubscribeRequest, SubscribeResponse, subscribe_request},
 };
 use taffrail_client::{
@@ -156,6 +156,47 @@ pub(super) async fn commit(
     Ok(v1::CommitReadResponse { refused })
 }
 
+/// A partition that waits for somebody to reset it, while the others go on.
+fn stopped(error: &ClientError) -> Option<v1::SubscribedGap> {
+    let (ClientError::GroupOutOfRange {
+        topic,
+        partition,
+        offset,
+        ..
+    }
+    | ClientError::Damaged {
+        topic,
+        partition,
+        offset,
+        ..
+    }) = error
+    else {
+        return None;
+    };
+    Some(v1::SubscribedGap {
+        topic: topic.clone(),
+        partition: partition.0,
+        wanted: offset_to_wire(*offset),
+        resumed: None,
+        error: Some(WireError::new(error.code(), error.to_string()).into()),
+    })
+}
+
+/// A partition that goes on elsewhere, as the group's policy says.
+fn went_on(partition: &GroupPartition, wanted: Offset, resumed: Offset) -> v1::SubscribedGap {
+    let GroupPartition { topic, partition } = partition;
+    let why = format!(
+        "offset {wanted} of {topic}/{partition} is out of range, reading goes on at {resumed}"
+    );
+    v1::SubscribedGap {
+        topic: topic.to_string(),
+        partition: partition.0,
+        wanted: offset_to_wire(wanted),
+        resumed: Some(offset_to_wire(resumed)),
+        error: Some(WireError::new(ErrorCode::OffsetOutOfRange, why).into()),
+    }
+}
+
 /// A member on behalf of a client.
 struct StandingIn {
     broker: Arc<Broker>,
@@ -213,12 +254,13 @@ impl StandingIn {
                 }
                 event = group.next() => match event {
                     Ok(event) => self.take(group, event).await,
-                    // That partition waits for somebody to reset it, the others go on.
-                    Err(error @ (ClientError::GroupOutOfRange { .. } | ClientError::Damaged { .. })) => {
-                        tracing::warn!(%error, "a partition of a group cannot be read on");
-                        Ok(())
-                    }
-                    Err(error) => Err(wire(error)),
+                    Err(error) => match stopped(&error) {
+                        Some(gap) => {
+                            tracing::warn!(%error, "a partition of a group cannot be read on");
+                            self.tell_gap(group, gap).await
+                        }
+                        None => Err(wire(error)),
+                    },
                 },
             };
             if let Err(error) = done {
@@ -236,7 +278,15 @@ impl StandingIn {
                 Ok(())
             }
             GroupEvent::Assigned(_) | GroupEvent::Lost { .. } => self.tell(group, Vec::new()).await,
-            GroupEvent::Started { .. } | GroupEvent::OutOfRange { .. } => Ok(()),
+            GroupEvent::OutOfRange {
+                partition,
+                wanted,
+                resumed,
+            } => {
+                self.tell_gap(group, went_on(&partition, wanted, resumed))
+                    .await
+            }
+            GroupEvent::Started { .. } => Ok(()),
         }
     }
 
@@ -274,8 +324,22 @@ impl StandingIn {
         };
         let slot = self.slot(group).await?;
         slot.send(SubscribeResponse {
-            records: Vec::new(),
             member: Some(member),
+            ..SubscribeResponse::default()
+        });
+        Ok(())
+    }
+
+    /// A partition cannot be read where the group is.
+    async fn tell_gap(
+        &mut self,
+        group: &mut Group,
+        gap: v1::SubscribedGap,
+    ) -> Result<(), WireError> {
+        let slot = self.slot(group).await?;
+        slot.send(SubscribeResponse {
+            gap: Some(gap),
+            ..SubscribeResponse::default()
         });
         Ok(())
     }

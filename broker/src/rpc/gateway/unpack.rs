@@ -109,7 +109,7 @@ impl Slot {
         match self {
             Self::Free(permit) => Self::Used(permit.send(SubscribeResponse {
                 records,
-                member: None,
+                ..SubscribeResponse::default()
             })),
             Self::Used(sender) => Self::Used(sender),
         }

@@ -57,6 +57,18 @@ pub(super) fn join(
 }
 
 /// Positions, each of another partition.
+/// A range of offsets, of a partition that may be.
+pub(super) fn lost(lost: v1::MemberLoss) -> Result<v1::MemberLoss, WireError> {
+    topic_partition(&lost.topic_id, lost.partition)?;
+    if 0 <= lost.from && lost.from < lost.to {
+        return Ok(lost);
+    }
+    Err(WireError::invalid(format!(
+        "{} to {} is no range of offsets",
+        lost.from, lost.to
+    )))
+}
+
 pub(super) fn positions(
     offsets: Vec<v1::CommittedOffset>,
     max: usize,

@@ -150,6 +150,7 @@ impl Joined {
                 self.says(Says::Leaves { comes_back }).await?;
                 return Ok(ControlFlow::Break(()));
             }
+            Some(Request::Lost(lost)) => self.says(Says::Lost(check::lost(lost)?)).await?,
             Some(Request::Join(_)) => {
                 return Err(WireError::invalid(
                     "a member joins once on a stream: open another one",

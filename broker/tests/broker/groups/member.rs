@@ -68,7 +68,7 @@ impl TestMember {
         member
     }
 
-    fn say(&self, request: Request) {
+    pub(crate) fn say(&self, request: Request) {
         let request = v1::MemberRequest {
             request: Some(request),
         };

@@ -1,5 +1,6 @@
 //! What the controller hears of groups.
 
+use taffrail_api::v1::member_request;
 use taffrail_core::group::AssignmentStrategy;
 
 use super::{
@@ -56,6 +57,26 @@ async fn a_group_is_reported_with_its_members_and_offsets_until_it_is_gone() {
 }
 
 #[tokio::test]
+async fn what_a_member_lost_is_reported_if_it_reads_that_partition() {
+    let fixture = coordinated().await;
+    let mut member = TestMember::join(fixture.channel(), joining(1)).await;
+    member.assigned().await;
+    let lost = |partition, from, to| v1::MemberLoss {
+        topic_id: topic_bytes(),
+        partition,
+        from,
+        to,
+    };
+    member.say(member_request::Request::Lost(lost(9, 0, 5)));
+    member.say(member_request::Request::Lost(lost(2, 10, 30)));
+    let told = reported(&fixture, "the loss", |r| !r.lost.is_empty()).await;
+    assert_eq!(told.lost, [lost(2, 10, 30)], "no more of what is not its");
+    member.say(member_request::Request::Lost(lost(2, 40, 40)));
+    let ended = member.ended().await;
+    assert_eq!(ended.code, ErrorCode::InvalidRequest, "no range");
+}
+
+#[tokio::test]
 async fn a_group_that_is_only_declared_is_reported_and_so_is_its_end() {
     let fixture = coordinated().await;
     declare(&fixture, &topics(&["flights", "not-there"]));
@@ -63,10 +84,18 @@ async fn a_group_that_is_only_declared_is_reported_and_so_is_its_end() {
     assert_eq!(empty.state(), v1::GroupState::GroupEmpty);
     assert_eq!(empty.topic_ids, [topic_bytes()]);
     assert_eq!(empty.offsets, []);
+    let described = describe(&fixture, "billing").await.expect("declared");
+    assert_eq!(described.state(), v1::GroupState::GroupEmpty);
+    assert_eq!(described.topic_ids, [topic_bytes()]);
+    let policy = described.policy.expect("what is declared");
+    assert_eq!(policy.topics, ["flights", "not-there"]);
     fixture.controller.say(|update| {
         update.removed_groups.push("billing".to_owned());
     });
     reported(&fixture, "an end", |r| r.is_gone).await;
+    let described = describe(&fixture, "billing").await;
+    let unknown = described.expect_err("nobody declares it");
+    assert_eq!(unknown.code, ErrorCode::UnknownGroup);
 }
 
 #[tokio::test]

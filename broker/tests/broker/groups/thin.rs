@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use taffrail_api::v1::{gateway_client::GatewayClient, offset_query::Position};
 use taffrail_broker::{DiskSettings, Environment};
-use taffrail_core::group::{Delivery, GroupPolicy};
+use taffrail_core::group::{Delivery, GroupPolicy, OutOfRange};
 use tonic::{Streaming, transport::Channel};
 
 use super::{policies::declared, *};
@@ -114,6 +114,50 @@ async fn a_thin_member_gets_nothing_again_that_it_was_sent() {
     assert_eq!(read(&mut next, 1).await, ["c"]);
 }
 
+/// Reads until a partition cannot be read where the group is. No records come before that.
+async fn gap(answers: &mut Answers) -> v1::SubscribedGap {
+    loop {
+        let answer = within("an answer", answers.message()).await.expect("open");
+        let answer = answer.expect("no end");
+        assert_eq!(answer.records, []);
+        if let Some(gap) = answer.gap {
+            return gap;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thin_member_that_goes_on_behind_a_gap_says_so_to_its_client_and_to_the_controller() {
+    let fixture = with_expired().await;
+    let policy = GroupPolicy {
+        out_of_range: Some(OutOfRange::Earliest),
+        ..GroupPolicy::default()
+    };
+    declared(&fixture, &policy).await;
+    let mut calls = groups(fixture.channel());
+    let commit = v1::CommitOffsetsRequest {
+        group: "billing".to_owned(),
+        offsets: vec![at(0, 0)],
+        ..v1::CommitOffsetsRequest::default()
+    };
+    calls.commit_offsets(commit).await.expect("stores");
+    let mut answers = subscribe(&fixture).await;
+    let gap = gap(&mut answers).await;
+    let resumed = gap.resumed.expect("it goes on");
+    assert!(gap.wanted == 0 && resumed >= 3, "{gap:?}");
+    let values = read(&mut answers, 1).await;
+    assert!(values[0].starts_with("xxx"), "{}", values[0]);
+    let told = || {
+        let report = fixture.controller.group("billing");
+        let lost = report.into_iter().flat_map(|report| report.lost);
+        lost.map(|lost| (lost.partition, lost.from, lost.to)).next()
+    };
+    until("the controller to hear of it", async || {
+        told() == Some((0, 0, resumed))
+    })
+    .await;
+}
+
 /// Of the records of the first partition this one is never gone.
 const LAST: i64 = 5;
 
@@ -157,6 +201,12 @@ async fn a_partition_whose_records_are_gone_waits_for_a_reset_and_the_others_go_
     let stored = calls.commit_offsets(commit).await.expect("stores");
     assert_eq!(stored.into_inner().refused, []);
     let mut answers = subscribe(&fixture).await;
+    let gap = gap(&mut answers).await;
+    assert_eq!((&*gap.topic, gap.partition), ("flights", 0));
+    assert_eq!((gap.wanted, gap.resumed), (0, None), "it waits");
+    let why = gap.error.expect("a reason");
+    let code = v1::ErrorCode::OffsetOutOfRange;
+    assert_eq!((why.code(), why.message.contains("reset")), (code, true));
     let mut client = fixture.client().await;
     // Many times there and back: more than it takes to see that the other partition cannot be read.
     for n in 0..50 {

@@ -88,6 +88,11 @@ async fn a_group_that_is_set_to_goes_on_where_there_are_records_and_says_what_it
         append(&cluster, 0, 110..120);
         let (partition, first, _) = batch(&mut group).await;
         assert_eq!((partition, first), (0, resumes));
+        // Of what the policy skips as well nothing is lost.
+        until("the coordinator to hear of it", || {
+            cluster.state().coordinator.lost == [(0, 40, 100)]
+        })
+        .await;
     }
 }
 

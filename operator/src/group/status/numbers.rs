@@ -108,8 +108,8 @@ pub(super) fn lost(
     let is_recent = |lost: &&LostRecords| now.duration_since(lost.seen_at.0) < SHOWN;
     let mut all: Vec<_> = before.iter().filter(is_recent).cloned().collect();
     for partition in &seen.partitions {
-        let from = partition.committed_offset;
-        let Some(to) = partition.lost_to_offset.filter(|to| *to > from) else {
+        let range = partition.lost_from_offset.zip(partition.lost_to_offset);
+        let Some((from, to)) = range.filter(|(from, to)| to > from) else {
             continue;
         };
         let partition = name(partition);

@@ -214,6 +214,7 @@ fn without_a_headroom_an_hour_is_near() {
 fn a_loss_is_shown_with_its_offsets_as_long_as_it_lasts_and_for_an_hour_at_least() {
     let lost_to = |to: i64| {
         sight(move |seen| {
+            seen.partitions[1].lost_from_offset = Some(100);
             seen.partitions[1].lost_to_offset = Some(to);
             seen.partitions[1].lag_records = 5;
         })
@@ -249,6 +250,7 @@ fn losses_are_found_also_where_the_status_has_no_room_for_them() {
     let lossy = sight(|seen| {
         let lost = |partition| v1::GroupPartitionStatus {
             partition,
+            lost_from_offset: Some(100),
             lost_to_offset: Some(250),
             ..seen.partitions[0].clone()
         };
@@ -263,11 +265,16 @@ fn losses_are_found_also_where_the_status_has_no_room_for_them() {
 
 #[test]
 fn another_loss_of_the_same_partition_is_another_one() {
-    let lost = first(|seen| seen.partitions[1].lost_to_offset = Some(250));
-    let again = sight(|seen| {
-        seen.partitions[1].committed_offset = 300;
-        seen.partitions[1].lost_to_offset = Some(350);
-    });
+    let lost_at = |from, to| {
+        move |seen: &mut v1::GroupStatus| {
+            // A group that went on behind it at once has committed what is further.
+            seen.partitions[1].committed_offset = 400;
+            seen.partitions[1].lost_from_offset = Some(from);
+            seen.partitions[1].lost_to_offset = Some(to);
+        }
+    };
+    let lost = first(lost_at(100, 250));
+    let again = sight(lost_at(300, 350));
     let again = then(&lost, &again, 1_500);
     assert_eq!((again.lost[0].from, again.lost[0].to), (300, 350));
     assert_eq!(again.lost[0].seen_at.0, at(1_500));

@@ -8,7 +8,7 @@ use taffrail_tests::{
     wait,
 };
 
-use super::declare;
+use super::{declare, reason, until_status};
 
 const CONSUME: [&str; 4] = ["consume", "flights", "--group", "billing"];
 
@@ -68,6 +68,17 @@ fn a_member_goes_on_where_the_policy_says_and_tells_the_range() {
     let (_, end) = range(&broker);
     assert_eq!(latest.stdout, "", "nothing is behind the end");
     assert_eq!(resumed(&latest, 0), end);
+    // The member has left, and stands behind it: what was lost is told nevertheless.
+    let lost = until_status(&operated, "the loss", |status| {
+        reason(status, "DataSafe") == "DataLost"
+    })["lost"][0]
+        .clone();
+    assert_eq!(
+        (&lost["partition"], &lost["from"]),
+        (&"flights/0".into(), &0.into())
+    );
+    let to = lost["to"].as_u64().expect("an offset");
+    assert!(0 < to && to <= end, "{lost}");
     declare(&operated, &["onOutOfRange: Earliest"]);
     wait::until("the coordinator knows it", wait::PATIENCE, || {
         let describe = ["groups", "describe", "billing", "-o", "json"];

@@ -54,10 +54,14 @@ fn a_plan_goes_by_the_strategy_and_topics_that_are_declared() {
         });
         (described["state"] == "Stable").then_some(held)
     };
-    let _first = static_member(&operated, &broker, "pod-0");
-    wait::until("a member", wait::PATIENCE, || {
-        held().filter(|held| held.keys().eq(["pod-0"]))
-    });
+    let planned_of = |plan: &str| {
+        let plan: Value = serde_json::from_str(plan).expect("JSON");
+        reads(&plan["items"], |row| {
+            let reads = row["reads"].as_array().into_iter().flatten();
+            let member = text(&row["member"]).replace("(new 1)", "pod-1");
+            (member, reads.map(text).collect())
+        })
+    };
     let plan = [
         "plan",
         "group",
@@ -66,13 +70,17 @@ fn a_plan_goes_by_the_strategy_and_topics_that_are_declared() {
         "2",
         "--output=json",
     ];
-    let plan = broker.taffrail(&plan).expect_success();
-    let plan: Value = serde_json::from_str(&plan).expect("JSON");
-    let planned = reads(&plan["items"], |row| {
-        let reads = row["reads"].as_array().into_iter().flatten();
-        let member = text(&row["member"]).replace("(new 1)", "pod-1");
-        (member, reads.map(text).collect())
+    // Before anybody has joined it is planned as it will be.
+    let ahead = wait::until("the policy", wait::PATIENCE, || {
+        let answer = broker.taffrail(&plan);
+        (answer.code == Some(0)).then(|| planned_of(&answer.stdout))
     });
+    let _first = static_member(&operated, &broker, "pod-0");
+    wait::until("a member", wait::PATIENCE, || {
+        held().filter(|held| held.keys().eq(["pod-0"]))
+    });
+    let planned = planned_of(&broker.taffrail(&plan).expect_success());
+    assert!(ahead.values().eq(planned.values()), "{ahead:?}");
     // By range the first one has the larger part of each topic.
     let first = ["flights/0", "flights/1", "orders/0", "orders/1"];
     assert_eq!(planned["pod-0"], first.map(str::to_owned).into());
