@@ -16,7 +16,7 @@ use taffrail_record::{BatchBuilder, Compression, NewRecord};
 
 use crate::{
     controller::Topic,
-    fixture::{Fixture, request, until, within},
+    fixture::{Fixture, TOPIC, request, until, within},
     http::ask,
 };
 
@@ -48,14 +48,24 @@ async fn compacted(settings: DiskSettings) -> Fixture {
 
 async fn compacted_in(environment: Environment, settings: DiskSettings) -> Fixture {
     let fixture = Fixture::in_environment(1, environment, settings).await;
+    filled(&fixture, topic(Cleanup::Compact)).await;
+    fixture
+}
+
+/// With segments of 1 MiB, kept for ever.
+fn topic(cleanup: Cleanup) -> Topic {
     let mut topic = Topic {
         generation: 2,
         leader_epoch: 2,
         ..Topic::new("flights", &[1])
     };
     topic.config.segment_bytes = 1 << 20;
-    topic.config.cleanup = Cleanup::Compact;
+    topic.config.cleanup = cleanup;
     topic.config.retention = None;
+    topic
+}
+
+async fn filled(fixture: &Fixture, topic: Topic) {
     fixture.put(topic).await;
     let mut client = fixture.client().await;
     for n in 0..12 {
@@ -65,7 +75,6 @@ async fn compacted_in(environment: Environment, settings: DiskSettings) -> Fixtu
             .await
             .expect("stored");
     }
-    fixture
 }
 
 /// Numbers of the records, as a smart client and then a thin one reads them. `None`: some went between the two.
@@ -137,7 +146,7 @@ async fn the_last_value_of_each_key_is_there_after_compaction_and_a_restart() {
     until("the partition", async || {
         fixture
             .controller
-            .report(crate::fixture::TOPIC, 0)
+            .report(TOPIC, 0)
             .is_some_and(|r| r.leading)
     })
     .await;
@@ -152,6 +161,35 @@ async fn the_last_value_of_each_key_is_there_after_compaction_and_a_restart() {
         numbers.is_some_and(|numbers| numbers.ends_with(&[12]))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_compacted_and_deleted_loses_what_was_replaced_and_then_what_is_too_much() {
+    let settings = DiskSettings {
+        compaction_interval_ms: 20,
+        checkpoint_interval_ms: 20,
+        expire_interval_ms: 20,
+        ..DiskSettings::default()
+    };
+    let fixture = Fixture::in_environment(1, Environment::real(None), settings).await;
+    filled(&fixture, topic(Cleanup::CompactAndDelete)).await;
+    until("compaction", async || {
+        let numbers = numbers(&fixture).await;
+        numbers.is_some_and(|numbers| numbers == [7, 8, 9, 10, 11])
+    })
+    .await;
+    let mut less = topic(Cleanup::CompactAndDelete);
+    // The active segment is more than that.
+    less.config.retention_bytes_per_partition = Some(1 << 19);
+    less.generation = 3;
+    fixture.put(less).await;
+    until("the old segment to go", async || {
+        let report = fixture.controller.report(TOPIC, 0);
+        report.is_some_and(|report| report.log_start_offset == 9)
+    })
+    .await;
+    let mut client = fixture.client().await;
+    assert_eq!(client.values(0, 9).await.len(), 3, "the rest is there");
 }
 
 /// Of a pass that has begun: has it used up what it may by now, and is it over?

@@ -522,6 +522,26 @@ fn time_alone_is_looked_at_as_often_as_it_shows() {
 }
 
 #[test]
+fn a_group_whose_partition_of_offsets_nobody_leads_is_not_ready() {
+    let nobody = |seen: &mut v1::GroupStatus| seen.coordinator = None;
+    assert_eq!(said(&first(nobody), "Ready"), "False NoCoordinator");
+    // A new leader is elected within seconds, and leaves no trace.
+    let fine = first(|_| {});
+    let calm = Sight {
+        safe_for: Duration::ZERO,
+        ..sight(nobody)
+    };
+    assert_eq!(
+        said(&then(&fine, &calm, 1_001), "Ready"),
+        "False NoCoordinator"
+    );
+    assert_ne!(
+        difference(&fine, &then(&fine, &calm, 1_001)),
+        Difference::Urgent
+    );
+}
+
+#[test]
 fn a_group_that_its_coordinator_cannot_read_is_not_ready() {
     let status = first(|seen| seen.is_unreadable = true);
     assert_eq!(said(&status, "Ready"), "False Unreadable");
