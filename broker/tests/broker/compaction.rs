@@ -188,7 +188,7 @@ async fn a_log_that_is_compacted_and_deleted_loses_what_was_replaced_and_then_wh
         report.is_some_and(|report| report.log_start_offset == 9)
     })
     .await;
-    let mut client = fixture.client().await;
+    let client = fixture.client().await;
     assert_eq!(client.values(0, 9).await.len(), 3, "the rest is there");
 }
 
@@ -272,7 +272,7 @@ async fn a_broker_does_not_wait_for_a_pass_to_stop() {
     until("the partition", async || {
         fixture
             .controller
-            .report(crate::fixture::TOPIC, 0)
+            .report(TOPIC, 0)
             .is_some_and(|r| r.leading)
     })
     .await;
