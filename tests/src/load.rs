@@ -53,11 +53,23 @@ impl Load {
         Self::start_with(cluster, topic, Acks::All).await
     }
 
+    /// The same with a record each `period`.
+    ///
+    /// # Panics
+    /// If there is no such topic.
+    pub async fn start_slow(cluster: &Cluster, topic: &str, period: Duration) -> Self {
+        Self::begin(cluster, topic, (Acks::All, period)).await
+    }
+
     /// The same with a producer that waits for less: records that it was told of may be lost, and come twice.
     ///
     /// # Panics
     /// If there is no such topic.
     pub async fn start_with(cluster: &Cluster, topic: &str, acks: Acks) -> Self {
+        Self::begin(cluster, topic, (acks, producing::PERIOD)).await
+    }
+
+    async fn begin(cluster: &Cluster, topic: &str, (acks, period): (Acks, Duration)) -> Self {
         let client = cluster.client().await;
         let metadata = client.metadata(&[topic.to_owned()]).await;
         let metadata = metadata.expect("the cluster answers");
@@ -70,7 +82,13 @@ impl Load {
         }));
         let stop = Arc::new(AtomicBool::new(false));
         let consuming = consuming::Consuming::start(&client, topic, partitions).await;
-        let sending = producing::send(client, acks, topic.to_owned(), ledger.clone(), stop.clone());
+        let sending = producing::send(
+            client,
+            (acks, period),
+            topic.to_owned(),
+            ledger.clone(),
+            stop.clone(),
+        );
         Self {
             topic: topic.to_owned(),
             ledger,

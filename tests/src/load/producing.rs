@@ -22,14 +22,14 @@ const KEYS: u64 = 100;
 /// Sent and not answered yet, at most.
 const IN_FLIGHT_MAX: usize = 2_000;
 /// A constant load that leaves most of a small machine to the cluster.
-const PERIOD: Duration = Duration::from_millis(2);
+pub(super) const PERIOD: Duration = Duration::from_millis(2);
 /// Tests wait several times while nothing can be delivered, each time for as long as it takes; what does not come after all is found there.
 const DELIVERY_TIMEOUT: Duration = wait::PATIENCE.saturating_mul(5);
 
 /// Sends until told to stop, and waits for what is under way.
 pub(super) async fn send(
     client: Client,
-    acks: Acks,
+    (acks, period): (Acks, Duration),
     topic: String,
     ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
@@ -41,7 +41,7 @@ pub(super) async fn send(
     });
     let (sent, answers) = mpsc::channel(IN_FLIGHT_MAX);
     let noting = tokio::spawn(note(answers, ledger.clone()));
-    let mut ticks = interval(PERIOD);
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0.. {
         ticks.tick().await;

@@ -20,7 +20,6 @@ use tokio::{runtime::Handle, time::timeout};
 
 use crate::{SOME, TOPIC};
 
-const PARTITIONS: u32 = 20;
 /// What a broker or a member that stands still does so for, at most.
 const STILL_MAX: Duration = Duration::from_secs(12);
 
@@ -77,7 +76,7 @@ impl Watch {
 }
 
 /// Waits until more of every partition is committed.
-async fn more(client: &Client, group: &str) {
+async fn more(client: &Client, group: &str, partitions: u32) {
     let before = wait::until_async("what is committed", wait::PATIENCE, async || {
         committed(client, group).await
     })
@@ -86,7 +85,7 @@ async fn more(client: &Client, group: &str) {
     wait::until_async(what, wait::PATIENCE, async || {
         let now = committed(client, group).await?;
         let grew = |p: u32| now.get(&p).unwrap_or(&0) > before.get(&p).unwrap_or(&0);
-        (0..PARTITIONS).all(grew).then_some(())
+        (0..partitions).all(grew).then_some(())
     })
     .await;
 }
@@ -111,9 +110,9 @@ fn befall(team: &mut Team, befallen: usize, dice: &mut Xoshiro256PlusPlus) {
     }
 }
 
-async fn ends(client: &Client) -> Offsets {
+async fn ends(client: &Client, partitions: u32) -> Offsets {
     let latest = |p| (TOPIC.to_owned(), PartitionIndex(p), Start::Latest);
-    let latest: Vec<_> = (0..PARTITIONS).map(latest).collect();
+    let latest: Vec<_> = (0..partitions).map(latest).collect();
     let ends = client.offsets(&latest).await.expect("the leaders answer");
     (0..).zip(ends.into_iter().map(|end| end.0)).collect()
 }
@@ -124,6 +123,9 @@ struct Trial {
     promise: Promise,
     members: usize,
     befallen: usize,
+    partitions: u32,
+    /// A record comes each.
+    period: Duration,
 }
 
 impl Trial {
@@ -135,16 +137,16 @@ impl Trial {
         eprintln!("the same dice again: TAFFRAIL_GROUPS_SEED={seed}");
         let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut cluster = Cluster::start(self.group).await;
-        let partitions = format!("partitions: {PARTITIONS}");
+        let partitions = format!("partitions: {}", self.partitions);
         cluster.create(TOPIC, &[&partitions, "replicas: 3", "minInSync: 2"]);
-        let load = Load::start(&cluster, TOPIC).await;
+        let load = Load::start_slow(&cluster, TOPIC, self.period).await;
         let (brokers, folder) = (cluster.addresses(), cluster.aside("members"));
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let mut team = Team::new(&brokers, TOPIC, (self.group, self.promise), &folder);
         (0..self.members).for_each(|_| team.hire());
         let client = cluster.client().await;
         let watch = Watch::over(client.clone(), self.group);
-        more(&client, self.group).await;
+        more(&client, self.group, self.partitions).await;
         for _ in 0..BROKERS {
             befall(&mut team, self.befallen, &mut dice);
             let broker = dice.random_range(0..BROKERS);
@@ -165,10 +167,10 @@ impl Trial {
             }
             cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
             load.more(SOME / 10).await;
-            more(&client, self.group).await;
+            more(&client, self.group, self.partitions).await;
         }
         load.stop_and_check(&mut cluster).await;
-        let ends = ends(&client).await;
+        let ends = ends(&client, self.partitions).await;
         wait::until_async("everything to be committed", wait::PATIENCE, async || {
             (committed(&client, self.group).await? == ends).then_some(())
         })
@@ -186,6 +188,8 @@ async fn fifty_members_process_everything_one_at_a_time_though_they_and_brokers_
         promise: Promise::AtLeastOnce,
         members: 50,
         befallen: 8,
+        partitions: 20,
+        period: Duration::from_millis(2),
     };
     trial.run().await;
 }
@@ -198,6 +202,9 @@ async fn members_that_commit_first_are_handed_nothing_twice_though_they_and_brok
         promise: Promise::AtMostOnce,
         members: 12,
         befallen: 4,
+        partitions: 6,
+        // Each costs a commit, which is awaited.
+        period: Duration::from_millis(20),
     };
     trial.run().await;
 }
