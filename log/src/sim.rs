@@ -5,18 +5,20 @@
 mod faults;
 mod file;
 mod gate;
+mod medium;
 mod state;
 
 use std::{
     collections::HashMap,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::ThreadId,
 };
 
 pub use faults::{Fault, Operation};
 pub use gate::Held;
+pub use medium::end_on_medium;
 pub use state::Loss;
 
 use crate::{
@@ -62,6 +64,14 @@ impl SimDisk {
     pub fn copy(&self, seed: u64) -> Self {
         Self {
             state: Arc::new(Mutex::new(self.lock().copy(seed))),
+            gate: Arc::default(),
+        }
+    }
+
+    /// The same of these files only, and without faults.
+    fn of_medium(&self, paths: impl Iterator<Item = PathBuf>) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(self.lock().of_medium(paths))),
             gate: Arc::default(),
         }
     }

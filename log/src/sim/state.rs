@@ -249,6 +249,31 @@ impl State {
         }
     }
 
+    /// The files of a directory that are there after a crash that loses everything.
+    pub(super) fn names_on_medium(&self, dir: &Path) -> Vec<PathBuf> {
+        let from = self.durable_names.range(dir.to_owned()..);
+        let below = from.take_while(|(path, _)| path.starts_with(dir));
+        let here = below.filter(|(path, _)| path.parent() == Some(dir));
+        here.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// What is on the medium of these files.
+    pub(super) fn of_medium(&self, paths: impl Iterator<Item = PathBuf>) -> Self {
+        let mut medium = Self::new(0);
+        for path in paths {
+            let Some(id) = self.durable_names.get(&path) else {
+                continue;
+            };
+            let data = self.inodes[*id].durable.clone();
+            medium.names.insert(path, medium.inodes.len());
+            medium.inodes.push(Inode {
+                data,
+                ..Inode::default()
+            });
+        }
+        medium
+    }
+
     pub(super) fn check(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
         self.faults
             .iter_mut()

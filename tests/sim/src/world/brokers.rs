@@ -38,6 +38,15 @@ pub(super) struct Volume {
     pub(super) files: Option<Durable>,
 }
 
+/// A copy of a volume.
+#[derive(Debug, Clone)]
+pub(super) struct Older {
+    pub(super) disk: SimDisk,
+    pub(super) files: Durable,
+    /// As its original was.
+    pub(super) was_struck: bool,
+}
+
 /// A machine, its volume, and the process that may run on it.
 #[derive(Debug)]
 pub(super) struct BrokerNode {
@@ -53,10 +62,12 @@ pub(super) struct BrokerNode {
     pub(super) disk_hangs_until_us: u64,
     /// What its volume has for certain.
     pub(super) kept: BTreeMap<TopicPartition, Kept>,
+    /// A log on its volume may be damaged: by a bit that changed, a sync that failed, or a crash that tore what lies before whole batches.
+    pub(super) was_struck: bool,
     /// Its volume is a copy from before.
     pub(super) went_back: bool,
     /// What it had before, if a copy was made.
-    pub(super) older: Option<(SimDisk, Durable)>,
+    pub(super) older: Option<Older>,
     volumes: u64,
 }
 
@@ -90,6 +101,7 @@ impl BrokerNode {
             is_disk_slow: false,
             disk_hangs_until_us: 0,
             kept: BTreeMap::new(),
+            was_struck: false,
             went_back: false,
             older: None,
             volumes: 0,
@@ -108,6 +120,7 @@ impl BrokerNode {
             disk: SimDisk::new(chance.bits()),
             files: Some(Durable::new(BrokerUuid::from_bytes(uuid))),
         };
+        self.was_struck = false;
         self.went_back = false;
         self.older = None;
         self.kept.clear();
@@ -310,6 +323,9 @@ impl World {
         let torn = node.volume.disk.torn();
         node.volume.disk.crash(loss);
         let is_torn = node.volume.disk.torn() > torn;
+        // Whoever ran without a damaged log has none of before.
+        node.was_struck &= process.seen.values().any(|view| view.fault.is_some());
+        node.was_struck |= loss == Loss::Anything;
         node.run += 1;
         node.paused_until_us = 0;
         self.note(format!("b{broker} crashes, {loss:?} is lost"));
