@@ -59,6 +59,12 @@ impl SimDisk {
         self.lock().torn
     }
 
+    /// So many operations failed: by a fault, and for want of room.
+    pub fn failed(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.struck, state.refused)
+    }
+
     /// A disk of its own with what is on the medium of this one, as a copy of the volume has it. Its faults come from `seed`.
     #[must_use]
     pub fn copy(&self, seed: u64) -> Self {

@@ -203,6 +203,10 @@ pub(super) struct State {
     pub(super) data_syncs: u64,
     /// Writes of which a crash left a part.
     pub(super) torn: u64,
+    /// Operations that a fault struck.
+    pub(super) struck: u64,
+    /// Writes that found no room.
+    pub(super) refused: u64,
     /// By thread, those that may wait for the medium.
     pub(super) reads: HashMap<ThreadId, u64>,
     /// Raised by every crash; files opened before are of no use.
@@ -226,6 +230,8 @@ impl State {
             data_syncs: 0,
             reads: HashMap::new(),
             torn: 0,
+            struck: 0,
+            refused: 0,
             run: 0,
             rng: Rng(seed ^ 0x9e37_79b9_7f4a_7c15),
         }
@@ -275,9 +281,10 @@ impl State {
     }
 
     pub(super) fn check(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
-        self.faults
-            .iter_mut()
-            .try_for_each(|fault| fault.strike(operation, path))
+        let mut faults = self.faults.iter_mut();
+        let checked = faults.try_for_each(|fault| fault.strike(operation, path));
+        self.struck += u64::from(checked.is_err());
+        checked
     }
 
     pub(super) fn is_cached(&self, path: &Path) -> bool {

@@ -36,6 +36,8 @@ pub(super) struct Volume {
     pub(super) disk: SimDisk,
     /// While no process has it.
     pub(super) files: Option<Durable>,
+    /// Of what its disk did not do, so much was counted.
+    pub(super) counted: (u64, u64),
 }
 
 /// A copy of a volume.
@@ -93,6 +95,7 @@ impl BrokerNode {
             volume: Volume {
                 disk: SimDisk::new(chance.bits()),
                 files: None,
+                counted: (0, 0),
             },
             process: None,
             run: 0,
@@ -119,6 +122,7 @@ impl BrokerNode {
         self.volume = Volume {
             disk: SimDisk::new(chance.bits()),
             files: Some(Durable::new(BrokerUuid::from_bytes(uuid))),
+            counted: (0, 0),
         };
         self.was_struck = false;
         self.went_back = false;
@@ -229,6 +233,7 @@ impl World {
         if outputs.iter().any(|o| matches!(o, Output::Obeyed)) {
             process.runs.extend(runs);
         }
+        self.count_failures(broker);
         self.observe(broker)?;
         if let Some((said, before)) = said.zip(before) {
             self.check_heard(broker, &before, &said)?;

@@ -122,6 +122,7 @@ impl World {
         self.brokers[broker].volume = Volume {
             disk,
             files: Some(older.files),
+            counted: (0, 0),
         };
         self.brokers[broker].was_struck = older.was_struck;
         self.brokers[broker].kept.clear();
@@ -143,13 +144,25 @@ impl World {
         self.brokers[broker].volume.disk.inject(fault);
         self.brokers[broker].was_struck = true;
         self.note(format!("b{broker}: the sync after {after} fails"));
-        self.count("fsync failed");
         self.plan(restarts, move |w| {
             w.crash_broker(broker, Loss::Nothing);
             w.restart_later(broker);
             Ok(())
         });
         true
+    }
+
+    /// What was planned for a disk counts once it happens.
+    pub(in crate::world) fn count_failures(&mut self, broker: usize) {
+        let volume = &mut self.brokers[broker].volume;
+        let failed = volume.disk.failed();
+        let before = std::mem::replace(&mut volume.counted, failed);
+        if failed.0 > before.0 {
+            self.count("fsync failed");
+        }
+        if failed.1 > before.1 {
+            self.count("disk full");
+        }
     }
 
     pub(super) fn fill_disk(&mut self) -> bool {
@@ -163,7 +176,6 @@ impl World {
         let used = space.total_bytes - space.available_bytes;
         disk.set_capacity(Some(used + room));
         self.note(format!("the disk of b{broker} has {room} bytes left"));
-        self.count("disk full");
         let heals = self.chance.between(500 * MS, 6 * SECOND);
         self.plan(heals, move |w| {
             w.brokers[broker].volume.disk.set_capacity(None);
