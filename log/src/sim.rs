@@ -5,18 +5,20 @@
 mod faults;
 mod file;
 mod gate;
+mod medium;
 mod state;
 
 use std::{
     collections::HashMap,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::ThreadId,
 };
 
 pub use faults::{Fault, Operation};
 pub use gate::Held;
+pub use medium::end_on_medium;
 pub use state::Loss;
 
 use crate::{
@@ -57,11 +59,25 @@ impl SimDisk {
         self.lock().torn
     }
 
+    /// So many operations failed: by a fault, and for want of room.
+    pub fn failed(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.struck, state.refused)
+    }
+
     /// A disk of its own with what is on the medium of this one, as a copy of the volume has it. Its faults come from `seed`.
     #[must_use]
     pub fn copy(&self, seed: u64) -> Self {
         Self {
             state: Arc::new(Mutex::new(self.lock().copy(seed))),
+            gate: Arc::default(),
+        }
+    }
+
+    /// The same of these files only, and without faults.
+    fn of_medium(&self, paths: impl Iterator<Item = PathBuf>) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(self.lock().of_medium(paths))),
             gate: Arc::default(),
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use taffrail_api::{WireError, convert, v1};
 use taffrail_core::{
-    BrokerNumber, ErrorCode, Incarnation, LeaderEpoch, Offset, PartitionEpoch, TopicPartition,
-    replica::Acks,
+    BrokerNumber, ErrorCode, Incarnation, LeaderEpoch, Offset, PartitionEpoch, PartitionFault,
+    TopicPartition, replica::Acks,
 };
 
 use super::{Output, SimBroker};
@@ -73,6 +73,8 @@ pub struct ReplicaView {
     pub counted: Vec<(BrokerNumber, Offset)>,
     /// Why it is offline.
     pub fault: Option<String>,
+    /// What that says about its log.
+    pub fault_kind: Option<PartitionFault>,
 }
 
 impl SimBroker {
@@ -194,6 +196,7 @@ impl SimBroker {
         let view = |partition: Arc<crate::partition::Partition>| {
             let log = self.disk.log(partition.id);
             let (standing, progress) = (partition.standing(), &partition.progress);
+            let fault = partition.fault();
             ReplicaView {
                 partition: partition.id,
                 is_internal: partition.is_internal(),
@@ -207,7 +210,8 @@ impl SimBroker {
                 log_end: progress.log_end(),
                 last_epoch: progress.last_epoch(),
                 counted: log.map(OwnedLog::counted).unwrap_or_default(),
-                fault: partition.fault().map(|fault| fault.message),
+                fault_kind: fault.as_ref().map(|fault| fault.kind),
+                fault: fault.map(|fault| fault.message),
             }
         };
         self.broker.partitions.all().into_iter().map(view).collect()

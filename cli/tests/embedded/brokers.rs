@@ -299,16 +299,17 @@ fn a_broker_that_cannot_start_is_named_with_its_reason() {
 
 #[test]
 fn a_topic_with_three_replicas_outlives_the_broker_that_leads_it() {
-    let dev = Dev::start(&["--brokers", "3"]);
+    // Started again, it could lead on, and nobody would have to follow it.
+    let dev = Dev::start(&["--brokers", "3", "--no-restart"]);
     let topic = fs::read_to_string(example("topic.yaml")).expect("readable");
     let topic = dev.file("three.yaml", &topic.replace("replicas: 1", "replicas: 3"));
     dev.ok(&["apply", "-f", &topic]);
     let flights = example("flights-2013-01.csv.gz");
     let produce = ["produce", "flights", &flights, "--key-field", "tailnum"];
     dev.ok(&produce);
-    let list = dev.ok(&["get", "partitions", "flights", "-o", "json"]);
-    let partitions: Value = serde_json::from_str(&list).expect("JSON");
     let leads_one = |broker: &Value| {
+        let list = dev.ok(&["get", "partitions", "flights", "-o", "json"]);
+        let partitions: Value = serde_json::from_str(&list).expect("JSON");
         let mut partitions = partitions["items"].as_array().into_iter().flatten();
         partitions.any(|partition| partition["leader"] == broker["number"])
     };
@@ -317,8 +318,11 @@ fn a_topic_with_three_replicas_outlives_the_broker_that_leads_it() {
         .into_iter()
         .find(|broker| broker["address"] != dev.address() && leads_one(broker));
     let led = led.expect("leaders are spread");
-    kill(led["processId"].as_u64().expect("a number") as u32);
+    let pid = led["processId"].as_u64().expect("a number") as u32;
+    kill(pid);
     dev.ok(&produce);
     let read = json_lines(&dev.ok(&["consume", "flights", "-o", "json"])).len();
     assert_eq!(read, 2 * FLIGHTS);
+    until("another leader", || (!leads_one(&led)).then_some(()));
+    assert!(!lives(pid), "nobody started it again");
 }

@@ -82,6 +82,7 @@ impl DiskFile for SimFile {
             let len = state.inode(self.id).data.len() as u64;
             let room = (len + free).saturating_sub(position) as usize;
             if room == 0 && !bytes.is_empty() {
+                state.refused += 1;
                 return Err(io::ErrorKind::StorageFull.into());
             }
             bytes.truncate(room);

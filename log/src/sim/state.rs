@@ -203,6 +203,10 @@ pub(super) struct State {
     pub(super) data_syncs: u64,
     /// Writes of which a crash left a part.
     pub(super) torn: u64,
+    /// Operations that a fault struck.
+    pub(super) struck: u64,
+    /// Writes that found no room.
+    pub(super) refused: u64,
     /// By thread, those that may wait for the medium.
     pub(super) reads: HashMap<ThreadId, u64>,
     /// Raised by every crash; files opened before are of no use.
@@ -226,6 +230,8 @@ impl State {
             data_syncs: 0,
             reads: HashMap::new(),
             torn: 0,
+            struck: 0,
+            refused: 0,
             run: 0,
             rng: Rng(seed ^ 0x9e37_79b9_7f4a_7c15),
         }
@@ -249,10 +255,36 @@ impl State {
         }
     }
 
+    /// The files of a directory that are there after a crash that loses everything.
+    pub(super) fn names_on_medium(&self, dir: &Path) -> Vec<PathBuf> {
+        let from = self.durable_names.range(dir.to_owned()..);
+        let below = from.take_while(|(path, _)| path.starts_with(dir));
+        let here = below.filter(|(path, _)| path.parent() == Some(dir));
+        here.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// What is on the medium of these files.
+    pub(super) fn of_medium(&self, paths: impl Iterator<Item = PathBuf>) -> Self {
+        let mut medium = Self::new(0);
+        for path in paths {
+            let Some(id) = self.durable_names.get(&path) else {
+                continue;
+            };
+            let data = self.inodes[*id].durable.clone();
+            medium.names.insert(path, medium.inodes.len());
+            medium.inodes.push(Inode {
+                data,
+                ..Inode::default()
+            });
+        }
+        medium
+    }
+
     pub(super) fn check(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
-        self.faults
-            .iter_mut()
-            .try_for_each(|fault| fault.strike(operation, path))
+        let mut faults = self.faults.iter_mut();
+        let checked = faults.try_for_each(|fault| fault.strike(operation, path));
+        self.struck += u64::from(checked.is_err());
+        checked
     }
 
     pub(super) fn is_cached(&self, path: &Path) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use taffrail_core::{ErrorCode, Offset};
 use taffrail_log::{
     LogConfig, LogError, PartitionLog,
-    sim::{Fault, Loss, Operation, SimDisk},
+    sim::{Fault, Loss, Operation, SimDisk, end_on_medium},
 };
 
 use crate::common::{OnDisk, append, batch, headers_from, small, sync, try_append};
@@ -284,4 +284,26 @@ fn a_poisoned_log_tells_why() {
     let error = try_append(&mut log, &[batch(1, 1)], 1, 0).expect_err("poisoned");
     assert!(error.to_string().contains("the volume went away"));
     assert_eq!(error.code(), ErrorCode::PartitionOffline);
+}
+
+#[test]
+fn the_end_on_the_medium_moves_with_what_was_synced_and_with_nothing_else() {
+    let (disk, place) = sim();
+    let mut log = place.create(small());
+    let end = |from| end_on_medium(&disk, &place.dir, from).expect("no fault strikes");
+    append(&mut log, batch(1, 10), 0);
+    assert_eq!(end(Offset(0)), Offset(0), "it is in the cache");
+    sync(&mut log);
+    assert_eq!(end(Offset(0)), Offset(1));
+    // Over several segments, from the first and from a later one.
+    for _ in 0..20 {
+        append(&mut log, batch(1, 300), 0);
+    }
+    sync(&mut log);
+    append(&mut log, batch(1, 10), 0);
+    for from in [0, 1, 20] {
+        assert_eq!(end(Offset(from)), Offset(21), "from {from}");
+    }
+    log.truncate(Offset(7)).expect("truncate");
+    assert_eq!(end(Offset(3)), Offset(7));
 }

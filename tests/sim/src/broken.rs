@@ -15,7 +15,7 @@ const SEEDS_OF_CI: u64 = 300;
 
 /// Breaks every rule until a seed shows it.
 pub(crate) fn break_all(args: &Args) -> io::Result<ExitCode> {
-    let (mut caught, mut missed) = (Vec::new(), 0);
+    let (mut caught, mut missed, mut undue) = (Vec::new(), 0, 0);
     for mutant in Mutant::ALL {
         let found = batch::run_all(Plan {
             count: args.count.max(SEEDS_OF_CI),
@@ -26,21 +26,24 @@ pub(crate) fn break_all(args: &Args) -> io::Result<ExitCode> {
         });
         let name = mutants::name_of(mutant);
         if let Some(failure) = found.failures.first() {
-            let seed = failure.seed;
-            println!("caught  {name:<34} seed {seed:>4}: {}", failure.broken);
-            caught.push(Shown::of(mutant, failure));
+            let (seed, shown) = (failure.seed, Shown::of(mutant, failure));
+            // Whatever else fails may fail without the rule's own invariant.
+            let how = if shown.is_due() { "caught" } else { "undue" };
+            println!("{how:<6}  {name:<34} seed {seed:>4}: {}", failure.broken);
+            undue += u32::from(!shown.is_due());
+            caught.push(shown);
         } else {
             println!("missed  {name}");
             missed += 1;
         }
     }
-    println!("{missed} missed");
+    println!("{missed} missed, {undue} noticed by what is not for them");
     if args.save {
         let document = mutants::document();
         let text = fs::read_to_string(&document)?;
         fs::write(&document, mutants::with_shown(&text, &caught))?;
     }
-    Ok(if missed == 0 {
+    Ok(if missed == 0 && undue == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 /// Paths that every batch has to take.
-pub const RARE: [&str; 91] = [
+pub const RARE: [&str; 95] = [
     "acknowledged by all",
     "acknowledged by the leader",
     "all brokers crash at once",
@@ -29,10 +29,12 @@ pub const RARE: [&str; 91] = [
     "copies added",
     "copies taken away",
     "disk full",
+    "disk full refused",
     "disk slow",
     "duplicate answered",
     "duplicate message",
     "election",
+    "follower out of range",
     "fsync failed",
     "group overtaken by retention",
     "in doubt after a restore",
@@ -69,6 +71,7 @@ pub const RARE: [&str; 91] = [
     "network cut",
     "network slow",
     "not enough replicas",
+    "not yet known",
     "older volume",
     "older volume recognized",
     "one broker heard only",
@@ -80,6 +83,7 @@ pub const RARE: [&str; 91] = [
     "record repaired from a broker",
     "replica begins anew",
     "replica deleted",
+    "replica offline",
     "said by a former run",
     "segments expired",
     "stale leader epoch",

@@ -31,6 +31,47 @@ pub fn named(name: &str) -> Option<Mutant> {
     Mutant::ALL.into_iter().find(|m| name_of(*m) == name)
 }
 
+/// What may notice a broken rule: the invariant that it is for, or that it brings down first. Anything else that fails in a run does not show the rule.
+pub const fn noticed_by(mutant: Mutant) -> &'static [&'static str] {
+    const COUNTED: &str = "what counts is on the follower's disk";
+    const MEMBERS: &str = "members of the in-sync set have what is committed";
+    const ENOUGH: &str = "nothing is committed by fewer than minInSync members";
+    const ON_LEADERS: &str = "acknowledged is on every leader";
+    const SURVIVES: &str = "what is durable survives a restart";
+    const SILENT: &str = "a coordinator that was replaced falls silent";
+    match mutant {
+        Mutant::NoEpochCheck => &["a leader counts only what is said in its epoch"],
+        Mutant::DivergingCounted | Mutant::CountedBeforeDurable | Mutant::StaleAnswerObeyed => {
+            &[COUNTED]
+        }
+        Mutant::OwnCountedBeforeDurable
+        | Mutant::ShrinkBeforePersisted
+        | Mutant::ExpansionNotCounted
+        | Mutant::LateChangeAccepted => &[MEMBERS],
+        Mutant::ExpansionCountedForMin | Mutant::HighWatermarkBelowMin => &[ENOUGH],
+        Mutant::CaughtUpByHighWatermark => &["a newcomer has what is committed"],
+        Mutant::IncarnationNotCompared => &["a leader counts only what the last run says"],
+        Mutant::NoDivergenceCheck => &["exposed is never replaced"],
+        Mutant::OldSyncCounted | Mutant::FsyncSkipped => &["durable is what was synced"],
+        Mutant::ElectOutsideIsr => &["isr is in replicas, the leader in isr"],
+        Mutant::LeaderIncarnationNotCompared => &["a leader epoch has one owner"],
+        Mutant::UnconfirmedElected | Mutant::SnapshotElected => &[ON_LEADERS],
+        Mutant::ElectedBeforeReports => &["nobody is elected before enough replicas have reported"],
+        Mutant::RolledBackMapTrusted => &["in doubt every member has to report"],
+        Mutant::ClaimRaisesPartitionEpoch => &["a claim changes no assignment"],
+        Mutant::MapCreatedWithoutRoot => &["nothing is said before it is persisted"],
+        Mutant::TruncationNotSynced => &[SURVIVES, "durable is what was synced"],
+        Mutant::DamageTakenForTornTail => &[SURVIVES],
+        Mutant::DuplicateAnsweredEarly => &["acknowledged is committed"],
+        Mutant::CommitEpochIgnored => &["a committed offset moves back only by a reset"],
+        Mutant::PartitionGivenBeforeRevoked => {
+            &["a partition is processed by one member at a time"]
+        }
+        Mutant::AnsweredBeforeStored => &["a commit that is acknowledged is stored"],
+        Mutant::SilentFollowerIgnored | Mutant::LateWordsCounted => &[SILENT],
+    }
+}
+
 /// The seed that shows a broken rule, and what notices it in that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
@@ -50,6 +91,13 @@ impl Shown {
             seed: failure.seed,
             by: noticed(&failure.broken).to_owned(),
         }
+    }
+}
+
+impl Shown {
+    /// By an invariant that is there for this rule?
+    pub fn is_due(&self) -> bool {
+        noticed_by(self.mutant).contains(&self.by.as_str())
     }
 }
 

@@ -36,6 +36,8 @@ fn a_broken_rule_is_noticed_by_the_seed_and_the_invariant_that_the_document_name
         unknown.is_empty(),
         "the document has no seed for {unknown:?}"
     );
+    let undue: Vec<_> = shown.iter().filter(|shown| !shown.is_due()).collect();
+    assert!(undue.is_empty(), "not by their own invariants: {undue:?}");
     let differences: Vec<_> = shown.iter().filter_map(difference).collect();
     assert!(
         differences.is_empty(),

@@ -23,6 +23,8 @@ const TOPIC: &str = "events";
 const SOME: usize = 100;
 /// Many times as long as another leader takes, in debug builds on a busy machine; patience with everything else is minutes.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The same for clean stops, of which nobody has to find out: leadership is handed over first.
+const STOP_PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// Three partitions on all brokers, of which two have to be in sync, under load.
 async fn loaded(cluster: &Cluster) -> Load {

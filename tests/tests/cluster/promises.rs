@@ -6,7 +6,7 @@ use taffrail_tests::{
     load::Load,
 };
 
-use crate::{SOME, TOPIC, crash};
+use crate::{SOME, TOPIC, crash, restart, volumes};
 
 /// A topic of three replicas under a load that waits for so many of them.
 async fn loaded(cluster: &Cluster, acks: Acks, spec: &[&str]) -> Load {
@@ -23,17 +23,46 @@ async fn kill_leaders(name: &str, acks: Acks, spec: &[&str]) {
     crash::kill_two_leaders(cluster, load).await;
 }
 
+async fn stop_in_turn(name: &str, acks: Acks, spec: &[&str]) {
+    let cluster = Cluster::start(name).await;
+    let load = loaded(&cluster, acks, spec).await;
+    restart::roll(cluster, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_min_in_sync_1_a_rolling_restart_loses_nothing_acknowledged() {
+    stop_in_turn("rolling-min-1", Acks::All, &["minInSync: 1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_page_cache_a_rolling_restart_loses_nothing_acknowledged() {
+    let spec = ["minInSync: 2", "durability: PageCache"];
+    stop_in_turn("rolling-page-cache", Acks::All, &spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_acks_leader_or_none_a_rolling_restart_invents_nothing_and_keeps_the_order() {
+    stop_in_turn("rolling-leader", Acks::Leader, &["minInSync: 2"]).await;
+    stop_in_turn("rolling-none", Acks::None, &["minInSync: 2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_page_cache_a_volume_that_comes_back_older_loses_nothing_acknowledged() {
+    let cluster = Cluster::start("older-page-cache").await;
+    let spec = ["minInSync: 2", "durability: PageCache"];
+    let load = loaded(&cluster, Acks::All, &spec).await;
+    volumes::bring_back(cluster, load, 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_page_cache_kill_9_of_leaders_loses_nothing_acknowledged() {
     let spec = ["minInSync: 2", "durability: PageCache"];
     kill_leaders("page-cache-leader", Acks::All, &spec).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn with_page_cache_kill_9_of_everything_at_once_loses_nothing_acknowledged() {
-    let mut cluster = Cluster::start("page-cache-all").await;
-    let spec = ["minInSync: 2", "durability: PageCache"];
-    let load = loaded(&cluster, Acks::All, &spec).await;
+async fn kill_all(name: &str, spec: &[&str]) {
+    let mut cluster = Cluster::start(name).await;
+    let load = loaded(&cluster, Acks::All, spec).await;
     for index in 0..BROKERS {
         cluster.kill(index);
     }
@@ -42,6 +71,17 @@ async fn with_page_cache_kill_9_of_everything_at_once_loses_nothing_acknowledged
     }
     load.more(SOME).await;
     load.stop_and_check(&mut cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_page_cache_kill_9_of_everything_at_once_loses_nothing_acknowledged() {
+    let spec = ["minInSync: 2", "durability: PageCache"];
+    kill_all("page-cache-all", &spec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_min_in_sync_1_kill_9_of_everything_at_once_loses_nothing_acknowledged() {
+    kill_all("min-1-all", &["minInSync: 1"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,16 @@
 //! Clean stops, one broker after the other or all at once.
 
-use taffrail_tests::cluster::{BROKERS, Cluster};
+use std::time::Duration;
 
-use crate::{PAUSE_MAX, SOME, TOPIC, loaded};
+use taffrail_tests::{
+    cluster::{BROKERS, Cluster},
+    load::Load,
+};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_costs_clients_no_error() {
-    let mut cluster = Cluster::start("rolling").await;
-    let load = loaded(&cluster).await;
+use crate::{SOME, STOP_PAUSE_MAX, TOPIC, loaded};
+
+/// All stop and start again, one after the other. Gives the longest time without an acknowledgement.
+pub(crate) async fn roll(mut cluster: Cluster, load: Load) -> Duration {
     for index in 0..BROKERS {
         let status = cluster.stop(index);
         let said = cluster.said(index);
@@ -19,8 +22,15 @@ async fn a_rolling_restart_costs_clients_no_error() {
         cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
     }
     load.more(SOME).await;
-    let pause = load.stop_and_check(&mut cluster).await;
-    assert!(pause < PAUSE_MAX, "{pause:?}");
+    load.stop_and_check(&mut cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_costs_clients_no_error() {
+    let cluster = Cluster::start("rolling").await;
+    let load = loaded(&cluster).await;
+    let pause = roll(cluster, load).await;
+    assert!(pause < STOP_PAUSE_MAX, "{pause:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,9 @@ use std::fs;
 
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
-    folder, wait,
+    folder,
+    load::Load,
+    wait,
 };
 
 use crate::{SOME, TOPIC, loaded};
@@ -26,9 +28,7 @@ async fn a_broker_whose_volume_was_wiped_is_filled_again_under_a_new_number() {
 }
 
 /// Puts a copy of the leader's volume back after so many more starts of its broker.
-async fn bring_back(name: &str, starts: usize) {
-    let mut cluster = Cluster::start(name).await;
-    let load = loaded(&cluster).await;
+pub(crate) async fn bring_back(mut cluster: Cluster, load: Load, starts: usize) {
     let leader = cluster.metadata().leader(TOPIC, 0).await;
     let copied = cluster.aside("copy");
     cluster.kill(leader);
@@ -51,12 +51,16 @@ async fn bring_back(name: &str, starts: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_comes_back_as_it_was_one_start_before_loses_nothing() {
-    bring_back("older-by-one", 1).await;
+    let cluster = Cluster::start("older-by-one").await;
+    let load = loaded(&cluster).await;
+    bring_back(cluster, load, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_comes_back_much_older_than_it_was_loses_nothing() {
-    bring_back("older-by-three", 3).await;
+    let cluster = Cluster::start("older-by-three").await;
+    let load = loaded(&cluster).await;
+    bring_back(cluster, load, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -135,6 +135,48 @@ fn only_what_runs_as_a_test_is_one() {
     assert_eq!(tests_of(source).collect::<Vec<_>>(), ["one", "two"]);
 }
 
+/// Rows of tables whose last column says by which test something is shown, and that name none.
+fn untested_rows(text: &Text) -> Vec<(usize, &str)> {
+    let mut is_of_tests = false;
+    let mut rows = Vec::new();
+    for (index, line) in prose(text) {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let last = cells.last().copied().unwrap_or_default();
+        if !line.starts_with('|') {
+            is_of_tests = false;
+        } else if last == "test" {
+            is_of_tests = true;
+        } else if is_of_tests && last != "---" && code_spans(last).all(|s| as_test(s).is_none()) {
+            rows.push((index, line));
+        }
+    }
+    rows
+}
+
+#[test]
+fn a_row_is_untested_if_its_last_cell_names_no_test() {
+    let table = "| a | test |\n| --- | --- |\n| b | `a_b_c_d_e` in `x.rs` |\n| c | |\n| d | as of b |\n\n| e | |\n";
+    let text = Text {
+        path: String::new(),
+        content: table.to_owned(),
+    };
+    assert_eq!(
+        untested_rows(&text),
+        [(3, "| c | |"), (4, "| d | as of b |")]
+    );
+}
+
+#[test]
+fn every_row_of_a_table_of_tests_names_one() {
+    let mut findings = Vec::new();
+    for text in texts_ending(".md") {
+        for (index, row) in untested_rows(&text) {
+            findings.push(text.at(index, &format!("no test is named: {row}")));
+        }
+    }
+    assert_none(&findings);
+}
+
 /// Tests of which a line says where they are: "`test` in `file`".
 fn placed_tests(line: &str) -> impl Iterator<Item = (&str, &str)> {
     // Every other part is in backquotes.

@@ -36,6 +36,17 @@ pub(super) struct Volume {
     pub(super) disk: SimDisk,
     /// While no process has it.
     pub(super) files: Option<Durable>,
+    /// Of what its disk did not do, so much was counted.
+    pub(super) counted: (u64, u64),
+}
+
+/// A copy of a volume.
+#[derive(Debug, Clone)]
+pub(super) struct Older {
+    pub(super) disk: SimDisk,
+    pub(super) files: Durable,
+    /// As its original was.
+    pub(super) was_struck: bool,
 }
 
 /// A machine, its volume, and the process that may run on it.
@@ -53,10 +64,12 @@ pub(super) struct BrokerNode {
     pub(super) disk_hangs_until_us: u64,
     /// What its volume has for certain.
     pub(super) kept: BTreeMap<TopicPartition, Kept>,
+    /// A log on its volume may be damaged: by a bit that changed, a sync that failed, or a crash that tore what lies before whole batches.
+    pub(super) was_struck: bool,
     /// Its volume is a copy from before.
     pub(super) went_back: bool,
     /// What it had before, if a copy was made.
-    pub(super) older: Option<(SimDisk, Durable)>,
+    pub(super) older: Option<Older>,
     volumes: u64,
 }
 
@@ -82,6 +95,7 @@ impl BrokerNode {
             volume: Volume {
                 disk: SimDisk::new(chance.bits()),
                 files: None,
+                counted: (0, 0),
             },
             process: None,
             run: 0,
@@ -90,6 +104,7 @@ impl BrokerNode {
             is_disk_slow: false,
             disk_hangs_until_us: 0,
             kept: BTreeMap::new(),
+            was_struck: false,
             went_back: false,
             older: None,
             volumes: 0,
@@ -107,7 +122,9 @@ impl BrokerNode {
         self.volume = Volume {
             disk: SimDisk::new(chance.bits()),
             files: Some(Durable::new(BrokerUuid::from_bytes(uuid))),
+            counted: (0, 0),
         };
+        self.was_struck = false;
         self.went_back = false;
         self.older = None;
         self.kept.clear();
@@ -216,6 +233,7 @@ impl World {
         if outputs.iter().any(|o| matches!(o, Output::Obeyed)) {
             process.runs.extend(runs);
         }
+        self.count_failures(broker);
         self.observe(broker)?;
         if let Some((said, before)) = said.zip(before) {
             self.check_heard(broker, &before, &said)?;
@@ -310,6 +328,9 @@ impl World {
         let torn = node.volume.disk.torn();
         node.volume.disk.crash(loss);
         let is_torn = node.volume.disk.torn() > torn;
+        // Whoever ran without a damaged log has none of before.
+        node.was_struck &= process.seen.values().any(|view| view.fault.is_some());
+        node.was_struck |= loss == Loss::Anything;
         node.run += 1;
         node.paused_until_us = 0;
         self.note(format!("b{broker} crashes, {loss:?} is lost"));

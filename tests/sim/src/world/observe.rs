@@ -34,6 +34,8 @@ impl World {
             let named = |broken| format!("b{broker}: {broken}");
             in_order(&view).map_err(named)?;
             promises::was_synced(&view).map_err(named)?;
+            promises::is_on_medium(&node.volume.disk, before.as_ref(), &view).map_err(named)?;
+            promises::is_rightly_offline(&view, node.was_struck).map_err(named)?;
             if let Some(before) = &before {
                 for what in moved(before, &view).map_err(named)? {
                     is_cut |= what == "log cut";

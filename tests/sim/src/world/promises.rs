@@ -7,10 +7,12 @@ use taffrail_api::{
     convert,
     v1::{self, controller_message, follower_message},
 };
-use taffrail_broker::sim::{Input, ReplicaView};
+use taffrail_broker::sim::{Input, ReplicaView, partition_dir};
 use taffrail_core::{
-    BrokerNumber, Incarnation, LeaderEpoch, Offset, TopicPartition, replica::invariants,
+    BrokerNumber, Incarnation, LeaderEpoch, Offset, PartitionFault, TopicPartition,
+    replica::invariants,
 };
+use taffrail_log::sim::{SimDisk, end_on_medium};
 
 use super::{Step, World, network::ConnectionId};
 
@@ -25,8 +27,10 @@ const ONLY_THE_LAST_RUN_COUNTS: &str = "a leader counts only what the last run s
 /// What a broker called durable is there after its restart, or its log says that it is damaged.
 const DURABLE_SURVIVES: &str = "what is durable survives a restart";
 
-/// A replica calls durable what its log has synced.
+/// A replica calls durable what its log has synced, and what is on the medium.
 const DURABLE_IS_SYNCED: &str = "durable is what was synced";
+/// A log calls itself damaged only on a disk that was struck.
+const ONLY_WHAT_WAS_STRUCK_IS_DAMAGED: &str = "no log is damaged by itself";
 /// A leader commits what enough members have, by the assignment that it goes by.
 const ENOUGH_MEMBERS_COMMIT: &str = "nothing is committed by fewer than minInSync members";
 
@@ -55,6 +59,42 @@ pub(super) fn keeps(was: Option<&Kept>, now: &ReplicaView, is_new: bool) -> Step
             now.partition, was.durable_end, now.durable_end
         )),
         None => Ok(()),
+    }
+}
+
+/// What a replica came to call durable is on the medium of its disk, whatever its log says.
+pub(super) fn is_on_medium(
+    disk: &SimDisk,
+    before: Option<&ReplicaView>,
+    now: &ReplicaView,
+) -> Step {
+    let looked = before.map_or(now.log_start, |before| before.durable_end);
+    let from = looked.max(now.log_start);
+    if now.fault.is_some() || now.durable_end <= from {
+        return Ok(());
+    }
+    let end = end_on_medium(disk, &partition_dir(now.partition), from);
+    match end.map_err(|e| e.to_string())? {
+        end if end < now.durable_end => Err(format!(
+            "{DURABLE_IS_SYNCED}: the disk has {} to {end}, and it says {}",
+            now.partition, now.durable_end
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whoever calls a log damaged has a reason.
+pub(super) fn is_rightly_offline(view: &ReplicaView, was_struck: bool) -> Step {
+    let is_damaged = matches!(
+        view.fault_kind,
+        Some(PartitionFault::Damaged | PartitionFault::Lost)
+    );
+    match &view.fault {
+        Some(fault) if is_damaged && !was_struck => Err(format!(
+            "{ONLY_WHAT_WAS_STRUCK_IS_DAMAGED}: {} {fault}",
+            view.partition
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -69,6 +69,32 @@ fn a_store_from_before_a_shrink_hides_nothing_while_the_newer_members_are_down()
 }
 
 #[test]
+fn with_min_in_sync_1_a_store_from_before_a_shrink_lets_nobody_lead_but_the_last_member() {
+    let (mut world, partition) = running_with(TopicSpec {
+        min_in_sync: Some(1),
+        ..spec(1, 3, Adoption::Never)
+    });
+    let backup = world.backup();
+    let (last, second, third) = alone(&mut world, partition);
+    world.produce(last);
+    world.settle();
+    let end = world.end(last, partition);
+    world.stop_broker(last);
+    world.restore_store(backup);
+    let number = world.number(last);
+    for broker in [second, third] {
+        world.start_broker(broker, 0);
+        world.come(&[second, third]);
+        let leader = record(&world, partition).leader;
+        assert!(leader.is_none_or(|leader| leader == number), "{leader:?}");
+    }
+    world.start_broker(last, 0);
+    world.come(&[0, 1, 2]);
+    assert_eq!(record(&world, partition).leader, Some(number));
+    assert_eq!(world.end(last, partition), end);
+}
+
+#[test]
 fn a_store_from_before_an_election_hides_nothing_while_the_newer_members_are_down() {
     let (mut world, partition) = running();
     let (leader, ..) = roles(&world, partition);

@@ -3,10 +3,13 @@
 use taffrail_broker::sim::partition_dir;
 use taffrail_log::{
     Disk as _,
-    sim::{Fault, Loss, Operation, SimDisk, damage},
+    sim::{Fault, Loss, Operation, damage},
 };
 
-use crate::world::{MS, SECOND, Step, World, brokers::Volume};
+use crate::world::{
+    MS, SECOND, Step, World,
+    brokers::{Older, Volume},
+};
 
 impl World {
     /// Now and then a copy of each volume is made, and a backup of the store.
@@ -17,7 +20,11 @@ impl World {
         let seed = self.chance.bits();
         let node = &mut self.brokers[broker];
         if let Some(process) = &node.process {
-            node.older = Some((node.volume.disk.copy(seed), process.sim.files()));
+            node.older = Some(Older {
+                disk: node.volume.disk.copy(seed),
+                files: process.sim.files(),
+                was_struck: node.was_struck,
+            });
             self.note(format!("the volume of b{broker} is copied"));
         }
         self.keep_backup();
@@ -75,6 +82,7 @@ impl World {
         self.damage(broker, number_lost_us);
         self.note(format!("b{broker}: {log} is damaged: {is_damaged}"));
         if is_damaged {
+            self.brokers[broker].was_struck = true;
             self.count("log damaged");
         }
         self.restart_later(broker);
@@ -105,16 +113,18 @@ impl World {
 
     /// The process ends, and its volume is an older copy of itself. False: there is none.
     pub(super) fn bring_back(&mut self, broker: usize) -> bool {
-        let Some((disk, files)) = self.brokers[broker].older.clone() else {
+        let Some(older) = self.brokers[broker].older.clone() else {
             return false;
         };
         self.damage(broker, self.now_us);
         self.crash_broker(broker, Loss::Nothing);
-        let disk: SimDisk = disk.copy(self.chance.bits());
+        let disk = older.disk.copy(self.chance.bits());
         self.brokers[broker].volume = Volume {
             disk,
-            files: Some(files),
+            files: Some(older.files),
+            counted: (0, 0),
         };
+        self.brokers[broker].was_struck = older.was_struck;
         self.brokers[broker].kept.clear();
         self.brokers[broker].went_back = true;
         self.note(format!("b{broker} gets an older copy of its volume"));
@@ -132,14 +142,27 @@ impl World {
         let after = self.chance.below(20) as u32;
         let fault = Fault::on(Operation::Sync, ".log").after(after).once();
         self.brokers[broker].volume.disk.inject(fault);
+        self.brokers[broker].was_struck = true;
         self.note(format!("b{broker}: the sync after {after} fails"));
-        self.count("fsync failed");
         self.plan(restarts, move |w| {
             w.crash_broker(broker, Loss::Nothing);
             w.restart_later(broker);
             Ok(())
         });
         true
+    }
+
+    /// What was planned for a disk counts once it happens.
+    pub(in crate::world) fn count_failures(&mut self, broker: usize) {
+        let volume = &mut self.brokers[broker].volume;
+        let failed = volume.disk.failed();
+        let before = std::mem::replace(&mut volume.counted, failed);
+        if failed.0 > before.0 {
+            self.count("fsync failed");
+        }
+        if failed.1 > before.1 {
+            self.count("disk full");
+        }
     }
 
     pub(super) fn fill_disk(&mut self) -> bool {
@@ -153,7 +176,6 @@ impl World {
         let used = space.total_bytes - space.available_bytes;
         disk.set_capacity(Some(used + room));
         self.note(format!("the disk of b{broker} has {room} bytes left"));
-        self.count("disk full");
         let heals = self.chance.between(500 * MS, 6 * SECOND);
         self.plan(heals, move |w| {
             w.brokers[broker].volume.disk.set_capacity(None);
