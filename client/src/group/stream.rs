@@ -140,8 +140,9 @@ impl MemberStream {
         }
         self.heartbeat(applied, now);
         if self.is_member() {
-            let lost = self.shared.take_lost();
-            lost.into_iter().for_each(|l| self.say(Request::Lost(l)));
+            for lost in self.shared.take_lost() {
+                self.say(Request::Lost(lost));
+            }
         }
         self.commit(now, backoff);
         None
