@@ -92,7 +92,6 @@ impl BrokerError {
     /// The stable code, for exit messages and tests.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Config { .. } => ErrorCode::InvalidRequest,
             Self::ForeignPartition { .. } => ErrorCode::ForeignCluster,
             Self::NewerFormat { .. } => ErrorCode::UnsupportedVersion,
             Self::Refused(error) => error.code,
@@ -105,7 +104,7 @@ impl BrokerError {
                 ErrorCode::AddressInUse
             }
             // Not an address of this machine, or not for this user.
-            Self::Listen { .. } => ErrorCode::InvalidRequest,
+            Self::Config { .. } | Self::Listen { .. } => ErrorCode::InvalidRequest,
             Self::DataDirInUse { .. } => ErrorCode::DataInUse,
             Self::DiskThread | Self::Serve(_) => ErrorCode::Internal,
         }
