@@ -42,7 +42,7 @@ impl WireError {
 pub const fn grpc_code(code: ErrorCode) -> Code {
     use ErrorCode as E;
     match code {
-        E::Internal | E::UnreadableGroup => Code::Internal,
+        E::Internal | E::UnreadableGroup | E::StorageError => Code::Internal,
         E::InvalidRequest
         | E::CorruptBatch
         | E::BatchTooLarge
@@ -77,7 +77,9 @@ pub const fn grpc_code(code: ErrorCode) -> Code {
         | E::RetainedDataExists
         | E::UnknownProducer
         | E::InternalTopic
-        | E::GroupNotEmpty => Code::FailedPrecondition,
+        | E::GroupNotEmpty
+        | E::AddressInUse
+        | E::DataInUse => Code::FailedPrecondition,
         E::NameConflict => Code::AlreadyExists,
     }
 }

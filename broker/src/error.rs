@@ -92,7 +92,6 @@ impl BrokerError {
     /// The stable code, for exit messages and tests.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Config { .. } => ErrorCode::InvalidRequest,
             Self::ForeignPartition { .. } => ErrorCode::ForeignCluster,
             Self::NewerFormat { .. } => ErrorCode::UnsupportedVersion,
             Self::Refused(error) => error.code,
@@ -100,12 +99,14 @@ impl BrokerError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 ErrorCode::DiskFull
             }
-            Self::Io { .. }
-            | Self::Listen { .. }
-            | Self::DataDirInUse { .. }
-            | Self::Unreadable { .. }
-            | Self::DiskThread
-            | Self::Serve(_) => ErrorCode::Internal,
+            Self::Io { .. } | Self::Unreadable { .. } => ErrorCode::StorageError,
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                ErrorCode::AddressInUse
+            }
+            // Not an address of this machine, or not for this user.
+            Self::Config { .. } | Self::Listen { .. } => ErrorCode::InvalidRequest,
+            Self::DataDirInUse { .. } => ErrorCode::DataInUse,
+            Self::DiskThread | Self::Serve(_) => ErrorCode::Internal,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The broker process.
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 use taffrail_broker::{args::Args, program, runtime};
 
@@ -8,6 +10,7 @@ use taffrail_broker::{args::Args, program, runtime};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> anyhow::Result<()> {
-    Ok(runtime()?.block_on(program(Args::parse()))?)
+fn main() -> ExitCode {
+    let runtime = runtime().expect("threads can be started");
+    runtime.block_on(program(Args::parse()))
 }

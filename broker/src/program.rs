@@ -1,6 +1,6 @@
 //! The process `taffrail-broker`: its own binary, and `taffrail` under that name.
 
-use std::{io, thread};
+use std::{io, process::ExitCode, thread};
 
 use taffrail_log::ask_for_short_time_slices;
 use tokio::{
@@ -10,7 +10,12 @@ use tokio::{
 };
 
 use crate::{
-    args::Args, environment::Environment, error::BrokerError, logging, open_files, start::run_with,
+    args::Args,
+    environment::Environment,
+    error::BrokerError,
+    logging::{self, LogControl},
+    open_files,
+    start::run_with,
 };
 
 /// For a process with a broker in it. Its threads, and those that a broker starts in it, run as soon as they have something to do, and it may have open as many
@@ -25,13 +30,27 @@ pub fn runtime() -> io::Result<Runtime> {
     Runtime::new()
 }
 
-/// Logs, runs a broker until SIGTERM or SIGINT, and stops it cleanly.
-///
-/// # Errors
-/// A setting makes no sense, or as [`run_with`].
-pub async fn program(args: Args) -> Result<(), BrokerError> {
-    let log_control = logging::init(args.log_format, &args.log_level)
-        .map_err(|reason| BrokerError::config(format!("log level: {reason}")))?;
+/// Logs, runs a broker until SIGTERM or SIGINT, and stops it cleanly. Why it failed is the last line of its log.
+pub async fn program(args: Args) -> ExitCode {
+    let log_control = match logging::init(args.log_format, &args.log_level) {
+        Ok(log_control) => log_control,
+        Err(reason) => {
+            // There is no log yet.
+            let error = BrokerError::config(format!("log level: {reason}"));
+            eprintln!("error[{}]: {error}", error.code());
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(args, log_control).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(code = error.code().name(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args, log_control: LogControl) -> Result<(), BrokerError> {
     let parent = args.stop_with_stdin.then(end_of_stdin);
     let config = args.into_config()?;
     let mut terminate = signal(SignalKind::terminate())

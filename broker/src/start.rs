@@ -106,17 +106,46 @@ pub async fn start_with(
     config.check()?;
     let client = listen(config.client_listen).await?;
     let replication = listen(config.replication_listen).await?;
-    let http = match config.http_listen {
-        Some(address) => Some(listen(address).await?),
-        None => None,
-    };
+    // Before the logs are opened: a broker that recovers for long must not look dead to whoever probes it.
+    let early = Early::serve(&config, &environment).await?;
     let prepared = {
         let (config, environment) = (config.clone(), environment.clone());
         tokio::task::spawn_blocking(move || prepare(&config, &environment))
             .await
             .map_err(|e| BrokerError::Serve(format!("opening the data directory: {e}")))??
     };
-    assemble(config, environment, prepared, client, replication, http).await
+    assemble(config, environment, prepared, client, replication, early).await
+}
+
+/// What there is of a broker before its logs are open. Dropping it ends it.
+struct Early {
+    site: http::Site,
+    http_addr: Option<SocketAddr>,
+    metrics: Arc<Metrics>,
+    stopped: CancellationToken,
+    tasks: JoinSet<Result<(), BrokerError>>,
+}
+
+impl Early {
+    async fn serve(config: &BrokerConfig, environment: &Environment) -> Result<Self, BrokerError> {
+        let metrics = Arc::new(Metrics::default());
+        let site = http::Site::new(&metrics, environment.log_control.clone());
+        let stopped = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let mut http_addr = None;
+        if let Some(address) = config.http_listen {
+            let (listener, bound) = listen(address).await?;
+            tasks.spawn(http::serve(site.clone(), listener, stopped.clone()));
+            http_addr = Some(bound);
+        }
+        Ok(Self {
+            site,
+            http_addr,
+            metrics,
+            stopped,
+            tasks,
+        })
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
@@ -198,7 +227,7 @@ async fn assemble(
     prepared: Prepared,
     client: (TcpListener, SocketAddr),
     replication: (TcpListener, SocketAddr),
-    http: Option<(TcpListener, SocketAddr)>,
+    early: Early,
 ) -> Result<RunningBroker, BrokerError> {
     let Prepared {
         dir,
@@ -218,7 +247,14 @@ async fn assemble(
         .find(|(_, b)| b.uuid[..] == identity.broker.as_bytes()[..])
         .map(|(number, _)| *number);
     let membership = Membership::new(identity.incarnation(), me, known.view.stamp);
-    let (space, metrics) = (Arc::new(space), Arc::new(Metrics::default()));
+    let Early {
+        site,
+        http_addr,
+        metrics,
+        stopped,
+        mut tasks,
+    } = early;
+    let space = Arc::new(space);
     let dir = Arc::new(dir);
     let outboxes = Outboxes::default();
     let (disk, threads) = disk::start(
@@ -268,7 +304,7 @@ async fn assemble(
         stopping: CancellationToken::new(),
         handed_over: CancellationToken::new(),
         draining: CancellationToken::new(),
-        stopped: CancellationToken::new(),
+        stopped,
         streams: TaskTracker::new(),
         config,
     });
@@ -309,7 +345,6 @@ async fn assemble(
         ends: Repeats::default(),
         is_silent: false,
     };
-    let mut tasks = JoinSet::new();
     let (disk, space, settings, stopped) = (
         broker.disk.clone(),
         Arc::clone(&broker.space),
@@ -351,10 +386,7 @@ async fn assemble(
     ));
     let (client_listener, client_addr) = client;
     let clients = tokio::spawn(rpc::server::serve(Arc::clone(&broker), client_listener));
-    let http_addr = http.as_ref().map(|(_, address)| *address);
-    if let Some((listener, _)) = http {
-        tasks.spawn(http::serve(Arc::clone(&broker), registry, listener));
-    }
+    site.open(Arc::clone(&broker), registry);
     Ok(RunningBroker {
         _cut_off: CutOff {
             broker: Arc::clone(&broker),

@@ -157,7 +157,9 @@ fn exit_for(code: ErrorCode) -> Exit {
         | E::InternalTopic
         | E::ForeignCluster
         | E::UnsupportedVersion
-        | E::GroupNotEmpty => Exit::Conflict,
+        | E::GroupNotEmpty
+        | E::AddressInUse
+        | E::DataInUse => Exit::Conflict,
         code if code.is_retriable() => Exit::Unavailable,
         _ => Exit::Failed,
     }

@@ -7,9 +7,12 @@ use taffrail_core::{ErrorCode, internal::is_internal};
 use crate::{
     cli::ServerArgs,
     connect::{self, Admin, topic_names},
-    failure::{Failure, Outcome},
+    failure::{Exit, Failure, Outcome},
     time::now_ms,
-    view::{self, Brokers, Listing, Output, Partitions, Topics, last_heard},
+    view::{
+        self, BrokerView, Brokers, Listing, Output, Partitions, Topics,
+        last_heard::{self, HeardBroker, LastHeard},
+    },
 };
 
 /// What can be listed.
@@ -32,9 +35,9 @@ pub(crate) struct GetArgs {
     /// What to list
     #[arg(value_enum)]
     kind: Kind,
-    /// Only these topics, or the partitions of these topics
-    #[arg(value_name = "TOPIC")]
-    topics: Vec<String>,
+    /// Only these topics, the partitions of these topics, or these brokers, by name or number
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
     /// Also the cluster's own topics, whose names begin with __
     #[arg(long)]
     internal: bool,
@@ -48,7 +51,7 @@ pub(crate) struct GetArgs {
 impl GetArgs {
     /// Internal topics are listed where somebody asks for them.
     fn shows(&self, topic: &str) -> bool {
-        self.internal || !self.topics.is_empty() || !is_internal(topic)
+        self.internal || !self.names.is_empty() || !is_internal(topic)
     }
 }
 
@@ -64,7 +67,7 @@ pub(crate) async fn run(args: GetArgs) -> Outcome {
 }
 
 async fn list(admin: &Admin, args: &GetArgs) -> Outcome {
-    let names = topic_names(&args.topics);
+    let names = topic_names(&args.names);
     match args.kind {
         Kind::Topics => {
             let mut topics = admin.topics(&names).await?;
@@ -76,8 +79,32 @@ async fn list(admin: &Admin, args: &GetArgs) -> Outcome {
             partitions.retain(|partition| args.shows(&partition.topic));
             show(&Partitions(partitions), args.output)
         }
-        Kind::Brokers => show(&Brokers(admin.brokers().await?), args.output),
+        Kind::Brokers => {
+            let brokers = admin.brokers().await?;
+            let brokers = only(brokers, &args.names, BrokerView::is_called)?;
+            show(&Brokers(brokers), args.output)
+        }
     }
+}
+
+/// Those that somebody asked for; all, if nobody said which.
+fn only<B>(
+    mut brokers: Vec<B>,
+    wanted: &[String],
+    is_called: impl Fn(&B, &str) -> bool,
+) -> Outcome<Vec<B>> {
+    for name in wanted {
+        if !brokers.iter().any(|broker| is_called(broker, name)) {
+            let message = format!("there is no broker {name:?}, by name or number");
+            return Err(Failure::new(Exit::NotFound, "UNKNOWN_BROKER", message)
+                .hint("taffrail get brokers lists all"));
+        }
+    }
+    brokers.retain(|broker| {
+        let mut wanted = wanted.iter();
+        wanted.len() == 0 || wanted.any(|name| is_called(broker, name))
+    });
+    Ok(brokers)
 }
 
 /// Is nobody there who knows how everything is now?
@@ -95,7 +122,7 @@ async fn list_last_heard(admin: &Admin, args: &GetArgs, why: &Failure) -> Outcom
     let names = match args.kind {
         // What they hold is in all topics.
         Kind::Brokers => Vec::new(),
-        Kind::Topics | Kind::Partitions => topic_names(&args.topics),
+        Kind::Topics | Kind::Partitions => topic_names(&args.names),
     };
     let mut heard = admin.last_heard(&names).await?;
     if args.kind != Kind::Brokers {
@@ -109,7 +136,11 @@ async fn list_last_heard(admin: &Admin, args: &GetArgs, why: &Failure) -> Outcom
     match args.kind {
         Kind::Topics => show(&last_heard::topics(heard), args.output),
         Kind::Partitions => show(&last_heard::partitions(heard), args.output),
-        Kind::Brokers => show(&last_heard::brokers(heard), args.output),
+        Kind::Brokers => {
+            let LastHeard(brokers) = last_heard::brokers(heard);
+            let brokers = only(brokers, &args.names, HeardBroker::is_called)?;
+            show(&LastHeard(brokers), args.output)
+        }
     }
 }
 

@@ -174,12 +174,20 @@ fn defaults_of(place: &str, cluster: &BrokerCluster) -> Outcome<Cluster> {
 
 fn left_out(spec: &BrokerClusterSpec) -> Vec<(&'static str, &'static str)> {
     let client = spec.listeners.as_ref().and_then(|l| l.client.as_ref());
+    let group = spec.defaults.as_ref().and_then(|d| d.group.as_ref());
     let has_port = client.is_some_and(|client| client.port.is_some());
     let fields = [
         (has_port, ("spec.listeners.client.port", "--listen IP:PORT")),
         (
             !spec.broker_config.is_empty(),
             ("spec.brokerConfig", "--broker-config FILE"),
+        ),
+        (
+            group.is_some_and(|group| group.session_timeout.is_some()),
+            (
+                "spec.defaults.group.sessionTimeout",
+                "--broker-config FILE with groups.session_timeout_ms",
+            ),
         ),
     ];
     let set = fields.into_iter().filter(|(is_set, _)| *is_set);
@@ -386,6 +394,16 @@ mod tests {
             left_out(", brokerConfig: { disk.scrub_interval_ms: 0 }"),
             [("spec.brokerConfig", "--broker-config FILE")]
         );
+        assert_eq!(
+            left_out(", defaults: { group: { offsetsPartitions: 4 } }"),
+            [],
+            "taken"
+        );
+        let [(field, flag)] = left_out(", defaults: { group: { sessionTimeout: 20s } }")[..] else {
+            panic!("one field is left out");
+        };
+        assert_eq!(field, "spec.defaults.group.sessionTimeout");
+        assert!(flag.starts_with("--broker-config FILE"), "{flag}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Program {
 
     pub(crate) async fn run(self) -> ExitCode {
         match self {
-            Self::Broker(args) => broker(*args).await,
+            Self::Broker(args) => taffrail_broker::program(*args).await,
             Self::Cli(cli) => command(*cli).await,
         }
     }
@@ -48,16 +48,6 @@ async fn command(cli: Cli) -> ExitCode {
                 eprintln!("{failure}");
             }
             failure.exit_code()
-        }
-    }
-}
-
-async fn broker(args: Args) -> ExitCode {
-    match taffrail_broker::program(args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error}");
-            ExitCode::FAILURE
         }
     }
 }

@@ -117,6 +117,12 @@ codes! {
     GroupNotEmpty = 41, "GROUP_NOT_EMPTY", retriable: false;
     /// Records of the group in `__offsets` are nonsense. Other groups are served.
     UnreadableGroup = 42, "UNREADABLE_GROUP", retriable: false;
+    /// A file that a broker or controller keeps cannot be read or written, or is not what was written.
+    StorageError = 43, "STORAGE_ERROR", retriable: false;
+    /// Another process listens on the address.
+    AddressInUse = 44, "ADDRESS_IN_USE", retriable: false;
+    /// Another process uses the data directory.
+    DataInUse = 45, "DATA_IN_USE", retriable: false;
 }
 
 impl ErrorCode {

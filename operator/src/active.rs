@@ -112,6 +112,7 @@ pub(crate) async fn run(
             .spawn(records::run::<Broker>(scope, context.clone()));
     }
     context.tasks.spawn(losses::run(context.clone()));
+    context.tasks.spawn(cluster::run_unread(context.clone()));
     context
         .tasks
         .spawn(unreadable::run::<BrokerCluster>(context.clone()));

@@ -7,6 +7,7 @@ mod network_policy;
 mod owned;
 mod start;
 mod status;
+mod unread;
 mod volumes;
 
 use std::{sync::Arc, time::Duration};
@@ -33,6 +34,7 @@ pub(crate) use children::Applied;
 pub(crate) use owned::owns;
 use status::Sight;
 pub(crate) use status::refused_status;
+pub(crate) use unread::run as run_unread;
 use volumes::Volumes;
 
 /// A look without a reason.
@@ -68,11 +70,20 @@ async fn look(
     };
     let mut applied = Ok(());
     let mut held_back = false;
-    if !sight.paused {
-        match wanted(&cluster.spec) {
-            Ok(defaults) => applied = run(cluster, &key, defaults, context, &mut sight).await,
-            Err(invalid) => sight.invalid = invalid,
-        }
+    let wanted = wanted(&cluster.spec);
+    let is_applied = !sight.paused && wanted.is_ok();
+    let before = context.engines.get(&key).and_then(|engine| engine.defaults);
+    // Also where nothing is to change: brokers have nobody else who elects.
+    if let Err(error) =
+        start::ensure(&key, in_force(&cluster.spec, is_applied, before), context).await
+    {
+        tracing::error!(cluster = %key, %error, "controller did not start");
+        sight.controller_error = Some(error.to_string());
+    }
+    match wanted {
+        _ if sight.paused => {}
+        Ok(_) => applied = apply(cluster, &key, context, &mut sight).await,
+        Err(invalid) => sight.invalid = invalid,
     }
     sight.apply_error = applied.as_ref().err().map(ToString::to_string);
     if let Some(running) = context.engines.get(&key).and_then(|engine| engine.running) {
@@ -100,7 +111,18 @@ async fn look(
     }))
 }
 
-/// What topics get in a cluster whose resource breaks no rule; or all that it breaks, and then nothing is touched.
+/// What topics get that do not say: as the resource has it. Where it is not applied, what held before; after a start of the operator, as much of the resource
+/// as makes sense.
+fn in_force(
+    spec: &BrokerClusterSpec,
+    is_applied: bool,
+    before: Option<TopicDefaults>,
+) -> Option<TopicDefaults> {
+    let now = spec.topic_defaults().ok();
+    if is_applied { now } else { before.or(now) }
+}
+
+/// What topics get in a cluster whose resource breaks no rule; or all that it breaks, and then no object of the cluster is touched.
 fn wanted(spec: &BrokerClusterSpec) -> Result<TopicDefaults, Vec<String>> {
     let defaults = spec.topic_defaults();
     let mut invalid = Vec::new();
@@ -118,20 +140,12 @@ fn wanted(spec: &BrokerClusterSpec) -> Result<TopicDefaults, Vec<String>> {
 }
 
 /// Brings everything that the cluster consists of to what the resource says.
-async fn run(
+async fn apply(
     cluster: &Arc<BrokerCluster>,
     key: &ClusterKey,
-    defaults: TopicDefaults,
     context: &Arc<Context>,
     sight: &mut Sight,
 ) -> Result<(), OperatorError> {
-    match start::ensure(key, defaults, context).await {
-        Ok(()) => {}
-        Err(error) => {
-            tracing::error!(cluster = %key, %error, "controller did not start");
-            sight.controller_error = Some(error.to_string());
-        }
-    }
     let around = Surroundings {
         controller_address: &context.config.controller_address,
         default_image: &context.config.broker_image,
@@ -176,6 +190,37 @@ mod tests {
         }))
         .expect("readable");
         wanted(&spec).err()
+    }
+
+    fn with_partitions(partitions: u32, broker_config: &Value) -> BrokerClusterSpec {
+        serde_json::from_value(json!({
+            "brokers": 1, "storage": { "size": "1Gi" }, "brokerConfig": broker_config,
+            "defaults": { "topic": { "partitions": partitions } },
+        }))
+        .expect("readable")
+    }
+
+    #[test]
+    fn a_cluster_that_is_not_applied_keeps_its_defaults_and_a_new_operator_takes_what_makes_sense()
+    {
+        let partitions = |spec: &BrokerClusterSpec, is_applied, before: Option<u32>| {
+            let before = before.map(|partitions| TopicDefaults {
+                partitions,
+                ..TopicDefaults::default()
+            });
+            in_force(spec, is_applied, before).map(|defaults| defaults.partitions)
+        };
+        let good = with_partitions(5, &json!({}));
+        assert_eq!(partitions(&good, true, Some(2)), Some(5));
+        assert_eq!(partitions(&good, false, Some(2)), Some(2), "paused");
+        assert_eq!(partitions(&good, false, None), Some(5));
+        let unknown_setting = with_partitions(5, &json!({ "data_dir": 1 }));
+        assert!(wanted(&unknown_setting).is_err());
+        assert_eq!(partitions(&unknown_setting, false, None), Some(5));
+        let broken = with_partitions(0, &json!({}));
+        assert!(wanted(&broken).is_err());
+        assert_eq!(partitions(&broken, false, Some(2)), Some(2));
+        assert_eq!(partitions(&broken, false, None), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 use axum::Router;
 use kube::ResourceExt as _;
 use taffrail_controller::ControllerHandle;
+use taffrail_core::TopicDefaults;
 use taffrail_crds::BrokerCluster;
 use tokio::sync::watch;
 
@@ -38,6 +39,8 @@ impl fmt::Display for ClusterKey {
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub(crate) cluster: Arc<BrokerCluster>,
+    /// What held last for topics that do not say. `None`: nothing that makes sense was ever seen.
+    pub(crate) defaults: Option<TopicDefaults>,
     pub(crate) running: Option<Running>,
 }
 
@@ -67,6 +70,7 @@ impl Engines {
         } else {
             let engine = Engine {
                 cluster,
+                defaults: None,
                 running: None,
             };
             by_key.insert(key, engine);
@@ -75,6 +79,20 @@ impl Engines {
         drop(by_key);
         if changed {
             self.touch();
+        }
+    }
+
+    /// Notes a cluster that cannot be read, unless it is known from before. All that is known of it then is who it is.
+    pub(crate) fn note_stand_in(&self, cluster: Arc<BrokerCluster>) {
+        if self.get(&ClusterKey::of(&cluster)).is_none() {
+            self.note(cluster);
+        }
+    }
+
+    /// Topics that do not say get this from now on. Without effect if the cluster is gone.
+    pub(crate) fn set_defaults(&self, key: &ClusterKey, defaults: TopicDefaults) {
+        if let Some(engine) = self.lock().get_mut(key) {
+            engine.defaults = Some(defaults);
         }
     }
 
@@ -162,6 +180,22 @@ mod tests {
         );
         engines.note(cluster("a", "other"));
         assert_eq!(engines.only_in("a"), Err(2));
+    }
+
+    #[test]
+    fn a_stand_in_takes_nobodys_place() {
+        let engines = Engines::default();
+        let mut known = (*cluster("a", "main")).clone();
+        known.spec.brokers = 3;
+        engines.note(Arc::new(known));
+        for name in ["main", "other"] {
+            engines.note_stand_in(cluster("a", name));
+        }
+        let brokers = |name: &str| {
+            let key = ClusterKey::of(&cluster("a", name));
+            engines.get(&key).map(|engine| engine.cluster.spec.brokers)
+        };
+        assert_eq!([brokers("main"), brokers("other")], [Some(3), Some(1)]);
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub(crate) struct Resolved {
     pub(crate) name: String,
     /// The cluster's controller, if it runs.
     pub(crate) handle: Option<ControllerHandle>,
+    /// Is it known what topics get that do not say?
+    pub(crate) has_defaults: bool,
 }
 
 /// Why a resource may not be. The messages say what to do.
@@ -193,6 +195,7 @@ pub(crate) fn resolve<K: Claimant>(
     Ok(Resolved {
         cluster: key,
         name,
+        has_defaults: engine.defaults.is_some(),
         // Before its first view a controller seems to have no topics, nor its identity.
         handle: engine
             .running

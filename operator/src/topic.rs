@@ -85,6 +85,14 @@ async fn apply(topic: &Topic, resolved: &Resolved, context: &Context) -> Verdict
     let Some(handle) = &resolved.handle else {
         return Verdict::Unavailable("the cluster's controller is not running".to_owned());
     };
+    if !resolved.has_defaults {
+        // Others would be worse than none: a shorter retention deletes records.
+        let why = format!(
+            "the resource of cluster {} makes no sense, so that its defaults for topics are not known; see its condition Ready",
+            resolved.cluster
+        );
+        return Verdict::Unavailable(why);
+    }
     let spec = match wanted(topic, resolved) {
         Ok(spec) => spec,
         Err(violations) => return refused(&ApplyError::Invalid(violations)),

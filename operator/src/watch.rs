@@ -63,7 +63,10 @@ impl Watched for ConsumerGroup {
 
 impl Watched for BrokerCluster {
     fn stand_in(metadata: ObjectMeta) -> Option<Self> {
-        let spec = serde_json::json!({ "brokers": 1, "storage": { "size": "1Gi" } });
+        // Which namespaces it takes is not known: nothing is refused for that.
+        let spec = serde_json::json!({
+            "brokers": 1, "storage": { "size": "1Gi" }, "topicNamespaces": { "from": "All" },
+        });
         from_json(&metadata, &spec)
     }
 

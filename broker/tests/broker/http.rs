@@ -1,12 +1,16 @@
 //! /metrics, /livez, /readyz, PUT /log-level; health and reflection.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use taffrail_broker::{BrokerError, DiskSettings, Environment, start_with};
+use taffrail_broker::{BrokerConfig, BrokerError, DiskSettings, Environment, start_with};
 use taffrail_core::ErrorCode;
+use taffrail_log::sim::SimDisk;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -22,7 +26,7 @@ use tonic_reflection::pb::v1::{
 
 use crate::{
     controller::FakeController,
-    fixture::{Fixture, batch, config, request, until, within},
+    fixture::{Fixture, TOPIC, batch, config, request, until, within},
 };
 
 /// Status line and body of one HTTP/1.1 exchange.
@@ -127,6 +131,63 @@ async fn a_broker_is_live_at_once_and_ready_once_registered() {
 }
 
 #[tokio::test]
+async fn a_broker_is_live_and_not_ready_while_it_opens_its_logs() {
+    let disk = SimDisk::new(1);
+    let on = |disk: &SimDisk| Environment {
+        disk: Arc::new(disk.clone()),
+        ..Environment::real(None)
+    };
+    let no_reserve = DiskSettings {
+        free_bytes_min: 0,
+        ballast_bytes: 0,
+        ..DiskSettings::default()
+    };
+    let fixture = Fixture::in_environment(1, on(&disk), no_reserve.clone()).await;
+    let mut client = fixture.client().await;
+    let stored = client.produce(request(0, batch(&["a"]))).await;
+    stored.expect("stored");
+    drop(client);
+    let Fixture {
+        dir,
+        controller,
+        broker,
+    } = fixture;
+    let address = broker.http_addr().expect("listens");
+    // As a crash would leave it: what recovery finds is written down.
+    let disk = disk.copy(2);
+    broker.stop().await;
+    // Partitions are looked for on the real disk, also where another one has their files.
+    let partition = dir.path().join(format!("partitions/{TOPIC}-0"));
+    fs::create_dir_all(&partition).expect("it can be made");
+    let again = BrokerConfig {
+        http_listen: Some(address),
+        disk: no_reserve,
+        ..config(&dir, &controller)
+    };
+    let held = disk.hold("checkpoint");
+    let starting = tokio::spawn(start_with(again, on(&disk)));
+    until("a log that is being opened", async || {
+        held.waiting() > 0 || starting.is_finished()
+    })
+    .await;
+    assert!(!starting.is_finished(), "nothing holds it");
+    let (status, _) = ask_at(address, "GET /livez", "").await;
+    assert!(status.contains("200"), "{status}");
+    let (status, reason) = ask_at(address, "GET /readyz", "").await;
+    assert!(status.contains("503"), "{status}");
+    assert_eq!(reason, "recovering\n");
+    let (_, text) = ask_at(address, "GET /metrics", "").await;
+    assert!(text.contains("taffrail_broker_connections 0"), "{text}");
+    drop(held);
+    let broker = starting.await.expect("no panic").expect("starts");
+    within("registration", broker.ready()).await;
+    let (status, _) = ask(&broker, "GET /readyz", "").await;
+    assert!(status.contains("200"), "{status}");
+    let (_, text) = ask(&broker, "GET /metrics", "").await;
+    assert!(text.contains("taffrail_broker_disk_full 0"), "{text}");
+}
+
+#[tokio::test]
 async fn the_log_level_changes_only_where_there_is_one() {
     let fixture = Fixture::start(1).await;
     let (status, _) = ask(&fixture.broker, "PUT /log-level", "debug").await;
@@ -146,7 +207,7 @@ async fn outer_address() -> Option<std::net::IpAddr> {
 async fn the_log_level_changes_only_from_the_machine_itself() {
     let controller = FakeController::start().await;
     let dir = tempfile::tempdir().expect("temp dir");
-    let everywhere = taffrail_broker::BrokerConfig {
+    let everywhere = BrokerConfig {
         http_listen: Some("0.0.0.0:0".parse().expect("address")),
         ..config(&dir, &controller)
     };

@@ -112,6 +112,7 @@ async fn a_damaged_identity_is_an_error_and_not_a_new_broker() {
         error.to_string().contains("identity is unreadable"),
         "{error}"
     );
+    assert_eq!(error.code(), ErrorCode::StorageError, "not a bug");
 }
 
 /// A volume that was restored in part: it would take part as a new broker, or without what it was told.

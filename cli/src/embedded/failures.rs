@@ -16,7 +16,13 @@ pub(super) fn broker_failure(error: &BrokerError) -> Failure {
 pub(super) fn controller_failure(error: &ControllerError) -> Failure {
     match error {
         ControllerError::Store(error) => store_failure(error),
-        error => Failure::new(Exit::Failed, "INTERNAL", error.to_string()),
+        ControllerError::Contended => Failure::of(ErrorCode::StaleController, error.to_string()),
+        ControllerError::RootVanished | ControllerError::Invalid { .. } => {
+            Failure::of(ErrorCode::StorageError, error.to_string())
+        }
+        ControllerError::Serve(_) | ControllerError::Listen(_) => {
+            Failure::new(Exit::Failed, "IO", error.to_string())
+        }
     }
 }
 
@@ -26,11 +32,12 @@ pub(super) fn store_failure(error: &StoreError) -> Failure {
         StoreError::NewerFormat { .. } => {
             Failure::of(ErrorCode::UnsupportedVersion, error.to_string())
         }
+        StoreError::Unreadable { .. } => Failure::of(ErrorCode::StorageError, error.to_string()),
         error => Failure::new(Exit::Failed, "IO", error.to_string()),
     }
 }
 
 fn data_in_use(error: &dyn std::error::Error) -> Failure {
-    Failure::new(Exit::Conflict, "DATA_IN_USE", error.to_string())
+    Failure::of(ErrorCode::DataInUse, error.to_string())
         .hint("one process at a time: stop the other one, or use another --data-dir")
 }

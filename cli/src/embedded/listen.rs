@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use taffrail_core::ErrorCode;
 
 use crate::failure::{Exit, Failure, Outcome};
 
@@ -99,9 +100,8 @@ fn hold(address: SocketAddr) -> Outcome<TcpListener> {
 
 fn refused(address: SocketAddr, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::AddrInUse {
-        return Failure::new(
-            Exit::Conflict,
-            "ADDRESS_IN_USE",
+        return Failure::of(
+            ErrorCode::AddressInUse,
             format!("{address} is taken by another process, perhaps another taffrail"),
         )
         .hint(

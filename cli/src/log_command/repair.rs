@@ -8,7 +8,7 @@ use std::{
 };
 
 use taffrail_broker::{BrokerError, offline::StoppedBroker};
-use taffrail_core::Offset;
+use taffrail_core::{ErrorCode, Offset};
 use taffrail_log::{
     StdDisk, read_identity,
     repair::{self, Cut},
@@ -61,7 +61,7 @@ fn stopped(dir: &Path) -> Outcome<StoppedBroker> {
             dir.display()
         ))),
         Err(error @ BrokerError::DataDirInUse { .. }) => {
-            let failure = Failure::new(Exit::Conflict, "DATA_IN_USE", error.to_string());
+            let failure = Failure::of(ErrorCode::DataInUse, error.to_string());
             Err(failure.hint("stop that broker first"))
         }
         Err(error) => Err(Failure::of(error.code(), error.to_string())),

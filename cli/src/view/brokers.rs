@@ -30,6 +30,13 @@ pub(crate) struct BrokerView {
     stop_blocked_by: String,
 }
 
+impl BrokerView {
+    /// By name, or by number.
+    pub(crate) fn is_called(&self, wanted: &str) -> bool {
+        self.name == wanted || wanted.parse() == Ok(self.number)
+    }
+}
+
 impl From<v1::BrokerStatus> for BrokerView {
     fn from(status: v1::BrokerStatus) -> Self {
         let endpoint = status.client.map(|e| format!("{}:{}", e.host, e.port));

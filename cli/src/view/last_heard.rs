@@ -66,6 +66,13 @@ pub(crate) struct HeardBroker {
     was_online: bool,
 }
 
+impl HeardBroker {
+    /// By name, or by number.
+    pub(crate) fn is_called(&self, wanted: &str) -> bool {
+        self.name == wanted || wanted.parse() == Ok(self.number)
+    }
+}
+
 /// The topics of what was heard.
 pub(crate) fn topics(heard: v1::Metadata) -> LastHeard<HeardTopic> {
     let topics = heard.topics.into_iter().map(|topic| HeardTopic {

@@ -35,6 +35,26 @@ fn in_state(dev: &Dev, name: &str, state: &str) -> Value {
 }
 
 #[test]
+fn a_list_has_the_brokers_that_were_named_and_an_unknown_one_is_an_error() {
+    let dev = Dev::start(&["--brokers", "2"]);
+    let named = |wanted: &str| {
+        let list = dev.ok(&["get", "brokers", wanted, "-o", "json"]);
+        let list: Value = serde_json::from_str(&list).expect("JSON");
+        list["items"].as_array().expect("a list").clone()
+    };
+    let second = named("broker-1");
+    assert_eq!(second.len(), 1, "{second:?}");
+    assert_eq!(second[0]["name"], "broker-1");
+    let by_number = named(&second[0]["number"].to_string());
+    assert_eq!(by_number.len(), 1, "{by_number:?}");
+    assert_eq!(by_number[0]["name"], "broker-1");
+    let ended = dev.run(&["get", "brokers", "broker-1", "broker-7"]);
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    let said = r#"error[UNKNOWN_BROKER]: there is no broker "broker-7""#;
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+}
+
+#[test]
 fn each_broker_is_a_process_and_all_of_them_serve() {
     let mut dev = Dev::start(&["--brokers", "3"]);
     let before = pids(&dev);

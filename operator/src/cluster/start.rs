@@ -17,22 +17,30 @@ use crate::{
 /// A controller answers, or is told again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes sure that the cluster's controller runs with `defaults`.
+/// Makes sure that the cluster's controller runs with `defaults`. `None`: with what held before, or else with what changes nothing that is there.
 pub(super) async fn ensure(
     key: &ClusterKey,
-    defaults: TopicDefaults,
+    defaults: Option<TopicDefaults>,
     context: &Arc<Context>,
 ) -> Result<(), OperatorError> {
-    let running = context.engines.get(key).and_then(|engine| engine.running);
+    if let Some(defaults) = &defaults {
+        context.engines.set_defaults(key, defaults.clone());
+    }
+    let engine = context.engines.get(key);
+    let before = engine.as_ref().and_then(|engine| engine.defaults.clone());
+    let running = engine.and_then(|engine| engine.running);
     if let Some(running) = running.filter(|running| running.handle.is_active()) {
-        // A controller that does not take them now is told again with the next look.
-        let _ = timeout(ANSWER_TIMEOUT, running.handle.set_defaults(defaults)).await;
+        if let Some(defaults) = defaults {
+            // A controller that does not take them now is told again with the next look.
+            let _ = timeout(ANSWER_TIMEOUT, running.handle.set_defaults(defaults)).await;
+        }
         return Ok(());
     }
     let store = KubeStore::new(context.client.clone(), &key.namespace, &key.name);
     let mode = Mode::Kubernetes {
         namespace: key.namespace.clone(),
     };
+    let defaults = before.unwrap_or_else(without_settings);
     let config = ControllerConfig::new(key.name.clone(), mode, defaults);
     let started = taffrail_controller::start(store, config, Environment::system()).await;
     let handle = started.map_err(|source| OperatorError::Controller {
@@ -51,6 +59,14 @@ pub(super) async fn ensure(
         .tasks
         .spawn(follow(key.clone(), handle, context.clone()));
     Ok(())
+}
+
+/// For a controller that elects and says how things are, and is handed no topics: see [`crate::topic`]. It makes none of its own either.
+fn without_settings() -> TopicDefaults {
+    TopicDefaults {
+        offsets_partitions: 0,
+        ..TopicDefaults::default()
+    }
 }
 
 /// Passes on what the controller sees until it loses its office or this operator does.

@@ -155,6 +155,8 @@ fn current_offices(context: &Context) -> Vec<Seat> {
     let keys = context.engines.keys().into_iter();
     let seats = keys.filter_map(|cluster| {
         let engine = context.engines.get(&cluster)?;
+        // Of a cluster that cannot be read nobody knows whose groups it takes: what brokers remember holds.
+        engine.defaults.as_ref()?;
         let handle = engine.running?.handle;
         let office = Office {
             cluster_id: handle.cluster_id(),

@@ -1,6 +1,10 @@
 //! Two operators that both believe to be the active one: the store decides.
 
-use taffrail_tests::{consumed, flights, manifest, operated::Operated, wait};
+use taffrail_tests::{
+    consumed, flights, manifest,
+    operated::{Broker, Operated},
+    wait,
+};
 
 const CLUSTER: &str = "apiVersion: taffrail.dev/v1alpha1
 kind: BrokerCluster
@@ -21,6 +25,59 @@ fn read(operated: &Operated, object: &str, path: &str) -> String {
 fn epoch(operated: &Operated) -> u64 {
     let epoch = read(operated, "clustermetadata/main", ".spec.controllerEpoch");
     epoch.parse().expect("a number")
+}
+
+/// Until a controller of a later epoch than `before` has the broker in session.
+fn wait_for_office(operated: &Operated, broker: &Broker, before: u64) {
+    wait::until("a new controller with its broker", wait::PATIENCE, || {
+        let listed = broker.taffrail(&["get", "brokers", "-o", "json"]);
+        let is_heard = listed.stderr.is_empty() && listed.stdout.contains(r#""state": "ONLINE""#);
+        (epoch(operated) > before && is_heard).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn a_new_operator_runs_the_controller_of_a_cluster_that_it_may_not_change() {
+    let mut operated = Operated::start();
+    operated.api().apply(CLUSTER, &[]).expect_success();
+    let broker = operated.start_broker("main");
+    let topic = manifest::topic("flights", &["partitions: 3"]);
+    operated.apply_and_wait(&topic, "topic/flights");
+    let paused = "taffrail.dev/paused=true";
+    let pause = ["annotate", "brokercluster/main", paused];
+    operated.api().kubectl(&pause).expect_success();
+    let generation =
+        |operated: &Operated| read(operated, "statefulset/main", ".metadata.generation");
+    let held = generation(&operated);
+
+    let before = epoch(&operated);
+    operated.kill_operator();
+    operated.restart_operator();
+    wait_for_office(&operated, &broker, before);
+    operated.wait_until_ready("topic/flights");
+
+    // One that breaks a rule: no broker has this setting.
+    let invalid = CLUSTER.replace(
+        "  brokers: 1\n",
+        "  brokers: 1\n  brokerConfig: {disk.nonsense: 1}\n",
+    );
+    operated.api().apply(&invalid, &[]).expect_success();
+    let resume = ["annotate", "brokercluster/main", "taffrail.dev/paused-"];
+    operated.api().kubectl(&resume).expect_success();
+    let before = epoch(&operated);
+    operated.kill_operator();
+    operated.restart_operator();
+    wait_for_office(&operated, &broker, before);
+    wait::until(
+        "the operator says why it changes nothing",
+        wait::PATIENCE,
+        || {
+            let reason = r#".status.conditions[?(@.type=="Ready")].reason"#;
+            (read(&operated, "brokercluster/main", reason) == "InvalidSpec").then_some(())
+        },
+    );
+    assert_eq!(generation(&operated), held);
 }
 
 #[test]

@@ -118,6 +118,44 @@ fn a_cluster_that_cannot_be_read_says_which_field_is_wrong_and_its_brokers_go_on
 
 #[test]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn a_new_operator_runs_the_controller_of_a_cluster_that_it_cannot_read() {
+    let mut operated = Operated::start();
+    operated.api().apply(CLUSTER, &[]).expect_success();
+    let broker = operated.start_broker("main");
+    let topic = manifest::topic("flights", &["partitions: 2"]);
+    operated.apply_and_wait(&topic, "topic/flights");
+    loosen(&operated, "brokerclusters");
+    apply_with_typo(&operated, CLUSTER, "brokercluster/main");
+    operated.kill_operator();
+    operated.restart_operator();
+    wait_for(
+        &operated,
+        "brokercluster/main",
+        "Ready",
+        "False InvalidSpec ",
+    );
+    wait::until("a controller with its broker", wait::PATIENCE, || {
+        let listed = broker.taffrail(&["get", "brokers", "-o", "json"]);
+        let is_heard = listed.stderr.is_empty() && listed.stdout.contains(r#""state": "ONLINE""#);
+        is_heard.then_some(())
+    });
+    // What topics get that do not say is not known: none is changed before it is.
+    let more = manifest::topic("flights", &["partitions: 3"]);
+    operated.api().apply(&more, &[]).expect_success();
+    wait_for(
+        &operated,
+        "topic/flights",
+        "Ready",
+        "Unknown ClusterUnavailable ",
+    );
+
+    operated.api().apply(CLUSTER, &[]).expect_success();
+    wait_for(&operated, "brokercluster/main", "Ready", "True");
+    operated.wait_until_ready("topic/flights");
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn a_group_that_cannot_be_read_says_which_field_is_wrong_and_keeps_its_policy() {
     let operated = Operated::start();
     operated.api().apply(CLUSTER, &[]).expect_success();

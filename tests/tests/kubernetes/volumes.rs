@@ -1,4 +1,4 @@
-//! Volumes that grow with `storage.size`, where their StorageClass allows it.
+//! Volumes that grow with `storage.size`, where their StorageClass allows it. Where KUBEBUILDER_ASSETS is without kube-controller-manager, this module is skipped.
 
 use taffrail_tests::{operated::Operated, wait};
 
@@ -51,7 +51,7 @@ fn start(expands: bool) -> Operated {
 }
 
 #[test]
-#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+#[ignore = "needs etcd, kube-apiserver and kube-controller-manager: cargo xtask ci"]
 fn volumes_grow_and_pods_go_on() {
     let operated = start(true);
     let pod = read(&operated, "pod/main-0", ".metadata.uid");
@@ -82,7 +82,7 @@ fn volumes_grow_and_pods_go_on() {
 }
 
 #[test]
-#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+#[ignore = "needs etcd, kube-apiserver and kube-controller-manager: cargo xtask ci"]
 fn a_class_that_does_not_allow_it_is_said() {
     let operated = start(false);
     operated.api().apply(&cluster("2Gi"), &[]).expect_success();

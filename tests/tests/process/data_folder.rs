@@ -1,13 +1,14 @@
 //! Data folders that are not this cluster's.
 
-use std::fs;
+use std::{fs, process::Command};
 
+use serde_json::Value;
 use taffrail_tests::{
     consumed,
     dev::Dev,
     manifest,
     partitions::{self, files, folders},
-    wait,
+    programs, wait,
 };
 
 #[test]
@@ -36,6 +37,33 @@ fn a_volume_of_a_newer_format_is_refused() {
     assert!(!dev.restart_in_vain().success());
     let said = dev.said();
     assert!(said.contains("newer") && said.contains("99"), "{said}");
+}
+
+#[test]
+fn a_broker_that_does_not_start_logs_why_with_its_code() {
+    let mut dev = Dev::start("code-in-the-log");
+    dev.stop();
+    let volume = dev.data_dir().join("broker-0");
+    let identity = volume.join("identity");
+    let text = fs::read_to_string(&identity).expect("the identity is readable");
+    fs::write(&identity, text.replace("format=1 ", "format=99 ")).expect("it can be written");
+    let ended = programs::answer(
+        Command::new(programs::path("taffrail-broker"))
+            .arg("--data-dir")
+            .arg(&volume)
+            .args(["--client-listen", "127.0.0.1:0"])
+            .args(["--replication-listen", "127.0.0.1:0"])
+            .args(["--http-listen", "127.0.0.1:0"])
+            .args(["--log-format", "json"]),
+    );
+    assert_eq!(ended.code, Some(1));
+    let lines = ended.stderr.lines().map(serde_json::from_str::<Value>);
+    let lines: Vec<_> = lines.collect::<Result<_, _>>().expect("each is JSON");
+    let last = lines.last().expect("it says why");
+    assert_eq!(last["level"], "ERROR", "{last}");
+    assert_eq!(last["code"], "UNSUPPORTED_VERSION", "{last}");
+    let message = last["message"].as_str().expect("text");
+    assert!(message.contains("has format 99"), "{message}");
 }
 
 #[test]

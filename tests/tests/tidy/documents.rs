@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use taffrail_core::ErrorCode;
 use taffrail_xtask::workspace_root;
 
 use crate::tree::{Text, assert_none, texts_ending};
@@ -29,6 +30,40 @@ fn as_path(span: &str) -> Option<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let is_folder = first != "target" && !first.is_empty() && workspace_root().join(first).is_dir();
     (is_folder && span.chars().all(plain)).then_some(span)
+}
+
+/// What documents call by capitals that is no code: variables of the environment, and values of our API.
+const NO_CODES: [&str; 4] = ["TAFFRAIL_", "KUBEBUILDER_", "PROPTEST_", "ACKS_"];
+
+/// The name of an error code, as documents give it: several words in capitals. One word may be anything.
+fn as_code(span: &str) -> Option<&str> {
+    let has_form = span.trim_matches('_').contains('_')
+        && span.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let is_other = NO_CODES.iter().any(|prefix| span.starts_with(prefix));
+    (has_form && !is_other).then_some(span)
+}
+
+#[test]
+fn every_code_that_a_document_names_exists() {
+    let sources = texts_ending(".rs");
+    // The command line has some of its own, as literals.
+    let cli = sources
+        .iter()
+        .filter(|text| text.path.starts_with("cli/src/"));
+    let literals = cli.flat_map(|text| text.content.split('"').skip(1));
+    let mut codes: BTreeSet<&str> = literals.filter_map(as_code).collect();
+    codes.extend(ErrorCode::ALL.iter().map(|code| code.name()));
+    let mut findings = Vec::new();
+    for text in texts_ending(".md") {
+        for (index, line) in prose(&text) {
+            for code in code_spans(line).filter_map(as_code) {
+                if !codes.contains(code) {
+                    findings.push(text.at(index, &format!("there is no code {code}")));
+                }
+            }
+        }
+    }
+    assert_none(&findings);
 }
 
 #[test]

@@ -34,6 +34,9 @@ const FILES: [(&str, &str); 2] = [
     ("/usr/include/seccomp.h", "libseccomp-dev"),
 ];
 
+/// Modules of the API server's tests that need Kubernetes' own controllers too: they make pods, and bind claims to volumes.
+const OF_CONTROLLERS: [&str; 2] = ["controllers::", "volumes::"];
+
 /// What a test binary needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
@@ -116,10 +119,10 @@ impl Needs {
         }
     }
 
-    /// The module of a test binary that needs still more, if that is not there, and why.
-    pub(super) fn left_out(&self, need: Need) -> Option<(&'static str, &str)> {
+    /// The modules of a test binary that need still more, if that is not there, and why.
+    pub(super) fn left_out(&self, need: Need) -> Option<(&'static [&'static str], &str)> {
         let why = self.controllers.as_ref().err()?;
-        (need == Need::ApiServer).then_some(("controllers::", why))
+        (need == Need::ApiServer).then_some((&OF_CONTROLLERS[..], why))
     }
 }
 
@@ -200,4 +203,24 @@ fn missing_for_a_node() -> impl Iterator<Item = &'static str> {
         .filter(|(program, _)| shell::find(program).is_none())
         .chain(FILES.iter().filter(|(file, _)| !Path::new(file).exists()))
         .map(|(_, package)| *package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_without_kubernetes_controllers_is_what_says_that_it_needs_them() {
+        let folder = workspace_root().join("tests/tests/kubernetes");
+        let files = fs::read_dir(folder).expect("the tests are there");
+        let paths = files.map(|file| file.expect("it can be read").path());
+        let needing = paths.filter(|path| {
+            let source = fs::read_to_string(path).unwrap_or_default();
+            source.contains("#[ignore = \"needs etcd, kube-apiserver and kube-controller-manager")
+        });
+        let module = |path: PathBuf| Some(format!("{}::", path.file_stem()?.to_str()?));
+        let mut modules: Vec<String> = needing.filter_map(module).collect();
+        modules.sort();
+        assert_eq!(modules, OF_CONTROLLERS);
+    }
 }
