@@ -89,10 +89,10 @@ fn a_member_goes_on_where_the_policy_says_and_tells_the_range() {
     });
     outrun(&broker, end);
     let earliest = consume(&broker);
-    let (start, last) = range(&broker);
+    let (start, next) = range(&broker);
     let resumed = resumed(&earliest, end);
     // More may have gone since.
     assert!(end < resumed && resumed <= start, "{}", earliest.stderr);
     let read = earliest.stdout.lines().count() as u64;
-    assert_eq!(read, last - resumed);
+    assert_eq!(read, next - resumed);
 }
