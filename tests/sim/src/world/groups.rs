@@ -16,6 +16,7 @@ use std::{collections::BTreeSet, ops::Range};
 
 use taffrail_api::v1;
 use taffrail_broker::sim::GroupView;
+use taffrail_controller::sim::StoredPartition;
 use taffrail_core::{MemberId, TopicPartition, internal::OFFSETS};
 use taffrail_record::partitioner::partition_for_key;
 
@@ -173,7 +174,11 @@ impl World {
     fn read_by(&self, group: usize) -> Vec<(TopicPartition, Range<u64>)> {
         let active = self.stored.values().filter(|s| s.is_active);
         let read = active.filter(|s| PLANS[group].reads.contains(&s.topic.as_str()));
-        let records = |id| {
+        let records = |stored: &StoredPartition| {
+            if self.waits_for_a_person(stored) {
+                return 0..0;
+            }
+            let id = stored.partition;
             let processes = self.brokers.iter().filter_map(|node| node.process.as_ref());
             let replicas = processes.filter_map(|process| process.seen.get(&id));
             // Each replica expires its segments by itself.
@@ -182,7 +187,7 @@ impl World {
                 end: all.end.max(replica.log_end.0),
             })
         };
-        read.map(|s| (s.partition, records(s.partition))).collect()
+        read.map(|s| (s.partition, records(s))).collect()
     }
 
     /// Every group is stable, all of its partitions have members, and everything was read.

@@ -102,7 +102,7 @@ impl World {
 
     /// The members of a set below `minInSync` restarted, and another replica has more than they: whether that was acknowledged nobody can know, and whether to
     /// go on without it a person says.
-    fn waits_for_a_person(&self, stored: &StoredPartition) -> bool {
+    pub(super) fn waits_for_a_person(&self, stored: &StoredPartition) -> bool {
         let assignment = &stored.assignment;
         let tail = |number: &BrokerNumber| {
             let node = &self.brokers[*self.numbers.get(number)?];
