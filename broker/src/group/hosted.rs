@@ -8,7 +8,7 @@ use taffrail_api::{
     v1,
 };
 use taffrail_core::{
-    ErrorCode, GroupEpoch, MemberId, TopicPartition,
+    ErrorCode, GroupEpoch, MemberId, TopicId, TopicPartition,
     group::{Committed, Group, GroupState, Member},
 };
 
@@ -135,17 +135,22 @@ impl Hosted {
         self.group.disconnected(member);
     }
 
-    /// A member went on behind records that were gone. Of what others read it says nothing.
-    pub(super) fn has_lost(&mut self, member: MemberId, lost: v1::MemberLoss, now_ms: u64) {
-        let partition = convert::topic_partition(&lost.topic_id, lost.partition);
-        let assigned = self.group.member(member).map(Member::assigned);
-        let (Ok(partition), Some(mut assigned)) = (partition, assigned) else {
-            return;
-        };
-        if assigned.any(|(id, _)| id == partition) {
-            self.lost.insert(partition, (lost, now_ms));
-            self.is_news = true;
+    /// A member went on behind records of a topic that were gone. `None`: it is known already, or of what others read.
+    pub(super) fn has_lost(
+        &mut self,
+        member: MemberId,
+        lost: v1::MemberLoss,
+        now_ms: u64,
+    ) -> Option<TopicId> {
+        let partition = convert::topic_partition(&lost.topic_id, lost.partition).ok()?;
+        let mut assigned = self.group.member(member)?.assigned();
+        let is_known = self.lost.get(&partition).is_some_and(|(l, _)| *l == lost);
+        if is_known || !assigned.any(|(id, _)| id == partition) {
+            return None;
         }
+        self.lost.insert(partition, (lost, now_ms));
+        self.is_news = true;
+        Some(partition.topic)
     }
 
     /// What the controller has heard of for long.

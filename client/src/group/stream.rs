@@ -24,7 +24,7 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct MemberStream {
     shared: Arc<Shared>,
     joining: Joining,
-    /// Never more in it than a commit, and heartbeats until it counts as broken.
+    /// Never more in it than a commit, what was lost since the last word, and heartbeats until it counts as broken.
     requests: Option<mpsc::UnboundedSender<v1::MemberRequest>>,
     /// When the join, and heartbeats after it, were sent that are not answered. Answers come in their order.
     unanswered: VecDeque<Instant>,

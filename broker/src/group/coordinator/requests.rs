@@ -202,9 +202,12 @@ impl Coordinator {
                 hosted.group.leave(member, comes_back, &self.topics, now);
             }
             Says::Lost(lost) => {
-                tracing::warn!(group = %name, %member, partition = lost.partition, from = lost.from, to = lost.to,
-                    "records were deleted before the group read them; it went on behind them");
-                hosted.has_lost(member, lost, now.ms);
+                let (partition, from, to) = (lost.partition, lost.from, lost.to);
+                if let Some(topic) = hosted.has_lost(member, lost, now.ms) {
+                    let topic = self.topics.name(topic).unwrap_or_default();
+                    tracing::warn!(group = %name, %member, topic, partition, from, to,
+                        "records were deleted before the group read them; it went on behind them");
+                }
             }
             Says::Gone => {
                 hosted.streams.remove(&member);
