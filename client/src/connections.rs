@@ -87,10 +87,13 @@ impl Connections {
                 Err(error) if is_refused(&error) && attempts < REFUSED_ATTEMPTS => {
                     return Err(unreachable(address, &error));
                 }
-                Err(error) => with_causes(&error),
+                Err(error) => {
+                    // Counted from the last dial: who is asked all the time would be avoided for ever otherwise.
+                    self.avoid(address);
+                    with_causes(&error)
+                }
             }
         };
-        self.avoid(address);
         for through in self.bootstrap.iter().filter(|b| plain(b) != address) {
             let Ok(channel) = self.dial(through).await else {
                 continue;
@@ -295,4 +298,35 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn listening() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn who_could_not_be_reached_is_dialled_again_however_often_it_is_asked_for_meanwhile() {
+        let ((_another, another), (_leader, leader)) = (listening().await, listening().await);
+        let connections = Connections::new(vec![another]);
+        let route = async || connections.leader(&leader, 0).await.map(|r| r.route);
+        connections.avoid(&leader);
+        let since = connections.open().avoided[&leader];
+        for _ in 0..3 {
+            assert_eq!(route().await.expect("a way"), Route::Through);
+        }
+        assert_eq!(connections.open().avoided[&leader], since);
+        let over = since
+            .checked_sub(AVOID)
+            .expect("the machine is up for longer");
+        connections.open().avoided.insert(leader.clone(), over);
+        assert_eq!(route().await.expect("a way"), Route::Direct);
+    }
 }

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 /// Set to anything: the files of tests that passed are kept too.
 const KEEP: &str = "TAFFRAIL_KEEP";
+/// Of each log, where a test failed.
+const LOG_LINES: usize = 20;
 
 /// Removed at the end, unless the test failed: then its files, logs among them, stay and their place is printed.
 #[derive(Debug)]
@@ -44,7 +46,25 @@ impl Drop for Scratch {
         if let Some(dir) = self.dir.take()
             && (std::thread::panicking() || std::env::var_os(KEEP).is_some())
         {
-            eprintln!("the test's files are kept in {}", dir.keep().display());
+            let folder = dir.keep();
+            if std::thread::panicking() {
+                print_logs(&folder);
+            }
+            eprintln!("the test's files are kept in {}", folder.display());
         }
+    }
+}
+
+/// How the processes' logs end. Where a test failed there may be nobody who can look at its files.
+fn print_logs(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut logs: Vec<_> = entries.map(|entry| entry.path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|e| e == "log"));
+    logs.sort();
+    for log in logs {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
+        eprintln!("the end of {}:\n{}", log.display(), last.join("\n"));
     }
 }

@@ -1,6 +1,7 @@
 //! Waiting for conditions. The only place in the tests that sleeps.
 
 use std::{
+    fmt::Display,
     thread,
     time::{Duration, Instant},
 };
@@ -44,6 +45,30 @@ where
         assert!(
             Instant::now() < deadline,
             "{what} did not happen within {} s",
+            patience.as_secs()
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// As [`until_async`], of what says why there is no answer.
+///
+/// # Panics
+/// As [`until`], with the last reason.
+pub async fn until_ok<T, E, F>(what: &str, patience: Duration, mut ask: impl FnMut() -> F) -> T
+where
+    E: Display,
+    F: Future<Output = Result<T, E>>,
+{
+    let deadline = Instant::now() + patience;
+    loop {
+        let why = match ask().await {
+            Ok(answer) => return answer,
+            Err(why) => why,
+        };
+        assert!(
+            Instant::now() < deadline,
+            "{what} did not happen within {} s: {why}",
             patience.as_secs()
         );
         tokio::time::sleep(PAUSE).await;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
-use taffrail_client::{Client, Start};
+use taffrail_client::{Client, ClientError, Start};
 use taffrail_core::PartitionIndex;
 use taffrail_tests::{
     cluster::{BROKERS, Cluster},
@@ -29,14 +29,12 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Committed offsets by partition.
 type Offsets = BTreeMap<u32, u64>;
 
-async fn committed(client: &Client, group: &str) -> Option<Offsets> {
-    let described = client.admin().describe_group(group).await.ok()?;
+async fn committed(client: &Client, group: &str) -> Result<Offsets, ClientError> {
+    let described = client.admin().describe_group(group).await?;
     let committed = described.offsets.into_iter().filter_map(|o| o.committed);
-    Some(
-        committed
-            .map(|c| (c.partition, c.offset.cast_unsigned()))
-            .collect(),
-    )
+    Ok(committed
+        .map(|c| (c.partition, c.offset.cast_unsigned()))
+        .collect())
 }
 
 /// Watches that what is committed never moves back.
@@ -77,15 +75,17 @@ impl Watch {
 
 /// Waits until more of every partition is committed.
 async fn more(client: &Client, group: &str, partitions: u32) {
-    let before = wait::until_async("what is committed", wait::PATIENCE, async || {
+    let before = wait::until_ok("what is committed", wait::PATIENCE, async || {
         committed(client, group).await
     })
     .await;
     let what = "more of every partition to be committed";
-    wait::until_async(what, wait::PATIENCE, async || {
-        let now = committed(client, group).await?;
+    wait::until_ok(what, wait::PATIENCE, async || {
+        let now = committed(client, group).await.map_err(|e| e.to_string())?;
         let grew = |p: u32| now.get(&p).unwrap_or(&0) > before.get(&p).unwrap_or(&0);
-        (0..partitions).all(grew).then_some(())
+        let same: Vec<_> = (0..partitions).filter(|p| !grew(*p)).collect();
+        let why = format!("no more of {same:?}");
+        same.is_empty().then_some(()).ok_or(why)
     })
     .await;
 }
@@ -171,8 +171,11 @@ impl Trial {
         }
         load.stop_and_check(&mut cluster).await;
         let ends = ends(&client, self.partitions).await;
-        wait::until_async("everything to be committed", wait::PATIENCE, async || {
-            (committed(&client, self.group).await? == ends).then_some(())
+        wait::until_ok("everything to be committed", wait::PATIENCE, async || {
+            let now = committed(&client, self.group).await;
+            let now = now.map_err(|e| e.to_string())?;
+            let why = || format!("{now:?} of {ends:?}");
+            (now == ends).then_some(()).ok_or_else(why)
         })
         .await;
         watch.end();
