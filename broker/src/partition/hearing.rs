@@ -2,7 +2,8 @@
 //!
 //! A leader says its clock with whatever it sends, and a follower repeats the newest one that it has read: so the leader knows that the follower followed
 //! when that was sent, or later. When it reads this does not count. What a follower wrote may lie in a buffer for as long as this process stands still, or
-//! the network does, while the follower goes over to another leader.
+//! the network does, while the follower goes over to another leader. What was written in one session says nothing against a later one, for the same reason: the
+//! follower dialled anew, and the rest of the former session is read beside the new one.
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +15,22 @@ use std::{
 
 use taffrail_core::{BrokerNumber, LeaderEpoch, PartitionEpoch};
 
-/// Until when a follower is known to have followed in a session, by the broker's uptime in milliseconds. 0: not at all, or the session has ended.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Heard(Arc<AtomicU64>);
+/// Sessions of followers, in the order in which they began. One of the same follower that began later takes the place of those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct SessionNumber(pub(crate) u64);
+
+/// Until when a follower is known to have followed in a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    session: SessionNumber,
+    /// By the broker's uptime. 0: not at all, or the session has ended.
+    until_ms: Arc<AtomicU64>,
+}
 
 /// What a session holds of it.
 ///
 /// Invariant: what was heard is a time at or before the last one that was said.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hears {
     heard: Heard,
     /// The newest clock that the follower was sent. 0: none.
@@ -29,6 +38,14 @@ pub(crate) struct Hears {
 }
 
 impl Hears {
+    pub(crate) fn new(session: SessionNumber) -> Self {
+        let until_ms = Arc::default();
+        Self {
+            heard: Heard { session, until_ms },
+            said_ms: 0,
+        }
+    }
+
     pub(crate) const fn heard(&self) -> &Heard {
         &self.heard
     }
@@ -50,14 +67,14 @@ impl Hears {
 /// After its end a follower may follow somebody else, however lately it was heard.
 impl Drop for Hears {
     fn drop(&mut self) {
-        self.heard.0.store(0, Ordering::Release);
+        self.heard.until_ms.store(0, Ordering::Release);
     }
 }
 
 impl Heard {
     /// The follower followed at that time. It never goes back: a word that was overtaken says nothing new.
     pub(crate) fn at(&self, ms: u64) {
-        self.0.fetch_max(ms, Ordering::AcqRel);
+        self.until_ms.fetch_max(ms, Ordering::AcqRel);
     }
 }
 
@@ -72,12 +89,20 @@ pub(crate) struct Hearing {
 impl Hearing {
     /// A follower asks in `epoch`, and goes on following for as long as its session says something and not that it ceased to.
     pub(crate) fn follows(&self, follower: BrokerNumber, epoch: LeaderEpoch, heard: &Heard) {
-        self.lock().insert(follower, (epoch, heard.clone()));
+        let mut followers = self.lock();
+        let known = followers.get(&follower);
+        if known.is_none_or(|(_, known)| known.session <= heard.session) {
+            followers.insert(follower, (epoch, heard.clone()));
+        }
     }
 
-    /// A follower said that it does not follow any more.
-    pub(crate) fn left(&self, follower: BrokerNumber) {
-        self.lock().remove(&follower);
+    /// A follower said in a session that it does not follow any more.
+    pub(crate) fn left(&self, follower: BrokerNumber, heard: &Heard) {
+        let mut followers = self.lock();
+        let known = followers.get(&follower);
+        if known.is_some_and(|(_, known)| known.session <= heard.session) {
+            followers.remove(&follower);
+        }
     }
 
     /// The controller is about to be asked to take `follower` into the in-sync set.
@@ -106,7 +131,7 @@ impl Hearing {
         let hearing = self.lock();
         let heard = |member| match hearing.get(&member) {
             Some((in_epoch, heard)) if *in_epoch == epoch => {
-                Some(heard.0.load(Ordering::Acquire)).filter(|ms| *ms > 0)
+                Some(heard.until_ms.load(Ordering::Acquire)).filter(|ms| *ms > 0)
             }
             _ => None,
         };
@@ -127,11 +152,15 @@ mod tests {
 
     const EPOCH: LeaderEpoch = LeaderEpoch(4);
 
+    fn heard_in(session: u64) -> Heard {
+        Hears::new(SessionNumber(session)).heard().clone()
+    }
+
     #[test]
     fn the_one_that_is_silent_for_longest_counts() {
         let hearing = Hearing::default();
         let silent = || hearing.longest_silent_ms([BrokerNumber(1), BrokerNumber(2)], EPOCH);
-        let (one, two) = (Heard::default(), Heard::default());
+        let (one, two) = (heard_in(1), heard_in(2));
         hearing.follows(BrokerNumber(1), EPOCH, &one);
         assert_eq!(silent(), None, "the other one was never heard");
         hearing.follows(BrokerNumber(2), EPOCH, &two);
@@ -146,13 +175,13 @@ mod tests {
     fn one_that_left_or_follows_in_another_epoch_is_not_heard() {
         let hearing = Hearing::default();
         let silent = || hearing.longest_silent_ms([BrokerNumber(1)], EPOCH);
-        let heard = Heard::default();
+        let heard = heard_in(1);
         heard.at(50);
         hearing.follows(BrokerNumber(1), LeaderEpoch(3), &heard);
         assert_eq!(silent(), None);
         hearing.follows(BrokerNumber(1), EPOCH, &heard);
         assert_eq!(silent(), Some(50));
-        hearing.left(BrokerNumber(1));
+        hearing.left(BrokerNumber(1), &heard);
         assert_eq!(silent(), None);
     }
 
@@ -165,7 +194,7 @@ mod tests {
     impl Session {
         /// The leader has said these clocks.
         fn said(clocks_ms: &[u64]) -> Self {
-            let (hearing, mut hears) = (Hearing::default(), Hears::default());
+            let (hearing, mut hears) = (Hearing::default(), Hears::new(SessionNumber(1)));
             hearing.follows(BrokerNumber(1), EPOCH, hears.heard());
             for ms in clocks_ms {
                 hears.says(*ms);
@@ -229,6 +258,24 @@ mod tests {
         // What was on its way is read no more.
         hears.says(60);
         drop(hears);
+        assert_eq!(silent(), None);
+    }
+
+    #[test]
+    fn the_rest_of_a_former_session_says_nothing_against_a_later_one() {
+        let hearing = Hearing::default();
+        let silent = || hearing.longest_silent_ms([BrokerNumber(1)], EPOCH);
+        let (former, later) = (heard_in(1), heard_in(2));
+        hearing.follows(BrokerNumber(1), EPOCH, &former);
+        former.at(50);
+        hearing.follows(BrokerNumber(1), EPOCH, &later);
+        later.at(70);
+        // Written before the follower dialled anew, and read after.
+        hearing.follows(BrokerNumber(1), EPOCH, &former);
+        assert_eq!(silent(), Some(70));
+        hearing.left(BrokerNumber(1), &former);
+        assert_eq!(silent(), Some(70));
+        hearing.left(BrokerNumber(1), &later);
         assert_eq!(silent(), None);
     }
 

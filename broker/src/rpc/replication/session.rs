@@ -109,7 +109,7 @@ async fn run(
         checking: None,
         reads: FuturesUnordered::new(),
         follower: follower.broker,
-        last: Hears::default(),
+        last: Hears::new(seat.number),
         heard: begun,
         begun,
         broker,
@@ -280,7 +280,7 @@ impl Session<'_> {
         };
         self.state.hear(&positions)?;
         for left in self.state.take_left() {
-            forget(self.broker, self.follower, left);
+            forget(self.broker, self.follower, &self.last, left);
         }
         repeated(self.broker, &self.last, positions.clock_ms);
         Ok(())
@@ -303,10 +303,10 @@ async fn pending_or<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
 }
 
 /// A follower does not follow it any more, or in another epoch.
-pub(super) fn forget(broker: &Broker, follower: BrokerNumber, left: TopicPartition) {
+pub(super) fn forget(broker: &Broker, follower: BrokerNumber, last: &Hears, left: TopicPartition) {
     let partition = broker.partitions.get(left);
     if let Some(partition) = partition.filter(|p| p.is_internal()) {
-        partition.hearing.left(follower);
+        partition.hearing.left(follower, last.heard());
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,11 +14,13 @@ use taffrail_core::{BrokerNumber, Incarnation};
 use tokio_util::sync::CancellationToken;
 
 use super::hello::fenced;
+use crate::partition::hearing::SessionNumber;
 
 /// Who follows this broker just now.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     open: Mutex<BTreeMap<BrokerNumber, Open>>,
+    opened: AtomicU64,
     gauge: Gauge,
 }
 
@@ -30,6 +35,7 @@ struct Open {
 pub(super) struct Seat {
     sessions: Arc<Sessions>,
     broker: BrokerNumber,
+    pub(super) number: SessionNumber,
     /// Another session took its place.
     pub(super) ended: CancellationToken,
 }
@@ -39,6 +45,7 @@ impl Sessions {
     pub(super) fn new(gauge: Gauge) -> Self {
         Self {
             open: Mutex::default(),
+            opened: AtomicU64::new(0),
             gauge,
         }
     }
@@ -57,7 +64,10 @@ impl Sessions {
             ended: CancellationToken::new(),
         };
         let ended = open.ended.clone();
-        match self.lock().entry(broker) {
+        let mut sessions = self.lock();
+        // Under the lock: in the order in which they take each other's place.
+        let number = SessionNumber(self.opened.fetch_add(1, Ordering::Relaxed));
+        match sessions.entry(broker) {
             Entry::Vacant(entry) => {
                 entry.insert(open);
             }
@@ -73,6 +83,7 @@ impl Sessions {
         Ok(Seat {
             sessions: Arc::clone(self),
             broker,
+            number,
             ended,
         })
     }
@@ -116,6 +127,7 @@ mod tests {
         assert!(first.ended.is_cancelled());
         let newer = sessions.open(FOLLOWER, run(4)).expect("restarted");
         assert!(again.ended.is_cancelled());
+        assert!(first.number < again.number && again.number < newer.number);
         let older = sessions.open(FOLLOWER, run(3)).expect_err("over");
         assert_eq!(older.code, ErrorCode::BrokerFenced);
         drop((first, again));

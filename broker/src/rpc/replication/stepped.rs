@@ -66,10 +66,10 @@ impl Stepped {
         let session = Self {
             state: LeaderSession::new(follower.broker, follower.incarnation, window.max(1), now_ms),
             news: Arc::default(),
+            last: Hears::new(seat.number),
             seat,
             follower: follower.broker,
             heard_ms: now_ms,
-            last: Hears::default(),
         };
         let hello = v1::LeaderHello {
             version: follower.version,
@@ -97,7 +97,7 @@ impl Stepped {
         };
         self.state.hear(&positions)?;
         for left in self.state.take_left() {
-            forget(broker, self.follower, left);
+            forget(broker, self.follower, &self.last, left);
         }
         repeated(broker, &self.last, positions.clock_ms);
         Ok(())
