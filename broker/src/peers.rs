@@ -13,7 +13,7 @@ use taffrail_api::{
     status::from_status,
     stream::{Route, fetch},
     transport,
-    v1::{self, broker_client::BrokerClient},
+    v1::{self, broker_client::BrokerClient, groups_client::GroupsClient},
 };
 use taffrail_core::{BrokerNumber, ErrorCode};
 use tokio::sync::watch;
@@ -93,6 +93,16 @@ impl Peers {
             .await
             .map(tonic::Response::into_inner)
             .map_err(|s| from_status(&s))
+    }
+
+    /// Passes what is asked of coordinators on.
+    pub(crate) fn groups(
+        &self,
+        coordinator: BrokerNumber,
+    ) -> Result<GroupsClient<Channel>, WireError> {
+        let peer = self.peer(coordinator)?;
+        let groups = GroupsClient::new(peer.channel.clone());
+        Ok(groups.max_decoding_message_size(transport::CALL_MESSAGE_BYTES_MAX))
     }
 
     fn peer(&self, number: BrokerNumber) -> Result<Arc<Peer>, WireError> {

@@ -1,7 +1,7 @@
 //! Which partitions of `__offsets` this broker coordinates, and where requests go.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use taffrail_api::WireError;
-use taffrail_core::{ErrorCode, LeaderEpoch, TopicPartition, internal::OFFSETS};
+use taffrail_api::{WireError, stream::Route};
+use taffrail_core::{BrokerNumber, ErrorCode, LeaderEpoch, TopicPartition, internal::OFFSETS};
 use taffrail_record::partitioner::partition_for_key;
 use tokio::{
     sync::{Notify, mpsc},
@@ -60,6 +60,30 @@ impl Coordinators {
         StreamId(self.streams.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Who coordinates a group, if that is another broker and the caller asks to be routed to it.
+    pub(crate) fn elsewhere(broker: &Broker, group: &str, route: Route) -> Option<BrokerNumber> {
+        if route == Route::Direct {
+            return None;
+        }
+        let known = broker.known.borrow();
+        let partition = partition(&known.view, group).ok()?;
+        let leader = known.view.leader(partition);
+        leader.filter(|leader| Some(*leader) != broker.membership.number())
+    }
+
+    /// All others that coordinate groups.
+    pub(crate) fn others(broker: &Broker) -> BTreeSet<BrokerNumber> {
+        let known = broker.known.borrow();
+        let topic = known.view.topic_named(OFFSETS);
+        let partitions = topic.map(|(topic, _)| known.view.partitions_of(topic));
+        let leaders = partitions
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, a)| a.leader);
+        let me = broker.membership.number();
+        leaders.filter(|leader| Some(*leader) != me).collect()
+    }
+
     /// Where requests for a group go.
     ///
     /// # Errors
@@ -70,22 +94,7 @@ impl Coordinators {
         group: &str,
     ) -> Result<mpsc::Sender<Event>, WireError> {
         let known = broker.known.borrow();
-        let Some((topic, _)) = known.view.topic_named(OFFSETS) else {
-            return Err(WireError::new(
-                ErrorCode::NotCoordinator,
-                format!(
-                    "there is no topic {OFFSETS} yet: it is made once enough brokers are there; retry"
-                ),
-            ));
-        };
-        let partitions = known.view.partitions_of(topic).count() as u32;
-        if partitions == 0 {
-            return Err(not_coordinator("the group's partition is not there yet"));
-        }
-        let partition = TopicPartition {
-            topic,
-            partition: partition_for_key(group.as_bytes(), partitions),
-        };
+        let partition = partition(&known.view, group)?;
         let running = self
             .read()
             .get(&partition)
@@ -151,6 +160,24 @@ impl Coordinators {
         }
         self.reports.end(id, epoch);
     }
+}
+
+/// The partition of `__offsets` that keeps a group.
+fn partition(view: &ClusterView, group: &str) -> Result<TopicPartition, WireError> {
+    let Some((topic, _)) = view.topic_named(OFFSETS) else {
+        return Err(WireError::new(
+            ErrorCode::NotCoordinator,
+            format!(
+                "there is no topic {OFFSETS} yet: it is made once enough brokers are there; retry"
+            ),
+        ));
+    };
+    let partitions = view.partitions_of(topic).count() as u32;
+    if partitions == 0 {
+        return Err(not_coordinator("the group's partition is not there yet"));
+    }
+    let partition = partition_for_key(group.as_bytes(), partitions);
+    Ok(TopicPartition { topic, partition })
 }
 
 /// Starts a coordinator for each partition of `__offsets` that this broker comes to lead, until everything ends.

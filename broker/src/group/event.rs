@@ -35,6 +35,11 @@ impl Sink {
         }
     }
 
+    /// Says what another broker says, once there is room. False: nobody takes it any more.
+    pub(crate) async fn pass(&self, response: v1::MemberResponse) -> bool {
+        self.responses.send(Ok(response)).await.is_ok()
+    }
+
     /// Says why the stream ends. One that takes nothing does not hear why.
     pub(crate) fn end(&self, why: &WireError) {
         let _ = self.responses.try_send(Err(why.clone().into()));

@@ -3,6 +3,7 @@
 mod bounds;
 mod check;
 pub(crate) mod member;
+mod pass_on;
 
 use std::{
     future::{Future, ready},
@@ -10,24 +11,29 @@ use std::{
     time::Duration,
 };
 
-use futures::stream::BoxStream;
+use futures::{future::try_join_all, stream::BoxStream};
 use taffrail_api::{
     WireError,
-    v1::{self, groups_server::Groups},
+    stream::Route,
+    v1::{self, groups_client::GroupsClient, groups_server::Groups},
 };
-use taffrail_core::{ErrorCode, GroupEpoch};
+use taffrail_core::{BrokerNumber, ErrorCode, GroupEpoch};
 use tokio::{sync::oneshot, time::timeout};
-use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic::{Request, Response, Status, Streaming, async_trait, transport::Channel};
 
-use self::check::positions;
+use self::{check::positions, pass_on::pass_on};
 use crate::{
     broker::Broker,
     group::{
+        Coordinators,
         event::{Ask, Event, Reply},
         limits::check_name,
         member_id,
     },
+    rpc::route_of,
 };
+
+type Client = GroupsClient<Channel>;
 
 /// A coordinator answers once what it wrote is stored; until then the call waits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +47,12 @@ pub(super) struct GroupsService {
 impl GroupsService {
     pub(super) const fn new(broker: Arc<Broker>) -> Self {
         Self { broker }
+    }
+
+    /// Who coordinates the group, if that is another broker and the caller asks to be routed to it.
+    fn elsewhere<R>(&self, request: &Request<R>, group: &str) -> Option<BrokerNumber> {
+        let route = route_of(request.metadata().as_ref());
+        Coordinators::elsewhere(&self.broker, group, route)
     }
 
     /// Asks the coordinator of a group, and waits for its answer. What has to be known first is asked for where there is one.
@@ -72,6 +84,19 @@ impl GroupsService {
             error.into()
         })
     }
+
+    /// The groups of all other coordinators.
+    async fn listed_elsewhere(&self) -> Result<Vec<v1::GroupSummary>, WireError> {
+        let others = Coordinators::others(&self.broker);
+        let listed = others.into_iter().map(|there| {
+            let ask = |mut groups: Client| async move {
+                groups.list_groups(v1::ListGroupsRequest {}).await
+            };
+            pass_on(&self.broker, there, "list_groups", ask)
+        });
+        let listed = try_join_all(listed).await?;
+        Ok(listed.into_iter().flat_map(|one| one.groups).collect())
+    }
 }
 
 #[async_trait]
@@ -83,7 +108,8 @@ impl Groups for GroupsService {
         request: Request<Streaming<v1::MemberRequest>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
         self.broker.metrics.requests("join_group").inc();
-        let responses = member::serve(&self.broker, request.into_inner());
+        let route = route_of(request.metadata().as_ref());
+        let responses = member::serve(&self.broker, route, request.into_inner());
         Ok(Response::new(responses))
     }
 
@@ -91,6 +117,13 @@ impl Groups for GroupsService {
         &self,
         request: Request<v1::CommitOffsetsRequest>,
     ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
+        if let Some(there) = self.elsewhere(&request, &request.get_ref().group) {
+            let ask = |mut groups: Client| async move {
+                groups.commit_offsets(request.into_inner()).await
+            };
+            let answer = pass_on(&self.broker, there, "commit_offsets", ask);
+            return Ok(Response::new(answer.await?));
+        }
         let v1::CommitOffsetsRequest {
             group,
             member_id: member,
@@ -123,10 +156,13 @@ impl Groups for GroupsService {
 
     async fn list_groups(
         &self,
-        _: Request<v1::ListGroupsRequest>,
+        request: Request<v1::ListGroupsRequest>,
     ) -> Result<Response<v1::ListGroupsResponse>, Status> {
         self.broker.metrics.requests("list_groups").inc();
-        let mut groups = Vec::new();
+        let mut groups = match route_of(request.metadata().as_ref()) {
+            Route::Direct => Vec::new(),
+            Route::Through => self.listed_elsewhere().await?,
+        };
         for coordinator in self.broker.coordinators.all() {
             let (reply, answer) = oneshot::channel();
             let event = Event {
@@ -147,6 +183,13 @@ impl Groups for GroupsService {
         &self,
         request: Request<v1::DescribeGroupRequest>,
     ) -> Result<Response<v1::DescribeGroupResponse>, Status> {
+        if let Some(there) = self.elsewhere(&request, &request.get_ref().group) {
+            let ask = |mut groups: Client| async move {
+                groups.describe_group(request.into_inner()).await
+            };
+            let answer = pass_on(&self.broker, there, "describe_group", ask);
+            return Ok(Response::new(answer.await?));
+        }
         let group = request.into_inner().group;
         let ask = |(), reply| Ask::Describe(reply);
         let described = self.ask("describe_group", group, ready(Ok(())), ask);
@@ -157,6 +200,13 @@ impl Groups for GroupsService {
         &self,
         request: Request<v1::ResetOffsetsRequest>,
     ) -> Result<Response<v1::ResetOffsetsResponse>, Status> {
+        if let Some(there) = self.elsewhere(&request, &request.get_ref().group) {
+            let ask = |mut groups: Client| async move {
+                groups.reset_offsets(request.into_inner()).await
+            };
+            let answer = pass_on(&self.broker, there, "reset_offsets", ask);
+            return Ok(Response::new(answer.await?));
+        }
         let v1::ResetOffsetsRequest { group, offsets } = request.into_inner();
         let max = self.broker.config.limits.partitions_per_request_max;
         let first = async {
@@ -173,6 +223,12 @@ impl Groups for GroupsService {
         &self,
         request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
+        if let Some(there) = self.elsewhere(&request, &request.get_ref().group) {
+            let ask =
+                |mut groups: Client| async move { groups.delete_group(request.into_inner()).await };
+            let answer = pass_on(&self.broker, there, "delete_group", ask);
+            return Ok(Response::new(answer.await?));
+        }
         let group = request.into_inner().group;
         let ask = |(), reply| Ask::Delete(reply);
         self.ask("delete_group", group, ready(Ok(())), ask).await?;

@@ -11,6 +11,7 @@ mod long_logs;
 mod member;
 mod policies;
 mod reports;
+mod routed;
 mod thin;
 
 use std::time::Duration;

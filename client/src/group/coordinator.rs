@@ -107,6 +107,7 @@ impl Client {
         let count = partitions(&metadata)?;
         let mut asked = BTreeSet::new();
         let (mut answers, mut leaderless) = (Vec::new(), Vec::new());
+        let mut through = None;
         for index in (0..count).map(PartitionIndex) {
             let leader = match leader(&metadata, index) {
                 Ok(leader) => leader,
@@ -121,13 +122,14 @@ impl Client {
             }
             let reached = reach(self.connections(), &leader, attempts).await?;
             if reached.route == Route::Through {
-                // Another one would answer for itself.
-                return Err(ClientError::Unreachable {
-                    addresses: leader.address,
-                    reason: "every broker is asked for its groups, and this one cannot be reached from here".to_owned(),
-                });
+                through = Some(reached);
+                continue;
             }
             answers.push(self.ask_groups(&reached, request, call).await?);
+        }
+        // It asks all the others.
+        if let Some(through) = through {
+            answers.push(self.ask_groups(&through, request, call).await?);
         }
         Ok((answers, leaderless))
     }

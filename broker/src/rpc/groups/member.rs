@@ -3,8 +3,8 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use taffrail_api::{WireError, status::from_status, v1};
-use taffrail_core::{ErrorCode, GroupEpoch, MemberId};
+use taffrail_api::{WireError, status::from_status, stream::Route, v1};
+use taffrail_core::{BrokerNumber, ErrorCode, GroupEpoch, MemberId};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -12,10 +12,13 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{check, ended};
+use super::{check, ended, pass_on::pass_on_stream};
 use crate::{
     broker::Broker,
-    group::event::{Ask, Event, Says, Sink, StreamId},
+    group::{
+        Coordinators,
+        event::{Ask, Event, Says, Sink, StreamId},
+    },
 };
 
 /// Commits of one member that were not answered yet. While there are so many, its stream is not read.
@@ -28,6 +31,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers at once; what is wrong comes as the status at the end.
 pub(super) fn serve(
     broker: &Arc<Broker>,
+    route: Route,
     requests: Streaming<v1::MemberRequest>,
 ) -> BoxStream<'static, Result<v1::MemberResponse, Status>> {
     let (sink, responses) = answers();
@@ -35,7 +39,7 @@ pub(super) fn serve(
     broker.streams.spawn(async move {
         let ended = tokio::select! {
             () = serving.draining.cancelled() => Err(Broker::shutting_down()),
-            ended = run(&serving, requests, &sink) => ended,
+            ended = run(&serving, route, requests, &sink) => ended,
         };
         if let Err(error) = ended {
             serving.metrics.error("join_group", error.code);
@@ -72,12 +76,18 @@ pub(crate) struct Joined {
 
 async fn run(
     broker: &Arc<Broker>,
+    route: Route,
     mut requests: Streaming<v1::MemberRequest>,
     sink: &Sink,
 ) -> Result<(), WireError> {
     let first = timeout(JOIN_TIMEOUT, requests.message()).await;
     let first = first.map_err(|_| WireError::new(ErrorCode::TimedOut, "no join came in time"))?;
     let first = first.map_err(|status| from_status(&status))?;
+    if let Some(first) = &first
+        && let Some(there) = elsewhere(broker, first, route)
+    {
+        return pass_on_stream(broker, there, first.clone(), requests, sink).await;
+    }
     let joined = Joined::join(broker, first, sink).await?;
     let ended = tokio::select! {
         ended = joined.listen(&mut requests) => ended,
@@ -88,6 +98,14 @@ async fn run(
     };
     joined.gone().await;
     ended
+}
+
+/// Who coordinates the group that is named first, if that is another broker and the member asks to be routed to it.
+fn elsewhere(broker: &Broker, first: &v1::MemberRequest, route: Route) -> Option<BrokerNumber> {
+    let Some(v1::member_request::Request::Join(join)) = &first.request else {
+        return None;
+    };
+    Coordinators::elsewhere(broker, &join.group, route)
 }
 
 impl Joined {

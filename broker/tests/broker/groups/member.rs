@@ -11,7 +11,7 @@ use tokio::{sync::mpsc, time::interval};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::topic_bytes;
+use super::{routed::routed, topic_bytes};
 use crate::fixture::within;
 
 pub(crate) fn groups(channel: Channel) -> GroupsClient<Channel> {
@@ -42,6 +42,9 @@ pub(crate) fn partitions(assigned: &v1::Assigned) -> Vec<u32> {
     assigned.partitions.iter().map(|p| p.partition).collect()
 }
 
+/// What is said on it.
+type Stream = UnboundedReceiverStream<v1::MemberRequest>;
+
 /// A member's stream.
 pub(crate) struct TestMember {
     requests: mpsc::UnboundedSender<v1::MemberRequest>,
@@ -51,10 +54,16 @@ pub(crate) struct TestMember {
 
 impl TestMember {
     pub(crate) async fn open(channel: Channel) -> Self {
+        Self::open_by(channel, tonic::Request::new).await
+    }
+
+    async fn open_by(
+        channel: Channel,
+        request: impl FnOnce(Stream) -> tonic::Request<Stream>,
+    ) -> Self {
         let (requests, stream) = mpsc::unbounded_channel();
-        let responses = groups(channel)
-            .join(UnboundedReceiverStream::new(stream))
-            .await;
+        let stream = UnboundedReceiverStream::new(stream);
+        let responses = groups(channel).join(request(stream)).await;
         Self {
             requests,
             responses: responses.expect("opens").into_inner(),
@@ -64,6 +73,13 @@ impl TestMember {
 
     pub(crate) async fn join(channel: Channel, join: v1::JoinGroup) -> Self {
         let member = Self::open(channel).await;
+        member.say(Request::Join(join));
+        member
+    }
+
+    /// Through a broker that passes it on.
+    pub(crate) async fn join_routed(channel: Channel, join: v1::JoinGroup) -> Self {
+        let member = Self::open_by(channel, routed).await;
         member.say(Request::Join(join));
         member
     }
