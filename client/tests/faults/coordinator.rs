@@ -9,6 +9,7 @@ use std::{
 use futures::Stream;
 use taffrail_api::{
     WireError,
+    transport::ROUTE_HEADER,
     v1::{
         self,
         groups_server::{Groups, GroupsServer},
@@ -333,7 +334,7 @@ impl Groups for FakeGroups {
         request: Request<Streaming<v1::MemberRequest>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
         let (sink, receiver) = mpsc::unbounded_channel();
-        let (number, cluster) = (self.number, Arc::clone(&self.cluster));
+        let (number, cluster) = (self.asked(&request), Arc::clone(&self.cluster));
         let mut requests = request.into_inner();
         tokio::spawn(async move {
             let mut member = None;
@@ -368,13 +369,14 @@ impl Groups for FakeGroups {
 
     async fn list_groups(
         &self,
-        _: Request<v1::ListGroupsRequest>,
+        request: Request<v1::ListGroupsRequest>,
     ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        let number = self.asked(&request);
         let state = self.cluster.state();
         let members = state.coordinator.group.members().len() as u32;
-        let is_here = state.coordinator.here == Some(self.number);
+        let is_here = state.coordinator.here == Some(number);
         let summary = v1::GroupSummary {
-            group: format!("of-broker-{}", self.number),
+            group: format!("of-broker-{number}"),
             state: v1::GroupState::GroupStable.into(),
             members,
         };
@@ -387,7 +389,7 @@ impl Groups for FakeGroups {
         &self,
         request: Request<v1::DescribeGroupRequest>,
     ) -> Result<Response<v1::DescribeGroupResponse>, Status> {
-        self.check_here()?;
+        self.check_here(&request)?;
         let state = self.cluster.state();
         let offset = |(partition, committed): (TopicPartition, &Committed)| v1::GroupOffset {
             committed: Some(v1::CommittedOffset {
@@ -412,7 +414,7 @@ impl Groups for FakeGroups {
         &self,
         request: Request<v1::ResetOffsetsRequest>,
     ) -> Result<Response<v1::ResetOffsetsResponse>, Status> {
-        self.check_here()?;
+        self.check_here(&request)?;
         let coordinator = &mut self.cluster.state().coordinator;
         for one in request.into_inner().offsets {
             coordinator.reset(one.partition, one.offset as u64);
@@ -422,9 +424,9 @@ impl Groups for FakeGroups {
 
     async fn delete_group(
         &self,
-        _: Request<v1::DeleteGroupRequest>,
+        request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
-        self.check_here()?;
+        self.check_here(&request)?;
         if self.cluster.state().coordinator.group.members().len() > 0 {
             return Err(refused(ErrorCode::GroupNotEmpty).into());
         }
@@ -433,8 +435,19 @@ impl Groups for FakeGroups {
 }
 
 impl FakeGroups {
-    fn check_here(&self) -> Result<(), Status> {
-        if self.cluster.state().coordinator.here == Some(self.number) {
+    /// Whose answer it is: a broker passes on what it is asked to.
+    fn asked<R>(&self, request: &Request<R>) -> usize {
+        let state = &mut self.cluster.state();
+        if !request.metadata().contains_key(ROUTE_HEADER) {
+            return self.number;
+        }
+        state.routed += 1;
+        state.coordinator.here.unwrap_or(self.number)
+    }
+
+    fn check_here<R>(&self, request: &Request<R>) -> Result<(), Status> {
+        let number = self.asked(request);
+        if self.cluster.state().coordinator.here == Some(number) {
             return Ok(());
         }
         Err(refused(ErrorCode::NotCoordinator).into())

@@ -125,3 +125,25 @@ async fn an_instance_id_that_somebody_has_is_waited_for_and_named() {
     assert_eq!(error.code(), ErrorCode::TimedOut);
     assert!(error.to_string().contains("INSTANCE_ID_IN_USE"), "{error}");
 }
+
+/// As behind a port-forward to one broker.
+#[tokio::test]
+async fn a_group_whose_coordinator_cannot_be_reached_is_reached_through_another_broker() {
+    let cluster = Cluster::start(2, 1).await;
+    append(&cluster, 0, 0..10);
+    cluster.state().coordinator.move_to(1);
+    // No such name anywhere (RFC 2606).
+    cluster.state().advertised[1] = "broker-1.invalid:9640".to_owned();
+    let mut group = member(&cluster).await;
+    assert_eq!(batch(&mut group).await, (0, 0, 10));
+    group.commit().await.expect("stored");
+    assert_eq!(cluster.state().coordinator.offsets(), [(0, 10)]);
+    let admin = cluster.client().await.admin();
+    let listed = admin.list_groups().await.expect("listed").groups;
+    let names: Vec<_> = listed.iter().map(|group| &*group.group).collect();
+    assert_eq!(names, ["of-broker-1"]);
+    let described = admin.describe_group("billing").await.expect("described");
+    assert_eq!(described.offsets.len(), 1);
+    let refused = admin.delete_group("billing").await.expect_err("a member");
+    assert_eq!(refused.code(), ErrorCode::GroupNotEmpty);
+}
