@@ -1,7 +1,10 @@
 //! Requests that tonic refuses by itself, before a service sees them: they get our codes too.
 
 use http::Response;
-use taffrail_api::{WireError, status::ERROR_CODE_TRAILER};
+use taffrail_api::{
+    WireError,
+    status::{ERROR_CODE_TRAILER, from_status},
+};
 use tonic::{Code, Status, body::Body};
 
 /// The same answer, or one with our code.
@@ -10,6 +13,11 @@ pub(super) fn named(answer: Response<Body>) -> Response<Body> {
         Some(error) => Status::from(error).into_http(),
         None => answer,
     }
+}
+
+/// What is wrong with a stream of messages that a service reads by itself.
+pub(super) fn error(status: &Status) -> WireError {
+    ours(status).unwrap_or_else(|| from_status(status))
 }
 
 fn ours(status: &Status) -> Option<WireError> {

@@ -3,10 +3,14 @@
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::Request;
+use prost::Message as _;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use taffrail_api::{
     WireError,
     status::from_status,
-    v1::{FetchPartition, ProduceRequest, broker_client::BrokerClient, offset_query::Position},
+    v1::{
+        self, FetchPartition, ProduceRequest, broker_client::BrokerClient, offset_query::Position,
+    },
 };
 use taffrail_core::ErrorCode;
 use taffrail_record::{BatchError, verify};
@@ -251,7 +255,7 @@ async fn an_offset_query_without_a_position_is_refused_alone() {
 }
 
 /// Sends raw bytes on a call and returns how it ended.
-pub(crate) async fn raw(mut channel: Channel, path: &'static str, body: &'static [u8]) -> Status {
+pub(crate) async fn raw(mut channel: Channel, path: &str, body: &'static [u8]) -> Status {
     let frames = futures::stream::iter([Ok::<_, Status>(http_body::Frame::data(
         Bytes::from_static(body),
     ))]);
@@ -283,23 +287,33 @@ pub(crate) async fn raw(mut channel: Channel, path: &'static str, body: &'static
     panic!("ended without a status");
 }
 
+/// Of the services on the port for clients.
+fn paths_of_calls() -> Vec<String> {
+    let set = FileDescriptorSet::decode(v1::FILE_DESCRIPTOR_SET).expect("ours");
+    let files = set.file.iter();
+    let services = files.flat_map(|file| file.service.iter().map(|s| (file.package(), s)));
+    let for_clients = ["Broker", "Gateway", "Groups", "Admin"];
+    let services = services.filter(|(_, service)| for_clients.contains(&service.name()));
+    let paths = services.flat_map(|(package, service)| {
+        let of = move |call: &MethodDescriptorProto| {
+            format!("/{package}.{}/{}", service.name(), call.name())
+        };
+        service.method.iter().map(of)
+    });
+    paths.collect()
+}
+
 #[tokio::test]
 async fn malformed_protobuf_ends_every_call_with_a_code() {
     let fixture = Fixture::start(1).await;
-    for path in [
-        "/taffrail.v1.Broker/Produce",
-        "/taffrail.v1.Broker/Fetch",
-        "/taffrail.v1.Broker/GetMetadata",
-        "/taffrail.v1.Broker/WatchMetadata",
-        "/taffrail.v1.Broker/ListOffsets",
-        "/taffrail.v1.Gateway/Publish",
-        "/taffrail.v1.Gateway/Subscribe",
-        "/taffrail.v1.Admin/ApplyTopic",
-    ] {
-        let status = raw(fixture.channel(), path, &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff]).await;
+    let paths = paths_of_calls();
+    assert!(paths.len() >= 22, "{paths:?}");
+    for path in paths {
+        let malformed = &[0, 0, 0, 0, 3, 0xff, 0xff, 0xff];
+        let status = raw(fixture.channel(), &path, malformed).await;
         let error = from_status(&status);
         assert_eq!(error.code, ErrorCode::InvalidRequest, "{path}");
-        assert!(error.message.contains("malformed"), "{error}");
+        assert!(error.message.contains("malformed"), "{path}: {error}");
     }
 }
 
@@ -369,7 +383,7 @@ async fn more_requests_than_answers_are_kept_for_all_get_theirs_once_they_are_re
 #[tokio::test]
 async fn a_topic_that_does_not_exist_is_named_in_the_metadata() {
     let fixture = Fixture::start(2).await;
-    let request = taffrail_api::v1::GetMetadataRequest {
+    let request = v1::GetMetadataRequest {
         topics: vec!["flights".into(), "ships".into()],
     };
     let metadata = BrokerClient::new(fixture.channel())

@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use taffrail_api::{WireError, status::from_status, stream::Route, v1};
+use taffrail_api::{WireError, stream::Route, v1};
 use taffrail_core::{BrokerNumber, ErrorCode, GroupEpoch, MemberId};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -19,6 +19,7 @@ use crate::{
         Coordinators,
         event::{Ask, Event, Says, Sink, StreamId},
     },
+    rpc::foreign,
 };
 
 /// Commits of one member that were not answered yet. While there are so many, its stream is not read.
@@ -82,7 +83,7 @@ async fn run(
 ) -> Result<(), WireError> {
     let first = timeout(JOIN_TIMEOUT, requests.message()).await;
     let first = first.map_err(|_| WireError::new(ErrorCode::TimedOut, "no join came in time"))?;
-    let first = first.map_err(|status| from_status(&status))?;
+    let first = first.map_err(|status| foreign::error(&status))?;
     if let Some(first) = &first
         && let Some(there) = elsewhere(broker, first, route)
     {
@@ -139,7 +140,7 @@ impl Joined {
     async fn listen(&self, requests: &mut Streaming<v1::MemberRequest>) -> Result<(), WireError> {
         loop {
             let received = requests.message().await;
-            let Some(received) = received.map_err(|status| from_status(&status))? else {
+            let Some(received) = received.map_err(|status| foreign::error(&status))? else {
                 return Ok(());
             };
             if self.hear(received).await?.is_break() {
