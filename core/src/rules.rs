@@ -1,6 +1,6 @@
 //! Every validation rule of the custom resources, once, with its message. The CRDs carry the same messages in CEL; a table test runs both.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use crate::{
     internal::{self, is_internal},
@@ -22,10 +22,10 @@ pub struct Rule {
 }
 
 /// A rule that was broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The rule's field.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// The rule's message.
     pub message: &'static str,
 }
@@ -34,8 +34,18 @@ impl Violation {
     /// A violation of `rule`.
     pub const fn of(rule: &Rule) -> Self {
         Self {
-            field: rule.field,
+            field: Cow::Borrowed(rule.field),
             message: rule.message,
+        }
+    }
+
+    /// The same of fields that stand in `part` of another resource's spec, as `spec.defaults.topic`.
+    #[must_use]
+    pub fn within(self, part: &str) -> Self {
+        let field = self.field.strip_prefix("spec").unwrap_or(&self.field);
+        Self {
+            field: Cow::Owned(format!("{part}{field}")),
+            ..self
         }
     }
 }

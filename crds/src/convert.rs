@@ -202,6 +202,7 @@ impl BrokerClusterSpec {
         violations.extend(rules::check_default_session_timeout(session_timeout));
         let checked = core::TopicSpec::try_from(&given.as_spec());
         let topic = checked.unwrap_or_else(|broken| {
+            let broken = broken.into_iter().map(|v| v.within("spec.defaults.topic"));
             violations.extend(broken);
             core::TopicSpec::default()
         });

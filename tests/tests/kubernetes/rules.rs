@@ -5,7 +5,7 @@ use taffrail_core::{
     rules::{self, Rule, Violation},
 };
 use taffrail_crds::{
-    generate::{CLUSTER_RULES, GROUP_RULES, TOPIC_RULES},
+    generate::{CLUSTER_RULES, DEFAULT_TOPIC_RULES, GROUP_RULES, TOPIC_RULES},
     manifest::{self, Manifest},
 };
 use taffrail_tests::kube_api::KubeApi;
@@ -201,6 +201,34 @@ const CLUSTER_CASES: &[Case] = &[
     ),
 ];
 
+/// Of `spec.defaults.topic`.
+const DEFAULT_TOPIC_CASES: &[Case] = &[
+    breaks(
+        &rules::PARTITIONS_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {topic: {partitions: 0}}}",
+    ),
+    breaks(
+        &rules::SEGMENT_BYTES_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {topic: {segment: {bytes: 1Ki}}}}",
+    ),
+    breaks(
+        &rules::SEGMENT_AGE_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {topic: {segment: {maxAge: 10ms}}}}",
+    ),
+    breaks(
+        &rules::RETENTION_TIME_POSITIVE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {topic: {retention: {time: 0s}}}}",
+    ),
+    breaks(
+        &rules::RETENTION_BYTES_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {topic: {retention: {bytesPerPartition: 1Ki}}}}",
+    ),
+    breaks(
+        &rules::MAX_BATCH_BYTES_IN_RANGE,
+        "{brokers: 1, storage: {size: 1Gi}, defaults: {topic: {limits: {maxBatchBytes: 1Gi}}}}",
+    ),
+];
+
 const GROUP_CASES: &[Case] = &[
     breaks(&rules::GROUP_NAME_VALID, "{groupName: a/b}"),
     breaks(&rules::GROUP_NAME_VALID, "{groupName: ..}"),
@@ -360,6 +388,7 @@ fn each_rule_is_broken_with_the_same_message_in_rust_and_by_the_api_server() {
     let api = api_with_crds();
     check(&api, "Topic", TOPIC_CASES);
     check(&api, "BrokerCluster", CLUSTER_CASES);
+    check(&api, "BrokerCluster", DEFAULT_TOPIC_CASES);
     check(&api, "ConsumerGroup", GROUP_CASES);
 }
 
@@ -433,8 +462,24 @@ fn a_cluster_whose_pods_could_not_be_named_is_refused() {
     }
 }
 
+/// A rule that two resources share names the field of the one that was written.
+#[test]
+fn a_rule_of_the_defaults_names_the_field_where_it_stands() {
+    for case in DEFAULT_TOPIC_CASES {
+        let said = said_in_rust("BrokerCluster", case);
+        let field = case.rule.field.replacen("spec", "spec.defaults.topic", 1);
+        assert_eq!(said, format!("{field}: {}", case.rule.message));
+    }
+}
+
 #[test]
 fn each_rule_of_the_crds_is_in_the_table() {
+    for rule in DEFAULT_TOPIC_RULES {
+        assert!(
+            DEFAULT_TOPIC_CASES.iter().any(|case| case.rule == *rule),
+            "{rule:?}"
+        );
+    }
     for rule in TOPIC_RULES {
         assert!(
             TOPIC_CASES.iter().any(|case| case.rule == *rule),
