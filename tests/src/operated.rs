@@ -107,6 +107,11 @@ impl Operated {
         http::request(self.ports.http, "GET", "/metrics", "").body
     }
 
+    /// Asks the operator to log by `directive` from now on.
+    pub fn set_log_level(&self, directive: &str) -> http::Response {
+        http::request(self.ports.http, "PUT", "/log-level", directive)
+    }
+
     /// The operator stands still, as on a node that hangs.
     pub fn stop_operator(&self) {
         self.operator.stand_still();

@@ -156,6 +156,55 @@ fn everybody_reaches_the_client_port_only_pods_the_metrics_and_only_brokers_each
 
 #[test]
 #[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn the_operators_ports_are_open_to_brokers_and_to_pods_that_scrape() {
+    let operated = Operated::start();
+    operated.apply_cluster(manifest::CLUSTER);
+    let api = operated.api();
+    let name = "taffrail-operator";
+    let labels = |kind: &str, name: &str| {
+        let workload = api.get(&[kind, name]);
+        workload["spec"]["template"]["metadata"]["labels"].clone()
+    };
+    let pod = api.get(&["deployment", name])["spec"]["template"]["spec"].take();
+    let spec = api.get(&["networkpolicy", name])["spec"].take();
+    let selected = |selector: &Value, labels: &Value| {
+        let wanted = selector["matchLabels"].as_object().expect("labels");
+        assert!(!wanted.is_empty(), "{selector}");
+        wanted.iter().all(|(key, value)| labels[key] == *value)
+    };
+    let (operator, broker) = (labels("deployment", name), labels("statefulset", "main"));
+    assert!(selected(&spec["podSelector"], &operator) && !selected(&spec["podSelector"], &broker));
+    assert_eq!(spec["policyTypes"], json!(["Ingress"]));
+    let rules = spec["ingress"].as_array().expect("a list");
+    let [controller, scraped] = rules.as_slice() else {
+        panic!("{rules:?}");
+    };
+    let port = |rule: &Value| port_named(&pod, &rule["ports"][0]["port"]);
+    assert_eq!((port(controller), port(scraped)), (9642, 9644));
+    // Whichever namespace a broker runs in, and nobody else.
+    let from = controller["from"].as_array().expect("a list");
+    let [from] = from.as_slice() else {
+        panic!("{from:?}");
+    };
+    assert!(selected(&from["podSelector"], &broker) && !selected(&from["podSelector"], &operator));
+    assert_eq!(from["namespaceSelector"], json!({}));
+    assert_eq!(scraped["from"], json!([{ "namespaceSelector": {} }]));
+
+    api.kubectl(&["create", "namespace", "orders"])
+        .expect_success();
+    operated.upgrade(&["--set", "watchNamespaces={default,orders}"]);
+    let spec = api.get(&["networkpolicy", name])["spec"].take();
+    let of = &spec["ingress"][0]["from"][0]["namespaceSelector"]["matchExpressions"][0];
+    let watched = json!({
+        "key": "kubernetes.io/metadata.name",
+        "operator": "In",
+        "values": ["default", "orders"],
+    });
+    assert_eq!(*of, watched);
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
 fn a_network_policy_that_was_changed_by_hand_is_put_right() {
     let operated = Operated::start();
     operated.apply_cluster(manifest::CLUSTER);

@@ -2,7 +2,7 @@
 
 use taffrail_tests::{
     consumed, flights, manifest,
-    operated::{Broker, start},
+    operated::{Broker, Operated, start},
     wait,
 };
 
@@ -153,4 +153,24 @@ fn a_deleted_topic_keeps_its_data_until_it_is_adopted() {
     let adopting = manifest::topic("flights", &["partitions: 3", "adoption: ByName"]);
     operated.apply_and_wait(&adopting, "topic/flights");
     assert_eq!(consume(&broker), flights::COUNT);
+}
+
+#[test]
+#[ignore = "needs etcd and kube-apiserver: cargo xtask ci"]
+fn the_operators_log_level_changes_while_it_runs() {
+    let operated = Operated::start();
+    operated.apply_cluster(manifest::CLUSTER);
+    let said = operated.operator_said();
+    assert!(!said.contains("DEBUG"), "{said}");
+    let refused = operated.set_log_level("taffrail_operator=loud");
+    assert_eq!(refused.status, 400, "{refused:?}");
+    let accepted = operated.set_log_level("taffrail_operator=debug,warn");
+    assert_eq!(accepted.status, 200, "{accepted:?}");
+    operated
+        .api()
+        .apply(&manifest::topic("events", &[]), &[])
+        .expect_success();
+    wait::until("a line of level debug", wait::PATIENCE, || {
+        operated.operator_said().contains("DEBUG").then_some(())
+    });
 }
