@@ -79,6 +79,16 @@ pub enum BrokerError {
         "a disk thread panicked, the log says where; start the broker again, it recovers what was not closed"
     )]
     DiskThread,
+    /// The system gave no thread, or nothing else that a process needs.
+    #[error(
+        "cannot {what}: {source}; look at the limits of processes and memory (ulimit -u, pids.max of the cgroup)"
+    )]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A server failed.
     #[error("serving: {0}")]
     Serve(String),
@@ -106,6 +116,7 @@ impl BrokerError {
             // Not an address of this machine, or not for this user.
             Self::Config { .. } | Self::Listen { .. } => ErrorCode::InvalidRequest,
             Self::DataDirInUse { .. } => ErrorCode::DataInUse,
+            Self::System { .. } => ErrorCode::ResourceExhausted,
             Self::DiskThread | Self::Serve(_) => ErrorCode::Internal,
         }
     }

@@ -12,5 +12,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let runtime = runtime().expect("threads can be started");
-    runtime.block_on(program(Args::parse()))
+    let code = runtime.block_on(program(Args::parse()));
+    // Told to end while it opens its logs, it leaves them as a crash would: nobody waits for a thread that reads.
+    runtime.shutdown_background();
+    code
 }

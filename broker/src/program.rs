@@ -53,8 +53,10 @@ pub async fn program(args: Args) -> ExitCode {
 async fn run(args: Args, log_control: LogControl) -> Result<(), BrokerError> {
     let parent = args.stop_with_stdin.then(end_of_stdin);
     let config = args.into_config()?;
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|error| BrokerError::Serve(format!("cannot catch SIGTERM: {error}")))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|source| BrokerError::System {
+        what: "wait for SIGTERM",
+        source,
+    })?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}

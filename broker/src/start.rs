@@ -1,6 +1,6 @@
 //! From settings to a running broker.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Instant};
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Instant};
 
 use prometheus_client::registry::Registry;
 use taffrail_api::v1::Endpoint;
@@ -70,7 +70,15 @@ pub async fn run_with(
     environment: Environment,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BrokerError> {
-    let mut broker = start_with(config, environment).await?;
+    let mut shutdown = pin!(shutdown);
+    let started = tokio::select! {
+        started = start_with(config, environment) => started,
+        () = &mut shutdown => {
+            tracing::info!("told to end before the logs were open: the next start recovers them");
+            return Ok(());
+        }
+    };
+    let mut broker = started?;
     tracing::info!(client = %broker.client_addr(), replication = %broker.replication_addr(), http = ?broker.http_addr(), "serving");
     let max = open_files::max();
     if max < open_files::FEW {
@@ -265,7 +273,10 @@ async fn assemble(
         &metrics,
         outboxes.clone(),
     )
-    .map_err(|e| BrokerError::Serve(format!("starting disk threads: {e}")))?;
+    .map_err(|source| BrokerError::System {
+        what: "start disk threads",
+        source,
+    })?;
     let (known_sender, known_receiver) = watch::channel(Arc::new(known));
     let (active_sender, active_receiver) = watch::channel(None);
     let partitions = Arc::new(PartitionTable::default());

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use taffrail_broker::{BrokerConfig, BrokerError, DiskSettings, Environment, start_with};
+use taffrail_broker::{BrokerConfig, BrokerError, DiskSettings, Environment, run_with, start_with};
 use taffrail_core::ErrorCode;
 use taffrail_log::sim::SimDisk;
 use tokio::{
@@ -165,7 +165,7 @@ async fn a_broker_is_live_and_not_ready_while_it_opens_its_logs() {
         ..config(&dir, &controller)
     };
     let held = disk.hold("checkpoint");
-    let starting = tokio::spawn(start_with(again, on(&disk)));
+    let starting = tokio::spawn(start_with(again.clone(), on(&disk)));
     until("a log that is being opened", async || {
         held.waiting() > 0 || starting.is_finished()
     })
@@ -185,6 +185,15 @@ async fn a_broker_is_live_and_not_ready_while_it_opens_its_logs() {
     assert!(status.contains("200"), "{status}");
     let (_, text) = ask(&broker, "GET /metrics", "").await;
     assert!(text.contains("taffrail_broker_disk_full 0"), "{text}");
+
+    // Told to end meanwhile, it does not wait for its logs.
+    let disk = disk.copy(3);
+    broker.stop().await;
+    let held = disk.hold("checkpoint");
+    let told_to_end = until("a log that is being opened", async || held.waiting() > 0);
+    let ended = run_with(again, on(&disk), told_to_end);
+    within("the end", ended).await.expect("nothing failed");
+    assert!(held.waiting() > 0, "it is still being opened");
 }
 
 #[tokio::test]
