@@ -118,6 +118,8 @@ pub(crate) enum Says {
         request_id: u64,
         epoch: GroupEpoch,
         positions: Vec<Position>,
+        /// What lies beyond the end of its partition.
+        refused: Vec<v1::RefusedCommit>,
         /// Room among the stream's unanswered commits.
         room: OwnedSemaphorePermit,
     },

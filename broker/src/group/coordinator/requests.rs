@@ -5,7 +5,6 @@ use taffrail_core::{
     ErrorCode, GroupEpoch, MemberId, Offset, TopicPartition,
     group::{Commit, Committed, Group, Join, Refusal},
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Coordinator, given_up, label, unsure};
 use crate::{
@@ -194,8 +193,21 @@ impl Coordinator {
                 request_id,
                 epoch,
                 positions,
+                refused: mut all_refused,
                 room,
-            } => self.commit(name, (member, epoch), request_id, positions, &sink, room),
+            } => {
+                let by = Commit::Member(member, epoch);
+                all_refused.extend(self.store(name, by, positions));
+                let commit = v1::CommitResponse {
+                    request_id,
+                    refused: all_refused,
+                };
+                self.answers.push(Answer::Member {
+                    sink: sink.clone(),
+                    response: v1::member_response::Response::Commit(commit),
+                    room: Some(room),
+                });
+            }
             Says::Leaves { comes_back } => {
                 hosted.streams.remove(&member);
                 tracing::info!(group = %name, %member, comes_back, "a member left");
@@ -224,27 +236,6 @@ impl Coordinator {
             );
             hosted.end_stream(member, &slow);
         }
-    }
-
-    fn commit(
-        &mut self,
-        name: &str,
-        (member, epoch): (MemberId, GroupEpoch),
-        request_id: u64,
-        positions: Vec<Position>,
-        sink: &Sink,
-        room: OwnedSemaphorePermit,
-    ) {
-        let refused = self.store(name, Commit::Member(member, epoch), positions);
-        let commit = v1::CommitResponse {
-            request_id,
-            refused,
-        };
-        self.answers.push(Answer::Member {
-            sink: sink.clone(),
-            response: v1::member_response::Response::Commit(commit),
-            room: Some(room),
-        });
     }
 
     fn commit_outside(

@@ -1,7 +1,7 @@
-//! How far partitions go, by whoever leads them: offsets that come from outside are compared with that before a coordinator hears of them. What a member says on its
-//! stream does not wait for it.
+//! How far partitions go, by whoever leads them: offsets that come from outside are compared with that before a coordinator hears of them. Of what a member says on
+//! its stream that is asked only which this broker's own replicas do not show to be there.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{iter::repeat, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use futures::future::join;
 use taffrail_api::{
@@ -10,10 +10,14 @@ use taffrail_api::{
     v1::{self, offset_query},
 };
 use taffrail_core::{ErrorCode, Offset};
+use tokio::time::timeout;
 
 use crate::{
     broker::Broker, cluster::view::topic_id_bytes, group::event::Position, rpc::offsets::answers,
 };
+
+/// What a member's commit waits for a leader, and its heartbeats behind it.
+const MEMBER_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Commits up to the end of their partitions, and those that are refused.
 pub(super) async fn within_ends(
@@ -26,14 +30,44 @@ pub(super) async fn within_ends(
         let range = end.map(|end| end.map(|end| Offset(0)..=end));
         match range.and_then(|range| check(broker, &position, range)) {
             Ok(()) => within.push(position),
-            Err(error) => refused.push(v1::RefusedCommit {
-                topic_id: topic_id_bytes(position.partition.topic),
-                partition: position.partition.partition.0,
-                error: Some(error.into()),
-            }),
+            Err(error) => refused.push(refusal(&position, error)),
         }
     }
     (within, refused)
+}
+
+/// The same of a member, which commits what it has read: where no leader says in time how far its partition goes, it is taken at its word.
+pub(super) async fn within_ends_of_member(
+    broker: &Arc<Broker>,
+    positions: Vec<Position>,
+) -> (Vec<Position>, Vec<v1::RefusedCommit>) {
+    let is_there = |position: &Position| {
+        let replica = broker.partitions.get(position.partition);
+        replica.is_some_and(|replica| position.offset <= replica.progress.log_end())
+    };
+    let (mut within, unseen): (Vec<_>, Vec<_>) = positions.into_iter().partition(is_there);
+    let mut refused = Vec::new();
+    if unseen.is_empty() {
+        return (within, refused);
+    }
+    let asked = ask(broker, &unseen, offset_query::Position::Latest(true));
+    let ends = timeout(MEMBER_PATIENCE, asked).await.unwrap_or_default();
+    let ends = ends.into_iter().map(|end| end.ok().flatten());
+    for (position, end) in unseen.into_iter().zip(ends.chain(repeat(None))) {
+        match check(broker, &position, end.map(|end| Offset(0)..=end)) {
+            Ok(()) => within.push(position),
+            Err(error) => refused.push(refusal(&position, error)),
+        }
+    }
+    (within, refused)
+}
+
+fn refusal(position: &Position, error: WireError) -> v1::RefusedCommit {
+    v1::RefusedCommit {
+        topic_id: topic_id_bytes(position.partition.topic),
+        partition: position.partition.partition.0,
+        error: Some(error.into()),
+    }
 }
 
 /// Are these offsets of records that are there, or of the next one?

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{check, ended, pass_on::pass_on_stream};
+use super::{bounds::within_ends_of_member, check, ended, pass_on::pass_on_stream};
 use crate::{
     broker::Broker,
     group::{
@@ -73,6 +73,8 @@ pub(crate) struct Joined {
     coordinator: mpsc::Sender<Event>,
     commits: Arc<Semaphore>,
     positions_max: usize,
+    /// Through whom leaders are asked how far their partitions go. `None`: nobody is.
+    asking: Option<Arc<Broker>>,
 }
 
 async fn run(
@@ -89,7 +91,8 @@ async fn run(
     {
         return pass_on_stream(broker, there, first.clone(), requests, sink).await;
     }
-    let joined = Joined::join(broker, first, sink).await?;
+    let mut joined = Joined::join(broker, first, sink).await?;
+    joined.asking = Some(Arc::clone(broker));
     let ended = tokio::select! {
         ended = joined.listen(&mut requests) => ended,
         // The coordinator ended it, and said why; or the member takes nothing any more.
@@ -131,6 +134,7 @@ impl Joined {
             stream: broker.coordinators.stream_id(),
             commits: Arc::new(Semaphore::new(COMMITS_MAX)),
             positions_max: broker.config.limits.partitions_per_request_max,
+            asking: None,
         };
         let (stream, sink) = (joined.stream, sink.clone());
         joined.send(Ask::Join { join, stream, sink }).await?;
@@ -196,10 +200,16 @@ impl Joined {
             .acquire_owned()
             .await
             .map_err(|_| ended())?;
+        let positions = check::positions(commit.offsets, self.positions_max)?;
+        let (positions, refused) = match &self.asking {
+            Some(broker) => within_ends_of_member(broker, positions).await,
+            None => (positions, Vec::new()),
+        };
         let says = Says::Commit {
             request_id: commit.request_id,
             epoch: GroupEpoch(commit.epoch),
-            positions: check::positions(commit.offsets, self.positions_max)?,
+            positions,
+            refused,
             room,
         };
         self.says(says).await

@@ -5,7 +5,7 @@ use tonic::transport::Channel;
 
 use super::{failover, thin::with_expired, *};
 use crate::{
-    fixture::{Client, channel, fetch_at},
+    fixture::{Client, channel},
     replication::Two,
 };
 
@@ -98,17 +98,40 @@ async fn what_a_leader_that_is_gone_cannot_say_is_not_stored_and_the_rest_is() {
     assert_eq!(committed(&two).await, [at(0, 2), at(1, 1)]);
 }
 
-/// A round trip to a leader for each commit would be too much: the one who reads on from there is told.
 #[tokio::test]
-async fn a_member_that_commits_what_another_broker_does_not_have_is_told_when_it_reads() {
+async fn a_member_commits_nothing_beyond_the_end_of_another_brokers_partition() {
     let two = coordinated().await;
     let mut member = TestMember::join(channel(two.broker(1)), joining(1)).await;
     let epoch = member.assigned().await.epoch;
-    assert_eq!(member.commit(epoch, vec![at(1, 11)]).await, []);
-    let client = Client::connect(channel(two.broker(2)), Route::Direct).await;
-    let fetched = client.fetch(fetch_at(1, 11), 0).await;
-    let error = fetched.error.expect("nothing is there");
-    assert_eq!(code(error), ErrorCode::OffsetOutOfRange);
+    let refused = member.commit(epoch, vec![at(0, 10), at(1, 11)]).await;
+    let [refused] = &refused[..] else {
+        panic!("{refused:?}");
+    };
+    let error = WireError::from(refused.error.clone().expect("why"));
+    assert_eq!(
+        (refused.partition, error.code),
+        (1, ErrorCode::OffsetOutOfRange)
+    );
+    assert!(error.message.contains("flights/1"), "{error}");
+    assert_eq!(committed(&two).await, [at(0, 10)]);
+    assert_eq!(member.commit(epoch, vec![at(1, 10)]).await, []);
+}
+
+/// It has read it, and goes on while a partition has no leader.
+#[tokio::test]
+async fn a_members_commit_does_not_fail_because_a_leader_is_gone() {
+    let mut two = coordinated().await;
+    // No copy of `__offsets` is missed, so that groups are coordinated all the time.
+    let mut offsets = Topic::new(internal::OFFSETS, &[1]);
+    (offsets.generation, offsets.leader_epoch) = (2, 2);
+    offsets.partition_epoch = 2;
+    two.controller.put(OFFSETS, offsets);
+    two.stop(2).await;
+    failover::coordinates(&two, 1).await;
+    let mut member = TestMember::join(channel(two.broker(1)), joining(1)).await;
+    let epoch = member.assigned().await.epoch;
+    assert_eq!(member.commit(epoch, vec![at(1, 7)]).await, []);
+    assert_eq!(committed(&two).await, [at(1, 7)]);
 }
 
 #[tokio::test]
