@@ -1,4 +1,4 @@
-//! What must hold of a partition whatever happens, each under its name: asserted in the code, checked by the simulation and the tests.
+//! What must hold of a partition whatever happens, each under its name: asserted in the code, checked by the model, the simulation and the tests.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +29,13 @@ pub const AN_ASSIGNMENT_IS_WHOLE: &str = "isr is in replicas, the leader in isr"
 /// A later assignment has no lower epoch, a changed one a higher partition epoch, and another owner a higher leader epoch. Only a registration that
 /// must not hide a newer record changes one under its old epochs: what it awaits, and that a member that lacks data is out of sync.
 pub const EPOCHS_ARE_MONOTONE: &str = "epochs are monotone per partition";
+
+/// What was deleted is never served by a later leader.
+pub const DELETED_STAYS_DELETED: &str = "what is deleted stays deleted";
+/// A loss that is reported, as no candidate is left, loses only what no replica has.
+pub const ONLY_WHAT_NOBODY_HAS_IS_LOST: &str = "a reported loss loses only what no replica has";
+/// A record that was sent again stands in the log once.
+pub const NO_RECORD_STANDS_TWICE: &str = "no record stands in the log twice";
 
 /// An invariant that does not hold, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -75,7 +75,7 @@ impl Exploration {
         let reached_later_epoch = discoveries.remove(REACHED).is_some();
         let broken = Invariant::ALL
             .into_iter()
-            .find_map(|invariant| Some((invariant, discoveries.remove(invariant.sentence())?)));
+            .find_map(|invariant| Some((invariant, discoveries.remove(invariant.name())?)));
         let generated = checker.state_count();
         let (found, steps) = match broken {
             Some((invariant, path)) => (Found::Broken(invariant), steps(path)),
@@ -106,7 +106,7 @@ impl fmt::Display for Exploration {
         match self.found {
             Found::Everything => write!(f, "explored completely")?,
             Found::NothingUntilLimit => write!(f, "explored in part, breadth first")?,
-            Found::Broken(invariant) => write!(f, "BROKEN: {}", invariant.sentence())?,
+            Found::Broken(invariant) => write!(f, "BROKEN: {}", invariant.name())?,
         }
         write!(
             f,

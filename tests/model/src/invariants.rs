@@ -1,4 +1,6 @@
-//! What must hold in every state, whatever failed: the invariants of the replication protocol, named once.
+//! What must hold in every state, whatever failed: of core's invariants those that are about a whole cluster.
+
+use taffrail_core::replica::invariants;
 
 use crate::{
     rules::topic::serves_deleted,
@@ -36,18 +38,16 @@ impl Invariant {
         Self::NoRecordTwice,
     ];
 
-    /// The promise as a sentence.
-    pub const fn sentence(self) -> &'static str {
+    /// Its name, as everywhere.
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::AcknowledgedOnEveryLeader => "acknowledged records are on every serving leader",
-            Self::OneLeaderPerEpoch => "one leader per leader epoch",
-            Self::ExposedNeverReplaced => "exposed records are never replaced",
-            Self::AcknowledgedOnMinInSync => {
-                "acknowledged records are durable on minInSync replicas"
-            }
-            Self::DeletedStaysDeleted => "what is deleted stays deleted",
-            Self::LossOnlyOfWhatNobodyHas => "a reported loss loses only what no replica has",
-            Self::NoRecordTwice => "no record stands in the log twice",
+            Self::AcknowledgedOnEveryLeader => invariants::ACKNOWLEDGED_IS_ON_EVERY_LEADER,
+            Self::OneLeaderPerEpoch => invariants::AN_EPOCH_HAS_ONE_LEADER,
+            Self::ExposedNeverReplaced => invariants::EXPOSED_IS_NEVER_REPLACED,
+            Self::AcknowledgedOnMinInSync => invariants::ACKNOWLEDGED_IS_DURABLE_ON_MIN_IN_SYNC,
+            Self::DeletedStaysDeleted => invariants::DELETED_STAYS_DELETED,
+            Self::LossOnlyOfWhatNobodyHas => invariants::ONLY_WHAT_NOBODY_HAS_IS_LOST,
+            Self::NoRecordTwice => invariants::NO_RECORD_STANDS_TWICE,
         }
     }
 

@@ -140,25 +140,25 @@ impl Model for System {
     fn properties(&self) -> Vec<Property<Self>> {
         use Invariant as I;
         vec![
-            Property::always(I::AcknowledgedOnEveryLeader.sentence(), |_, state| {
+            Property::always(I::AcknowledgedOnEveryLeader.name(), |_, state| {
                 I::AcknowledgedOnEveryLeader.holds(state)
             }),
-            Property::always(I::OneLeaderPerEpoch.sentence(), |_, state| {
+            Property::always(I::OneLeaderPerEpoch.name(), |_, state| {
                 I::OneLeaderPerEpoch.holds(state)
             }),
-            Property::always(I::ExposedNeverReplaced.sentence(), |_, state| {
+            Property::always(I::ExposedNeverReplaced.name(), |_, state| {
                 I::ExposedNeverReplaced.holds(state)
             }),
-            Property::always(I::AcknowledgedOnMinInSync.sentence(), |_, state| {
+            Property::always(I::AcknowledgedOnMinInSync.name(), |_, state| {
                 I::AcknowledgedOnMinInSync.holds(state)
             }),
-            Property::always(I::DeletedStaysDeleted.sentence(), |_, state| {
+            Property::always(I::DeletedStaysDeleted.name(), |_, state| {
                 I::DeletedStaysDeleted.holds(state)
             }),
-            Property::always(I::LossOnlyOfWhatNobodyHas.sentence(), |_, state| {
+            Property::always(I::LossOnlyOfWhatNobodyHas.name(), |_, state| {
                 I::LossOnlyOfWhatNobodyHas.holds(state)
             }),
-            Property::always(I::NoRecordTwice.sentence(), |_, state| {
+            Property::always(I::NoRecordTwice.name(), |_, state| {
                 I::NoRecordTwice.holds(state)
             }),
             Property::sometimes(REACHED, |system: &Self, state: &State| {
