@@ -1,6 +1,7 @@
 //! The control plane against a real API server: etcd and kube-apiserver in processes of their own. Nothing runs pods here.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod chart;
 mod children;
 mod columns;

@@ -36,6 +36,8 @@ const FILES: [(&str, &str); 2] = [
 
 /// Modules of the API server's tests that need Kubernetes' own controllers too: they make pods, and bind claims to volumes.
 const OF_CONTROLLERS: [&str; 2] = ["controllers::", "volumes::"];
+/// And one that has Prometheus' own tool evaluate the alerts.
+const OF_PROMTOOL: &str = "alerts::";
 
 /// What a test binary needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,7 @@ pub(super) struct Needs {
     python: Result<PathBuf, String>,
     api_server: Result<(), String>,
     controllers: Result<(), String>,
+    promtool: Result<PathBuf, String>,
     node: Result<(), String>,
 }
 
@@ -98,6 +101,7 @@ impl Needs {
             python: python().map_err(|error| format!("{error:#}")),
             api_server: api_server(tools),
             controllers: controllers(tools),
+            promtool: promtool().map_err(|error| format!("{error:#}")),
             node: node(tools),
         }
     }
@@ -114,16 +118,57 @@ impl Needs {
                 }
             }
             Need::Python => Ok(vec![("TAFFRAIL_PYTHON", self.python.clone()?)]),
-            Need::ApiServer => self.api_server.clone().map(|()| Vec::new()),
+            Need::ApiServer => {
+                self.api_server.clone()?;
+                let promtool = self.promtool.iter();
+                Ok(promtool.map(|path| ("PROMTOOL", path.clone())).collect())
+            }
             Need::Node => self.node.clone().map(|()| Vec::new()),
         }
     }
 
     /// The modules of a test binary that need still more, if that is not there, and why.
-    pub(super) fn left_out(&self, need: Need) -> Option<(&'static [&'static str], &str)> {
-        let why = self.controllers.as_ref().err()?;
-        (need == Need::ApiServer).then_some((&OF_CONTROLLERS[..], why))
+    pub(super) fn left_out(&self, need: Need) -> Vec<(&'static str, &str)> {
+        if need != Need::ApiServer {
+            return Vec::new();
+        }
+        let controllers = self.controllers.as_ref().err().into_iter();
+        let of_controllers =
+            controllers.flat_map(|why| OF_CONTROLLERS.map(|module| (module, why.as_str())));
+        let promtool = self.promtool.as_ref().err().into_iter();
+        of_controllers
+            .chain(promtool.map(|why| (OF_PROMTOOL, why.as_str())))
+            .collect()
     }
+}
+
+/// Prometheus' tool for rules: on the path, or out of Debian's package, of which nothing is installed. It would start a server.
+fn promtool() -> Result<PathBuf> {
+    if let Some(path) = shell::find("promtool") {
+        return Ok(path);
+    }
+    shell::find("apt-get").context("there is neither promtool nor apt-get")?;
+    let dir = cache::keyed("promtool", &[], "")?;
+    let tool = dir.join("usr/bin/promtool");
+    if tool.exists() {
+        return Ok(tool);
+    }
+    shell::run(
+        Command::new("apt-get")
+            .args(["download", "--quiet", "--quiet", "prometheus"])
+            .current_dir(&dir),
+    )?;
+    let entries = fs::read_dir(&dir)?.flatten().map(|entry| entry.path());
+    let mut packages = entries.filter(|path| path.extension().is_some_and(|e| e == "deb"));
+    let package = packages.next().context("apt-get downloaded nothing")?;
+    shell::run(
+        Command::new("dpkg-deb")
+            .arg("--extract")
+            .arg(&package)
+            .arg(&dir),
+    )?;
+    fs::remove_file(package)?;
+    Ok(tool)
 }
 
 /// An interpreter with the packages of the thin client's test.

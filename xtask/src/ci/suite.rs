@@ -92,8 +92,7 @@ impl Suite {
             match needs.environment(need) {
                 Ok(environment) => {
                     let mut arguments = vec!["--include-ignored"];
-                    let (modules, why) = needs.left_out(need).unwrap_or_default();
-                    for module in modules {
+                    for (module, why) in needs.left_out(need) {
                         println!("skipped: {name}: {module} {why}");
                         total.skipped += binary.count(module)?;
                         arguments.extend(["--skip", module]);
