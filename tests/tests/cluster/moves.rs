@@ -1,6 +1,9 @@
 //! Replicas that move between brokers.
 
+use std::collections::BTreeMap;
+
 use taffrail_api::v1::PartitionStatus;
+use taffrail_core::internal;
 use taffrail_tests::{
     cluster::{BROKERS, Cluster, Metadata},
     wait,
@@ -85,6 +88,44 @@ async fn a_broker_is_emptied_under_load_and_stops_without_being_missed() {
     cluster.restart(leaver);
     cluster.until_online(leaver).await;
     cluster.until_deleted(leaver, TOPIC, 0);
+    load.stop_and_check(&mut cluster).await;
+}
+
+/// How many replicas of both topics each broker has, by number.
+async fn shares(cluster: &Cluster) -> BTreeMap<u32, usize> {
+    let mut shares: BTreeMap<_, _> = (0..=BROKERS as u32).map(|broker| (broker, 0)).collect();
+    for topic in [TOPIC, internal::OFFSETS] {
+        for partition in cluster.metadata().known_partitions(topic).await {
+            for broker in partition.replicas {
+                *shares.entry(broker).or_default() += 1;
+            }
+        }
+    }
+    shares
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_has_nothing_gets_its_share_under_load() {
+    let mut cluster = Cluster::start_with_a_spare("move-balance").await;
+    let load = loaded(&cluster).await;
+    let empty = partition(cluster.metadata(), 0).await.replicas[0];
+    let off = cluster.taffrail(&["move", "--off", &empty.to_string(), "--wait"]);
+    off.expect_success();
+    let before = shares(&cluster).await;
+    assert_eq!(before[&empty], 0, "{before:?}");
+    let planned = cluster.taffrail(&["move", "--balance", "--dry-run"]);
+    let planned = planned.expect_success();
+    assert!(planned.contains(internal::OFFSETS), "{planned}");
+    assert_eq!(shares(&cluster).await, before);
+    let moved = cluster.taffrail(&["move", "--balance", "--wait"]);
+    assert!(moved.expect_success().contains("done"));
+    let after = shares(&cluster).await;
+    let (least, most) = (after.values().min(), after.values().max());
+    assert!(
+        most.zip(least).is_some_and(|(m, l)| m - l <= 1),
+        "{after:?}"
+    );
+    load.more(SOME).await;
     load.stop_and_check(&mut cluster).await;
 }
 
