@@ -18,7 +18,6 @@ use crate::{
     http, manifest,
     network::{End, Network},
     operated::Operated,
-    ports,
     process::Process,
     programs::{self, Answer},
     scratch::Scratch,
@@ -111,13 +110,25 @@ impl Cluster {
         Self::start_over(name, shape).await
     }
 
-    /// The same over a network that can be cut, between brokers and to the controller. A broker that is dead then looks silent rather than gone to the others.
+    /// The same over a network that can be cut, between brokers and to the controller.
     ///
     /// # Panics
     /// If a broker does not register.
     pub async fn start_with_network(name: &str) -> Self {
         let shape = Shape {
             network: Network::present(),
+            ..Shape::default()
+        };
+        Self::start_over(name, shape).await
+    }
+
+    /// As [`Self::start_with_network`] where no namespace can be made. A broker that is dead then looks silent rather than gone to the others.
+    ///
+    /// # Panics
+    /// If a broker does not register.
+    pub async fn start_with_proxies(name: &str) -> Self {
+        let shape = Shape {
+            network: Network::of_proxies(),
             ..Shape::default()
         };
         Self::start_over(name, shape).await
@@ -141,7 +152,7 @@ impl Cluster {
 
     async fn start_over(name: &str, shape: Shape) -> Self {
         let scratch = Scratch::new(name);
-        let control = Control::over_files(scratch.path(), shape.count);
+        let control = Control::over_files(scratch.path(), shape.count, &shape.network);
         Self::start_under(control, scratch, shape).await
     }
 
@@ -161,19 +172,21 @@ impl Cluster {
         }
         let mut brokers = Vec::new();
         for index in 0..count {
-            let replication = ports::free();
-            brokers.push(Broker::start(Settings {
+            let replication = network.free_address(index);
+            let settings = Settings {
                 name: Broker::name(index),
+                index,
                 folder: scratch.path().to_owned(),
-                client: ports::free(),
-                http: ports::free(),
+                client: network.free_address(index),
+                http: network.free_address(index),
                 replication,
                 advertised: network.gate(index, replication).await,
                 controllers: controllers.clone(),
                 config: config.clone(),
                 disk_mebibytes: last_disk.filter(|_| index == count - 1),
                 disk_copied: None,
-            }));
+            };
+            brokers.push(Broker::start(settings, &network));
         }
         let cluster = Self {
             control,
@@ -309,7 +322,7 @@ impl Cluster {
     /// # Panics
     /// If it still runs.
     pub fn restart(&mut self, index: usize) {
-        self.brokers[index].restart();
+        self.brokers[index].restart(&self.network);
         self.tell_network();
     }
 
@@ -318,13 +331,13 @@ impl Cluster {
     /// # Panics
     /// If it still runs.
     pub fn restart_on_a_full_disk(&mut self, index: usize, mebibytes: u32) {
-        self.brokers[index].restart_on_a_full_disk(mebibytes);
+        self.brokers[index].restart_on_a_full_disk(mebibytes, &self.network);
         self.tell_network();
     }
 
     /// Starts another process as this broker, at other addresses, on a volume that was put into this folder under the broker's name. Gives its index.
     pub fn start_double(&mut self, index: usize, folder: PathBuf) -> usize {
-        let double = self.brokers[index].start_double(folder);
+        let double = self.brokers[index].start_double(folder, &self.network);
         self.brokers.push(double);
         self.tell_network();
         self.brokers.len() - 1
@@ -354,7 +367,7 @@ impl Cluster {
 
     /// Starts the controller again.
     pub fn restart_controller(&mut self) {
-        self.control.restart();
+        self.control.restart(&self.network);
     }
 
     /// The operator and its API server.

@@ -1,16 +1,19 @@
-//! A network between brokers, and from them to the controller, that can be cut in one direction: a proxy in front of each replication port and of the controller's.
-//!
-//! Cut bytes wait until the cut is healed, as TCP would send them again. Who opened a connection is known by the process that owns its other end.
+//! A network between brokers, and from them to the controller, that can be cut in one direction: by the kernel between namespaces, or by a proxy in front of each
+//! replication port and of the controller's.
 
 mod gate;
+mod namespaces;
+mod proxies;
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Command,
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use self::{namespaces::Namespaces, proxies::Proxies};
+use crate::ports;
 
 /// Who sends, or is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +22,8 @@ pub enum End {
     Broker(usize),
     /// Whoever decides for the brokers.
     Controller,
+    /// This process: clients, and whoever looks.
+    Clients,
 }
 
 impl From<usize> for End {
@@ -30,78 +35,91 @@ impl From<usize> for End {
 /// From whom to whom nothing arrives.
 type Cuts = BTreeSet<(End, End)>;
 
-/// All connections of brokers to each other and to the controller, or nothing if they are to go straight. Clients always go straight.
+/// What connects brokers with each other, with the controller and with clients.
 #[derive(Debug)]
-pub struct Network {
-    proxies: Option<Proxies>,
-}
+pub struct Network(Kind);
 
 #[derive(Debug)]
-struct Proxies {
-    cuts: watch::Sender<Cuts>,
-    pids: Arc<Mutex<Vec<u32>>>,
-    gates: Mutex<JoinSet<()>>,
+enum Kind {
+    /// Nothing can be cut.
+    Loopback,
+    Proxies(Proxies),
+    Namespaces(Namespaces),
 }
 
 impl Network {
     /// Brokers reach each other straight.
     pub(crate) fn absent() -> Self {
-        Self { proxies: None }
+        Self(Kind::Loopback)
     }
 
-    /// Brokers reach each other through proxies.
+    /// Each end has a namespace of its own where this user may make some, and proxies stand between them elsewhere.
     pub(crate) fn present() -> Self {
-        Self {
-            proxies: Some(Proxies {
-                cuts: watch::Sender::new(Cuts::new()),
-                pids: Arc::default(),
-                gates: Mutex::default(),
-            }),
+        Namespaces::available().map_or_else(Self::of_proxies, |namespaces| {
+            Self(Kind::Namespaces(namespaces))
+        })
+    }
+
+    /// Brokers reach each other through proxies, whatever this user may do.
+    pub(crate) fn of_proxies() -> Self {
+        Self(Kind::Proxies(Proxies::default()))
+    }
+
+    /// An address of this end that nobody listens on.
+    pub(crate) fn free_address(&self, end: impl Into<End>) -> SocketAddr {
+        let host = match &self.0 {
+            Kind::Namespaces(namespaces) => namespaces.address(end.into()),
+            Kind::Loopback | Kind::Proxies(_) => Ipv4Addr::LOCALHOST,
+        };
+        SocketAddr::new(IpAddr::V4(host), ports::free().port())
+    }
+
+    /// Runs a program where this end is.
+    pub(crate) fn command(&self, end: impl Into<End>, program: &Path) -> Command {
+        match &self.0 {
+            Kind::Namespaces(namespaces) => namespaces.command(end.into(), program),
+            Kind::Loopback | Kind::Proxies(_) => Command::new(program),
         }
     }
 
     /// Where brokers dial this end, which listens at `inside`.
     pub(crate) async fn gate(&self, to: impl Into<End>, inside: SocketAddr) -> SocketAddr {
-        let Some(proxies) = &self.proxies else {
-            return inside;
-        };
-        let gate = gate::Gate::open(to.into(), inside).await;
-        let address = gate.address();
-        let serving = gate.serve(proxies.pids.clone(), proxies.cuts.subscribe());
-        let mut gates = proxies.gates.lock().expect("nobody panicked with it");
-        gates.spawn(serving);
-        address
+        match &self.0 {
+            Kind::Proxies(proxies) => proxies.gate(to.into(), inside).await,
+            Kind::Loopback | Kind::Namespaces(_) => inside,
+        }
     }
 
     /// The brokers' processes, by index.
     pub(crate) fn set_pids(&self, pids: Vec<u32>) {
-        if let Some(proxies) = &self.proxies {
-            *proxies.pids.lock().expect("nobody panicked with it") = pids;
+        if let Kind::Proxies(proxies) = &self.0 {
+            proxies.set_pids(pids);
         }
+    }
+
+    /// Can clients be cut off? Proxies stand only between brokers and in front of the controller.
+    pub fn cuts_clients(&self) -> bool {
+        matches!(self.0, Kind::Namespaces(_))
     }
 
     /// Nothing that `from` sends arrives at `to` any more, whoever opened the connection.
     ///
     /// # Panics
-    /// If brokers reach each other straight.
+    /// If brokers reach each other straight, or clients are to be cut off and cannot be.
     pub fn cut(&self, from: impl Into<End>, to: impl Into<End>) {
-        let direction = (from.into(), to.into());
-        self.change(|cuts| {
-            cuts.insert(direction);
-        });
+        match &self.0 {
+            Kind::Loopback => panic!("start the cluster with a network that can be cut"),
+            Kind::Proxies(proxies) => proxies.cut(from.into(), to.into()),
+            Kind::Namespaces(namespaces) => namespaces.cut(from.into(), to.into()),
+        }
     }
 
     /// All arrives again, also what was held up.
-    ///
-    /// # Panics
-    /// If brokers reach each other straight.
     pub fn heal(&self) {
-        self.change(Cuts::clear);
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Cuts)) {
-        let proxies = self.proxies.as_ref();
-        let proxies = proxies.expect("start the cluster with a network that can be cut");
-        proxies.cuts.send_modify(change);
+        match &self.0 {
+            Kind::Loopback => {}
+            Kind::Proxies(proxies) => proxies.heal(),
+            Kind::Namespaces(namespaces) => namespaces.heal(),
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! One of the brokers: a process, a volume, addresses that stay.
 
-use std::{net::SocketAddr, path::PathBuf, process::Command};
+use std::{net::SocketAddr, path::PathBuf};
 
-use crate::{ports, process::Process, programs, small_disk};
+use crate::{network::Network, process::Process, programs, small_disk};
 
 /// A broker that may be dead.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Broker {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) name: String,
+    /// In the network.
+    pub(super) index: usize,
     /// Of its volume and of its log.
     pub(super) folder: PathBuf,
     pub(super) client: SocketAddr,
@@ -36,9 +38,9 @@ pub(super) struct Settings {
 }
 
 impl Broker {
-    pub(super) fn start(settings: Settings) -> Self {
+    pub(super) fn start(settings: Settings, network: &Network) -> Self {
         Self {
-            process: settings.start(),
+            process: settings.start(network),
             is_ended: false,
             is_still: false,
             settings,
@@ -73,30 +75,32 @@ impl Broker {
         }
     }
 
-    pub(super) fn restart_on_a_full_disk(&mut self, mebibytes: u32) {
+    pub(super) fn restart_on_a_full_disk(&mut self, mebibytes: u32, network: &Network) {
         self.settings.disk_copied = Some(self.volume());
         self.settings.disk_mebibytes = Some(mebibytes);
-        self.restart();
+        self.restart(network);
     }
 
     /// Another process of the same name, at other addresses, with its volume in this folder.
-    pub(super) fn start_double(&self, folder: PathBuf) -> Self {
-        let replication = ports::free();
-        Self::start(Settings {
+    pub(super) fn start_double(&self, folder: PathBuf, network: &Network) -> Self {
+        let index = self.settings.index;
+        let replication = network.free_address(index);
+        let settings = Settings {
             folder,
-            client: ports::free(),
-            http: ports::free(),
+            client: network.free_address(index),
+            http: network.free_address(index),
             replication,
             advertised: replication,
             disk_mebibytes: None,
             disk_copied: None,
             ..self.settings.clone()
-        })
+        };
+        Self::start(settings, network)
     }
 
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, network: &Network) {
         assert!(self.process.has_ended(), "{} runs", self.settings.name);
-        self.process = self.settings.start();
+        self.process = self.settings.start(network);
         self.is_ended = false;
         self.is_still = false;
     }
@@ -112,14 +116,14 @@ impl Settings {
         self.folder.join(place).join(&self.name)
     }
 
-    fn start(&self) -> Process {
+    fn start(&self, network: &Network) -> Process {
         let program = programs::path("taffrail-broker");
         let mut command = match self.disk_mebibytes {
             Some(mebibytes) => match &self.disk_copied {
                 Some(from) => small_disk::full_command(&program, &self.volume(), mebibytes, from),
                 None => small_disk::command(&program, &self.volume(), mebibytes),
             },
-            None => Command::new(program),
+            None => network.command(self.index, &program),
         };
         command
             .args(["--name", &self.name])

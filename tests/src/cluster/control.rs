@@ -3,10 +3,14 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use crate::{operated::Operated, ports, process::Process, programs};
+use crate::{
+    network::{End, Network},
+    operated::Operated,
+    process::Process,
+    programs,
+};
 
 /// A controller over files, or an operator with its controller over a real API server.
 #[derive(Debug)]
@@ -25,10 +29,10 @@ pub(super) struct Files {
 
 impl Control {
     /// Starts a controller that wants so many brokers.
-    pub(super) fn over_files(folder: &Path, brokers: usize) -> Self {
-        let (folder, address) = (folder.to_owned(), ports::free());
+    pub(super) fn over_files(folder: &Path, brokers: usize, network: &Network) -> Self {
+        let (folder, address) = (folder.to_owned(), network.free_address(End::Controller));
         Self::Files(Files {
-            process: start_controller(&folder, address, brokers),
+            process: start_controller(&folder, address, brokers, network),
             folder,
             address,
             brokers,
@@ -58,10 +62,11 @@ impl Control {
         }
     }
 
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, network: &Network) {
         match self {
             Self::Files(files) => {
-                files.process = start_controller(&files.folder, files.address, files.brokers);
+                let (folder, address) = (&files.folder, files.address);
+                files.process = start_controller(folder, address, files.brokers, network);
             }
             Self::Operated(operated) => operated.restart_operator(),
         }
@@ -75,9 +80,16 @@ impl Control {
     }
 }
 
-fn start_controller(folder: &Path, address: SocketAddr, brokers: usize) -> Process {
+fn start_controller(
+    folder: &Path,
+    address: SocketAddr,
+    brokers: usize,
+    network: &Network,
+) -> Process {
+    let program = programs::path("controller");
     Process::start(
-        Command::new(programs::path("controller"))
+        network
+            .command(End::Controller, &program)
             .arg(folder.join("controller"))
             .arg(address.to_string())
             .arg(brokers.to_string()),

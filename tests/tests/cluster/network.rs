@@ -11,8 +11,7 @@ use taffrail_tests::{
 use crate::{SOME, TOPIC, loaded};
 
 /// Cuts a follower of the first partition off, in these directions as (from the follower, from the leader).
-async fn cut(name: &str, from_follower: bool, from_leader: bool) {
-    let mut cluster = Cluster::start_with_network(name).await;
+async fn cut(mut cluster: Cluster, from_follower: bool, from_leader: bool) {
     let load = loaded(&cluster).await;
     let leader = cluster.metadata().leader(TOPIC, 0).await;
     let follower = cluster.metadata().followers(TOPIC, 0).await[0];
@@ -33,17 +32,50 @@ async fn cut(name: &str, from_follower: bool, from_leader: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_is_cut_off_both_ways_leaves_the_in_sync_set_and_comes_back() {
-    cut("cut-both-ways", true, true).await;
+    let cluster = Cluster::start_with_network("cut-both-ways").await;
+    cut(cluster, true, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_is_not_heard_leaves_the_in_sync_set_and_comes_back() {
-    cut("cut-to-the-leader", true, false).await;
+    let cluster = Cluster::start_with_network("cut-to-the-leader").await;
+    cut(cluster, true, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_hears_nothing_leaves_the_in_sync_set_and_comes_back() {
-    cut("cut-to-the-follower", false, true).await;
+    let cluster = Cluster::start_with_network("cut-to-the-follower").await;
+    cut(cluster, false, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_is_cut_off_by_proxies_leaves_the_in_sync_set_and_comes_back() {
+    let cluster = Cluster::start_with_proxies("cut-by-proxies").await;
+    cut(cluster, true, true).await;
+}
+
+/// As if its machine had no network any more: nobody is told, and what clients have asked is never answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_nobody_reaches_any_more_is_replaced_and_clients_go_on() {
+    let mut cluster = Cluster::start_with_network("unplugged").await;
+    if !cluster.network().cuts_clients() {
+        eprintln!("skipped: clients can be cut off only where network namespaces can be made");
+        return;
+    }
+    let load = loaded(&cluster).await;
+    let leader = cluster.metadata().leader(TOPIC, 0).await;
+    let others = (0..BROKERS).filter(|other| *other != leader);
+    for other in others.map(End::from).chain([End::Controller, End::Clients]) {
+        cluster.network().cut(leader, other);
+        cluster.network().cut(other, leader);
+    }
+    load.more(SOME).await;
+    cluster.metadata().until_out_of_sync(TOPIC, leader).await;
+    cluster.network().heal();
+    cluster.until_online(leader).await;
+    cluster.metadata().until_in_sync(TOPIC, BROKERS).await;
+    load.more(SOME).await;
+    load.stop_and_check(&mut cluster).await;
 }
 
 /// The leader of the first partition is cut off from the controller, in these directions; its peers and clients still reach it. Records flow. Gives its index.
