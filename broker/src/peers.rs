@@ -95,6 +95,18 @@ impl Peers {
             .map_err(|s| from_status(&s))
     }
 
+    /// Passes a member's stream on, over a connection of its own: one that stays for so long, and whose answers may lie there, keeps nobody else's calls waiting.
+    pub(crate) fn groups_apart(
+        &self,
+        coordinator: BrokerNumber,
+    ) -> Result<GroupsClient<Channel>, WireError> {
+        let address = self.peer(coordinator)?.address.clone();
+        let endpoint = transport::endpoint(&address);
+        let endpoint = endpoint.map_err(|e| unreachable_leader(coordinator, &e.to_string()))?;
+        let groups = GroupsClient::new(endpoint.connect_lazy());
+        Ok(groups.max_decoding_message_size(transport::CALL_MESSAGE_BYTES_MAX))
+    }
+
     /// Passes what is asked of coordinators on.
     pub(crate) fn groups(
         &self,

@@ -50,7 +50,8 @@ use crate::{
 /// Updates waiting to be obeyed. The controller sends one at a time for each change.
 const INSTRUCTIONS_MAX: usize = 64;
 
-/// Runs a broker until `shutdown` resolves, then stops it cleanly.
+/// Runs a broker until `shutdown` resolves, then stops it cleanly. While it still opens its logs it ends at once, and a thread goes on with the one that it
+/// has begun: the data directory stays locked until that is over, or the process.
 ///
 /// # Errors
 /// It cannot start, a controller refused it for good, or a server failed.

@@ -13,7 +13,7 @@ use taffrail_api::{WireError, stream::Route};
 use taffrail_core::{BrokerNumber, ErrorCode, LeaderEpoch, TopicPartition, internal::OFFSETS};
 use taffrail_record::partitioner::partition_for_key;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     task::JoinSet,
     time::sleep,
 };
@@ -35,17 +35,34 @@ pub(super) const EVENTS_MAX: usize = 4_096;
 /// After a failure, before the groups are read again.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Streams of members that are passed on to other brokers. Each is a connection to one.
+const PASSED_ON_MAX: usize = 500;
+
 /// Partitions that are being made are looked for so often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The coordinators that run here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Coordinators {
     running: RwLock<BTreeMap<TopicPartition, Running>>,
     pub(super) unloaded: Unloaded,
     streams: AtomicU64,
+    /// Room for streams of members that are passed on to other brokers.
+    pub(crate) passed_on: Semaphore,
     /// What they say of their groups.
     pub(crate) reports: Arc<GroupReports>,
+}
+
+impl Default for Coordinators {
+    fn default() -> Self {
+        Self {
+            running: RwLock::default(),
+            unloaded: Unloaded::default(),
+            streams: AtomicU64::new(0),
+            passed_on: Semaphore::new(PASSED_ON_MAX),
+            reports: Arc::default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -35,9 +35,9 @@ impl Sink {
         }
     }
 
-    /// Says what another broker says, once there is room. False: nobody takes it any more.
-    pub(crate) async fn pass(&self, response: v1::MemberResponse) -> bool {
-        self.responses.send(Ok(response)).await.is_ok()
+    /// Says what another broker says. False: there is no room, as the member leaves its answers lying.
+    pub(crate) fn pass(&self, response: v1::MemberResponse) -> bool {
+        self.responses.try_send(Ok(response)).is_ok()
     }
 
     /// Says why the stream ends. One that takes nothing does not hear why.

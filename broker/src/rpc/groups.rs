@@ -121,6 +121,7 @@ impl Groups for GroupsService {
             let ask = |mut groups: Client| async move {
                 groups.commit_offsets(request.into_inner()).await
             };
+            self.broker.metrics.requests("commit_offsets").inc();
             let answer = pass_on(&self.broker, there, "commit_offsets", ask);
             return Ok(Response::new(answer.await?));
         }
@@ -187,6 +188,7 @@ impl Groups for GroupsService {
             let ask = |mut groups: Client| async move {
                 groups.describe_group(request.into_inner()).await
             };
+            self.broker.metrics.requests("describe_group").inc();
             let answer = pass_on(&self.broker, there, "describe_group", ask);
             return Ok(Response::new(answer.await?));
         }
@@ -204,6 +206,7 @@ impl Groups for GroupsService {
             let ask = |mut groups: Client| async move {
                 groups.reset_offsets(request.into_inner()).await
             };
+            self.broker.metrics.requests("reset_offsets").inc();
             let answer = pass_on(&self.broker, there, "reset_offsets", ask);
             return Ok(Response::new(answer.await?));
         }
@@ -226,6 +229,7 @@ impl Groups for GroupsService {
         if let Some(there) = self.elsewhere(&request, &request.get_ref().group) {
             let ask =
                 |mut groups: Client| async move { groups.delete_group(request.into_inner()).await };
+            self.broker.metrics.requests("delete_group").inc();
             let answer = pass_on(&self.broker, there, "delete_group", ask);
             return Ok(Response::new(answer.await?));
         }

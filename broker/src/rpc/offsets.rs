@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Another broker that leads has so long; whoever asks waits longer and asks again.
-const REMOTE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const REMOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One answer for each query, in order.
 pub(super) async fn list(
@@ -34,15 +34,16 @@ pub(super) async fn list(
         ))
         .into());
     }
-    let answers = answers(broker, &request.queries, route).await;
+    let answers = answers(broker, &request.queries, route, REMOTE_TIMEOUT).await;
     Ok(v1::ListOffsetsResponse { answers })
 }
 
-/// The same, of the broker itself.
+/// The same, of the broker itself. What another one that leads has not said in time is an error of those partitions alone.
 pub(super) async fn answers(
     broker: &Arc<Broker>,
     queries: &[OffsetQuery],
     route: Route,
+    patience: Duration,
 ) -> Vec<OffsetAnswer> {
     let mut answers = vec![OffsetAnswer::default(); queries.len()];
     let mut elsewhere: BTreeMap<BrokerNumber, Vec<usize>> = BTreeMap::new();
@@ -58,7 +59,7 @@ pub(super) async fn answers(
     }
     let asked = elsewhere.into_iter().map(|(leader, indexes)| {
         let queries: Vec<_> = indexes.iter().map(|i| queries[*i].clone()).collect();
-        async move { (indexes, remote(broker, leader, queries).await) }
+        async move { (indexes, remote(broker, leader, queries, patience).await) }
     });
     for (indexes, answered) in join_all(asked).await {
         for (i, answer) in indexes.into_iter().zip(answered) {
@@ -145,11 +146,12 @@ async fn remote(
     broker: &Broker,
     leader: BrokerNumber,
     queries: Vec<OffsetQuery>,
+    patience: Duration,
 ) -> Vec<OffsetAnswer> {
     let request = v1::ListOffsetsRequest {
         queries: queries.clone(),
     };
-    let answered = timeout(REMOTE_TIMEOUT, broker.peers.list_offsets(leader, request)).await;
+    let answered = timeout(patience, broker.peers.list_offsets(leader, request)).await;
     let refused = match answered {
         Ok(Ok(response)) if response.answers.len() == queries.len() => return response.answers,
         Ok(Ok(_)) => no_answer(leader, "answers something else"),

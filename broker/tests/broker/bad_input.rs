@@ -255,16 +255,28 @@ async fn an_offset_query_without_a_position_is_refused_alone() {
 }
 
 /// Sends raw bytes on a call and returns how it ended.
-pub(crate) async fn raw(mut channel: Channel, path: &str, body: &'static [u8]) -> Status {
-    let frames = futures::stream::iter([Ok::<_, Status>(http_body::Frame::data(
-        Bytes::from_static(body),
-    ))]);
+pub(crate) async fn raw(channel: Channel, path: &str, body: &'static [u8]) -> Status {
+    raw_with(channel, path, &[], Bytes::from_static(body)).await
+}
+
+/// The same with more headers.
+pub(crate) async fn raw_with(
+    mut channel: Channel,
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+    body: Bytes,
+) -> Status {
+    let frames = futures::stream::iter([Ok::<_, Status>(http_body::Frame::data(body))]);
     let mut request = Request::new(Body::new(http_body_util::StreamBody::new(frames)));
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = path.parse().expect("path");
     request
         .headers_mut()
         .insert("content-type", "application/grpc".parse().expect("value"));
+    for (name, value) in headers {
+        let value = http::HeaderValue::from_static(value);
+        request.headers_mut().insert(*name, value);
+    }
     let response = within("a response", async {
         channel
             .ready()

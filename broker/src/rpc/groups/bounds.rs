@@ -1,7 +1,7 @@
 //! How far partitions go, by whoever leads them: offsets that come from outside are compared with that before a coordinator hears of them. Of what a member says on
 //! its stream that is asked only which this broker's own replicas do not show to be there.
 
-use std::{iter::repeat, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use futures::future::join;
 use taffrail_api::{
@@ -10,10 +10,12 @@ use taffrail_api::{
     v1::{self, offset_query},
 };
 use taffrail_core::{ErrorCode, Offset};
-use tokio::time::timeout;
 
 use crate::{
-    broker::Broker, cluster::view::topic_id_bytes, group::event::Position, rpc::offsets::answers,
+    broker::Broker,
+    cluster::view::topic_id_bytes,
+    group::event::Position,
+    rpc::offsets::{REMOTE_TIMEOUT, answers},
 };
 
 /// What a member's commit waits for a leader, and its heartbeats behind it.
@@ -24,7 +26,8 @@ pub(super) async fn within_ends(
     broker: &Arc<Broker>,
     positions: Vec<Position>,
 ) -> (Vec<Position>, Vec<v1::RefusedCommit>) {
-    let ends = ask(broker, &positions, offset_query::Position::Latest(true)).await;
+    let latest = offset_query::Position::Latest(true);
+    let ends = ask(broker, &positions, latest, REMOTE_TIMEOUT).await;
     let (mut within, mut refused) = (Vec::new(), Vec::new());
     for (position, end) in positions.into_iter().zip(ends) {
         let range = end.map(|end| end.map(|end| Offset(0)..=end));
@@ -36,30 +39,41 @@ pub(super) async fn within_ends(
     (within, refused)
 }
 
-/// The same of a member, which commits what it has read: where no leader says in time how far its partition goes, it is taken at its word.
+/// The same of a member, which commits what it has read: of a partition whose leader does not say in time how far it goes it is taken at its word. True: nobody
+/// was waited for in vain.
 pub(super) async fn within_ends_of_member(
     broker: &Arc<Broker>,
     positions: Vec<Position>,
-) -> (Vec<Position>, Vec<v1::RefusedCommit>) {
-    let is_there = |position: &Position| {
+) -> (Vec<Position>, Vec<v1::RefusedCommit>, bool) {
+    let is_unseen = |position: &&Position| {
         let replica = broker.partitions.get(position.partition);
-        replica.is_some_and(|replica| position.offset <= replica.progress.log_end())
+        replica.is_none_or(|replica| position.offset > replica.progress.log_end())
     };
-    let (mut within, unseen): (Vec<_>, Vec<_>) = positions.into_iter().partition(is_there);
-    let mut refused = Vec::new();
+    let unseen: Vec<Position> = positions.iter().filter(is_unseen).cloned().collect();
     if unseen.is_empty() {
-        return (within, refused);
+        return (positions, Vec::new(), true);
     }
-    let asked = ask(broker, &unseen, offset_query::Position::Latest(true));
-    let ends = timeout(MEMBER_PATIENCE, asked).await.unwrap_or_default();
+    let latest = offset_query::Position::Latest(true);
+    let ends = ask(broker, &unseen, latest, MEMBER_PATIENCE).await;
+    let all_answered = ends.iter().all(Result::is_ok);
     let ends = ends.into_iter().map(|end| end.ok().flatten());
-    for (position, end) in unseen.into_iter().zip(ends.chain(repeat(None))) {
-        match check(broker, &position, end.map(|end| Offset(0)..=end)) {
-            Ok(()) => within.push(position),
-            Err(error) => refused.push(refusal(&position, error)),
-        }
-    }
-    (within, refused)
+    let refused: Vec<_> = unseen
+        .iter()
+        .zip(ends)
+        .filter_map(|(position, end)| {
+            let range = end.map(|end| Offset(0)..=end);
+            let error = check(broker, position, range).err()?;
+            Some((position, error))
+        })
+        .collect();
+    let is_refused = |position: &Position| refused.iter().any(|(refused, _)| *refused == position);
+    let within = positions
+        .iter()
+        .filter(|p| !is_refused(p))
+        .cloned()
+        .collect();
+    let refused = refused.into_iter().map(|(p, error)| refusal(p, error));
+    (within, refused.collect(), all_answered)
 }
 
 fn refusal(position: &Position, error: WireError) -> v1::RefusedCommit {
@@ -78,8 +92,9 @@ pub(super) async fn check_all(
     broker: &Arc<Broker>,
     positions: &[Position],
 ) -> Result<(), WireError> {
-    let firsts = ask(broker, positions, offset_query::Position::Earliest(true));
-    let ends = ask(broker, positions, offset_query::Position::Latest(true));
+    let of = |what| ask(broker, positions, what, REMOTE_TIMEOUT);
+    let firsts = of(offset_query::Position::Earliest(true));
+    let ends = of(offset_query::Position::Latest(true));
     let (firsts, ends) = join(firsts, ends).await;
     for (position, bounds) in positions.iter().zip(firsts.into_iter().zip(ends)) {
         let (first, end) = (bounds.0?, bounds.1?);
@@ -94,6 +109,7 @@ async fn ask(
     broker: &Arc<Broker>,
     positions: &[Position],
     what: offset_query::Position,
+    patience: Duration,
 ) -> Vec<Result<Option<Offset>, WireError>> {
     let query = |position: &Position| v1::OffsetQuery {
         topic_id: topic_id_bytes(position.partition.topic),
@@ -102,7 +118,7 @@ async fn ask(
         position: Some(what),
     };
     let queries: Vec<_> = positions.iter().map(query).collect();
-    let answered = answers(broker, &queries, Route::Through).await;
+    let answered = answers(broker, &queries, Route::Through, patience).await;
     answered.into_iter().map(offset).collect()
 }
 

@@ -1,6 +1,13 @@
 //! A member's stream.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream::BoxStream};
 use taffrail_api::{WireError, stream::Route, v1};
@@ -17,7 +24,7 @@ use crate::{
     broker::Broker,
     group::{
         Coordinators,
-        event::{Ask, Event, Says, Sink, StreamId},
+        event::{Ask, Event, Position, Says, Sink, StreamId},
     },
     rpc::foreign,
 };
@@ -26,6 +33,8 @@ use crate::{
 const COMMITS_MAX: usize = 32;
 /// Answers that the member has not taken: all its commits, and what else may come meanwhile.
 const ANSWERS_MAX: usize = COMMITS_MAX + 32;
+/// After a leader did not say in time how far its partitions go.
+const ASK_AGAIN_MS: u64 = 5_000;
 /// A stranger does not get to hold a stream for long.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -73,8 +82,34 @@ pub(crate) struct Joined {
     coordinator: mpsc::Sender<Event>,
     commits: Arc<Semaphore>,
     positions_max: usize,
-    /// Through whom leaders are asked how far their partitions go. `None`: nobody is.
-    asking: Option<Arc<Broker>>,
+    /// Of whom leaders are asked how far their partitions go. `None`: nobody is.
+    asking: Option<Asking>,
+}
+
+/// How leaders are asked for a stream's commits.
+#[derive(Debug)]
+struct Asking {
+    broker: Arc<Broker>,
+    /// Until then, by the broker's uptime, nobody is: one did not answer, and heartbeats wait behind commits.
+    not_before_ms: AtomicU64,
+}
+
+impl Asking {
+    async fn within_ends(
+        &self,
+        positions: Vec<Position>,
+    ) -> (Vec<Position>, Vec<v1::RefusedCommit>) {
+        if self.broker.uptime_ms() < self.not_before_ms.load(Ordering::Relaxed) {
+            return (positions, Vec::new());
+        }
+        let asked = within_ends_of_member(&self.broker, positions).await;
+        let (within, refused, all_answered) = asked;
+        if !all_answered {
+            let not_before_ms = self.broker.uptime_ms() + ASK_AGAIN_MS;
+            self.not_before_ms.store(not_before_ms, Ordering::Relaxed);
+        }
+        (within, refused)
+    }
 }
 
 async fn run(
@@ -92,7 +127,10 @@ async fn run(
         return pass_on_stream(broker, there, first.clone(), requests, sink).await;
     }
     let mut joined = Joined::join(broker, first, sink).await?;
-    joined.asking = Some(Arc::clone(broker));
+    joined.asking = Some(Asking {
+        broker: Arc::clone(broker),
+        not_before_ms: AtomicU64::new(0),
+    });
     let ended = tokio::select! {
         ended = joined.listen(&mut requests) => ended,
         // The coordinator ended it, and said why; or the member takes nothing any more.
@@ -202,7 +240,7 @@ impl Joined {
             .map_err(|_| ended())?;
         let positions = check::positions(commit.offsets, self.positions_max)?;
         let (positions, refused) = match &self.asking {
-            Some(broker) => within_ends_of_member(broker, positions).await,
+            Some(asking) => asking.within_ends(positions).await,
             None => (positions, Vec::new()),
         };
         let says = Says::Commit {

@@ -1,5 +1,6 @@
 //! Calls of clients that reach only a broker that does not coordinate the group.
 
+use prost::Message as _;
 use taffrail_api::{
     WireError,
     status::from_status,
@@ -14,6 +15,7 @@ use super::{
     member::{TestMember, at, joining, partitions},
 };
 use crate::{
+    bad_input::raw_with,
     fixture::{channel, until},
     replication::Two,
 };
@@ -138,6 +140,29 @@ async fn a_stream_that_was_passed_on_ends_with_either_of_its_ends() {
     member.assigned().await;
     two.stop(2).await;
     assert!(member.ended().await.retriable);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_members_words_is_told_by_the_broker_that_passes_them_on() {
+    let two = coordinated().await;
+    let join = v1::MemberRequest {
+        request: Some(v1::member_request::Request::Join(joining(1))),
+    };
+    let join = join.encode_to_vec();
+    let mut said = vec![0];
+    said.extend((join.len() as u32).to_be_bytes());
+    said.extend(join);
+    said.extend([0, 0, 0, 0, 3, 0xff, 0xff, 0xff]);
+    let (path, routed) = ("/taffrail.v1.Groups/Join", [(ROUTE_HEADER, "1")]);
+    let ended = raw_with(channel(two.broker(2)), path, &routed, said.into()).await;
+    let error = from_status(&ended);
+    assert_eq!(error.code, ErrorCode::InvalidRequest, "{error}");
+    assert!(error.message.contains("malformed"), "{error}");
+    // And by the coordinator, what only that one knows.
+    let mut member = TestMember::join_routed(channel(two.broker(2)), joining(1)).await;
+    member.say(v1::member_request::Request::Join(joining(1)));
+    let error = member.ended().await;
+    assert_eq!(error.code, ErrorCode::InvalidRequest, "{error}");
 }
 
 /// Has the first member a stream? `None`: there is none.
