@@ -18,6 +18,8 @@ use crate::error::ClientError;
 
 /// An address that could not be reached is not dialled again for this long where there is another way.
 const AVOID: Duration = Duration::from_secs(5);
+/// And for so many times as long as it took to find that out: whoever waits for a dial that hangs does so seldom.
+const AVOID_TIMES: u32 = 12;
 /// A refused connection is what a restarting broker looks like: that many attempts come before the way through another one.
 const REFUSED_ATTEMPTS: u32 = 7;
 
@@ -48,6 +50,7 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Open {
     channels: HashMap<String, Channel>,
+    /// Until when.
     avoided: HashMap<String, Instant>,
 }
 
@@ -76,6 +79,7 @@ impl Connections {
         let reason = if self.is_avoided(address) {
             "it could not be reached a moment ago".to_owned()
         } else {
+            let begun = Instant::now();
             match self.dial(address).await {
                 Ok(channel) => {
                     return Ok(Reached {
@@ -89,7 +93,7 @@ impl Connections {
                 }
                 Err(error) => {
                     // Counted from the last dial: who is asked all the time would be avoided for ever otherwise.
-                    self.avoid(address);
+                    self.avoid_for(address, AVOID.max(begun.elapsed() * AVOID_TIMES));
                     with_causes(&error)
                 }
             }
@@ -240,13 +244,17 @@ impl Connections {
     }
 
     fn avoid(&self, address: &str) {
+        self.avoid_for(address, AVOID);
+    }
+
+    fn avoid_for(&self, address: &str, period: Duration) {
         let avoided = &mut self.open().avoided;
-        avoided.insert(address.to_owned(), Instant::now());
+        avoided.insert(address.to_owned(), Instant::now() + period);
     }
 
     fn is_avoided(&self, address: &str) -> bool {
-        let since = self.open().avoided.get(address).copied();
-        since.is_some_and(|since| since.elapsed() < AVOID)
+        let until = self.open().avoided.get(address).copied();
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -318,15 +326,13 @@ mod tests {
         let connections = Connections::new(vec![another]);
         let route = async || connections.leader(&leader, 0).await.map(|r| r.route);
         connections.avoid(&leader);
-        let since = connections.open().avoided[&leader];
+        let until = connections.open().avoided[&leader];
         for _ in 0..3 {
             assert_eq!(route().await.expect("a way"), Route::Through);
         }
-        assert_eq!(connections.open().avoided[&leader], since);
-        let over = since
-            .checked_sub(AVOID)
-            .expect("the machine is up for longer");
-        connections.open().avoided.insert(leader.clone(), over);
+        assert_eq!(connections.open().avoided[&leader], until);
+        let now = Instant::now();
+        connections.open().avoided.insert(leader.clone(), now);
         assert_eq!(route().await.expect("a way"), Route::Direct);
     }
 }
