@@ -149,25 +149,25 @@ fn promtool() -> Result<PathBuf> {
     }
     shell::find("apt-get").context("there is neither promtool nor apt-get")?;
     let dir = cache::keyed("promtool", &[], "")?;
-    let tool = dir.join("usr/bin/promtool");
+    let tool = dir.join("promtool");
     if tool.exists() {
         return Ok(tool);
     }
+    // Beside it until it is whole: a run may be ended at any time, and another one do the same.
+    let making = dir.join(format!("making-{}", std::process::id()));
+    fs::create_dir_all(&making)?;
     shell::run(
         Command::new("apt-get")
             .args(["download", "--quiet", "--quiet", "prometheus"])
-            .current_dir(&dir),
+            .current_dir(&making),
     )?;
-    let entries = fs::read_dir(&dir)?.flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(&making)?.flatten().map(|entry| entry.path());
     let mut packages = entries.filter(|path| path.extension().is_some_and(|e| e == "deb"));
     let package = packages.next().context("apt-get downloaded nothing")?;
-    shell::run(
-        Command::new("dpkg-deb")
-            .arg("--extract")
-            .arg(&package)
-            .arg(&dir),
-    )?;
-    fs::remove_file(package)?;
+    let mut extract = Command::new("dpkg-deb");
+    shell::run(extract.arg("--extract").arg(&package).arg(&making))?;
+    fs::rename(making.join("usr/bin/promtool"), &tool).context("it is not in the package")?;
+    fs::remove_dir_all(making)?;
     Ok(tool)
 }
 
