@@ -62,7 +62,8 @@ fn print_logs(folder: &Path) {
     logs.retain(|path| path.extension().is_some_and(|e| e == "log"));
     logs.sort();
     for log in logs {
-        let text = fs::read_to_string(&log).unwrap_or_default();
+        let bytes = fs::read(&log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<_> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
         eprintln!("the end of {}:\n{}", log.display(), last.join("\n"));

@@ -7,7 +7,7 @@ use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
 };
 
 use super::End;
@@ -106,12 +106,19 @@ impl Namespaces {
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
-        let nodes = self.nodes.get_mut().expect("nobody panicked with it");
-        for node in nodes.values() {
-            // Its links go with it. One that stays is removed by a later test.
-            let _ = ip(&format!("netns del {}\n", node.name));
+        let nodes = self.nodes.get_mut();
+        for node in nodes.unwrap_or_else(PoisonError::into_inner).values() {
+            remove(&node.name);
         }
     }
+}
+
+/// What stays is removed by a later test. A process that still runs there keeps the namespace, but no link to it.
+fn remove(name: &str) {
+    if let Some(number) = name.rsplit('-').next() {
+        let _ = ip(&format!("link del tf{number}\n"));
+    }
+    let _ = ip(&format!("netns del {name}\n"));
 }
 
 /// What one end sends over a link.
@@ -231,7 +238,9 @@ fn probe() -> Result<(), String> {
     let namespaces = Namespaces::default();
     let from = namespaces.node_or_new(End::Controller)?;
     let to = namespaces.node_or_new(End::Broker(0))?;
-    from.way_to(&to).close()
+    from.way_to(&to).close()?;
+    let mut command = namespaces.command(End::Controller, Path::new("true"));
+    run(&mut command, "")
 }
 
 /// Namespaces of tests that were killed.
@@ -242,7 +251,7 @@ fn remove_left_behind() {
         let pid = name.strip_prefix(PREFIX).and_then(|n| n.split('-').next());
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             // Another test may be as fast.
-            let _ = ip(&format!("netns del {name}\n"));
+            remove(&name);
         }
     }
 }
@@ -272,5 +281,5 @@ fn run(command: &mut Command, lines: &str) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&ended.stderr);
-    Err(format!("{}: {}", lines.trim(), said.trim()))
+    Err(format!("{command:?}: {}: {}", lines.trim(), said.trim()))
 }

@@ -38,20 +38,24 @@ async fn a_follower_that_is_cut_off_both_ways_leaves_the_in_sync_set_and_comes_b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_is_not_heard_leaves_the_in_sync_set_and_comes_back() {
-    let cluster = Cluster::start_with_network("cut-to-the-leader").await;
+    let cluster = Cluster::start_with_proxies("cut-to-the-leader").await;
     cut(cluster, true, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_hears_nothing_leaves_the_in_sync_set_and_comes_back() {
-    let cluster = Cluster::start_with_network("cut-to-the-follower").await;
+    let cluster = Cluster::start_with_proxies("cut-to-the-follower").await;
     cut(cluster, false, true).await;
 }
 
+/// By the kernel, acknowledgements included: then soon nothing goes in the other direction either.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_that_is_cut_off_by_proxies_leaves_the_in_sync_set_and_comes_back() {
-    let cluster = Cluster::start_with_proxies("cut-by-proxies").await;
-    cut(cluster, true, true).await;
+async fn a_follower_whose_packets_are_lost_in_one_direction_leaves_the_in_sync_set_and_comes_back()
+{
+    let cluster = Cluster::start_with_network("lost-to-the-leader").await;
+    cut(cluster, true, false).await;
+    let cluster = Cluster::start_with_network("lost-to-the-follower").await;
+    cut(cluster, false, true).await;
 }
 
 /// As if its machine had no network any more: nobody is told, and what clients have asked is never answered.
@@ -84,7 +88,12 @@ async fn cut_from_controller(
     from_broker: bool,
     from_controller: bool,
 ) -> (Cluster, Load, usize) {
-    let cluster = Cluster::start_with_network(name).await;
+    let cluster = if from_broker && from_controller {
+        Cluster::start_with_network(name).await
+    } else {
+        // They lose bytes and no acknowledgements: the other direction goes on.
+        Cluster::start_with_proxies(name).await
+    };
     let load = loaded(&cluster).await;
     let leader = cluster.metadata().leader(TOPIC, 0).await;
     if from_broker {
