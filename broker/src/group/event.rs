@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use taffrail_api::{WireError, v1};
-use taffrail_core::{GroupEpoch, MemberId, Offset, TopicPartition, group::Join};
+use taffrail_core::{ErrorCode, GroupEpoch, MemberId, Offset, TopicPartition, group::Join};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tonic::Status;
 
@@ -54,6 +54,14 @@ impl Sink {
     pub(crate) async fn closed(&self) {
         self.responses.closed().await;
     }
+}
+
+/// Of a member that leaves its answers lying.
+pub(crate) fn slow() -> WireError {
+    WireError::new(
+        ErrorCode::ResourceExhausted,
+        "the member does not take its answers: read the stream, then join again",
+    )
 }
 
 /// Answers one who awaits it.

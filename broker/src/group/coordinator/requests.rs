@@ -11,7 +11,7 @@ use crate::{
     broker::Broker,
     cluster::view::topic_id_bytes,
     group::{
-        event::{Ask, Event, Position, Reply, Says, Sink, StreamId},
+        event::{Ask, Event, Position, Reply, Says, Sink, StreamId, slow},
         hosted::{Hosted, Stream},
         records::offset_entry,
         write::Answer,
@@ -230,11 +230,7 @@ impl Coordinator {
         if sink.has_lost()
             && let Some(hosted) = self.groups.get_mut(name)
         {
-            let slow = WireError::new(
-                ErrorCode::ResourceExhausted,
-                "the member does not take its answers: read the stream, then join again",
-            );
-            hosted.end_stream(member, &slow);
+            hosted.end_stream(member, &slow());
         }
     }
 

@@ -16,7 +16,11 @@ use tokio::{sync::oneshot, time::timeout};
 use tonic::{Response, Status, Streaming, transport::Channel};
 
 use super::{ANSWER_TIMEOUT, late};
-use crate::{broker::Broker, group::event::Sink, rpc::foreign};
+use crate::{
+    broker::Broker,
+    group::event::{Sink, slow},
+    rpc::foreign,
+};
 
 /// A coordinator takes a stream at once, and says what is wrong with it later.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,13 +102,6 @@ fn until_nonsense(
         })
     });
     (stream::iter([first]).chain(rest), nonsense)
-}
-
-fn slow() -> WireError {
-    WireError::new(
-        ErrorCode::ResourceExhausted,
-        "the member does not take its answers: read the stream, then join again",
-    )
 }
 
 fn too_many() -> WireError {

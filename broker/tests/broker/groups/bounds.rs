@@ -26,6 +26,16 @@ async fn coordinated() -> Two {
     two
 }
 
+/// Ends broker 2. No copy of `__offsets` is missed, so that groups are coordinated all the time.
+async fn lose_the_other(two: &mut Two) {
+    let mut offsets = Topic::new(internal::OFFSETS, &[1]);
+    (offsets.generation, offsets.leader_epoch) = (2, 2);
+    offsets.partition_epoch = 2;
+    two.controller.put(OFFSETS, offsets);
+    two.stop(2).await;
+    failover::coordinates(two, 1).await;
+}
+
 async fn commit(two: &Two, offsets: &[v1::CommittedOffset]) -> Vec<(u32, WireError)> {
     let commit = v1::CommitOffsetsRequest {
         group: "billing".to_owned(),
@@ -81,13 +91,7 @@ async fn what_lies_beyond_the_end_of_another_brokers_partition_is_refused() {
 async fn what_a_leader_that_is_gone_cannot_say_is_not_stored_and_the_rest_is() {
     let mut two = coordinated().await;
     assert_eq!(commit(&two, &[at(0, 1), at(1, 1)]).await, []);
-    // No copy of `__offsets` is missed, so that groups are coordinated all the time.
-    let mut offsets = Topic::new(internal::OFFSETS, &[1]);
-    (offsets.generation, offsets.leader_epoch) = (2, 2);
-    offsets.partition_epoch = 2;
-    two.controller.put(OFFSETS, offsets);
-    two.stop(2).await;
-    failover::coordinates(&two, 1).await;
+    lose_the_other(&mut two).await;
     let refused = commit(&two, &[at(0, 2), at(1, 2)]).await;
     let [(1, error)] = &refused[..] else {
         panic!("{refused:?}");
@@ -121,13 +125,7 @@ async fn a_member_commits_nothing_beyond_the_end_of_another_brokers_partition() 
 #[tokio::test]
 async fn a_members_commit_does_not_fail_because_a_leader_is_gone() {
     let mut two = coordinated().await;
-    // No copy of `__offsets` is missed, so that groups are coordinated all the time.
-    let mut offsets = Topic::new(internal::OFFSETS, &[1]);
-    (offsets.generation, offsets.leader_epoch) = (2, 2);
-    offsets.partition_epoch = 2;
-    two.controller.put(OFFSETS, offsets);
-    two.stop(2).await;
-    failover::coordinates(&two, 1).await;
+    lose_the_other(&mut two).await;
     let mut member = TestMember::join(channel(two.broker(1)), joining(1)).await;
     let epoch = member.assigned().await.epoch;
     assert_eq!(member.commit(epoch, vec![at(1, 7)]).await, []);
